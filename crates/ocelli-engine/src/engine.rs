@@ -1,0 +1,59 @@
+//! The two traits of the seam: a [`Backend`] loads models, an [`Engine`] runs batches.
+
+use crate::{EngineError, Signature, Tensor};
+
+/// A model to load, as its package describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelSource<'a> {
+    /// What to call the model in error texts.
+    pub name: &'a str,
+    /// The ONNX file.
+    pub onnx: &'a [u8],
+    /// What the package declares. A real engine checks its graph against it; the fake takes it as its own.
+    /// Axes that the package leaves open are `None`, and an output may be `[None, None]`.
+    pub signature: &'a Signature,
+}
+
+/// How to build an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// How many threads this instance computes with, the caller of `infer` included. At least 1.
+    pub threads: usize,
+}
+
+/// One loaded instance of a model, owned by one thread.
+pub trait Engine: Send {
+    /// What the loaded graph takes and gives. Axes that the graph leaves open and the package fixes are fixed.
+    fn signature(&self) -> &Signature;
+
+    /// Runs one batch.
+    ///
+    /// `inputs` has one tensor for each input of the signature, in its order, with the same first axis (the
+    /// batch, at least 1). The answer has one tensor for each output, in the signature's order, and its rows are
+    /// in the order of the inputs' rows.
+    ///
+    /// # Errors
+    /// [`EngineError::BadInput`] when the tensors do not fit the signature: the instance can be used again.
+    /// [`EngineError::Fault`] when the run failed: the instance must be dropped.
+    fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError>;
+}
+
+/// An inference runtime, shared by all the instances it loads.
+pub trait Backend: Send + Sync {
+    /// The name that users type, such as `onnxruntime`.
+    fn name(&self) -> &'static str;
+
+    /// The version of the runtime in use.
+    fn version(&self) -> String;
+
+    /// Whether `infer` occupies [`EngineOptions::threads`] cores of this machine, so that decoders have to leave
+    /// them free. A fake that waits does not.
+    fn uses_cpu(&self) -> bool;
+
+    /// Loads one instance.
+    ///
+    /// # Errors
+    /// [`EngineError::LoadFailed`] for a broken or unsupported model, [`EngineError::SignatureMismatch`] for a
+    /// model that is not what its package declares.
+    fn load(&self, model: &ModelSource<'_>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
+}
