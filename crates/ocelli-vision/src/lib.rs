@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Photos to tensors and scores to labels, with the arithmetic of the library that the model was trained with.
+//!
+//! This crate owns: what a model package declares ([`ModelPackage`], [`InputSpec`]), reading image headers under
+//! limits ([`ImageHeader`]), decoding, orienting, cropping and resizing to packed 8-bit RGB ([`Decoder`]),
+//! normalising into a tensor ([`InputSpec::fill_f32`]), and turning scores into ranked classes
+//! ([`softmax`], [`sigmoid`], [`top_k`]).
+//!
+//! It deliberately knows nothing of threads, async runtimes, inference engines or protocols: every function
+//! computes on the caller's thread, and memory is bounded by what the header declared and the limits allowed.
+//! The reference for every pixel is Pillow; `tests/goldens` holds the evidence.
+
+mod decode;
+mod error;
+mod header;
+mod input;
+mod package;
+mod scores;
+
+pub use decode::Decoder;
+pub use error::ImageError;
+pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
+pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
+pub use package::{Activation, Manifest, ModelPackage, OutputSpec, PackageError, Task};
+pub use scores::{sigmoid, softmax, top_k};

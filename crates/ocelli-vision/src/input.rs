@@ -1,0 +1,220 @@
+//! What a model takes: the tensor's shape and arithmetic, and the way from a photo to it.
+
+mod fill;
+
+use serde::Deserialize;
+
+/// The largest side of a model's input, in pixels.
+const MAX_SIDE: u32 = 4096;
+
+/// Element type of the input tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputType {
+    /// The pixels themselves, 0..=255; normalisation is part of the graph.
+    Uint8,
+    /// Normalised pixels.
+    Float32,
+}
+
+/// Order of the tensor's axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Batch, channels, height, width (PyTorch).
+    Nchw,
+    /// Batch, height, width, channels (TensorFlow).
+    Nhwc,
+}
+
+/// The channels of the tensor and their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red (OpenCV, Caffe). `mean` and `std` are in this order too.
+    Bgr,
+    /// One channel: ITU-R 601 luma as Pillow's `convert("L")` computes it.
+    Gray,
+}
+
+/// From a photo of any size to the tensor's width and height.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(tag = "policy", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ResizePolicy {
+    /// Both axes to the target, ignoring the aspect ratio (Keras `load_img(target_size=...)`).
+    Stretch,
+    /// The shorter edge to `size`, then the centre of the target's size (torchvision `Resize` + `CenterCrop`).
+    ShortestEdge {
+        /// Length of the shorter edge after the resize, in pixels.
+        size: u32,
+    },
+    /// The centre square of side `min(width, height) * ratio`, then resized (EfficientNet's reference).
+    CropRatio {
+        /// Share of the shorter edge that is kept, above 0 and at most 1.
+        ratio: f64,
+    },
+    /// The whole photo inside the target, keeping its aspect ratio, centred on `fill`.
+    Letterbox {
+        /// Red, green and blue of the bars.
+        #[serde(default)]
+        fill: [u8; 3],
+    },
+}
+
+/// The resampling filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Pillow's `NEAREST`.
+    Nearest,
+    /// Pillow's `BILINEAR` (triangle filter).
+    Bilinear,
+    /// Pillow's `BICUBIC` (Catmull-Rom, a = -0.5).
+    Bicubic,
+    /// Pillow's `LANCZOS` (a = 3).
+    Lanczos,
+}
+
+/// The `[input]` table of `model.toml`: the tensor and how to make it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// Name of the graph's input.
+    pub name: String,
+    /// Element type.
+    pub dtype: InputType,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Order of the axes.
+    pub layout: Layout,
+    /// Channels and their order.
+    pub channels: Channels,
+    /// `y = (x * scale - mean) / std` per channel, x in 0..=255.
+    #[serde(default = "one")]
+    pub scale: f32,
+    /// Subtracted after scaling, per channel of the tensor; a grey input uses the first.
+    #[serde(default)]
+    pub mean: [f32; 3],
+    /// Divides last, per channel of the tensor; a grey input uses the first.
+    #[serde(default = "ones")]
+    pub std: [f32; 3],
+    /// From the photo's size to the tensor's.
+    pub resize: ResizePolicy,
+    /// The resampling filter.
+    pub interpolation: Interpolation,
+    /// Widen the filter when shrinking, as Pillow always does and torch does with `antialias=True`.
+    #[serde(default = "yes")]
+    pub antialias: bool,
+    /// Apply the EXIF orientation.
+    #[serde(default = "yes")]
+    pub exif: bool,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn ones() -> [f32; 3] {
+    [1.0; 3]
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl InputSpec {
+    /// Elements of the tensor per image: height x width x channels.
+    pub fn elements(&self) -> usize {
+        self.pixels() * self.channel_count()
+    }
+
+    /// Whether the prepared pixels are the tensor, byte for byte: `uint8`, `nhwc`, `rgb`.
+    pub fn is_identity(&self) -> bool {
+        self.dtype == InputType::Uint8 && self.layout == Layout::Nhwc && self.channels == Channels::Rgb
+    }
+
+    pub(crate) fn pixels(&self) -> usize {
+        self.width as usize * self.height as usize
+    }
+
+    fn channel_count(&self) -> usize {
+        match self.channels {
+            Channels::Rgb | Channels::Bgr => 3,
+            Channels::Gray => 1,
+        }
+    }
+
+    /// Checks what types cannot: ranges, and settings that contradict each other.
+    ///
+    /// # Errors
+    /// The key that is wrong and what to write instead.
+    pub(crate) fn validate(&self) -> Result<(), (&'static str, String)> {
+        if self.name.is_empty() {
+            return Err((
+                "input.name",
+                "is empty: write the name of the graph's input".into(),
+            ));
+        }
+        for (key, side) in [("input.width", self.width), ("input.height", self.height)] {
+            if !(1..=MAX_SIDE).contains(&side) {
+                return Err((key, format!("is {side}: it must be from 1 to {MAX_SIDE} pixels")));
+            }
+        }
+        self.validate_normalisation()?;
+        self.validate_resize()?;
+        if !self.antialias && self.interpolation == Interpolation::Lanczos {
+            let hint = "is false, which lanczos has no definition for: use antialias = true or bicubic";
+            return Err(("input.antialias", hint.into()));
+        }
+        Ok(())
+    }
+
+    fn validate_normalisation(&self) -> Result<(), (&'static str, String)> {
+        let plain = self.scale == one() && self.mean == [0.0; 3] && self.std == ones();
+        if self.dtype == InputType::Uint8 && !plain {
+            let hint = "is \"uint8\", which takes the pixels as they are: remove scale, mean and std, or use \"float32\"";
+            return Err(("input.dtype", hint.into()));
+        }
+        if !self.scale.is_finite() || self.scale == 0.0 {
+            return Err((
+                "input.scale",
+                format!("is {}: it must be a finite number other than 0", self.scale),
+            ));
+        }
+        if self.mean.iter().any(|mean| !mean.is_finite()) {
+            return Err((
+                "input.mean",
+                format!("is {:?}: each must be a finite number", self.mean),
+            ));
+        }
+        if self.std.iter().any(|std| !std.is_finite() || *std == 0.0) {
+            return Err((
+                "input.std",
+                format!("is {:?}: each must be a finite number other than 0", self.std),
+            ));
+        }
+        Ok(())
+    }
+
+    fn validate_resize(&self) -> Result<(), (&'static str, String)> {
+        let longest = self.width.max(self.height);
+        match self.resize {
+            ResizePolicy::ShortestEdge { size } if !(longest..=2 * MAX_SIDE).contains(&size) => {
+                let range = format!(
+                    "from {longest} (the longer side of the input) to {}",
+                    2 * MAX_SIDE
+                );
+                Err(("input.resize.size", format!("is {size}: it must be {range}")))
+            }
+            ResizePolicy::CropRatio { ratio } if !(ratio > 0.0 && ratio <= 1.0) => Err((
+                "input.resize.ratio",
+                format!("is {ratio}: it must be above 0 and at most 1"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}

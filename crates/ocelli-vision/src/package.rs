@@ -1,0 +1,139 @@
+//! A model package: the folder that says what goes into a model and what comes out of it.
+//!
+//! Owns reading and checking a package. It does not open the graph: whether the ONNX file has the inputs,
+//! outputs and class count that the manifest promises is checked by whoever loads it into an engine.
+
+mod error;
+mod manifest;
+
+use std::{
+    borrow::Cow,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+pub use error::PackageError;
+pub use manifest::{Activation, Manifest, OutputSpec, Task};
+
+const MANIFEST_FILE: &str = "model.toml";
+const ONNX_FILE: &str = "model.onnx";
+/// Limits of what is read from a package, in bytes. An ONNX file is a protobuf message, which ends at 2 GiB.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
+const MAX_ONNX_BYTES: u64 = 2 << 30;
+
+/// A package as it was read: checked, with its labels and its digest.
+#[derive(Debug, Clone)]
+pub struct ModelPackage {
+    /// `model.toml`.
+    pub manifest: Manifest,
+    /// `model.onnx`, unopened.
+    pub onnx: Cow<'static, [u8]>,
+    /// Class names of each output, in the order of [`Manifest::outputs`]; empty where an output names no labels.
+    /// A name may occur twice (`crane`), for the index identifies a class.
+    pub labels: Vec<Vec<String>>,
+    /// Lower-case hexadecimal SHA-256.
+    digest: String,
+}
+
+impl ModelPackage {
+    /// Reads the folder `dir`.
+    ///
+    /// # Errors
+    /// When a file is missing, too large or not UTF-8, or the manifest is wrong.
+    pub fn load(dir: &Path) -> Result<Self, PackageError> {
+        let toml = read_text(&dir.join(MANIFEST_FILE))?;
+        let manifest = Manifest::parse(&toml)?;
+        let onnx = read_limited(&dir.join(ONNX_FILE), MAX_ONNX_BYTES)?;
+        let mut texts = Vec::with_capacity(manifest.outputs.len());
+        for output in &manifest.outputs {
+            texts.push(
+                output
+                    .labels
+                    .as_ref()
+                    .map(|name| read_text(&dir.join(name)))
+                    .transpose()?,
+            );
+        }
+        Ok(Self::assemble(&toml, manifest, Cow::Owned(onnx), &texts))
+    }
+
+    /// Makes a package from its parts, as for one embedded in the binary; `labels` serves every output that names a file.
+    ///
+    /// # Errors
+    /// When the manifest is wrong.
+    pub fn from_parts(toml: &str, onnx: Cow<'static, [u8]>, labels: &str) -> Result<Self, PackageError> {
+        let manifest = Manifest::parse(toml)?;
+        let texts: Vec<Option<String>> = manifest
+            .outputs
+            .iter()
+            .map(|output| output.labels.as_ref().map(|_| labels.to_owned()))
+            .collect();
+        Ok(Self::assemble(toml, manifest, onnx, &texts))
+    }
+
+    /// SHA-256 over `model.toml`, the ONNX file and each output's labels, as 64 lower-case hexadecimal digits.
+    /// Two digests under one name are two models.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    fn assemble(toml: &str, manifest: Manifest, onnx: Cow<'static, [u8]>, texts: &[Option<String>]) -> Self {
+        let labels = texts
+            .iter()
+            .map(|text| text.as_deref().map(lines).unwrap_or_default())
+            .collect();
+        let label_bytes = texts
+            .iter()
+            .map(|text| text.as_deref().unwrap_or_default().as_bytes());
+        let digest = digest([toml.as_bytes(), &onnx].into_iter().chain(label_bytes));
+        Self {
+            manifest,
+            onnx,
+            labels,
+            digest,
+        }
+    }
+}
+
+/// Each part is preceded by its length, so that no byte can move from one part to the next unnoticed.
+fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One label a line; the last line may lack its end. An empty line inside is a label too, for the index counts.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+fn read_text(path: &Path) -> Result<String, PackageError> {
+    String::from_utf8(read_limited(path, MAX_TEXT_BYTES)?)
+        .map_err(|_| PackageError::NotUtf8 { path: path.into() })
+}
+
+fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
+    let failed = |source| PackageError::Read {
+        path: PathBuf::from(path),
+        source,
+    };
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .map_err(failed)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(PackageError::TooLarge {
+            path: path.into(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,160 @@
+//! `model.toml`, schema 1.
+
+use serde::Deserialize;
+
+use crate::{InputSpec, package::PackageError};
+
+const SCHEMA: u32 = 1;
+const MAX_NAME_LEN: usize = 64;
+const MAX_OUTPUTS: usize = 16;
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// One class per image.
+    Classification,
+    /// Any number of classes per image.
+    Multilabel,
+    /// A feature vector per image.
+    Embedding,
+}
+
+/// What turns an output's raw scores into what is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// Probabilities that sum to 1.
+    Softmax,
+    /// Independent probabilities.
+    Sigmoid,
+    /// The scores as they are.
+    None,
+}
+
+/// One `[[output]]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// Name of the graph's output.
+    pub name: String,
+    /// What to apply to it.
+    pub activation: Activation,
+    /// File of class names beside `model.toml`, one a line.
+    pub labels: Option<String>,
+}
+
+/// `model.toml`, checked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this form; 1.
+    pub schema: u32,
+    /// What the model is called in addresses and metrics: `[a-z0-9._-]`.
+    pub name: String,
+    /// Its version, of the same characters.
+    pub version: String,
+    /// What it is for.
+    pub task: Task,
+    /// SPDX expression of the weights' licence.
+    pub license: Option<String>,
+    /// Where the weights come from.
+    pub source: Option<String>,
+    /// What goes in.
+    pub input: InputSpec,
+    /// What comes out; the first is the one that is answered by default.
+    #[serde(rename = "output")]
+    pub outputs: Vec<OutputSpec>,
+}
+
+impl Manifest {
+    /// Parses and checks the text of a `model.toml`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the nearest word that exists where a key or value is unknown.
+    pub fn parse(text: &str) -> Result<Self, PackageError> {
+        let manifest: Self = toml::from_str(text).map_err(|error| syntax_error(&error))?;
+        manifest
+            .validate()
+            .map_err(|(key, problem)| PackageError::Invalid { key, problem })?;
+        Ok(manifest)
+    }
+
+    fn validate(&self) -> Result<(), (String, String)> {
+        if self.schema != SCHEMA {
+            let hint = format!("is {}: this version reads schema {SCHEMA}", self.schema);
+            return Err(("schema".into(), hint));
+        }
+        for (key, value) in [("name", &self.name), ("version", &self.version)] {
+            check_name(value).map_err(|problem| (key.to_owned(), problem))?;
+        }
+        self.input
+            .validate()
+            .map_err(|(key, problem)| (key.to_owned(), problem))?;
+        if !(1..=MAX_OUTPUTS).contains(&self.outputs.len()) {
+            let hint = format!("has {} tables: write 1 to {MAX_OUTPUTS}", self.outputs.len());
+            return Err(("output".into(), hint));
+        }
+        for (index, output) in self.outputs.iter().enumerate() {
+            output
+                .validate(&self.outputs[..index])
+                .map_err(|(key, problem)| (format!("output.{key}"), problem))?;
+        }
+        Ok(())
+    }
+}
+
+impl OutputSpec {
+    fn validate(&self, before: &[Self]) -> Result<(), (&'static str, String)> {
+        if self.name.is_empty() {
+            return Err(("name", "is empty: write the name of the graph's output".into()));
+        }
+        if before.iter().any(|other| other.name == self.name) {
+            return Err((
+                "name",
+                format!("\"{}\" occurs twice: declare each output once", self.name),
+            ));
+        }
+        // A package is data from elsewhere: its labels may not reach outside its own folder.
+        if let Some(file) = &self.labels
+            && (file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']))
+        {
+            return Err((
+                "labels",
+                format!("is {file:?}: write the name of a file beside model.toml"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Names stand in addresses, metrics and Redis keys.
+fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.len() > MAX_NAME_LEN || !name.chars().all(allowed) || !name.starts_with(edge) {
+        return Err(format!(
+            "is {name:?}: use 1 to {MAX_NAME_LEN} of a-z, 0-9, '.', '_' and '-', starting with a letter or digit"
+        ));
+    }
+    Ok(())
+}
+
+fn syntax_error(error: &toml::de::Error) -> PackageError {
+    PackageError::Syntax {
+        message: error.to_string().trim_end().to_owned(),
+        suggestion: nearest(error.message()),
+    }
+}
+
+/// The word nearest to the unknown one in serde's message: "unknown field `heigth`, expected one of `name`, ...".
+fn nearest(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown ").then(|| quoted.next())??;
+    quoted
+        .map(|word| (strsim::damerau_levenshtein(unknown, word), word))
+        // Beyond half its letters another word is a guess, not a spelling.
+        .filter(|(distance, word)| *distance <= word.len().max(unknown.len()) / 2)
+        .min()
+        .map(|(_, word)| word.to_owned())
+}
