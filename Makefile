@@ -1,0 +1,111 @@
+# What one does with Ocelli. Every target brings what it needs, can be repeated, and can be interrupted: the programs
+# that it calls look at what is there instead of trusting an earlier run. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+# The machine's cores are already shared out by Cargo, inside each step.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# Absolute, because tests run in their crate's folder; exported, so that a setting of the user's cannot move the binary.
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+RELEASE := $(CARGO_TARGET_DIR)/release
+CHECK_TOOLS := .venv-check/bin
+
+# Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
+SERVE_ARGS ?=
+
+##@ Use
+
+.PHONY: build
+build: runtime ## Build target/release/ocelli, with the ONNX Runtime library beside it
+	cargo build --release --locked --package ocelli
+
+.PHONY: serve
+serve: build ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
+	exec '$(RELEASE)/ocelli' serve $(SERVE_ARGS)
+
+##@ Develop
+
+.PHONY: test
+test: runtime ## Run all tests
+	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 cargo test --workspace --locked
+
+.PHONY: check
+check: check-sources check-format check-scripts check-packages check-lints check-docs ## Run everything that judges without running: formats, lints, docs, licences
+
+.PHONY: fmt
+fmt: check-tools ## Format Rust and Python files
+	cargo fmt --all
+	git ls-files -z --cached --others --exclude-standard -- '*.py' | \
+	    xargs -0 $(CHECK_TOOLS)/ruff format --config tools/ci/ruff.toml --no-cache
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed here
+	cargo clean
+	rm -rf .venv-*
+
+##@ Measure and make
+
+.PHONY: accuracy
+accuracy: build ## Print the built-in model's accuracy, through the server and in Python
+	tools/accuracy.sh
+
+.PHONY: bench
+bench: build ## Print throughput and latency beside the ceiling and a Python server
+	bench/run.sh
+
+.PHONY: model
+model: ## Make the built-in model package again, from its published weights
+	tools/make-builtin-model.sh
+
+.PHONY: goldens
+goldens: ## Make the golden images again that vision is tested against, with Pillow
+	crates/ocelli-vision/tests/goldens/make.sh
+
+##@ Parts of the above
+
+.PHONY: build-tools
+build-tools: ## Install cmake and nasm, if they are missing
+	tools/setup.sh build-tools
+
+.PHONY: runtime
+runtime: build-tools ## Put the pinned ONNX Runtime library beside the release binary
+	tools/fetch-onnxruntime.sh '$(RELEASE)'
+
+.PHONY: check-tools
+check-tools:
+	tools/setup.sh venv .venv-check tools/ci/requirements.txt
+
+.PHONY: check-sources
+check-sources: ## Check the length of source files, and that none names a registry or a machine
+	tools/ci/source_files.sh
+
+.PHONY: check-format
+check-format: ## Check the format of Rust files
+	cargo fmt --all --check
+
+.PHONY: check-scripts
+check-scripts: check-tools ## Lint shell and Python files
+	tools/ci/scripts.sh $(CHECK_TOOLS)
+
+.PHONY: check-packages
+check-packages: check-tools ## Check licences, bans, sources, unused dependencies, their number, and the crates' boundaries
+	$(CHECK_TOOLS)/cargo-deny --locked check bans licenses sources
+	$(CHECK_TOOLS)/cargo-shear --locked --deny-warnings
+	tools/ci/package_budget.sh
+	tools/ci/architecture.sh
+
+.PHONY: check-lints
+check-lints: build-tools ## Run clippy on all code, tests included
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+
+.PHONY: check-docs
+check-docs: build-tools ## Build the documentation of all code, private items included
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items --locked
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	    /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Checks what no linter checks, over every file that git tracks or would track:
+#   - a source file has at most 500 lines (unless one of its first five says @generated);
+#   - nothing names a package registry's host (package managers know their own, mirrors differ) or a folder of the
+#     machine that it was written on.
+set -euo pipefail
+
+readonly MAX_LINES=500
+# In brackets, so that this file does not match itself.
+readonly FORBIDDEN='crates[.]io|pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org|registry[.]npmjs|/[w]ork/(main|shared)|/[r]oot/'
+
+status=0
+complain() {
+    printf '%s\n' "$*" >&2
+    status=1
+}
+
+while IFS= read -r -d '' file; do
+    # Deleted but not yet staged, or a link: there is no text of its own to check.
+    if [ ! -f "$file" ] || [ -L "$file" ]; then
+        continue
+    fi
+    case "$file" in
+        *.rs | *.py | *.sh | *.js | *.ts)
+            lines=$(wc -l <"$file")
+            if [ "$lines" -gt "$MAX_LINES" ] && ! head -n 5 "$file" | grep -q '@generated'; then
+                complain "$file: $lines lines, $MAX_LINES at most: split it by what its parts own"
+            fi
+            ;;
+    esac
+    # Cargo writes the registry's address into the lock file itself.
+    if [ "$file" != Cargo.lock ] && found=$(grep -nIE -m 3 "$FORBIDDEN" "$file"); then
+        complain "$file: names a registry host or a folder of somebody's machine:" $'\n'"$found"
+    fi
+done < <(git ls-files -z --cached --others --exclude-standard)
+
+exit "$status"
