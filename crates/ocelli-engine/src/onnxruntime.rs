@@ -1,9 +1,14 @@
-//! The adapter for ONNX Runtime, through the crate `ort`.
+//! The adapter for ONNX Runtime on the CPU, through the crate `ort`.
 //!
-//! `locate` finds the shared library, `session` builds and runs sessions. The library is loaded once in a process and
-//! stays: its first user decides which one.
+//! `locate` says where the shared library may be, `elf` whether a file can be one, `library` loads it, `session`
+//! runs models. The library is loaded once in a process and stays: its first user decides which one.
 
+mod elf;
+mod library;
 mod locate;
+mod session;
+
+use std::path::Path;
 
 pub use locate::Search;
 
@@ -12,16 +17,31 @@ use crate::{Backend, Engine, EngineError, EngineOptions, ModelSource};
 /// ONNX Runtime on the CPU.
 #[derive(Clone, Debug)]
 pub struct OnnxRuntime {
-    version: String,
+    library: library::Library,
 }
 
 impl OnnxRuntime {
-    /// Finds and loads the library.
+    /// Finds, checks and loads the library.
+    ///
+    /// A process loads one library. When there is one already, it is returned, unless the search asks explicitly for
+    /// another.
     ///
     /// # Errors
     /// [`EngineError::LibraryMissing`] and [`EngineError::LibraryUnusable`], each one line that says what to do.
     pub fn locate(search: &Search) -> Result<Self, EngineError> {
-        locate::find(search)
+        Ok(Self {
+            library: library::find(search)?,
+        })
+    }
+
+    /// The library in use: a path, or a bare name when the system's loader found it.
+    pub fn library_path(&self) -> &Path {
+        &self.library.path
+    }
+
+    /// What was found before the library in use and passed over, with the reason: worth a warning.
+    pub fn passed_over(&self) -> &[EngineError] {
+        &self.library.passed_over
     }
 }
 
@@ -31,21 +51,18 @@ impl Backend for OnnxRuntime {
     }
 
     fn version(&self) -> String {
-        self.version.clone()
+        self.library.version.clone()
     }
 
     fn uses_cpu(&self) -> bool {
         true
     }
 
-    fn load(
-        &self,
-        model: &ModelSource<'_>,
-        _options: &EngineOptions,
-    ) -> Result<Box<dyn Engine>, EngineError> {
-        Err(EngineError::LoadFailed {
-            model: model.name.to_owned(),
-            reason: "being written".to_owned(),
-        })
+    fn load(&self, model: &ModelSource<'_>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(session::OnnxSession::load(
+            &self.library.environment,
+            model,
+            options,
+        )?))
     }
 }

@@ -33,6 +33,41 @@ impl Signature {
             .find_map(|input| input.shape.first().copied().flatten())
     }
 
+    /// The signature of a graph that is used as a package declares: the package's tensors in the package's order,
+    /// with every axis fixed that either of them fixes. Outputs that the package does not name are left out.
+    ///
+    /// # Errors
+    /// The first difference between the two, in words.
+    pub fn reconcile(declared: &Self, graph: &Self) -> Result<Self, String> {
+        if let Some(extra) = graph
+            .inputs
+            .iter()
+            .find(|input| declared.inputs.iter().all(|own| own.name != input.name))
+        {
+            return Err(format!(
+                "the graph takes an input {}, and the package declares {}",
+                extra.name,
+                names(&declared.inputs)
+            ));
+        }
+        let merge = |kind: &str, declared: &[TensorSpec], graph: &[TensorSpec]| {
+            declared
+                .iter()
+                .map(|spec| spec.reconcile(kind, graph))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let merged = Self {
+            inputs: merge("input", &declared.inputs, &graph.inputs)?,
+            outputs: merge("output", &declared.outputs, &graph.outputs)?,
+        };
+        if let Some(fixed) = merged.fixed_batch().filter(|&batch| batch != 1) {
+            return Err(format!(
+                "the graph takes batches of exactly {fixed}; export it with a dynamic first axis, or a first axis of 1"
+            ));
+        }
+        Ok(merged)
+    }
+
     /// Checks a batch against the inputs and returns its length.
     ///
     /// # Errors
@@ -66,6 +101,46 @@ impl Signature {
 }
 
 impl TensorSpec {
+    fn reconcile(&self, kind: &str, graph: &[Self]) -> Result<Self, String> {
+        let name = &self.name;
+        let Some(other) = graph.iter().find(|other| other.name == *name) else {
+            return Err(format!(
+                "the package declares an {kind} {name}, and the graph has {}",
+                names(graph)
+            ));
+        };
+        if other.element_type != self.element_type {
+            return Err(format!(
+                "the package declares the {kind} {name} as {}, and in the graph it is {}",
+                self.element_type, other.element_type
+            ));
+        }
+        // A graph may leave even the number of axes open; its runtime then reports none at all.
+        if other.shape.is_empty() {
+            return Ok(self.clone());
+        }
+        let merged: Option<Vec<Option<usize>>> = (self.shape.len() == other.shape.len())
+            .then_some(())
+            .and_then(|()| {
+                self.shape
+                    .iter()
+                    .zip(&other.shape)
+                    .map(|(&own, &other)| merge_dims(own, other))
+                    .collect()
+            });
+        match merged {
+            Some(shape) => Ok(Self {
+                shape,
+                ..self.clone()
+            }),
+            None => Err(format!(
+                "the package declares the {kind} {name} as {}, and in the graph it is {}",
+                show_shape(&self.shape),
+                show_shape(&other.shape)
+            )),
+        }
+    }
+
     fn check(&self, tensor: &Tensor) -> Result<(), EngineError> {
         if tensor.element_type() != self.element_type {
             return Err(EngineError::BadInput(format!(
@@ -91,6 +166,22 @@ impl TensorSpec {
             tensor.shape()
         )))
     }
+}
+
+/// What two descriptions of an axis agree on: `None` when they do not, `Some(None)` when both leave it open.
+fn merge_dims(one: Option<usize>, other: Option<usize>) -> Option<Option<usize>> {
+    match (one, other) {
+        (Some(one), Some(other)) => (one == other).then_some(Some(one)),
+        (known, None) | (None, known) => Some(known),
+    }
+}
+
+fn names(specs: &[TensorSpec]) -> String {
+    specs
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// `[batch, 224, 224, 3]`, with `?` for other axes that may vary.

@@ -1,26 +1,186 @@
-//! Where the shared library may be.
+//! Where the shared library may be. Nothing is loaded here.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::OnnxRuntime;
-use crate::EngineError;
+/// The name that every installation offers, apart from the version that may follow it.
+const FILE_NAME: &str = "libonnxruntime.so";
 
-/// Where to look for the library, all of it passed in: this crate reads no environment variable.
+/// Folders in which the system's loader looks. They are listed as well, because distributions install the library
+/// under names with a version in them that nobody can guess.
+const SYSTEM_FOLDERS: &[&str] = &["/usr/local/lib", "/usr/local/lib64", "/usr/lib64", "/usr/lib"];
+
+/// Where to look for the library. All of it is passed in: this crate reads no environment variable, and nothing is
+/// ever looked up relative to the working directory.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// What the user chose (`OCELLI_ONNXRUNTIME`): a library, or the folder it is in. It wins, and when it is wrong
-    /// that is an error: nothing else is tried.
+    /// What the user chose (`OCELLI_ONNXRUNTIME`): a library, or the folder that holds it. It wins, and when it is
+    /// wrong that is an error: nothing else is tried.
     pub explicit: Option<PathBuf>,
     /// The folder of the executable.
     pub beside: Option<PathBuf>,
-    /// The active Python environment (`VIRTUAL_ENV`).
-    pub python_prefix: Option<PathBuf>,
+    /// Whether to ask the system's loader, and to list its folders.
+    pub system: bool,
+    /// Folders under which Python environments lie: `<prefix>/lib/python3*/site-packages` and the like are searched.
+    pub python_prefixes: Vec<PathBuf>,
 }
 
-pub(super) fn find(_search: &Search) -> Result<OnnxRuntime, EngineError> {
-    Err(EngineError::LibraryMissing {
-        library: "the ONNX Runtime library",
-        searched: "being written".to_owned(),
-        hint: "being written".to_owned(),
-    })
+impl Search {
+    /// The usual search: `explicit`, beside `executable`, in the system, in the active Python environment, in the
+    /// one that `PATH` names, in the user's and in the system's.
+    ///
+    /// `env` looks up `VIRTUAL_ENV`, `CONDA_PREFIX`, `PATH` and `HOME`; relative entries are skipped.
+    pub fn new(
+        explicit: Option<PathBuf>,
+        executable: Option<&Path>,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Self {
+        Self {
+            explicit,
+            beside: executable.and_then(Path::parent).map(Path::to_path_buf),
+            system: true,
+            python_prefixes: python_prefixes(env),
+        }
+    }
+
+    /// Every file that may be the library, the most wanted first. Bare names are for the system's loader.
+    pub(super) fn candidates(&self) -> Vec<PathBuf> {
+        let mut found: Vec<PathBuf> = self
+            .beside
+            .iter()
+            .filter_map(|folder| library_in(folder))
+            .collect();
+        if self.system {
+            found.extend([PathBuf::from(FILE_NAME), PathBuf::from(format!("{FILE_NAME}.1"))]);
+            let triplet = Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+            found.extend(library_in(&triplet));
+            found.extend(
+                SYSTEM_FOLDERS
+                    .iter()
+                    .filter_map(|folder| library_in(Path::new(folder))),
+            );
+        }
+        for folder in self
+            .python_prefixes
+            .iter()
+            .flat_map(|prefix| site_packages(prefix))
+        {
+            found.extend(library_in(&folder.join("onnxruntime/capi")));
+        }
+        found
+    }
+}
+
+/// The file that `explicit` means: itself, or the library in it when it is a folder.
+pub(super) fn explicit_file(explicit: &Path) -> Option<PathBuf> {
+    if explicit.is_dir() {
+        library_in(explicit)
+    } else {
+        explicit.is_file().then(|| explicit.to_path_buf())
+    }
+}
+
+/// The library in `folder`: the name without a version when it is there, else the highest version.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    if !folder.is_absolute() {
+        return None;
+    }
+    let names = fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let best = names
+        .filter_map(|name| Some((version_of(&name)?, name)))
+        .filter(|(_, name)| folder.join(name).is_file())
+        .max_by(|(one, _), (other, _)| one.cmp(other))?;
+    Some(folder.join(best.1))
+}
+
+/// The sort key of a library's file name: no version comes after all versions. `None` for other files.
+fn version_of(name: &str) -> Option<(bool, Vec<u64>)> {
+    let rest = name.strip_prefix(FILE_NAME)?;
+    if rest.is_empty() {
+        return Some((true, Vec::new()));
+    }
+    let numbers: Option<Vec<u64>> = rest
+        .strip_prefix('.')?
+        .split('.')
+        .map(|part| part.parse().ok())
+        .collect();
+    Some((false, numbers?))
+}
+
+fn python_prefixes(env: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"]
+        .into_iter()
+        .filter_map(&env)
+        .map(PathBuf::from)
+        .collect();
+    if let Some(path) = env("PATH") {
+        prefixes.extend(python_on(&path));
+    }
+    if let Some(home) = env("HOME") {
+        prefixes.push(Path::new(&home).join(".local"));
+    }
+    prefixes.extend(["/usr/local", "/usr"].map(PathBuf::from));
+    prefixes.retain(|prefix| prefix.is_absolute());
+    prefixes
+}
+
+/// The prefix of the first `python3` on `path`: the folder above its `bin`, both as named and with links resolved
+/// (the first is the environment, the second its base). A pyenv shim stands for all of pyenv's versions.
+fn python_on(path: &OsStr) -> Vec<PathBuf> {
+    let Some(python) = std::env::split_paths(path)
+        .map(|folder| folder.join("python3"))
+        .find(|file| file.is_file())
+    else {
+        return Vec::new();
+    };
+    let resolved = python.canonicalize().ok();
+    let mut prefixes = Vec::new();
+    for program in std::iter::once(&python).chain(&resolved) {
+        let Some(folder) = program.parent() else { continue };
+        let Some(prefix) = folder.parent() else { continue };
+        if folder.ends_with("shims") {
+            prefixes.extend(sorted_children(&prefix.join("versions"), |_| true));
+        }
+        prefixes.push(prefix.to_path_buf());
+    }
+    prefixes
+}
+
+/// The folders below a Python prefix that hold installed packages.
+fn site_packages(prefix: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for lib in ["lib", "lib64"].map(|name| prefix.join(name)) {
+        // The newest Python first: names are compared by their numbers, so 3.9 comes after 3.11.
+        let mut versions = sorted_children(&lib, |name| name.starts_with("python3"));
+        versions.sort_by_key(|folder| std::cmp::Reverse(minor_version(folder)));
+        folders.extend(
+            versions
+                .iter()
+                .flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name))),
+        );
+    }
+    folders
+}
+
+fn minor_version(python: &Path) -> u64 {
+    let name = python.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.strip_prefix("python3.")
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or(0)
+}
+
+fn sorted_children(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut children: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_str().is_some_and(&keep))
+        .map(|entry| entry.path())
+        .collect();
+    children.sort();
+    children
 }

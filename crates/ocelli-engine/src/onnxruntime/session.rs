@@ -1,0 +1,177 @@
+//! One session: how it is set up, what its graph takes and gives, and one run.
+
+use std::borrow::Cow;
+
+use ort::environment::Environment;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
+
+use crate::{
+    ElementType, Engine, EngineError, EngineOptions, ModelSource, Signature, Tensor, TensorData, TensorSpec,
+};
+
+pub(super) struct OnnxSession {
+    session: Session,
+    signature: Signature,
+    /// Names the outputs to compute, in the signature's order.
+    run_options: RunOptions<HasSelectedOutputs>,
+}
+
+impl OnnxSession {
+    pub(super) fn load(
+        environment: &Environment,
+        model: &ModelSource<'_>,
+        options: &EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let failed = |reason: String| EngineError::LoadFailed {
+            model: model.name.to_owned(),
+            reason,
+        };
+        let builder = Session::builder(environment).map_err(|error| failed(error.message().to_owned()))?;
+        let session = configure(builder, options)
+            .and_then(|mut builder| builder.commit_from_memory(model.onnx))
+            .map_err(|error| failed(one_line(error.message())))?;
+        let graph = Signature {
+            inputs: specs(session.inputs()).map_err(failed)?,
+            // Outputs that the package does not use may have any type.
+            outputs: specs(session.outputs().iter().filter(|outlet| {
+                model
+                    .signature
+                    .outputs
+                    .iter()
+                    .any(|declared| declared.name == outlet.name())
+            }))
+            .map_err(failed)?,
+        };
+        let signature = Signature::reconcile(model.signature, &graph).map_err(|reason| {
+            EngineError::SignatureMismatch {
+                model: model.name.to_owned(),
+                reason,
+            }
+        })?;
+        let selector = signature
+            .outputs
+            .iter()
+            .fold(OutputSelector::no_default(), |selector, output| {
+                selector.with(output.name.clone())
+            });
+        let run_options = RunOptions::new()
+            .map_err(|error| failed(error.message().to_owned()))?
+            .with_outputs(selector);
+        Ok(Self {
+            session,
+            signature,
+            run_options,
+        })
+    }
+}
+
+impl Engine for OnnxSession {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        let batch = self.signature.check_inputs(inputs)?;
+        let values = self
+            .signature
+            .inputs
+            .iter()
+            .zip(inputs)
+            .map(|(spec, tensor)| Ok((Cow::Borrowed(spec.name.as_str()), borrow(tensor)?)))
+            .collect::<ort::Result<Vec<_>>>()
+            .map_err(|error| fault(&error))?;
+        let outputs =
+            self.session
+                .run_with_options(values, &self.run_options)
+                .map_err(|error| match error.code() {
+                    ort::ErrorCode::InvalidArgument => EngineError::BadInput(one_line(error.message())),
+                    _ => fault(&error),
+                })?;
+        self.signature
+            .outputs
+            .iter()
+            .zip(outputs.values())
+            .map(|(spec, value)| copy(spec, &value, batch))
+            .collect()
+    }
+}
+
+fn configure(builder: SessionBuilder, options: &EngineOptions) -> ort::Result<SessionBuilder> {
+    Ok(builder
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_parallel_execution(false)?
+        .with_inter_threads(1)?
+        .with_intra_threads(options.threads.max(1))?
+        .with_flush_to_zero()?)
+}
+
+/// Views the elements as they lie, without a copy.
+fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
+    let shape = tensor.shape();
+    match tensor.data() {
+        TensorData::U8(values) => TensorRef::from_array_view((shape, values.as_slice())).map(Into::into),
+        TensorData::F32(values) => TensorRef::from_array_view((shape, values.as_slice())).map(Into::into),
+    }
+}
+
+/// Copies an output out of the runtime's memory, which it wants back, and checks that its first axis is the batch.
+fn copy(spec: &TensorSpec, value: &DynValue, batch: usize) -> Result<Tensor, EngineError> {
+    let (shape, data) = match spec.element_type {
+        ElementType::U8 => value
+            .try_extract_tensor::<u8>()
+            .map(|(shape, data)| (shape, TensorData::U8(data.to_vec()))),
+        ElementType::F32 => value
+            .try_extract_tensor::<f32>()
+            .map(|(shape, data)| (shape, TensorData::F32(data.to_vec()))),
+    }
+    .map_err(|error| fault(&error))?;
+    let shape: Vec<usize> = shape
+        .iter()
+        .map(|&dim| usize::try_from(dim).unwrap_or(0))
+        .collect();
+    if shape.first() != Some(&batch) {
+        return Err(EngineError::Fault(format!(
+            "output {} has the shape {shape:?} for a batch of {batch}; its first axis must be the batch",
+            spec.name
+        )));
+    }
+    Tensor::new(shape, data).map_err(|error| EngineError::Fault(error.to_string()))
+}
+
+fn specs<'a>(outlets: impl IntoIterator<Item = &'a Outlet>) -> Result<Vec<TensorSpec>, String> {
+    outlets.into_iter().map(spec).collect()
+}
+
+fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
+    let name = outlet.name();
+    let element_type = match outlet.dtype().tensor_type() {
+        Some(TensorElementType::Uint8) => ElementType::U8,
+        Some(TensorElementType::Float32) => ElementType::F32,
+        other => {
+            let found = other.map_or_else(|| "no tensor".to_owned(), |element_type| element_type.to_string());
+            return Err(format!(
+                "{name} is {found} in the graph; only uint8 and float32 tensors are supported"
+            ));
+        }
+    };
+    let shape = outlet.dtype().tensor_shape();
+    let shape = shape
+        .map(|shape| shape.iter().map(|&dim| usize::try_from(dim).ok()).collect())
+        .unwrap_or_default();
+    Ok(TensorSpec {
+        name: name.to_owned(),
+        element_type,
+        shape,
+    })
+}
+
+fn fault(error: &ort::Error) -> EngineError {
+    EngineError::Fault(one_line(error.message()))
+}
+
+/// The runtime's messages run over several lines, with the place in its source in front; logs want one.
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
