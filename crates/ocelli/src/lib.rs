@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Ocelli serves image models: send it a photo, it answers with labels.
+//!
+//! This crate joins the parts: roles, command line, HTTP, broker, batcher, worker, metrics. Pixels are
+//! `ocelli-vision`'s business and engines are `ocelli-engine`'s. `ARCHITECTURE.md` at the repository's root says how
+//! the parts fit.
+
+pub mod admission;
+pub mod batcher;
+pub mod broker;
+pub mod cores;
+pub mod decoders;
+pub mod error;
+pub mod infer;
+pub mod job;
+pub mod metrics;
+pub mod model;
+pub mod timing;
+pub mod worker;

@@ -1,0 +1,256 @@
+//! The threads that turn photos into pixels: at most one per core, fed in order of arrival.
+//!
+//! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
+//! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
+//! of bytes, reserved from the header before anything is decoded.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::admission::Permit;
+use crate::cores::Cores;
+use crate::error::Error;
+use crate::metrics::{DropReason, Metrics};
+use crate::model::ServedModel;
+
+/// What decoding may use.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeConfig {
+    /// Limits of one image.
+    pub image: DecodeLimits,
+    /// Bytes of decoded pixels that all threads together may hold.
+    pub pixel_bytes: u64,
+}
+
+/// A photo to prepare for a model.
+#[derive(Debug)]
+pub struct Photo {
+    /// The file.
+    pub bytes: Bytes,
+    /// The model whose input it is to become.
+    pub model: Arc<ServedModel>,
+    /// When nobody wants the answer any more.
+    pub deadline: Instant,
+    /// Room in the house, held at least until the file is let go.
+    pub permit: Arc<Permit>,
+}
+
+/// A photo as its model takes it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// 8-bit RGB, packed rows, of the model's height and width.
+    pub pixels: Vec<u8>,
+    /// How long it waited for a thread and a core.
+    pub wait: Duration,
+    /// How long decoding and resizing took.
+    pub took: Duration,
+}
+
+/// The way to the decoder threads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Decoders {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: DecodeConfig,
+    cores: Cores,
+    metrics: Arc<Metrics>,
+    queue: Mutex<Queue>,
+    arrivals: Condvar,
+    pixel_bytes_free: Mutex<u64>,
+    pixel_bytes_freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    closed: bool,
+    tasks: VecDeque<Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    photo: Photo,
+    submitted: Instant,
+    reply: oneshot::Sender<Result<Prepared, Error>>,
+}
+
+/// One decoder; whoever owns the process's threads runs it.
+#[derive(Debug)]
+pub struct DecodeThread {
+    shared: Arc<Shared>,
+}
+
+/// The handle and its threads, one for each core.
+#[must_use]
+pub fn pair(config: DecodeConfig, cores: Cores, metrics: Arc<Metrics>) -> (Decoders, Vec<DecodeThread>) {
+    let count = cores.total();
+    let shared = Arc::new(Shared {
+        config,
+        cores,
+        metrics,
+        queue: Mutex::default(),
+        arrivals: Condvar::new(),
+        pixel_bytes_free: Mutex::new(config.pixel_bytes),
+        pixel_bytes_freed: Condvar::new(),
+    });
+    let threads = (0..count).map(|_| DecodeThread { shared: Arc::clone(&shared) }).collect();
+    (Decoders { shared }, threads)
+}
+
+impl Decoders {
+    /// Prepares a photo. Dropping the future abandons it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] for what is not an image within the limits, [`Error::Internal`] when the decoder
+    /// failed otherwise.
+    pub async fn prepare(&self, photo: Photo) -> Result<Prepared, Error> {
+        let (reply, prepared) = oneshot::channel();
+        {
+            let mut queue = self.shared.queue.lock();
+            if queue.closed {
+                return Err(Error::NotReady("it is stopping"));
+            }
+            // Bounded by admission: each task holds a permit.
+            queue.tasks.push_back(Task { photo, submitted: Instant::now(), reply });
+        }
+        self.shared.arrivals.notify_one();
+        prepared.await.unwrap_or(Err(Error::Internal))
+    }
+
+    /// Takes no more photos; the threads end when those waiting are done.
+    pub fn close(&self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.arrivals.notify_all();
+    }
+}
+
+impl DecodeThread {
+    /// Decodes until the handle is closed and the queue is empty.
+    pub fn run(self) {
+        let mut decoder = None;
+        while let Some(task) = self.shared.next() {
+            self.shared.handle(task, &mut decoder);
+        }
+    }
+}
+
+impl Shared {
+    fn next(&self) -> Option<Task> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(task) = queue.tasks.pop_front() {
+                return Some(task);
+            }
+            if queue.closed {
+                return None;
+            }
+            self.arrivals.wait(&mut queue);
+        }
+    }
+
+    fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
+        let Task { photo, submitted, reply } = task;
+        if self.drop_if_dead(&photo, &reply) {
+            return;
+        }
+        // A panic in a codec must neither hang the client nor end the thread. What the decoder holds then is
+        // unknown, so it is made anew.
+        let result = catch_unwind(AssertUnwindSafe(|| self.prepare(&photo, &reply, submitted, decoder)));
+        let answer = match result {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return,
+            Err(_) => {
+                tracing::error!(bytes = photo.bytes.len(), "a decoder panicked on an image");
+                *decoder = None;
+                Err(Error::Internal)
+            }
+        };
+        // The compressed file is let go before anybody hears of the pixels.
+        drop(photo);
+        let _ = reply.send(answer);
+    }
+
+    /// `None` when the photo was dropped while it waited for a core.
+    fn prepare(
+        &self,
+        photo: &Photo,
+        reply: &oneshot::Sender<Result<Prepared, Error>>,
+        submitted: Instant,
+        decoder: &mut Option<Decoder>,
+    ) -> Option<Result<Prepared, Error>> {
+        let spec = photo.model.input();
+        let header = match ImageHeader::read(&photo.bytes, &self.config.image) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let _budget = match self.reserve(&header, spec) {
+            Ok(budget) => budget,
+            Err(error) => return Some(Err(error)),
+        };
+        let _core = self.cores.for_decoder();
+        if self.drop_if_dead(photo, reply) {
+            return None;
+        }
+        let started = Instant::now();
+        let decoded = match decoder {
+            Some(decoder) => decoder.prepare(&photo.bytes, &header, spec),
+            None => Decoder::new().and_then(|new| decoder.insert(new).prepare(&photo.bytes, &header, spec)),
+        };
+        Some(decoded.map_err(Error::from).map(|pixels| Prepared {
+            pixels,
+            wait: started.saturating_duration_since(submitted),
+            took: started.elapsed(),
+        }))
+    }
+
+    /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
+    /// watches the clock itself.
+    fn drop_if_dead(&self, photo: &Photo, reply: &oneshot::Sender<Result<Prepared, Error>>) -> bool {
+        let reason = if reply.is_closed() {
+            DropReason::ClientGone
+        } else if photo.deadline <= Instant::now() {
+            DropReason::DeadlinePassed
+        } else {
+            return false;
+        };
+        self.metrics.count_dropped(reason);
+        true
+    }
+
+    fn reserve(&self, header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
+        let bytes = Decoder::pixel_bytes(header, spec);
+        if bytes > self.config.pixel_bytes {
+            return Err(Error::InvalidImage(format!(
+                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
+                 may take; send a smaller image or raise --max-decoding-bytes",
+                header.width, header.height, self.config.pixel_bytes
+            )));
+        }
+        let mut free = self.pixel_bytes_free.lock();
+        self.pixel_bytes_freed.wait_while(&mut free, |free| *free < bytes);
+        *free -= bytes;
+        Ok(PixelBytes { shared: self, bytes })
+    }
+}
+
+/// A share of the budget for decoded pixels.
+struct PixelBytes<'a> {
+    shared: &'a Shared,
+    bytes: u64,
+}
+
+impl Drop for PixelBytes<'_> {
+    fn drop(&mut self) {
+        *self.shared.pixel_bytes_free.lock() += self.bytes;
+        self.shared.pixel_bytes_freed.notify_all();
+    }
+}

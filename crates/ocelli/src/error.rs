@@ -1,0 +1,163 @@
+//! What can go wrong on the path of a request, and how each protocol says it.
+//!
+//! Owns the one error enum and the one status table. What a caller reads is the `Display` text: what is wrong and
+//! what to do. Details that only an operator may see are logged where the failure is handled, not carried here.
+
+use std::time::Duration;
+
+use ocelli_vision::ImageError;
+
+/// Why a request, or one image of it, was not answered with a prediction.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// The request itself is malformed: a wrong parameter, no image, broken JSON or base64.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The bytes are not an image that can be decoded within the limits.
+    #[error("{0}")]
+    InvalidImage(String),
+    /// No model of that name is served.
+    #[error("no model named '{name}' is served here; GET /v1/models lists those that are: {known}")]
+    UnknownModel {
+        /// The name asked for, shortened.
+        name: String,
+        /// The names served, comma separated.
+        known: String,
+    },
+    /// No such route.
+    #[error("there is nothing at {0}; GET /openapi.json lists the routes")]
+    UnknownRoute(String),
+    /// The route exists, with another method.
+    #[error("{0} does not take this method; GET /openapi.json lists the routes and their methods")]
+    MethodNotAllowed(String),
+    /// The head of the request did not arrive in time.
+    #[error("the request's headers did not arrive within {0:?}; send them at once, or raise --header-timeout")]
+    HeaderTimeout(Duration),
+    /// A body, or the number of images in it, is over its limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The body is of a kind that no input form takes.
+    #[error(
+        "the Content-Type '{0}' is not taken; send multipart/form-data with a part named 'image', \
+         JSON {{\"image\":\"<base64>\"}}, or the image itself as image/* or application/octet-stream"
+    )]
+    UnsupportedMediaType(String),
+    /// Every queue slot, or the memory set aside for waiting images, is taken.
+    #[error("the queue is full; try again in {} s", retry_after_seconds(*.retry_after))]
+    QueueFull {
+        /// When a slot is expected to be free.
+        retry_after: Duration,
+    },
+    /// The answer was not ready when the deadline came.
+    #[error("the answer was not ready within {0:?}; raise X-Timeout-Ms, send less at once, or add capacity")]
+    DeadlineExceeded(Duration),
+    /// The server is starting or stopping.
+    #[error("the server is not ready: {0}; try again shortly")]
+    NotReady(&'static str),
+    /// A fault of the server's own; the details are in its log.
+    #[error("the server failed to answer this request; its log says why, under this request_id")]
+    Internal,
+}
+
+/// One row of the status table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// HTTP status code.
+    pub http: u16,
+    /// The `code` field of the error body, and the metrics' label.
+    pub code: &'static str,
+}
+
+impl Error {
+    /// Every row of the status table, for the API description and its test.
+    pub const TABLE: &[Status] = &[
+        Status { http: 400, code: "invalid_request" },
+        Status { http: 400, code: "invalid_image" },
+        Status { http: 404, code: "unknown_model" },
+        Status { http: 404, code: "unknown_route" },
+        Status { http: 405, code: "method_not_allowed" },
+        Status { http: 408, code: "header_timeout" },
+        Status { http: 413, code: "too_large" },
+        Status { http: 415, code: "unsupported_media_type" },
+        Status { http: 429, code: "queue_full" },
+        Status { http: 504, code: "deadline_exceeded" },
+        Status { http: 503, code: "not_ready" },
+        Status { http: 500, code: "internal" },
+    ];
+
+    /// The row of the status table for this error.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Self::TABLE[match self {
+            Self::InvalidRequest(_) => 0,
+            Self::InvalidImage(_) => 1,
+            Self::UnknownModel { .. } => 2,
+            Self::UnknownRoute(_) => 3,
+            Self::MethodNotAllowed(_) => 4,
+            Self::HeaderTimeout(_) => 5,
+            Self::TooLarge(_) => 6,
+            Self::UnsupportedMediaType(_) => 7,
+            Self::QueueFull { .. } => 8,
+            Self::DeadlineExceeded(_) => 9,
+            Self::NotReady(_) => 10,
+            Self::Internal => 11,
+        }]
+    }
+
+    /// Whole seconds for the `Retry-After` header, where trying again can help.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::QueueFull { retry_after } => Some(retry_after_seconds(*retry_after)),
+            Self::NotReady(_) => Some(1),
+            _ => None,
+        }
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::InvalidImage(error.to_string())
+    }
+}
+
+/// `Retry-After` counts whole seconds; rounding up never invites a client back too early.
+fn retry_after_seconds(wait: Duration) -> u64 {
+    (wait.as_millis().div_ceil(1000) as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_row() {
+        let rows = [
+            (Error::InvalidRequest(String::new()), 400, "invalid_request"),
+            (Error::InvalidImage(String::new()), 400, "invalid_image"),
+            (Error::UnknownModel { name: String::new(), known: String::new() }, 404, "unknown_model"),
+            (Error::UnknownRoute(String::new()), 404, "unknown_route"),
+            (Error::MethodNotAllowed(String::new()), 405, "method_not_allowed"),
+            (Error::HeaderTimeout(Duration::ZERO), 408, "header_timeout"),
+            (Error::TooLarge(String::new()), 413, "too_large"),
+            (Error::UnsupportedMediaType(String::new()), 415, "unsupported_media_type"),
+            (Error::QueueFull { retry_after: Duration::ZERO }, 429, "queue_full"),
+            (Error::DeadlineExceeded(Duration::ZERO), 504, "deadline_exceeded"),
+            (Error::NotReady("starting"), 503, "not_ready"),
+            (Error::Internal, 500, "internal"),
+        ];
+        assert_eq!(rows.len(), Error::TABLE.len());
+        for (error, http, code) in rows {
+            assert_eq!(error.status(), Status { http, code });
+        }
+    }
+
+    #[test]
+    fn retry_after_rounds_up_and_is_never_zero() {
+        let after = |ms| Error::QueueFull { retry_after: Duration::from_millis(ms) }.retry_after();
+        assert_eq!(after(0), Some(1));
+        assert_eq!(after(1000), Some(1));
+        assert_eq!(after(1001), Some(2));
+        assert_eq!(Error::Internal.retry_after(), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! The one path of an image: prepared, submitted, scored, labelled. Every protocol translates into it and out of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use ocelli_engine::Tensor;
+use ocelli_vision::{Activation, sigmoid, softmax, top_k};
+
+use crate::admission::{Admission, Full, Permit};
+use crate::broker::{Broker, Unsubmitted};
+use crate::decoders::{Decoders, Photo, Prepared};
+use crate::error::Error;
+use crate::job::{Job, JobCost, JobError};
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+use crate::timing::Phases;
+
+/// How many predictions an answer has unless the request says otherwise, as the tutorial's has.
+pub const DEFAULT_TOP_K: usize = 5;
+
+/// Everything between a protocol and the worker.
+#[derive(Clone, Debug)]
+pub struct Infer {
+    /// Models by name; the first is the default.
+    pub models: Arc<[Arc<ServedModel>]>,
+    /// The door.
+    pub admission: Arc<Admission>,
+    /// The decoder threads.
+    pub decoders: Decoders,
+    /// The way to the worker.
+    pub broker: Broker,
+    /// Where images are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What to do with the images of one request.
+#[derive(Debug)]
+pub struct Request {
+    /// The model.
+    pub model: Arc<ServedModel>,
+    /// Predictions wanted for each image, at least 1 and at most the number of classes.
+    pub top_k: usize,
+    /// When nobody wants the answer any more.
+    pub deadline: Deadline,
+    /// Room for all images and their bytes.
+    pub permit: Arc<Permit>,
+    /// How long the body took to arrive.
+    pub receive: Duration,
+}
+
+/// A point in time, and the wait that it stands for, which messages name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// How long the request was allowed to take.
+    pub timeout: Duration,
+}
+
+/// One class and how likely it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The class's index.
+    pub index: usize,
+    /// The probability, 0 to 1.
+    pub probability: f32,
+}
+
+/// What one image came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Best first.
+    pub predictions: Vec<Prediction>,
+    /// Where the time went.
+    pub phases: Phases,
+}
+
+impl Deadline {
+    /// The deadline of a request whose headers ended at `start`.
+    #[must_use]
+    pub fn new(start: Instant, timeout: Duration) -> Self {
+        Self { at: start + timeout, timeout }
+    }
+
+    /// The error of a request that is not done by then.
+    #[must_use]
+    pub fn exceeded(&self) -> Error {
+        Error::DeadlineExceeded(self.timeout)
+    }
+}
+
+impl Infer {
+    /// The model of that name, or the default one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`].
+    pub fn model(&self, name: Option<&str>) -> Result<&Arc<ServedModel>, Error> {
+        let found = match name {
+            None => self.models.first(),
+            Some(name) => self.models.iter().find(|model| model.id.name == name),
+        };
+        found.ok_or_else(|| Error::UnknownModel {
+            name: name.unwrap_or_default().chars().take(100).collect(),
+            known: self.models.iter().map(|model| model.id.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Room for `images` images in `bytes` bytes, or a refusal that says when to come back.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`].
+    pub fn admit(&self, images: usize, bytes: u64) -> Result<Permit, Error> {
+        self.admission.admit(images, bytes).map_err(|full| self.refuse(full))
+    }
+
+    /// The error for a house that is full: its time is what is ahead in the queue.
+    #[must_use]
+    pub fn refuse(&self, full: Full) -> Error {
+        let ahead = self.models.first().and_then(|model| model.estimate(full.load.jobs));
+        Error::QueueFull { retry_after: ahead.unwrap_or(Duration::from_secs(1)) }
+    }
+
+    /// Computes every image, each of which succeeds or fails alone. Dropping the future abandons them all.
+    pub async fn run(&self, request: &Request, images: Vec<Bytes>) -> Vec<Result<Scored, Error>> {
+        let run_one = |image| async {
+            let deadline = tokio::time::Instant::from_std(request.deadline.at);
+            match tokio::time::timeout_at(deadline, self.run_one(request, image)).await {
+                Ok(result) => result,
+                Err(_) => Err(request.deadline.exceeded()),
+            }
+        };
+        join_all(images.into_iter().map(run_one)).await
+    }
+
+    async fn run_one(&self, request: &Request, bytes: Bytes) -> Result<Scored, Error> {
+        if !request.model.is_ready() {
+            return Err(Error::NotReady("its engine is starting or being rebuilt"));
+        }
+        let photo = Photo {
+            bytes,
+            model: Arc::clone(&request.model),
+            deadline: request.deadline.at,
+            permit: Arc::clone(&request.permit),
+        };
+        let Prepared { pixels, wait, took } = self.decoders.prepare(photo).await?;
+        let job = Job { model: Arc::clone(&request.model.id), pixels, deadline: request.deadline.at };
+        let pending = self.broker.submit(job).map_err(|refused| match refused {
+            Unsubmitted::Full => self.refuse(Full { load: self.admission.load() }),
+            Unsubmitted::Closed => Error::NotReady("it is stopping"),
+        })?;
+        let reply = pending.await;
+        let outputs = reply.result.map_err(|error| match error {
+            JobError::DeadlinePassed => request.deadline.exceeded(),
+            JobError::EngineFault | JobError::Lost => Error::Internal,
+        })?;
+        let predictions = predictions(&request.model, &outputs, request.top_k)?;
+        let JobCost { queue, fill, infer, .. } = reply.cost;
+        let phases = Phases { receive: request.receive, decode_wait: wait, decode: took, queue, fill, infer };
+        self.metrics.count_image(&phases);
+        Ok(Scored { predictions, phases })
+    }
+}
+
+/// The best `top_k` classes of the model's first output.
+fn predictions(model: &ServedModel, outputs: &[Tensor], top_k_: usize) -> Result<Vec<Prediction>, Error> {
+    let scores = outputs.first().and_then(Tensor::f32s).map(<[f32]>::to_vec);
+    let Some(mut scores) = scores.filter(|scores| scores.iter().all(|score| score.is_finite())) else {
+        tracing::error!(model = %model.id.name, "the model's scores are not all finite numbers");
+        return Err(Error::Internal);
+    };
+    match model.package.manifest.outputs.first().map(|output| output.activation) {
+        Some(Activation::Softmax) => softmax(&mut scores),
+        Some(Activation::Sigmoid) => sigmoid(&mut scores),
+        Some(Activation::None) | None => {}
+    }
+    Ok(top_k(&scores, top_k_)
+        .into_iter()
+        .map(|(index, probability)| Prediction { index, probability })
+        .collect())
+}

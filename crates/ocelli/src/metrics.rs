@@ -1,0 +1,215 @@
+//! What operators can see. One struct; the doc comment of a field is its HELP text.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::timing::Phases;
+
+/// Upper bounds of the phase histogram, in seconds: from a queue that is empty to the default deadline.
+const PHASE_BUCKETS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Upper bounds of the batch size histogram.
+const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
+/// The route and the outcome of an answered request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern, such as `/v1/models/{model}/predict`.
+    pub route: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The error's code, or `ok`.
+    pub code: &'static str,
+}
+
+/// A phase of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PhaseLabels {
+    /// The name of the phase, as in `Server-Timing`.
+    pub phase: &'static str,
+}
+
+/// Why work was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DropLabels {
+    /// `client_gone` or `deadline_passed`.
+    pub reason: &'static str,
+}
+
+/// The size of a batch, for its expected cost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BatchLabels {
+    /// The model's name.
+    pub model: String,
+    /// Items in the batch.
+    pub batch: u32,
+}
+
+/// Why work was dropped before it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Nobody waits for the answer any more.
+    ClientGone,
+    /// The deadline has passed.
+    DeadlinePassed,
+}
+
+/// Defines the struct, and registers each field under its name with its doc comment as HELP.
+macro_rules! metrics {
+    ($( #[doc = $help:literal] $field:ident: $kind:ty = $new:expr, )*) => {
+        /// Every metric of the process.
+        pub struct Metrics {
+            registry: Registry,
+            $( #[doc = $help] pub $field: $kind, )*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                let mut registry = Registry::with_prefix("ocelli");
+                $(
+                    let $field: $kind = $new;
+                    // The encoder ends a HELP text with a full stop of its own.
+                    registry.register(stringify!($field), $help.trim().trim_end_matches('.'), $field.clone());
+                )*
+                Self { registry, $( $field, )* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Requests answered, by route, status and error code.
+    requests: Family<RequestLabels, Counter> = Family::default(),
+    /// Images answered with predictions.
+    images: Counter = Counter::default(),
+    /// Images dropped before they were decoded or computed, by reason.
+    dropped: Family<DropLabels, Counter> = Family::default(),
+    /// Seconds that an answered image spent in each phase.
+    phase_seconds: Family<PhaseLabels, Histogram> = Family::new_with_constructor(phase_histogram),
+    /// Images in each batch that was run.
+    batch_size: Histogram = Histogram::new(BATCH_BUCKETS),
+    /// Images admitted and not yet answered.
+    admitted_images: Gauge = Gauge::default(),
+    /// Bytes of bodies and tensors that admitted images may hold.
+    admitted_bytes: Gauge = Gauge::default(),
+    /// Images prepared and waiting for a worker.
+    queue_depth: Gauge = Gauge::default(),
+    /// Connections open.
+    connections: Gauge = Gauge::default(),
+    /// Runs of an engine that failed, each of which cost its instance.
+    engine_faults: Counter = Counter::default(),
+    /// Engine instances ready to run.
+    engine_instances: Gauge = Gauge::default(),
+    /// Expected seconds for a batch, by model and size.
+    batch_cost_seconds: Family<BatchLabels, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Whether the server is ready: 1 or 0.
+    ready: Gauge = Gauge::default(),
+}
+
+fn phase_histogram() -> Histogram {
+    Histogram::new(PHASE_BUCKETS)
+}
+
+impl Metrics {
+    /// Counts an answered request.
+    pub fn count_request(&self, route: &'static str, status: u16, code: &'static str) {
+        self.requests.get_or_create(&RequestLabels { route, status, code }).inc();
+    }
+
+    /// Counts an answered image and its phases.
+    pub fn count_image(&self, phases: &Phases) {
+        self.images.inc();
+        for (phase, duration) in phases.named() {
+            self.phase_seconds.get_or_create(&PhaseLabels { phase }).observe(duration.as_secs_f64());
+        }
+    }
+
+    /// Counts work that was dropped.
+    pub fn count_dropped(&self, reason: DropReason) {
+        let reason = match reason {
+            DropReason::ClientGone => "client_gone",
+            DropReason::DeadlinePassed => "deadline_passed",
+        };
+        self.dropped.get_or_create(&DropLabels { reason }).inc();
+    }
+
+    /// Publishes what batches are expected to cost.
+    pub fn set_batch_costs(&self, model: &str, costs: impl Iterator<Item = (usize, Duration)>) {
+        for (batch, cost) in costs {
+            let labels = BatchLabels { model: model.to_owned(), batch: batch as u32 };
+            self.batch_cost_seconds.get_or_create(&labels).set(cost.as_secs_f64());
+        }
+    }
+
+    /// The OpenMetrics text of every metric.
+    ///
+    /// # Errors
+    /// When a metric refuses to be encoded.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Counts something that is there while this value lives.
+#[derive(Debug)]
+pub struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    /// Counts one more, until dropped.
+    #[must_use]
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_help_and_its_value() {
+        let metrics = Metrics::default();
+        metrics.count_request("/predict", 200, "ok");
+        metrics.count_dropped(DropReason::ClientGone);
+        metrics.count_image(&Phases { decode: Duration::from_millis(2), ..Phases::default() });
+        let guard = GaugeGuard::new(&metrics.connections);
+        let text = metrics.encode().expect("encodes");
+        for line in [
+            "# HELP ocelli_requests Requests answered, by route, status and error code.",
+            "ocelli_requests_total{route=\"/predict\",status=\"200\",code=\"ok\"} 1",
+            "ocelli_dropped_total{reason=\"client_gone\"} 1",
+            "ocelli_images_total 1",
+            "ocelli_phase_seconds_bucket{le=\"0.0025\",phase=\"decode\"} 1",
+            "ocelli_phase_seconds_bucket{le=\"0.001\",phase=\"decode\"} 0",
+            "ocelli_connections 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+        drop(guard);
+        assert!(metrics.encode().expect("encodes").contains("ocelli_connections 0"));
+    }
+}

@@ -1,0 +1,221 @@
+//! Runs one model: leases its jobs, forms batches and computes them on the engine instances.
+//!
+//! One task leases, one thread for each instance computes. Built from a broker, a backend and a model, it knows
+//! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
+
+mod batch;
+mod instance;
+mod queue;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ocelli_engine::cost::{MeasurePlan, measure};
+use ocelli_engine::{Backend, CostTable, Engine, EngineError, EngineOptions};
+use parking_lot::Mutex;
+
+use crate::batcher::BatchPolicy;
+use crate::broker::Broker;
+use crate::cores::Cores;
+use crate::metrics::Metrics;
+use crate::model::{Runtime, ServedModel};
+pub use instance::InstanceThread;
+use queue::WorkQueue;
+
+/// The batch sizes that warm-up measures, unless a larger batch is asked for.
+const MEASURED_BATCH: usize = 8;
+
+/// How often each size is measured; the least disturbed run counts.
+const MEASURED_ROUNDS: u32 = 3;
+
+/// How long measuring may take, so that the first answer is not far away.
+const MEASURED_TIME: Duration = Duration::from_millis(250);
+
+/// More instances than this share the cores in groups: each holds the model once more.
+const MOST_AUTOMATIC_INSTANCES: usize = 8;
+
+/// How a model is to be run. `None` means that the machine and the measurement decide.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerConfig {
+    /// Instances that run batches at once.
+    pub instances: Option<usize>,
+    /// Threads of each.
+    pub threads_per_instance: Option<usize>,
+    /// The most images in a batch.
+    pub max_batch: Option<usize>,
+    /// How long a batch that is not full may wait for more.
+    pub max_delay: Duration,
+}
+
+/// What the worker stands on.
+#[derive(Clone)]
+pub struct WorkerParts {
+    /// Loads instances.
+    pub backend: Arc<dyn Backend>,
+    /// The cores that instances share with decoders.
+    pub cores: Cores,
+    /// Where jobs come from.
+    pub broker: Broker,
+    /// Where batches are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Leases jobs as long as there is room for them; a task of the role's.
+pub struct Feeder {
+    broker: Broker,
+    model: Arc<ServedModel>,
+    queue: Arc<WorkQueue>,
+}
+
+/// Instances, and the threads of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    instances: usize,
+    threads: usize,
+    /// Threads of the one instance that computes alone when nothing else is to be done.
+    idle_threads: Option<usize>,
+}
+
+/// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
+///
+/// # Errors
+/// What the backend says of the model.
+pub fn build(
+    config: &WorkerConfig,
+    parts: &WorkerParts,
+    model: &Arc<ServedModel>,
+) -> Result<(Feeder, Vec<InstanceThread>), EngineError> {
+    let shape = shape(config, parts.backend.uses_cpu(), parts.cores.total());
+    let started = Instant::now();
+    let (mut engines, mut wide) = load(parts, model, shape)?;
+    let plan = MeasurePlan {
+        max_batch: config.max_batch.unwrap_or(MEASURED_BATCH),
+        rounds: MEASURED_ROUNDS,
+        budget: MEASURED_TIME,
+    };
+    let loaded = started.elapsed();
+    let cost = warm_up(&mut engines, &mut wide, &plan)?;
+    let max_batch = config.max_batch.unwrap_or_else(|| cost.default_batch_limit());
+    tracing::info!(
+        model = %model.id.name,
+        engine = parts.backend.name(),
+        version = parts.backend.version(),
+        instances = shape.instances,
+        threads_per_instance = shape.threads,
+        max_batch,
+        load_ms = loaded.as_millis() as u64,
+        warm_up_ms = (started.elapsed() - loaded).as_millis() as u64,
+        "loaded the model"
+    );
+    parts.metrics.set_batch_costs(&model.id.name, cost.entries());
+    model.set_runtime(Runtime {
+        engine: parts.backend.name(),
+        engine_version: parts.backend.version(),
+        instances: shape.instances,
+        threads_per_instance: shape.threads,
+        threads_when_idle: shape.idle_threads,
+        max_batch,
+        cost,
+    });
+    let policy = BatchPolicy { max_batch, max_delay: config.max_delay };
+    let queue = Arc::new(WorkQueue::new(policy, Arc::clone(&parts.metrics)));
+    let wide = Arc::new(Mutex::new(wide));
+    let threads = engines
+        .into_iter()
+        .map(|engine| {
+            InstanceThread::new(parts, model, &queue, &wide, (engine, shape.threads))
+        })
+        .collect();
+    Ok((Feeder { broker: parts.broker.clone(), model: Arc::clone(model), queue }, threads))
+}
+
+impl Feeder {
+    /// Leases until the broker is closed and empty; then the instance threads end too.
+    pub async fn run(self) {
+        loop {
+            let room = self.queue.room().await;
+            let jobs = self.broker.lease(&self.model.id, room).await;
+            if jobs.is_empty() {
+                break;
+            }
+            self.queue.push(jobs);
+        }
+        self.queue.close();
+    }
+}
+
+/// One instance for each core with one thread each has the best throughput; all threads on one image have the best
+/// latency, so one more instance of that kind serves while nothing else is to be done. Instances that do not compute
+/// on these cores need neither.
+fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
+    if !uses_cpu {
+        let instances = config.instances.unwrap_or(1);
+        return Shape { instances, threads: config.threads_per_instance.unwrap_or(1), idle_threads: None };
+    }
+    let instances = match (config.instances, config.threads_per_instance) {
+        (Some(instances), _) => instances,
+        (None, Some(threads)) => (cores / threads).max(1),
+        (None, None) => cores.min(MOST_AUTOMATIC_INSTANCES),
+    };
+    let threads = config.threads_per_instance.unwrap_or((cores / instances).max(1));
+    let automatic = config.instances.is_none() && config.threads_per_instance.is_none();
+    Shape { instances, threads, idle_threads: (automatic && cores > threads).then_some(cores) }
+}
+
+type Loaded = (Vec<Box<dyn Engine>>, Option<Box<dyn Engine>>);
+
+/// Loads all instances at once: a load keeps one core busy, and there are several.
+fn load(parts: &WorkerParts, model: &Arc<ServedModel>, shape: Shape) -> Result<Loaded, EngineError> {
+    let load = |threads| parts.backend.load(&model.source(), &EngineOptions { threads });
+    thread::scope(|scope| {
+        let wide = shape.idle_threads.map(|threads| scope.spawn(move || load(threads)));
+        let narrow: Vec<_> =
+            (0..shape.instances).map(|_| scope.spawn(move || load(shape.threads))).collect();
+        let panicked = || EngineError::Fault("loading panicked".to_owned());
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
+        let engines = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
+        Ok((engines, wide.map(join).transpose()?))
+    })
+}
+
+/// Runs every instance once, so that no request pays for first-time work, and measures one of them.
+fn warm_up(
+    engines: &mut [Box<dyn Engine>],
+    wide: &mut Option<Box<dyn Engine>>,
+    plan: &MeasurePlan,
+) -> Result<CostTable, EngineError> {
+    let once = MeasurePlan { max_batch: 1, rounds: 1, budget: plan.budget };
+    let (first, others) = engines.split_at_mut(1);
+    for engine in others.iter_mut().chain(wide) {
+        measure(engine.as_mut(), &once, Instant::now)?;
+    }
+    measure(first[0].as_mut(), plan, Instant::now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(instances: Option<usize>, threads_per_instance: Option<usize>) -> WorkerConfig {
+        WorkerConfig { instances, threads_per_instance, max_batch: None, max_delay: Duration::ZERO }
+    }
+
+    #[test]
+    fn instances_and_threads_follow_the_cores_unless_told() {
+        let shape = |instances, threads, uses_cpu, cores| {
+            let shape = super::shape(&config(instances, threads), uses_cpu, cores);
+            (shape.instances, shape.threads, shape.idle_threads)
+        };
+        assert_eq!(shape(None, None, true, 1), (1, 1, None));
+        assert_eq!(shape(None, None, true, 2), (2, 1, Some(2)));
+        assert_eq!(shape(None, None, true, 8), (8, 1, Some(8)));
+        assert_eq!(shape(None, None, true, 32), (8, 4, Some(32)));
+        assert_eq!(shape(Some(1), None, true, 2), (1, 2, None));
+        assert_eq!(shape(Some(4), None, true, 2), (4, 1, None));
+        assert_eq!(shape(None, Some(2), true, 8), (4, 2, None));
+        assert_eq!(shape(Some(3), Some(2), true, 8), (3, 2, None));
+        assert_eq!(shape(None, None, false, 8), (1, 1, None));
+        assert_eq!(shape(Some(2), None, false, 8), (2, 1, None));
+    }
+}

@@ -1,0 +1,104 @@
+//! From pixels to the tensor of a batch, and from a batch's outputs to one reply for each job.
+
+use ocelli_engine::{EngineError, Tensor, TensorData, TensorError};
+use ocelli_vision::{InputSpec, InputType, Layout};
+
+use crate::broker::Leased;
+
+/// Fills batch tensors, using one buffer again and again.
+#[derive(Debug, Default)]
+pub(super) struct BatchBuffer {
+    spare: Option<TensorData>,
+}
+
+impl BatchBuffer {
+    /// Makes the input of a batch: normalised and laid out as `spec` says, `[batch, ..]`.
+    ///
+    /// The pixels of a batch of one that need no change become the tensor itself, without a copy.
+    pub(super) fn fill(&mut self, spec: &InputSpec, jobs: &mut [Leased]) -> Result<Tensor, TensorError> {
+        let elements = spec.elements();
+        let data = match (spec.dtype, &mut *jobs) {
+            (InputType::Uint8, [only]) if spec.is_identity() => {
+                TensorData::U8(std::mem::take(&mut only.job.pixels))
+            }
+            (InputType::Uint8, jobs) => {
+                let mut buffer = match self.spare.take() {
+                    Some(TensorData::U8(buffer)) => buffer,
+                    _ => Vec::new(),
+                };
+                buffer.resize(jobs.len() * elements, 0);
+                for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
+                    spec.fill_u8(&job.job.pixels, out);
+                }
+                TensorData::U8(buffer)
+            }
+            (InputType::Float32, jobs) => {
+                let mut buffer = match self.spare.take() {
+                    Some(TensorData::F32(buffer)) => buffer,
+                    _ => Vec::new(),
+                };
+                buffer.resize(jobs.len() * elements, 0.0);
+                for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
+                    spec.fill_f32(&job.job.pixels, out);
+                }
+                TensorData::F32(buffer)
+            }
+        };
+        let (height, width) = (spec.height as usize, spec.width as usize);
+        let channels = elements / (height * width);
+        let shape = match spec.layout {
+            Layout::Nhwc => [jobs.len(), height, width, channels],
+            Layout::Nchw => [jobs.len(), channels, height, width],
+        };
+        Tensor::new(shape, data)
+    }
+
+    /// Takes a tensor back whose batch has run.
+    pub(super) fn recycle(&mut self, tensor: Tensor) {
+        self.spare = Some(tensor.into_parts().1);
+    }
+}
+
+/// One set of outputs for each of `jobs` jobs, each tensor with a batch axis of 1.
+///
+/// # Errors
+/// [`EngineError::Fault`] when the engine returned another number of rows than it was given.
+pub(super) fn split(outputs: Vec<Tensor>, jobs: usize) -> Result<Vec<Vec<Tensor>>, EngineError> {
+    if let Some(output) = outputs.iter().find(|output| output.batch_len() != jobs) {
+        let rows = output.batch_len();
+        return Err(EngineError::Fault(format!("it returned {rows} rows for a batch of {jobs}")));
+    }
+    if jobs == 1 {
+        return Ok(vec![outputs]);
+    }
+    let mut replies: Vec<Vec<Tensor>> = (0..jobs).map(|_| Vec::with_capacity(outputs.len())).collect();
+    for output in &outputs {
+        let shape: Vec<usize> = [1].into_iter().chain(output.row_shape().iter().copied()).collect();
+        for (reply, row) in replies.iter_mut().zip(output.rows()) {
+            let tensor = Tensor::new(shape.clone(), row.to_data());
+            reply.push(tensor.map_err(|error| EngineError::Fault(error.to_string()))?);
+        }
+    }
+    Ok(replies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_job_gets_its_own_row_of_every_output() {
+        let scores = Tensor::new([2, 2], TensorData::F32(vec![1.0, 2.0, 3.0, 4.0])).expect("shape");
+        let flags = Tensor::new([2], TensorData::U8(vec![7, 8])).expect("shape");
+        let replies = split(vec![scores, flags], 2).expect("rows match");
+        assert_eq!(replies[1][0].f32s(), Some(&[3.0, 4.0][..]));
+        assert_eq!(replies[1][0].shape(), [1, 2]);
+        assert_eq!(replies[0][1].u8s(), Some(&[7][..]));
+    }
+
+    #[test]
+    fn a_row_too_few_is_the_engines_fault() {
+        let scores = Tensor::new([1, 2], TensorData::F32(vec![1.0, 2.0])).expect("shape");
+        assert!(split(vec![scores], 2).is_err_and(|error| error.needs_rebuild()));
+    }
+}
