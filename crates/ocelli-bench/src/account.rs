@@ -1,0 +1,149 @@
+//! The account of a run: latencies, failures, what was sent and what the server said about its time. Pure:
+//! it reads no clock.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::answer::server_timings;
+use crate::failure::{Failure, FailureKind};
+use crate::link::{Effort, Exchange, Outcome};
+use crate::schedule::{Delay, Ticket};
+
+/// Different failures that are told apart; more are counted as [`FailureKind::Other`].
+const MAX_FAILURES: usize = 64;
+
+/// Different `Server-Timing` metrics that are averaged; further ones are left out.
+const MAX_TIMINGS: usize = 16;
+
+/// Longer latencies are recorded as this one. Nothing can be longer but a wait for a connection.
+const MAX_LATENCY: Duration = Duration::from_hours(24);
+
+/// Counts and sums over the measured requests.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// Latencies of good answers in microseconds, to 3 significant digits.
+    pub(crate) latencies: Histogram<u64>,
+    pub(crate) failures: BTreeMap<Failure, u64>,
+    pub(crate) ok: u64,
+    pub(crate) failed: u64,
+    pub(crate) late_starts: u64,
+    pub(crate) waited_for_connection: u64,
+    pub(crate) body_bytes: u64,
+    pub(crate) connections_opened: u64,
+    /// In the order in which the server names them.
+    pub(crate) timings: Vec<TimingSum>,
+    /// The start of the first and the end of the last measured request.
+    span: Option<(Instant, Instant)>,
+}
+
+/// One metric of `Server-Timing`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TimingSum {
+    pub(crate) name: String,
+    pub(crate) count: u64,
+    pub(crate) sum_ms: f64,
+}
+
+impl Account {
+    /// An empty account.
+    pub(crate) fn new() -> Self {
+        let max = micros(MAX_LATENCY);
+        Self {
+            latencies: Histogram::new_with_bounds(1, max, 3)
+                .expect("1 to a day in microseconds is a valid range"),
+            failures: BTreeMap::new(),
+            ok: 0,
+            failed: 0,
+            late_starts: 0,
+            waited_for_connection: 0,
+            body_bytes: 0,
+            connections_opened: 0,
+            timings: Vec::new(),
+            span: None,
+        }
+    }
+
+    /// Notes that a request started.
+    pub(crate) fn start(&mut self, ticket: &Ticket) {
+        if ticket.measured {
+            self.late_starts += u64::from(ticket.delay == Delay::Generator);
+            self.waited_for_connection += u64::from(ticket.delay == Delay::NoConnection);
+            self.span.get_or_insert((ticket.intended, ticket.intended));
+        }
+    }
+
+    /// Notes how a request ended.
+    pub(crate) fn finish(&mut self, exchange: &Exchange) {
+        if exchange.ticket.measured {
+            self.record(
+                exchange.ticket.intended,
+                exchange.ended,
+                exchange.effort,
+                &exchange.outcome,
+            );
+        }
+    }
+
+    /// The measured requests that ended.
+    pub(crate) fn finished(&self) -> u64 {
+        self.ok + self.failed
+    }
+
+    /// From the first start to the last end.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.span.map_or(Duration::ZERO, |(first, last)| {
+            last.saturating_duration_since(first)
+        })
+    }
+
+    fn record(&mut self, intended: Instant, ended: Instant, effort: Effort, outcome: &Outcome) {
+        let span = self.span.get_or_insert((intended, ended));
+        span.1 = span.1.max(ended);
+        self.body_bytes += effort.body_bytes;
+        self.connections_opened += u64::from(effort.connections_opened);
+        match outcome {
+            Ok(headers) => {
+                self.ok += 1;
+                self.latencies
+                    .saturating_record(micros(ended.saturating_duration_since(intended)));
+                let headers = headers.iter().filter_map(|header| header.to_str().ok());
+                for (name, duration_ms) in headers.flat_map(server_timings) {
+                    self.add_timing(name, duration_ms);
+                }
+            }
+            Err(failure) => {
+                self.failed += 1;
+                self.add_failure(failure);
+            }
+        }
+    }
+
+    fn add_timing(&mut self, name: &str, duration_ms: f64) {
+        if let Some(timing) = self.timings.iter_mut().find(|timing| timing.name == name) {
+            timing.count += 1;
+            timing.sum_ms += duration_ms;
+        } else if self.timings.len() < MAX_TIMINGS {
+            self.timings.push(TimingSum {
+                name: name.to_owned(),
+                count: 1,
+                sum_ms: duration_ms,
+            });
+        }
+    }
+
+    fn add_failure(&mut self, failure: &Failure) {
+        if let Some(count) = self.failures.get_mut(failure) {
+            *count += 1;
+        } else if self.failures.len() < MAX_FAILURES {
+            self.failures.insert(failure.clone(), 1);
+        } else {
+            *self.failures.entry(Failure::new(FailureKind::Other)).or_default() += 1;
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

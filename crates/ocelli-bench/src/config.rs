@@ -1,0 +1,170 @@
+//! What to send, where, how fast and for how long. Checked here in full before a connection opens.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::error::BenchError;
+use crate::photo::Photo;
+
+/// The most connections a benchmark may hold at once.
+pub const MAX_CONNECTIONS: usize = 16_384;
+
+/// The most requests one benchmark may measure.
+pub const MAX_REQUESTS: u64 = 1_000_000_000;
+
+/// The highest rate of an open loop, in requests per second.
+pub const MAX_RATE: f64 = 1_000_000.0;
+
+/// The lowest rate of an open loop, in requests per second.
+pub const MIN_RATE: f64 = 0.001;
+
+/// The longest duration, warm-up or request timeout.
+pub const MAX_DURATION: Duration = Duration::from_hours(24);
+
+/// A benchmark, complete.
+#[derive(Debug, Clone)]
+pub struct BenchConfig {
+    /// Where to post, for example `http://127.0.0.1:5000/predict`. An address without a path means
+    /// `/predict`, one without a scheme means `http`. Only plain HTTP/1.1 is spoken.
+    pub url: Uri,
+    /// The photos, sent in turn. At least one.
+    pub photos: Vec<Photo>,
+    /// How a photo travels.
+    pub body: BodyForm,
+    /// When requests start.
+    pub load: Load,
+    /// When the measurement ends.
+    pub stop: Stop,
+    /// Load before the measurement, excluded from every figure. Zero for none.
+    pub warmup: Duration,
+    /// A request without its whole answer after this time, counted from the moment it is really sent
+    /// (connecting included), fails as [`FailureKind::Timeout`](crate::FailureKind::Timeout).
+    pub request_timeout: Duration,
+    /// The most connections an open loop opens. Requests due beyond that wait, and their wait counts as
+    /// latency. A closed loop has as many as its concurrency.
+    pub max_connections: usize,
+}
+
+/// The form of a request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyForm {
+    /// `multipart/form-data` with one part `image`, as the tutorial's client sends it.
+    Multipart,
+    /// The photo's bytes as they are, under its own media type.
+    Raw,
+}
+
+/// When requests start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// Each of `concurrency` clients sends its next request when the last one is answered.
+    Closed {
+        /// The number of clients, each with one kept-alive connection.
+        concurrency: usize,
+    },
+    /// Requests start evenly spaced, whatever becomes of the earlier ones.
+    Open {
+        /// Starts per second.
+        rate: f64,
+    },
+}
+
+/// When the measurement ends. Requests in flight at that moment are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// After this many measured requests.
+    Requests(u64),
+    /// This long after the warm-up.
+    Duration(Duration),
+}
+
+impl BenchConfig {
+    /// The stress test of the 2018 tutorial "Keras + Redis + Flask" (`stress_test.py`): 500 requests
+    /// started 0.05 s apart, a multipart photo each. Its thread per request is here an open loop at 20
+    /// requests per second with a connection for each if need be.
+    #[must_use]
+    pub fn tutorial(url: Uri, photos: Vec<Photo>) -> Self {
+        const REQUESTS: u16 = 500;
+        const STARTS_PER_SECOND: f64 = 20.0;
+        Self {
+            url,
+            photos,
+            body: BodyForm::Multipart,
+            load: Load::Open {
+                rate: STARTS_PER_SECOND,
+            },
+            stop: Stop::Requests(u64::from(REQUESTS)),
+            warmup: Duration::ZERO,
+            request_timeout: Duration::from_mins(1),
+            max_connections: usize::from(REQUESTS),
+        }
+    }
+
+    /// Checks every setting against its limits.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is wrong, with what it may be.
+    pub fn validate(&self) -> Result<(), BenchError> {
+        crate::target::check_url(&self.url)?;
+        if self.photos.is_empty() {
+            return Err(BenchError::NoPhotos {
+                searched: "an empty list".to_owned(),
+            });
+        }
+        match self.load {
+            Load::Closed { concurrency } => check_connections("concurrency", concurrency)?,
+            Load::Open { rate } => {
+                if !(MIN_RATE..=MAX_RATE).contains(&rate) {
+                    let allowed =
+                        format!("give a number of requests per second from {MIN_RATE} to {MAX_RATE}");
+                    return Err(setting("rate", &rate, allowed));
+                }
+                check_connections("max_connections", self.max_connections)?;
+            }
+        }
+        match self.stop {
+            Stop::Requests(requests) if requests == 0 || requests > MAX_REQUESTS => {
+                let allowed = format!("give a count from 1 to {MAX_REQUESTS}");
+                return Err(setting("requests", &requests, allowed));
+            }
+            Stop::Requests(_) => {}
+            Stop::Duration(duration) => check_duration("duration", duration, false)?,
+        }
+        check_duration("warmup", self.warmup, true)?;
+        check_duration("request_timeout", self.request_timeout, false)
+    }
+}
+
+fn check_connections(name: &'static str, value: usize) -> Result<(), BenchError> {
+    if (1..=MAX_CONNECTIONS).contains(&value) {
+        return Ok(());
+    }
+    Err(setting(
+        name,
+        &value,
+        format!("give a count from 1 to {MAX_CONNECTIONS}"),
+    ))
+}
+
+fn check_duration(name: &'static str, value: Duration, zero_is_fine: bool) -> Result<(), BenchError> {
+    if value <= MAX_DURATION && (zero_is_fine || value > Duration::ZERO) {
+        return Ok(());
+    }
+    let from = if zero_is_fine { "from 0" } else { "above 0 and" };
+    let hours = MAX_DURATION.as_secs() / 3600;
+    Err(setting(
+        name,
+        &format!("{value:?}"),
+        format!("give a time {from} up to {hours} hours"),
+    ))
+}
+
+fn setting(setting: &'static str, value: &impl ToString, allowed: String) -> BenchError {
+    BenchError::Setting {
+        setting,
+        value: value.to_string(),
+        allowed,
+    }
+}

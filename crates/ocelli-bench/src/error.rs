@@ -1,0 +1,79 @@
+//! What stops a benchmark before it has measured anything. A request that fails is not an error but a
+//! [`Failure`](crate::Failure) in the report.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a benchmark could not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The address is not one this client can speak to.
+    #[error("cannot send requests to {url}: {problem}")]
+    Url {
+        /// The address as given.
+        url: String,
+        /// What is wrong with it and what to write instead.
+        problem: String,
+    },
+
+    /// A setting lies outside its limits.
+    #[error("{setting} is {value}: {allowed}")]
+    Setting {
+        /// The field of [`BenchConfig`](crate::BenchConfig).
+        setting: &'static str,
+        /// The value as given.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+
+    /// There is nothing to send.
+    #[error(
+        "no photo found in {searched}: give JPEG, PNG, WebP, GIF or BMP files, or a folder that holds some"
+    )]
+    NoPhotos {
+        /// The paths that were searched, for the message.
+        searched: String,
+    },
+
+    /// A photo could not be read.
+    #[error("cannot read {}: {source}; give the path of a photo or of a folder of photos", path.display())]
+    Photo {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The photos exceed the [`PhotoLimit`](crate::PhotoLimit).
+    #[error("the photos exceed the limit of {limit} (reached at {}): give fewer of them", path.display())]
+    TooManyPhotos {
+        /// The first file beyond the limit.
+        path: PathBuf,
+        /// The limit with its unit.
+        limit: String,
+    },
+
+    /// The host name has no address.
+    #[error("cannot resolve the host of {url}: {source}; check its spelling or give an IP address")]
+    Resolve {
+        /// The address as given.
+        url: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+
+    /// The first connection failed, so every request would.
+    #[error("cannot connect to {url}: {source}; start the server first, or check host and port")]
+    Unreachable {
+        /// The address as given.
+        url: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The system refused the timer that paces an open loop.
+    #[error("cannot make a timer for the open loop: {0}; raise the limit of open files (ulimit -n)")]
+    Timer(#[source] io::Error),
+}

@@ -1,0 +1,92 @@
+//! The ways in which a request can fail, as the report counts them.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A server's `code` is kept up to this many characters.
+const MAX_CODE_CHARS: usize = 64;
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The server answered with a status other than 200.
+    Status,
+    /// Status 200, but the body does not say that the request succeeded.
+    BadAnswer,
+    /// The whole answer was not there within the request timeout.
+    Timeout,
+    /// The server's host refused the connection.
+    Refused,
+    /// A connection could not be made for another reason.
+    Connect,
+    /// The connection was closed or reset before the answer was complete.
+    Cut,
+    /// The answer is not HTTP/1.1.
+    Protocol,
+    /// The body of the answer exceeds 1 MiB.
+    TooLarge,
+    /// Failures beyond the number of different ones that are told apart.
+    Other,
+}
+
+impl FailureKind {
+    /// Whether a whole answer was read, so that its connection can carry the next request.
+    pub(crate) fn leaves_connection(self) -> bool {
+        matches!(self, Self::Status | Self::BadAnswer)
+    }
+}
+
+/// A failure as it is told apart from others: requests that fail alike are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// The status of the answer, where the failure is one of status.
+    pub status: Option<u16>,
+    /// The field `code` of the server's error body, for example `queue_full`.
+    pub code: Option<String>,
+}
+
+impl Failure {
+    /// A failure without an error body.
+    pub(crate) fn new(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            status: None,
+            code: None,
+        }
+    }
+
+    /// An answer with a status other than 200 and perhaps the server's own code.
+    pub(crate) fn status(status: u16, code: Option<&str>) -> Self {
+        let code = code.map(|code| code.chars().take(MAX_CODE_CHARS).collect());
+        Self {
+            kind: FailureKind::Status,
+            status: Some(status),
+            code,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status, &self.code) {
+            (Some(status), Some(code)) => write!(f, "{status} {code}"),
+            (Some(status), None) => write!(f, "{status}"),
+            (None, _) => f.write_str(match self.kind {
+                FailureKind::Status => "status",
+                FailureKind::BadAnswer => "bad answer",
+                FailureKind::Timeout => "timeout",
+                FailureKind::Refused => "connection refused",
+                FailureKind::Connect => "connection failed",
+                FailureKind::Cut => "connection cut",
+                FailureKind::Protocol => "not HTTP",
+                FailureKind::TooLarge => "answer too large",
+                FailureKind::Other => "other",
+            }),
+        }
+    }
+}

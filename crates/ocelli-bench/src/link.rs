@@ -1,0 +1,241 @@
+//! One connection to the server and the exchange of one request for one answer on it.
+//!
+//! The connection is driven by the future that waits for the answer, not by a task of its own: that saves
+//! two wake-ups a request and leaves nothing running when the future is dropped. The price is that a
+//! connection closed by the server while idle is only noticed at its next use, where a request that was
+//! not sent yet moves to a fresh one.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::HeaderValue;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::answer::judge;
+use crate::failure::{Failure, FailureKind};
+use crate::schedule::Ticket;
+use crate::target::Target;
+
+/// An answer's body may have this many bytes; more is a failure.
+pub(crate) const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// A connection that is not made within this time fails, even where the request timeout is longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After a failed connection its slot rests this long. The clients of a closed loop would otherwise try
+/// again without pause while a server restarts, and take the processor that it needs.
+const CONNECT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// A connection without a request on it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    connection: Connection<TokioIo<TcpStream>, Full<Bytes>>,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) ticket: Ticket,
+    pub(crate) ended: Instant,
+    pub(crate) effort: Effort,
+    pub(crate) outcome: Outcome,
+    /// The connection, where it can carry another request.
+    pub(crate) link: Option<Link>,
+}
+
+/// The values of `Server-Timing` of a good answer, or what went wrong.
+pub(crate) type Outcome = Result<Vec<HeaderValue>, Failure>;
+
+/// What a request cost, kept apart from its outcome because a timeout takes that away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Effort {
+    pub(crate) body_bytes: u64,
+    pub(crate) connections_opened: u32,
+}
+
+/// An outcome with the connection it came over.
+struct Answered {
+    outcome: Outcome,
+    link: Option<Link>,
+}
+
+/// A request of which nothing was sent, so that it may go to another connection.
+type Unsent = Box<Request<Full<Bytes>>>;
+
+impl Link {
+    /// Connects to the first of `addresses` that accepts.
+    pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await??;
+        // The last part of a body must not wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        let handshake = Builder::new().handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        Ok(Self { sender, connection })
+    }
+
+    /// Sends `request` and judges the answer.
+    async fn send(self, request: Request<Full<Bytes>>) -> Result<Answered, Unsent> {
+        let Self {
+            mut sender,
+            mut connection,
+        } = self;
+        let mut closed = false;
+        let outcome = {
+            let mut work = pin!(answer_to(&mut sender, request));
+            poll_fn(|cx| {
+                // Work first queues the request, the connection writes it or reads, work takes the answer.
+                if let Poll::Ready(answer) = work.as_mut().poll(cx) {
+                    return Poll::Ready(answer);
+                }
+                // Why the connection ended is told through the request.
+                closed = closed || Pin::new(&mut connection).poll(cx).is_ready();
+                work.as_mut().poll(cx)
+            })
+            .await?
+        };
+        // After a failure of transport, the sender is closed or the rest of an answer is in the way.
+        let judged = outcome
+            .as_ref()
+            .err()
+            .is_none_or(|failure| failure.kind.leaves_connection());
+        let reusable = judged && !closed && !sender.is_closed();
+        Ok(Answered {
+            outcome,
+            link: reusable.then_some(Self { sender, connection }),
+        })
+    }
+}
+
+/// Sends the request of `ticket`, on `idle` if there is one, and waits for its whole answer.
+pub(crate) async fn exchange(
+    target: &Target,
+    idle: Option<Link>,
+    ticket: Ticket,
+    limit: Duration,
+) -> Exchange {
+    let mut effort = Effort::default();
+    // Dropping the attempt on timeout closes its connection: HTTP/1.1 cannot take a request back.
+    let answered = timeout(limit, attempt(target, idle, ticket.index, &mut effort))
+        .await
+        .unwrap_or_else(|_| Answered::failed(FailureKind::Timeout));
+    let ended = Instant::now();
+    if let Err(Failure {
+        kind: FailureKind::Refused | FailureKind::Connect,
+        ..
+    }) = answered.outcome
+    {
+        tokio::time::sleep(CONNECT_BACKOFF).await;
+    }
+    Exchange {
+        ticket,
+        ended,
+        effort,
+        outcome: answered.outcome,
+        link: answered.link,
+    }
+}
+
+async fn attempt(target: &Target, idle: Option<Link>, index: u64, effort: &mut Effort) -> Answered {
+    let mut request = target.request(index);
+    let body_bytes = request.body().size_hint().exact().unwrap_or(0);
+    if let Some(link) = idle {
+        effort.body_bytes = body_bytes;
+        match link.send(request).await {
+            Ok(answered) => return answered,
+            Err(unsent) => request = *unsent,
+        }
+        effort.body_bytes = 0;
+    }
+    let link = match Link::open(&target.addresses).await {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return Answered::failed(FailureKind::Refused);
+        }
+        Err(_) => return Answered::failed(FailureKind::Connect),
+    };
+    *effort = Effort {
+        body_bytes,
+        connections_opened: 1,
+    };
+    // A new connection that closes before it takes the request is cut: there is no third try.
+    link.send(request)
+        .await
+        .unwrap_or_else(|_| Answered::failed(FailureKind::Cut))
+}
+
+impl Answered {
+    fn failed(kind: FailureKind) -> Self {
+        Self {
+            outcome: Err(Failure::new(kind)),
+            link: None,
+        }
+    }
+}
+
+async fn answer_to(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Outcome, Unsent> {
+    if sender.ready().await.is_err() {
+        return Err(Box::new(request));
+    }
+    let response = match sender.try_send_request(request).await {
+        Ok(response) => response,
+        Err(mut error) => {
+            return match error.take_message() {
+                Some(request) => Err(Box::new(request)),
+                None => Ok(Err(transport_failure(error.error()))),
+            };
+        }
+    };
+    Ok(read_answer(response).await)
+}
+
+async fn read_answer(response: Response<Incoming>) -> Outcome {
+    let (head, body) = response.into_parts();
+    let body = read_body(body).await?;
+    judge(head.status.as_u16(), &body)?;
+    Ok(head.headers.get_all("server-timing").iter().cloned().collect())
+}
+
+/// The whole body. An answer usually fits into one frame, which is then not copied.
+async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| transport_failure(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > MAX_ANSWER_BYTES {
+            return Err(Failure::new(FailureKind::TooLarge));
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn transport_failure(error: &hyper::Error) -> Failure {
+    Failure::new(if error.is_parse() {
+        FailureKind::Protocol
+    } else {
+        FailureKind::Cut
+    })
+}

@@ -1,0 +1,295 @@
+//! What a benchmark found. The JSON form is a stable schema, numbered by [`REPORT_SCHEMA`]: fields may be
+//! added under the same number, never renamed, removed or given another meaning.
+
+use serde::Serialize;
+
+use crate::account::Account;
+use crate::config::Load;
+use crate::cpu::CpuUse;
+use crate::failure::Failure;
+
+/// The number of the JSON schema.
+pub const REPORT_SCHEMA: u32 = 1;
+
+/// Above this share of one core the generator, which works in one task, may be what limits the load.
+const BUSY_CORE: f64 = 0.8;
+
+/// Above this share of the machine the generator slows down a server beside it noticeably.
+const BUSY_MACHINE: f64 = 0.1;
+
+/// Above this share of late starts the load was not the one that was asked for.
+const LATE_SHARE: f64 = 0.01;
+
+/// The outcome of a benchmark. Every figure leaves out the warm-up.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// [`REPORT_SCHEMA`].
+    pub schema: u32,
+    /// The address that was posted to, with its path.
+    pub url: String,
+    /// The load as configured.
+    pub load: LoadReport,
+    /// Requests that were started: `ok + failed + abandoned`.
+    pub requests: u64,
+    /// Requests with a good answer.
+    pub ok: u64,
+    /// Requests without one, listed in `failures`.
+    pub failed: u64,
+    /// Requests in flight when the run was interrupted; nothing is known about them.
+    pub abandoned: u64,
+    /// Requests of an open loop that were due but still waited for a connection at the end.
+    pub unsent: u64,
+    /// Whether the run was cancelled before its end.
+    pub interrupted: bool,
+    /// From the first start to the last answer, in seconds.
+    pub elapsed_s: f64,
+    /// Good answers per second; each carries one photo.
+    pub images_per_s: f64,
+    /// Bytes of the bodies sent, headers not counted.
+    pub bytes_sent: u64,
+    /// Connections opened during the measurement.
+    pub connections_opened: u64,
+    /// Latency of good answers; nothing where there is none.
+    pub latency_ms: Option<LatencyMs>,
+    /// What the server says about its time, from `Server-Timing` of good answers.
+    pub server_timing: Vec<ServerTiming>,
+    /// What went wrong, most frequent first.
+    pub failures: Vec<FailureCount>,
+    /// What the generator itself cost.
+    pub generator: Generator,
+    /// What makes the figures less trustworthy, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// The load as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum LoadReport {
+    /// See [`Load::Closed`].
+    Closed {
+        /// The number of clients.
+        concurrency: usize,
+    },
+    /// See [`Load::Open`].
+    Open {
+        /// Starts per second.
+        rate: f64,
+    },
+}
+
+/// Latencies in milliseconds, to 3 significant digits: in an open loop from the intended start, in a
+/// closed loop from the real one, to the last byte of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LatencyMs {
+    /// The shortest.
+    pub min: f64,
+    /// The average.
+    pub mean: f64,
+    /// Half are at most this long.
+    pub p50: f64,
+    /// 90 % are at most this long.
+    pub p90: f64,
+    /// 99 % are at most this long.
+    pub p99: f64,
+    /// 99.9 % are at most this long.
+    #[serde(rename = "p99_9")]
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// One metric of `Server-Timing`, averaged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServerTiming {
+    /// As the server names it, for example `decode`.
+    pub name: String,
+    /// The average over the answers that have it, in milliseconds.
+    pub mean_ms: f64,
+    /// The answers that have it.
+    pub count: u64,
+}
+
+/// Requests that failed alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureCount {
+    /// How they failed.
+    #[serde(flatten)]
+    pub failure: Failure,
+    /// How many.
+    pub count: u64,
+}
+
+/// What the generator cost. All threads of its process count.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Generator {
+    /// User and system time in seconds.
+    pub cpu_s: f64,
+    /// CPU time over wall time; 1 is one core fully used.
+    pub share_of_one_core: f64,
+    /// The same over all cores of the machine, from 0 to 1.
+    pub share_of_machine: f64,
+    /// CPU time in microseconds for each request.
+    pub cpu_us_per_request: f64,
+    /// Starts of an open loop that came more than 1 ms late although a connection was free.
+    pub late_starts: u64,
+    /// Starts of an open loop that waited because all connections were busy.
+    pub waited_for_connection: u64,
+    /// Whether the generator rather than the server may have set the pace.
+    pub bottleneck: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    pub(crate) interrupted: bool,
+    pub(crate) abandoned: u64,
+    pub(crate) unsent: u64,
+}
+
+impl Report {
+    /// Sums up a run.
+    pub(crate) fn new(url: String, load: Load, account: &Account, cpu: CpuUse, ending: Ending) -> Self {
+        let elapsed_s = account.elapsed().as_secs_f64();
+        let mut report = Self {
+            schema: REPORT_SCHEMA,
+            url,
+            load: load.into(),
+            requests: account.finished() + ending.abandoned,
+            ok: account.ok,
+            failed: account.failed,
+            abandoned: ending.abandoned,
+            unsent: ending.unsent,
+            interrupted: ending.interrupted,
+            elapsed_s: round(elapsed_s),
+            images_per_s: if elapsed_s > 0.0 {
+                round(account.ok as f64 / elapsed_s)
+            } else {
+                0.0
+            },
+            bytes_sent: account.body_bytes,
+            connections_opened: account.connections_opened,
+            latency_ms: latency(account),
+            server_timing: server_timing(account),
+            failures: failures(account),
+            generator: generator(account, cpu),
+            warnings: Vec::new(),
+        };
+        report.generator.bottleneck =
+            report.generator.share_of_one_core > BUSY_CORE || report.late_share() > LATE_SHARE;
+        report.warnings = report.warnings();
+        report
+    }
+
+    fn late_share(&self) -> f64 {
+        self.generator.late_starts as f64 / self.requests.max(1) as f64
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let generator = &self.generator;
+        let mut warnings = Vec::new();
+        if self.interrupted {
+            warnings
+                .push("the run was interrupted: the figures cover what was measured until then".to_owned());
+        }
+        if generator.share_of_one_core > BUSY_CORE {
+            warnings.push(format!(
+                "the generator used {:.0} % of one core and may be the bottleneck: run it on a machine of its own",
+                generator.share_of_one_core * 100.0
+            ));
+        } else if generator.share_of_machine > BUSY_MACHINE {
+            warnings.push(format!(
+                "the generator used {:.0} % of this machine's CPU: a server on the same machine had to do without",
+                generator.share_of_machine * 100.0
+            ));
+        }
+        if self.late_share() > LATE_SHARE {
+            warnings.push(format!(
+                "{} requests started more than 1 ms late because the generator got no CPU: lower the rate, or run it \
+                 on a machine of its own",
+                generator.late_starts
+            ));
+        }
+        if self.unsent > 0 {
+            warnings.push(format!(
+                "{} requests were due but never sent, so the latencies are too good: the server is slower than the \
+                 rate, or needs more connections",
+                self.unsent
+            ));
+        }
+        if self.failed > 0 {
+            warnings.push("some requests failed: the latencies are those of good answers only".to_owned());
+        }
+        warnings
+    }
+}
+
+impl From<Load> for LoadReport {
+    fn from(load: Load) -> Self {
+        match load {
+            Load::Closed { concurrency } => Self::Closed { concurrency },
+            Load::Open { rate } => Self::Open { rate },
+        }
+    }
+}
+
+fn latency(account: &Account) -> Option<LatencyMs> {
+    let latencies = &account.latencies;
+    let quantile = |quantile| ms(latencies.value_at_quantile(quantile) as f64);
+    (!latencies.is_empty()).then(|| LatencyMs {
+        min: ms(latencies.min() as f64),
+        mean: ms(latencies.mean()),
+        p50: quantile(0.5),
+        p90: quantile(0.9),
+        p99: quantile(0.99),
+        p999: quantile(0.999),
+        max: ms(latencies.max() as f64),
+    })
+}
+
+fn server_timing(account: &Account) -> Vec<ServerTiming> {
+    let mean = |sum_ms: f64, count: u64| round(sum_ms / count as f64);
+    let timings = account.timings.iter();
+    timings
+        .map(|timing| ServerTiming {
+            name: timing.name.clone(),
+            mean_ms: mean(timing.sum_ms, timing.count),
+            count: timing.count,
+        })
+        .collect()
+}
+
+fn failures(account: &Account) -> Vec<FailureCount> {
+    let failures = account.failures.iter();
+    let mut failures: Vec<_> = failures
+        .map(|(failure, &count)| FailureCount {
+            failure: failure.clone(),
+            count,
+        })
+        .collect();
+    failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+    failures
+}
+
+fn generator(account: &Account, cpu: CpuUse) -> Generator {
+    let cpu_s = cpu.cpu.as_secs_f64();
+    Generator {
+        cpu_s: round(cpu_s),
+        share_of_one_core: round(cpu.share_of_one_core()),
+        share_of_machine: round(cpu.share_of_machine()),
+        cpu_us_per_request: round(cpu_s * 1e6 / account.finished().max(1) as f64),
+        late_starts: account.late_starts,
+        waited_for_connection: account.waited_for_connection,
+        bottleneck: false,
+    }
+}
+
+/// Microseconds as milliseconds.
+fn ms(micros: f64) -> f64 {
+    round(micros / 1e3)
+}
+
+/// To three decimals: more would be noise.
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}

@@ -1,0 +1,186 @@
+//! The server under test: its address, checked and resolved, and one prepared request for each photo.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+
+use crate::body;
+use crate::config::BenchConfig;
+use crate::error::BenchError;
+
+/// The route of the tutorial, meant by an address without a path.
+const DEFAULT_PATH: &str = "/predict";
+
+const DEFAULT_PORT: u16 = 80;
+
+/// Everything that is sent, ready to be cloned at the cost of reference counts.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) addresses: Vec<SocketAddr>,
+    path: Uri,
+    messages: Vec<Message>,
+}
+
+#[derive(Debug)]
+struct Message {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Target {
+    /// Resolves the host and builds the bodies. The configuration must be valid.
+    pub(crate) async fn prepare(config: &BenchConfig) -> Result<Self, BenchError> {
+        let host = check_url(&config.url)?;
+        let addresses = resolve(&config.url).await.map_err(|source| BenchError::Resolve {
+            url: config.url.to_string(),
+            source,
+        })?;
+        let boundary = body::random_boundary();
+        let message = |photo| {
+            let body = body::build(photo, config.body, &boundary);
+            let mut headers = HeaderMap::with_capacity(4);
+            headers.insert(HOST, host.clone());
+            headers.insert(
+                USER_AGENT,
+                HeaderValue::from_static(concat!("ocelli-bench/", env!("CARGO_PKG_VERSION"))),
+            );
+            let content_type = HeaderValue::try_from(body.content_type);
+            headers.insert(
+                CONTENT_TYPE,
+                content_type.expect("media types and boundaries are ASCII"),
+            );
+            Message {
+                headers,
+                body: body.bytes,
+            }
+        };
+        let messages = config.photos.iter().map(message).collect();
+        Ok(Self {
+            addresses,
+            path: Uri::from(path_of(&config.url)),
+            messages,
+        })
+    }
+
+    /// The request that the ticket of this index sends. Photos take turns.
+    pub(crate) fn request(&self, index: u64) -> Request<Full<Bytes>> {
+        let turn = index % self.messages.len() as u64;
+        let message = &self.messages[turn as usize];
+        let mut request = Request::new(Full::new(message.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = message.headers.clone();
+        request
+    }
+}
+
+/// Checks that this client can speak to `url`. Returns the `Host` header.
+pub(crate) fn check_url(url: &Uri) -> Result<HeaderValue, BenchError> {
+    let wrong = |problem: &str| BenchError::Url {
+        url: url.to_string(),
+        problem: problem.to_owned(),
+    };
+    if url.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
+        return Err(wrong(
+            "only plain http is spoken; give an address that begins with http://",
+        ));
+    }
+    let Some(authority) = url.authority().filter(|authority| !authority.host().is_empty()) else {
+        return Err(wrong(
+            "it names no host; write it like http://127.0.0.1:5000/predict",
+        ));
+    };
+    if authority.as_str().contains('@') {
+        return Err(wrong(
+            "credentials are not sent; leave out what stands before the @",
+        ));
+    }
+    HeaderValue::try_from(authority.as_str()).map_err(|_| wrong("its host cannot stand in a header"))
+}
+
+/// The path and query to post to.
+fn path_of(url: &Uri) -> PathAndQuery {
+    match url.path_and_query() {
+        Some(path) if path.as_str() != "/" => path.clone(),
+        _ => PathAndQuery::from_static(DEFAULT_PATH),
+    }
+}
+
+/// The address with scheme and path, as the report shows it.
+pub(crate) fn full_url(url: &Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    format!("http://{authority}{}", path_of(url))
+}
+
+async fn resolve(url: &Uri) -> io::Result<Vec<SocketAddr>> {
+    let host = url.host().unwrap_or_default();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let addresses = tokio::net::lookup_host((host, url.port_u16().unwrap_or(DEFAULT_PORT))).await?;
+    let addresses: Vec<_> = addresses.collect();
+    if addresses.is_empty() {
+        return Err(io::Error::other("the host has no address"));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(url: &'static str) -> String {
+        path_of(&Uri::from_static(url)).to_string()
+    }
+
+    #[test]
+    fn an_address_without_a_path_means_predict() {
+        assert_eq!(path("http://127.0.0.1:5000"), "/predict");
+        assert_eq!(path("http://127.0.0.1:5000/"), "/predict");
+        assert_eq!(path("127.0.0.1:5000"), "/predict");
+        assert_eq!(
+            path("http://h/v1/models/m/predict?top_k=1"),
+            "/v1/models/m/predict?top_k=1"
+        );
+        assert_eq!(path("http://h/?top_k=1"), "/?top_k=1");
+        assert_eq!(
+            full_url(&Uri::from_static("localhost:5000")),
+            "http://localhost:5000/predict"
+        );
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_spoken_to_are_refused() {
+        for (url, hint) in [
+            ("https://example.com/", "begins with http://"),
+            ("/predict", "names no host"),
+            ("http://user:secret@host/", "before the @"),
+        ] {
+            let error = check_url(&Uri::from_static(url)).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+        assert_eq!(check_url(&Uri::from_static("http://h:5000/x")).unwrap(), "h:5000");
+        assert_eq!(
+            check_url(&Uri::from_static("localhost:5000")).unwrap(),
+            "localhost:5000"
+        );
+    }
+
+    #[test]
+    fn numeric_hosts_resolve_without_a_network() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (url, address) in [
+            ("http://127.0.0.1:7", "127.0.0.1:7"),
+            ("http://[::1]", "[::1]:80"),
+        ] {
+            let addresses = runtime.block_on(resolve(&Uri::from_static(url))).unwrap();
+            assert_eq!(addresses, [address.parse().unwrap()]);
+        }
+    }
+}
