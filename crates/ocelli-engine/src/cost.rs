@@ -6,7 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Engine, EngineError, Tensor, TensorData};
+use crate::{Engine, EngineError, Tensor, TensorData, TensorSpec};
+
+#[cfg(test)]
+mod tests;
 
 /// How much worse than the best time per item a batch size may be and still be worth its latency.
 const WORTHWHILE: f64 = 1.10;
@@ -17,6 +20,9 @@ const OBSERVATION_WEIGHT: f64 = 0.2;
 /// No single observation counts as more than this factor away from the estimate: a laptop that was suspended, or a
 /// machine that stalled, says nothing about the model.
 const OBSERVATION_CLAMP: f64 = 4.0;
+
+/// The largest input that is measured: far above any batch of images, far below all memory.
+const MAX_ELEMENTS: usize = 1 << 30;
 
 /// How long to measure, and how far.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +46,8 @@ pub struct CostTable {
 impl CostTable {
     /// A table from known costs; `None` when there are none, or a size of 0 is among them.
     ///
-    /// A larger batch is never taken to cost less than a smaller one: where measurements say so, they are noise.
+    /// A larger batch never costs less than a smaller one. Where the numbers say so, the smaller one was disturbed:
+    /// noise only ever adds time.
     pub fn new(costs: impl IntoIterator<Item = (usize, Duration)>) -> Option<Self> {
         let mut entries: Vec<(usize, f64)> = costs
             .into_iter()
@@ -52,7 +59,7 @@ impl CostTable {
             return None;
         }
         let mut table = Self { entries };
-        table.make_monotone();
+        table.lower_to_larger();
         Some(table)
     }
 
@@ -79,19 +86,25 @@ impl CostTable {
 
     /// Takes note that a batch of `size` took `cost`.
     ///
-    /// The measured sizes around `size` move towards the observation, each by its share in the estimate. Sizes
-    /// further away stay as they are.
+    /// The measured sizes on both sides of `size` move, so that its estimate goes a fifth of the way. Sizes further
+    /// away stay as they are, unless the table would then say that a larger batch costs less.
     pub fn observe(&mut self, size: usize, cost: Duration) {
         if size == 0 {
             return;
         }
         let ratio = (nanos(cost).max(1.0) / self.estimate_nanos(size))
             .clamp(1.0 / OBSERVATION_CLAMP, OBSERVATION_CLAMP);
-        let (low, high, high_share) = self.bracket(size);
-        for (index, share) in [(low, 1.0 - high_share), (high, high_share)] {
-            self.entries[index].1 *= 1.0 + OBSERVATION_WEIGHT * share * (ratio - 1.0);
+        // Both neighbours move by one factor, so the estimate moves by exactly the weight, and stays positive.
+        let (low, high, _) = self.bracket(size);
+        for (_, cost) in &mut self.entries[low..=high] {
+            *cost *= 1.0 + OBSERVATION_WEIGHT * (ratio - 1.0);
         }
-        self.make_monotone();
+        // What holds for this size bounds the others: smaller batches are no slower, larger ones no faster.
+        if ratio < 1.0 {
+            self.lower_to_larger()
+        } else {
+            self.raise_to_smaller()
+        }
     }
 
     fn estimate_nanos(&self, size: usize) -> f64 {
@@ -124,7 +137,15 @@ impl CostTable {
         )
     }
 
-    fn make_monotone(&mut self) {
+    fn lower_to_larger(&mut self) {
+        let mut ceiling = f64::INFINITY;
+        for (_, cost) in self.entries.iter_mut().rev() {
+            *cost = cost.min(ceiling);
+            ceiling = *cost;
+        }
+    }
+
+    fn raise_to_smaller(&mut self) {
         let mut floor = 0.0_f64;
         for (_, cost) in &mut self.entries {
             *cost = cost.max(floor);
@@ -147,10 +168,10 @@ pub fn measure(
     mut now: impl FnMut() -> Instant,
 ) -> Result<CostTable, EngineError> {
     let start = now();
-    let mut sizes = sizes_up_to(engine.signature().fixed_batch().unwrap_or(plan.max_batch));
-    if let Some(fixed) = engine.signature().fixed_batch() {
-        sizes.retain(|&size| size == fixed);
-    }
+    let sizes = engine
+        .signature()
+        .fixed_batch()
+        .map_or_else(|| sizes_up_to(plan.max_batch), |fixed| vec![fixed]);
     let mut best: Vec<Option<Duration>> = vec![None; sizes.len()];
     let first = zeros(engine, sizes[0])?;
     engine.infer(&first)?;
@@ -203,24 +224,23 @@ fn zeros(engine: &dyn Engine, batch: usize) -> Result<Vec<Tensor>, EngineError> 
         .signature()
         .inputs
         .iter()
-        .map(|spec| {
-            let mut shape = vec![batch];
-            for dim in spec.shape.iter().skip(1) {
-                shape.push(dim.ok_or_else(|| {
-                    EngineError::BadInput(format!(
-                        "{} has an open axis besides the batch; declare its length in the model package",
-                        spec.name
-                    ))
-                })?);
-            }
-            let len = shape
-                .iter()
-                .try_fold(1_usize, |product, &dim| product.checked_mul(dim))
-                .unwrap_or(usize::MAX);
-            Tensor::new(shape, TensorData::zeros(spec.element_type, len))
-                .map_err(|error| EngineError::BadInput(error.to_string()))
-        })
+        .map(|spec| zero(spec, batch))
         .collect()
+}
+
+fn zero(spec: &TensorSpec, batch: usize) -> Result<Tensor, EngineError> {
+    let bad = |reason: &str| EngineError::BadInput(format!("{} {reason}", spec.name));
+    let rest = spec.shape.iter().skip(1).copied();
+    let shape: Option<Vec<usize>> = std::iter::once(Some(batch)).chain(rest).collect();
+    let shape = shape
+        .ok_or_else(|| bad("has an open axis besides the batch; declare its length in the model package"))?;
+    let len = shape
+        .iter()
+        .try_fold(1_usize, |product, &dim| product.checked_mul(dim));
+    let len = len
+        .filter(|&len| len <= MAX_ELEMENTS)
+        .ok_or_else(|| bad("is too large to measure"))?;
+    Tensor::new(shape, TensorData::zeros(spec.element_type, len)).map_err(|error| bad(&error.to_string()))
 }
 
 fn nanos(time: Duration) -> f64 {
