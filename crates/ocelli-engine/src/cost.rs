@@ -101,9 +101,9 @@ impl CostTable {
         }
         // What holds for this size bounds the others: smaller batches are no slower, larger ones no faster.
         if ratio < 1.0 {
-            self.lower_to_larger()
+            self.lower_to_larger();
         } else {
-            self.raise_to_smaller()
+            self.raise_to_smaller();
         }
     }
 
