@@ -1,6 +1,22 @@
 //! What an image file declares about itself, read without decoding a pixel.
+//!
+//! Owns telling formats apart, reading sizes and orientation, and the limits on them. It allocates nothing that
+//! grows with what a file declares, and passes over the file's bytes at most once.
 
-use crate::{ImageError, error::ACCEPTED};
+mod bmp;
+pub(crate) mod bytes;
+mod exif;
+mod gif;
+pub(crate) mod jpeg;
+mod png;
+mod sniff;
+mod webp;
+
+use crate::ImageError;
+
+/// The longest side of any image, in pixels: what JPEG's 16 bits can say. The tables of a resampling grow with
+/// the side and not with the area, so that the limit on pixels does not bound them.
+pub(crate) const MAX_SIDE: u32 = 65_535;
 
 /// What an image may cost, checked against its header before anything is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +52,7 @@ pub enum ImageFormat {
     Bmp,
 }
 
-/// How to turn the stored pixels for viewing: the EXIF `Orientation` tag (0x0112), numbered as there.
+/// How to turn the stored pixels for viewing: the EXIF `Orientation` tag (0x0112), in its order from 1 to 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Orientation {
     /// 1: as stored.
@@ -58,8 +74,50 @@ pub enum Orientation {
     Rotate270,
 }
 
+impl Orientation {
+    /// The orientation of an EXIF value; `None` outside 1..=8.
+    pub fn from_exif(value: u32) -> Option<Self> {
+        Some(match value {
+            1 => Self::Upright,
+            2 => Self::MirrorHorizontal,
+            3 => Self::Rotate180,
+            4 => Self::MirrorVertical,
+            5 => Self::Transpose,
+            6 => Self::Rotate90,
+            7 => Self::Transverse,
+            8 => Self::Rotate270,
+            _ => return None,
+        })
+    }
+
+    /// Whether width and height change places.
+    pub fn swaps_axes(self) -> bool {
+        matches!(
+            self,
+            Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270
+        )
+    }
+
+    /// Whether the stored columns run from right to left of whichever viewed axis they become.
+    pub(crate) fn flips_columns(self) -> bool {
+        matches!(
+            self,
+            Self::MirrorHorizontal | Self::Rotate180 | Self::Transverse | Self::Rotate270
+        )
+    }
+
+    /// Whether the stored rows run from bottom to top of whichever viewed axis they become.
+    pub(crate) fn flips_rows(self) -> bool {
+        matches!(
+            self,
+            Self::MirrorVertical | Self::Rotate180 | Self::Rotate90 | Self::Transverse
+        )
+    }
+}
+
 /// What a file says about its image: enough to refuse it, to reserve memory for it and to plan its decoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImageHeader {
     /// The file format.
     pub format: ImageFormat,
@@ -69,18 +127,61 @@ pub struct ImageHeader {
     pub height: u32,
     /// How to turn it, from EXIF; [`Orientation::Upright`] where the file says nothing usable.
     pub orientation: Orientation,
+    /// What the decoder of this format holds in memory.
+    pub(crate) storage: Storage,
+}
+
+/// What a decoder holds per pixel beside its RGB output, and whether it can decode at a fraction of the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Storage {
+    /// Bytes per pixel that are held while decoding, beside the 3 of the RGB frame.
+    pub(crate) extra_bytes_per_pixel: u8,
+    /// JPEG that can be decoded at 1/2, 1/4 and 1/8.
+    pub(crate) scalable: bool,
+    /// JPEG of four components: CMYK or YCCK.
+    pub(crate) four_channels: bool,
 }
 
 impl ImageHeader {
     /// Reads the header of `bytes` and checks it against `limits`. Cheap: no pixel is decoded.
     ///
+    /// A JPEG is followed to its end of image, which finds both a missing end and the number of scans.
+    ///
     /// # Errors
-    /// Any [`ImageError`].
+    /// Any [`ImageError`]: nothing recognisable, too large, or already known to be damaged.
     pub fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, ImageError> {
-        let _ = (limits, ACCEPTED);
-        if bytes.is_empty() {
-            return Err(ImageError::Empty);
+        let header = match sniff::format(bytes)? {
+            ImageFormat::Jpeg => jpeg::read(bytes, limits)?,
+            ImageFormat::Png => png::read(bytes)?,
+            ImageFormat::WebP => webp::read(bytes)?,
+            ImageFormat::Gif => gif::read(bytes)?,
+            ImageFormat::Bmp => bmp::read(bytes)?,
+        };
+        header.check(limits)?;
+        Ok(header)
+    }
+
+    fn check(&self, limits: &DecodeLimits) -> Result<(), ImageError> {
+        let Self { width, height, .. } = *self;
+        if width == 0 || height == 0 {
+            return Err(ImageError::Corrupt(format!(
+                "it declares {width} x {height} pixels"
+            )));
         }
-        Err(ImageError::Unrecognized { looks_like: None })
+        if u64::from(width) * u64::from(height) > limits.max_pixels {
+            return Err(ImageError::TooManyPixels {
+                width,
+                height,
+                limit: limits.max_pixels,
+            });
+        }
+        if width.max(height) > MAX_SIDE {
+            return Err(ImageError::TooLong {
+                width,
+                height,
+                limit: MAX_SIDE,
+            });
+        }
+        Ok(())
     }
 }

@@ -11,9 +11,12 @@
 
 mod decode;
 mod error;
+mod geometry;
 mod header;
 mod input;
+mod orient;
 mod package;
+mod resample;
 mod scores;
 
 pub use decode::Decoder;

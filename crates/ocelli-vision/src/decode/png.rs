@@ -1,0 +1,79 @@
+//! PNG to RGB: greys and palettes expanded, 16 bits a channel cut to the upper 8, alpha dropped.
+
+use std::io::{Cursor, ErrorKind};
+
+use png::{ColorType, DecodingError, Reader, Transformations};
+
+use super::size_frame;
+use crate::{ImageError, ImageHeader};
+
+/// What the decoder may allocate for itself; it needs a few rows, of at most 65,535 x 8 bytes.
+const MAX_INTERNAL_BYTES: usize = 16 << 20;
+
+pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
+    let mut decoder = png::Decoder::new_with_limits(
+        Cursor::new(bytes),
+        png::Limits {
+            bytes: MAX_INTERNAL_BYTES,
+        },
+    );
+    // Compressed texts and profiles would be unpacked for nothing.
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    let mut reader = decoder.read_info().map_err(refusal)?;
+    size_frame(frame, header.width, header.height);
+    if reader.info().interlaced {
+        return decode_interlaced(&mut reader, frame);
+    }
+    let channels = reader.output_color_type().0;
+    for out in frame.chunks_exact_mut(header.width as usize * 3) {
+        if channels == ColorType::Rgb {
+            reader.read_row(out).map_err(refusal)?;
+        } else if let Some(row) = reader.next_row().map_err(refusal)? {
+            to_rgb(row.data(), channels, out);
+        }
+    }
+    Ok(())
+}
+
+/// Rows of an interlaced image come in seven passes: the image is there when all of it is.
+fn decode_interlaced(reader: &mut Reader<Cursor<&[u8]>>, frame: &mut [u8]) -> Result<(), ImageError> {
+    let size = reader
+        .output_buffer_size()
+        .ok_or_else(|| ImageError::Corrupt("its size overflows".into()))?;
+    let mut expanded = vec![0; size];
+    let info = reader.next_frame(&mut expanded).map_err(refusal)?;
+    to_rgb(&expanded, info.color_type, frame);
+    Ok(())
+}
+
+/// As Pillow's `convert("RGB")`: alpha is dropped, whatever colour it hid.
+fn to_rgb(source: &[u8], channels: ColorType, out: &mut [u8]) {
+    let (out_pixels, _) = out.as_chunks_mut::<3>();
+    match channels {
+        ColorType::Grayscale | ColorType::Indexed => {
+            for (out, &grey) in out_pixels.iter_mut().zip(source) {
+                *out = [grey; 3];
+            }
+        }
+        ColorType::GrayscaleAlpha => {
+            for (out, &[grey, _]) in out_pixels.iter_mut().zip(source.as_chunks::<2>().0) {
+                *out = [grey; 3];
+            }
+        }
+        ColorType::Rgb => out.copy_from_slice(source),
+        ColorType::Rgba => {
+            for (out, &[r, g, b, _]) in out_pixels.iter_mut().zip(source.as_chunks::<4>().0) {
+                *out = [r, g, b];
+            }
+        }
+    }
+}
+
+fn refusal(error: DecodingError) -> ImageError {
+    match error {
+        DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => ImageError::Truncated,
+        other => ImageError::Corrupt(other.to_string()),
+    }
+}

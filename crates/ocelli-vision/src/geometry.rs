@@ -1,0 +1,263 @@
+//! Which source pixels become which target pixels: pure arithmetic on sizes, no pixels.
+//!
+//! Every policy becomes one *sampling*: a box of the image is resampled to a size and placed on the tensor.
+//! It is planned in the viewed (oriented) image, where the policies are defined, and then turned into the stored
+//! one, so that only the small result has to be turned.
+
+use crate::{ImageHeader, InputSpec, Interpolation, Orientation, ResizePolicy};
+
+/// Whole pixels of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) left: u32,
+    pub(crate) top: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+}
+
+/// A part of an image between pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SourceBox {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+}
+
+/// What to resample, to which size, and where it goes on the tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sampling {
+    /// Pixels that a filter may read: beyond them it ends as at the edge of an image.
+    pub(crate) view: Region,
+    /// The part that becomes the result; inside `view`.
+    pub(crate) source: SourceBox,
+    /// Size of the result, at least 1 x 1.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Where the result lies on the tensor; only a letterbox does not fill it.
+    pub(crate) left: u32,
+    pub(crate) top: u32,
+}
+
+/// The sampling of an image as it is stored, and the turn that its result needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    /// In stored pixels at full size; `width` and `height` of the result are the stored image's too.
+    pub(crate) sampling: Sampling,
+    /// What to do with the result.
+    pub(crate) orientation: Orientation,
+    /// Divisor of both sides at which a JPEG is decoded: 1, 2, 4 or 8.
+    pub(crate) scale: u32,
+}
+
+impl Plan {
+    pub(crate) fn new(header: &ImageHeader, spec: &InputSpec) -> Self {
+        let orientation = if spec.exif {
+            header.orientation
+        } else {
+            Orientation::Upright
+        };
+        let (width, height) = (header.width, header.height);
+        let (viewed_width, viewed_height) = if orientation.swaps_axes() {
+            (height, width)
+        } else {
+            (width, height)
+        };
+        let sampling = Sampling::new(viewed_width, viewed_height, spec).stored(orientation, width, height);
+        // A filter that does not widen reads the very pixels that it names: averaging them first would change it.
+        let averages = spec.antialias && spec.interpolation != Interpolation::Nearest;
+        let scale = if averages && header.storage.scalable {
+            sampling.scale()
+        } else {
+            1
+        };
+        Self {
+            sampling,
+            orientation,
+            scale,
+        }
+    }
+}
+
+impl Sampling {
+    /// The sampling of an upright image.
+    fn new(width: u32, height: u32, spec: &InputSpec) -> Self {
+        let all = Region {
+            left: 0,
+            top: 0,
+            width,
+            height,
+        };
+        match spec.resize {
+            ResizePolicy::Stretch => Self::of(all, all.into(), spec.width, spec.height),
+            ResizePolicy::CropRatio { ratio } => {
+                let crop = central_square(width, height, ratio);
+                Self::of(crop, crop.into(), spec.width, spec.height)
+            }
+            ResizePolicy::ShortestEdge { size } => Self::of(
+                all,
+                shortest_edge(width, height, size, spec),
+                spec.width,
+                spec.height,
+            ),
+            ResizePolicy::Letterbox { .. } => letterbox(all, spec),
+        }
+    }
+
+    fn of(view: Region, source: SourceBox, width: u32, height: u32) -> Self {
+        Self {
+            view,
+            source,
+            width,
+            height,
+            left: 0,
+            top: 0,
+        }
+    }
+
+    /// The same sampling of the stored image, of `width` x `height`, whose viewed form this one is of.
+    /// Its place on the tensor stays as it is viewed.
+    fn stored(self, orientation: Orientation, width: u32, height: u32) -> Self {
+        let mut stored = self;
+        if orientation.swaps_axes() {
+            stored.view = self.view.transposed();
+            stored.source = self.source.transposed();
+            (stored.width, stored.height) = (self.height, self.width);
+        }
+        if orientation.flips_columns() {
+            stored.view.left = width - stored.view.left - stored.view.width;
+            stored.source.left = f64::from(width) - stored.source.left - stored.source.width;
+        }
+        if orientation.flips_rows() {
+            stored.view.top = height - stored.view.top - stored.view.height;
+            stored.source.top = f64::from(height) - stored.source.top - stored.source.height;
+        }
+        stored
+    }
+
+    /// The largest divisor that leaves the source at least twice as large as the result in both axes.
+    /// Below twice, the averaging of a smaller decode shows (up to 4 of 255 on average, measured against Pillow).
+    fn scale(&self) -> u32 {
+        let leaves_twice = |scale: u32| {
+            let scale = f64::from(scale);
+            self.source.width / scale >= 2.0 * f64::from(self.width)
+                && self.source.height / scale >= 2.0 * f64::from(self.height)
+        };
+        [8, 4, 2]
+            .into_iter()
+            .find(|&scale| leaves_twice(scale))
+            .unwrap_or(1)
+    }
+
+    /// The same sampling of an image that was decoded at 1/`scale`, of `width` x `height` pixels.
+    pub(crate) fn scaled(&self, scale: u32, width: u32, height: u32) -> Self {
+        if scale == 1 {
+            return *self;
+        }
+        let divisor = f64::from(scale);
+        let end = |start: u32, length: u32, limit: u32| (start + length).div_ceil(scale).min(limit);
+        let (left, top) = (self.view.left / scale, self.view.top / scale);
+        Self {
+            view: Region {
+                left,
+                top,
+                width: end(self.view.left, self.view.width, width) - left,
+                height: end(self.view.top, self.view.height, height) - top,
+            },
+            source: SourceBox {
+                left: self.source.left / divisor,
+                top: self.source.top / divisor,
+                width: self.source.width / divisor,
+                height: self.source.height / divisor,
+            },
+            ..*self
+        }
+    }
+}
+
+impl Region {
+    fn transposed(self) -> Self {
+        Self {
+            left: self.top,
+            top: self.left,
+            width: self.height,
+            height: self.width,
+        }
+    }
+}
+
+impl SourceBox {
+    fn transposed(self) -> Self {
+        Self {
+            left: self.top,
+            top: self.left,
+            width: self.height,
+            height: self.width,
+        }
+    }
+}
+
+impl From<Region> for SourceBox {
+    fn from(region: Region) -> Self {
+        Self {
+            left: region.left.into(),
+            top: region.top.into(),
+            width: region.width.into(),
+            height: region.height.into(),
+        }
+    }
+}
+
+/// `int(min(width, height) * ratio)`, offsets rounded up: `preprocessing.py` of the EfficientNet reference.
+fn central_square(width: u32, height: u32, ratio: f64) -> Region {
+    let side = ((f64::from(width.min(height)) * ratio) as u32).max(1);
+    Region {
+        left: (width - side).div_ceil(2),
+        top: (height - side).div_ceil(2),
+        width: side,
+        height: side,
+    }
+}
+
+/// torchvision's `Resize(size)` and `CenterCrop((height, width))` in one: the part of the photo that the centre crop
+/// of the resized photo shows. The longer edge is `int(size * long / short)`, the crop begins at
+/// `int(round((edge - crop) / 2.0))` with Python's rounding to even.
+fn shortest_edge(width: u32, height: u32, size: u32, spec: &InputSpec) -> SourceBox {
+    let (short, long) = (width.min(height), width.max(height));
+    // `size * long` in integers, divided as Python divides them.
+    let longer = (u64::from(size) * u64::from(long)) as f64 / f64::from(short);
+    let longer = longer.floor();
+    let size = f64::from(size);
+    let (resized_width, resized_height) = if width <= height {
+        (size, longer)
+    } else {
+        (longer, size)
+    };
+    let axis = |full: u32, resized: f64, crop: u32| {
+        let start = ((resized - f64::from(crop)) / 2.0).round_ties_even();
+        let step = f64::from(full) / resized;
+        (start * step, f64::from(crop) * step)
+    };
+    let (left, box_width) = axis(width, resized_width, spec.width);
+    let (top, box_height) = axis(height, resized_height, spec.height);
+    SourceBox {
+        left,
+        top,
+        width: box_width,
+        height: box_height,
+    }
+}
+
+/// The largest size of the same aspect ratio that fits, each side rounded as Python rounds, in the middle
+/// (an odd rest gives the right and the bottom one pixel more).
+fn letterbox(all: Region, spec: &InputSpec) -> Sampling {
+    let (width, height) = (f64::from(all.width), f64::from(all.height));
+    let ratio = (f64::from(spec.width) / width).min(f64::from(spec.height) / height);
+    let side = |length: f64, limit: u32| ((length * ratio).round_ties_even() as u32).clamp(1, limit);
+    let (result_width, result_height) = (side(width, spec.width), side(height, spec.height));
+    Sampling {
+        left: (spec.width - result_width) / 2,
+        top: (spec.height - result_height) / 2,
+        ..Sampling::of(all, all.into(), result_width, result_height)
+    }
+}

@@ -1,0 +1,176 @@
+//! JPEG markers (ITU-T T.81, annex B), followed the way that libjpeg follows them.
+//!
+//! libjpeg invents an end of image where a file stops, and its wrapper reports that like any harmless oddity.
+//! So the end is looked for here: what decides between "damaged, as Pillow decodes it" and "incomplete, as Pillow
+//! refuses it" is whether the end-of-image marker is reached.
+
+use super::{DecodeLimits, ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
+use crate::ImageError;
+
+const SOI: u8 = 0xD8;
+const EOI: u8 = 0xD9;
+const SOS: u8 = 0xDA;
+const APP1: u8 = 0xE1;
+
+pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, ImageError> {
+    let mut markers = Markers::new(bytes);
+    let mut frame: Option<Frame> = None;
+    let mut orientation = None;
+    let mut scans = 0;
+    loop {
+        let segment = markers.next()?;
+        match segment.code {
+            EOI => break,
+            APP1 if orientation.is_none() && segment.body.starts_with(b"Exif\0\0") => {
+                orientation = exif::orientation(segment.body);
+            }
+            SOS => {
+                scans += 1;
+                if scans > limits.max_scans {
+                    return Err(ImageError::TooManyScans {
+                        limit: limits.max_scans,
+                    });
+                }
+                let one_scan = frame
+                    .as_ref()
+                    .is_some_and(|frame| frame.is_complete_in(segment.body));
+                // A photo straight from a camera: one scan, and its end is the file's.
+                if one_scan && bytes.ends_with(&[0xFF, EOI]) {
+                    break;
+                }
+                markers.skip_entropy();
+            }
+            code if is_frame(code) && frame.is_none() => frame = Some(Frame::read(code, segment.body)?),
+            _ => {}
+        }
+    }
+    let frame = frame.ok_or_else(|| ImageError::Corrupt("the JPEG holds no image".into()))?;
+    if scans == 0 {
+        return Err(ImageError::Corrupt("the JPEG holds no image".into()));
+    }
+    Ok(ImageHeader {
+        format: ImageFormat::Jpeg,
+        width: frame.width,
+        height: frame.height,
+        orientation: orientation.unwrap_or(Orientation::Upright),
+        storage: frame.storage(),
+    })
+}
+
+/// Start of frame, except the three codes of that range which mean something else (DHT, JPG, DAC).
+fn is_frame(code: u8) -> bool {
+    matches!(code, 0xC0..=0xCF) && !matches!(code, 0xC4 | 0xC8 | 0xCC)
+}
+
+struct Frame {
+    width: u32,
+    height: u32,
+    components: u8,
+    progressive: bool,
+    lossless: bool,
+}
+
+impl Frame {
+    fn read(code: u8, body: &[u8]) -> Result<Self, ImageError> {
+        let (Some(&precision), Some(height), Some(width), Some(&components)) = (
+            body.first(),
+            bytes::be16(body, 1),
+            bytes::be16(body, 3),
+            body.get(5),
+        ) else {
+            return Err(ImageError::Corrupt("the JPEG's frame header is too short".into()));
+        };
+        if precision != 8 {
+            return Err(ImageError::Unsupported(format!(
+                "a JPEG of {precision} bits per channel"
+            )));
+        }
+        if !matches!(components, 1 | 3 | 4) {
+            return Err(ImageError::Unsupported(format!(
+                "a JPEG of {components} channels"
+            )));
+        }
+        Ok(Self {
+            width: width.into(),
+            height: height.into(),
+            components,
+            progressive: matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE),
+            lossless: matches!(code, 0xC3 | 0xC7 | 0xCB | 0xCF),
+        })
+    }
+
+    /// Whether the scan with this header holds all of the image, so that libjpeg streams it and reads no other.
+    fn is_complete_in(&self, scan: &[u8]) -> bool {
+        !self.progressive && scan.first() == Some(&self.components)
+    }
+
+    fn storage(&self) -> Storage {
+        Storage {
+            // Several scans make libjpeg hold all coefficients, 16 bits each, at up to full size per component.
+            extra_bytes_per_pixel: if self.progressive { 2 * self.components } else { 0 },
+            scalable: !self.lossless,
+            four_channels: self.components == 4,
+        }
+    }
+}
+
+/// A marker and the bytes of its segment, without its length.
+pub(crate) struct Segment<'a> {
+    pub(crate) code: u8,
+    pub(crate) body: &'a [u8],
+}
+
+/// The markers of a JPEG file after its first, in order.
+pub(crate) struct Markers<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Markers<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 2 }
+    }
+
+    /// What lies behind the last segment.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// The next marker, past any bytes that belong to none: Pillow and libjpeg skip those too.
+    pub(crate) fn next(&mut self) -> Result<Segment<'a>, ImageError> {
+        let code = loop {
+            self.at += memchr::memchr(0xFF, self.rest()).ok_or(ImageError::Truncated)?;
+            self.at += self.rest().iter().take_while(|&&byte| byte == 0xFF).count();
+            let code = *self.rest().first().ok_or(ImageError::Truncated)?;
+            self.at += 1;
+            if code != 0 {
+                break code;
+            }
+        };
+        // Restart markers, TEM and the two ends have no length.
+        if matches!(code, 0x01 | 0xD0..=SOI | EOI) {
+            return Ok(Segment { code, body: &[] });
+        }
+        let length = usize::from(bytes::be16(self.rest(), 0).ok_or(ImageError::Truncated)?);
+        let body = self.rest().get(..length).ok_or(ImageError::Truncated)?;
+        self.at += length;
+        let body = body
+            .get(2..)
+            .ok_or_else(|| ImageError::Corrupt("a JPEG segment of no length".into()))?;
+        Ok(Segment { code, body })
+    }
+
+    /// Moves to the marker that ends the entropy-coded data: in them, 0xFF is followed by 0 or a restart marker.
+    fn skip_entropy(&mut self) {
+        for position in memchr::memchr_iter(0xFF, self.rest()) {
+            match self.rest().get(position + 1) {
+                Some(0 | 0xFF | 0xD0..=0xD7) => {}
+                _ => {
+                    self.at += position;
+                    return;
+                }
+            }
+        }
+        self.at = self.bytes.len();
+    }
+}

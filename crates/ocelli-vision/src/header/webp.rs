@@ -1,0 +1,67 @@
+//! WebP: the three kinds of first chunk, and the EXIF chunk of the extended form.
+
+use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
+use crate::ImageError;
+
+const RIFF_BYTES: usize = 12;
+/// Where the first chunk's data begin, behind its type and length.
+const BODY: usize = RIFF_BYTES + 8;
+
+pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
+    let kind = file
+        .get(RIFF_BYTES..RIFF_BYTES + 4)
+        .ok_or(ImageError::Truncated)?;
+    let size = match kind {
+        b"VP8 " => lossy(file),
+        b"VP8L" => lossless(file),
+        b"VP8X" => extended(file),
+        _ => {
+            return Err(ImageError::Corrupt(
+                "the WebP does not begin with an image".into(),
+            ));
+        }
+    };
+    let (width, height) = size.ok_or(ImageError::Truncated)?;
+    Ok(ImageHeader {
+        format: ImageFormat::WebP,
+        width,
+        height,
+        orientation: orientation(file).unwrap_or(Orientation::Upright),
+        // The decoder's own planes or ARGB image, and its RGBA output for an image with alpha.
+        storage: Storage {
+            extra_bytes_per_pixel: 8,
+            ..Storage::default()
+        },
+    })
+}
+
+/// A VP8 key frame (RFC 6386, 9.1): 14 bits each, the other two are a scale that no decoder applies.
+fn lossy(file: &[u8]) -> Option<(u32, u32)> {
+    let (width, height) = (bytes::le16(file, BODY + 6)?, bytes::le16(file, BODY + 8)?);
+    Some((u32::from(width & 0x3FFF), u32::from(height & 0x3FFF)))
+}
+
+/// A VP8L header: a signature byte, then 14 bits each, less one.
+fn lossless(file: &[u8]) -> Option<(u32, u32)> {
+    let bits = bytes::le32(file, BODY + 1)?;
+    Some(((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1))
+}
+
+/// The canvas of a VP8X header: 24 bits each, less one.
+fn extended(file: &[u8]) -> Option<(u32, u32)> {
+    Some((bytes::le24(file, BODY + 4)? + 1, bytes::le24(file, BODY + 7)? + 1))
+}
+
+fn orientation(file: &[u8]) -> Option<Orientation> {
+    let mut at = RIFF_BYTES;
+    loop {
+        let length = bytes::le32(file, at + 4)? as usize;
+        let body = at.checked_add(8)?;
+        let end = body.checked_add(length)?;
+        if file.get(at..at + 4)? == b"EXIF" {
+            return exif::orientation(file.get(body..end)?);
+        }
+        // Chunks are padded to an even length.
+        at = end.checked_add(length & 1)?;
+    }
+}
