@@ -147,3 +147,140 @@ impl Account {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    impl Account {
+        /// Notes a good answer without `Server-Timing`.
+        pub(crate) fn record_good(&mut self, intended: Instant, ended: Instant) {
+            self.record(intended, ended, Effort::default(), &Ok(Vec::new()));
+        }
+    }
+
+    fn ticket(intended: Instant, measured: bool, delay: Delay) -> Ticket {
+        Ticket {
+            index: 0,
+            intended,
+            measured,
+            delay,
+        }
+    }
+
+    fn exchange(ticket: Ticket, ended: Instant, outcome: Outcome) -> Exchange {
+        let effort = Effort {
+            body_bytes: 100,
+            connections_opened: 1,
+        };
+        Exchange {
+            ticket,
+            ended,
+            effort,
+            outcome,
+            link: None,
+        }
+    }
+
+    #[test]
+    fn latencies_count_from_the_intended_start_and_only_for_good_answers() {
+        let mut account = Account::new();
+        let begin = Instant::now();
+        let ticket = ticket(begin, true, Delay::None);
+        account.finish(&exchange(ticket, begin + 20 * MS, Ok(Vec::new())));
+        account.finish(&exchange(
+            ticket,
+            begin + 500 * MS,
+            Err(Failure::new(FailureKind::Timeout)),
+        ));
+        assert_eq!((account.ok, account.failed, account.finished()), (1, 1, 2));
+        assert_eq!((account.body_bytes, account.connections_opened), (200, 2));
+        assert_eq!(account.latencies.len(), 1);
+        assert!(account.latencies.max().abs_diff(20_000) <= 20);
+        assert_eq!(account.elapsed(), 500 * MS, "failures take time as well");
+    }
+
+    #[test]
+    fn the_warm_up_leaves_no_trace() {
+        let mut account = Account::new();
+        let begin = Instant::now();
+        let ticket = ticket(begin, false, Delay::Generator);
+        account.start(&ticket);
+        account.finish(&exchange(ticket, begin + MS, Err(Failure::new(FailureKind::Cut))));
+        assert_eq!(
+            (account.finished(), account.late_starts, account.body_bytes),
+            (0, 0, 0)
+        );
+        assert_eq!(account.elapsed(), Duration::ZERO);
+        assert!(account.failures.is_empty());
+    }
+
+    #[test]
+    fn elapsed_runs_from_the_first_start_to_the_last_end() {
+        let mut account = Account::new();
+        let begin = Instant::now();
+        for offset in [0, 5] {
+            account.start(&ticket(begin + offset * MS, true, Delay::NoConnection));
+        }
+        account.record_good(begin + 5 * MS, begin + 30 * MS);
+        account.record_good(begin, begin + 20 * MS);
+        assert_eq!(account.elapsed(), 30 * MS);
+        assert_eq!((account.waited_for_connection, account.late_starts), (2, 0));
+    }
+
+    #[test]
+    fn equal_failures_are_counted_together_up_to_a_limit() {
+        let mut account = Account::new();
+        for n in 0..200 {
+            account.add_failure(&Failure::status(500, Some(&format!("code {n}"))));
+            account.add_failure(&Failure::status(429, Some("queue_full")));
+        }
+        assert_eq!(account.failures.len(), MAX_FAILURES + 1);
+        assert_eq!(account.failures[&Failure::status(429, Some("queue_full"))], 200);
+        assert_eq!(
+            account.failures[&Failure::new(FailureKind::Other)],
+            200 - (MAX_FAILURES as u64 - 1)
+        );
+    }
+
+    #[test]
+    fn server_timings_are_summed_by_name_up_to_a_limit() {
+        let mut account = Account::new();
+        let now = Instant::now();
+        for dur in [1, 2] {
+            let headers = [
+                format!("decode;dur={dur}"),
+                "infer;dur=4, queue;dur=0.5".to_owned(),
+            ];
+            let headers = headers
+                .iter()
+                .map(|header| HeaderValue::from_str(header).unwrap())
+                .collect();
+            account.record(now, now, Effort::default(), &Ok(headers));
+        }
+        let sums: Vec<_> = account
+            .timings
+            .iter()
+            .map(|t| (t.name.as_str(), t.count, t.sum_ms))
+            .collect();
+        assert_eq!(sums, [("decode", 2, 3.0), ("infer", 2, 8.0), ("queue", 2, 1.0)]);
+        for n in 0..100 {
+            account.add_timing(&format!("metric{n}"), 1.0);
+        }
+        assert_eq!(account.timings.len(), MAX_TIMINGS);
+    }
+
+    #[test]
+    fn an_absurd_latency_is_kept_at_the_limit() {
+        let mut account = Account::new();
+        let begin = Instant::now();
+        account.record_good(begin, begin + 10 * MAX_LATENCY);
+        account.record_good(begin + MS, begin);
+        assert_eq!(account.latencies.len(), 2);
+        assert!(account.latencies.max() as f64 > MAX_LATENCY.as_secs_f64() * 0.999e6);
+    }
+}

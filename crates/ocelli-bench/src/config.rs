@@ -168,3 +168,76 @@ fn setting(setting: &'static str, value: &impl ToString, allowed: String) -> Ben
         allowed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn tutorial() -> BenchConfig {
+        let photo = Photo {
+            name: "dog.jpg".to_owned(),
+            bytes: Bytes::from_static(b"dog"),
+        };
+        BenchConfig::tutorial(Uri::from_static("http://localhost:5000"), vec![photo])
+    }
+
+    #[test]
+    fn the_tutorial_starts_500_requests_50_ms_apart() {
+        let config = tutorial();
+        config.validate().unwrap();
+        assert_eq!(
+            (config.load, config.stop),
+            (Load::Open { rate: 20.0 }, Stop::Requests(500))
+        );
+        assert_eq!((config.body, config.max_connections), (BodyForm::Multipart, 500));
+    }
+
+    #[test]
+    fn each_setting_has_limits() {
+        type Change = fn(&mut BenchConfig);
+        let cases: [(&str, Change); 13] = [
+            ("https", |c| c.url = Uri::from_static("https://h")),
+            ("no photo", |c| c.photos.clear()),
+            ("concurrency is 0", |c| c.load = Load::Closed { concurrency: 0 }),
+            ("concurrency is 16385", |c| {
+                c.load = Load::Closed {
+                    concurrency: MAX_CONNECTIONS + 1,
+                }
+            }),
+            ("rate is 0", |c| c.load = Load::Open { rate: 0.0 }),
+            ("rate is NaN", |c| c.load = Load::Open { rate: f64::NAN }),
+            ("rate is inf", |c| c.load = Load::Open { rate: f64::INFINITY }),
+            ("max_connections is 0", |c| c.max_connections = 0),
+            ("requests is 0", |c| c.stop = Stop::Requests(0)),
+            ("duration is 0ns", |c| c.stop = Stop::Duration(Duration::ZERO)),
+            ("duration is 86401s", |c| {
+                c.stop = Stop::Duration(MAX_DURATION + Duration::from_secs(1));
+            }),
+            ("warmup is 86401s", |c| {
+                c.warmup = MAX_DURATION + Duration::from_secs(1);
+            }),
+            ("request_timeout is 0ns", |c| c.request_timeout = Duration::ZERO),
+        ];
+        for (expected, change) in cases {
+            let mut config = tutorial();
+            change(&mut config);
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_limits_themselves_are_allowed() {
+        let mut config = tutorial();
+        config.load = Load::Closed {
+            concurrency: MAX_CONNECTIONS,
+        };
+        config.max_connections = 0;
+        config.stop = Stop::Duration(MAX_DURATION);
+        config.warmup = MAX_DURATION;
+        config.request_timeout = MAX_DURATION;
+        config.validate().unwrap();
+    }
+}

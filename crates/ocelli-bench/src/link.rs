@@ -239,3 +239,60 @@ fn transport_failure(error: &hyper::Error) -> Failure {
         FailureKind::Cut
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{BenchConfig, Load};
+    use crate::photo::Photo;
+    use crate::schedule::{Next, Schedule};
+
+    fn config(listener: &TcpListener) -> BenchConfig {
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let photo = Photo {
+            name: "dog.jpg".to_owned(),
+            bytes: Bytes::from_static(b"dog"),
+        };
+        BenchConfig::tutorial(Uri::try_from(url).unwrap(), vec![photo])
+    }
+
+    fn first_ticket(config: &BenchConfig) -> Ticket {
+        let load = Load::Closed { concurrency: 1 };
+        let now = Instant::now();
+        match Schedule::new(load, config.stop, 1, now, Duration::ZERO).next(now, 0) {
+            Next::Start(ticket) => ticket,
+            next => panic!("expected a start, got {next:?}"),
+        }
+    }
+
+    /// A server closes an idle connection whenever it likes; that is not a failure of the next request.
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_idle_is_replaced() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = config(&listener);
+        let target = Target::prepare(&config).await.unwrap();
+        let idle = Link::open(&target.addresses).await.unwrap();
+        drop(listener.accept().await.unwrap());
+        // What arrives here was sent after the close, so the runtime has been told of the close as well.
+        let mut witness = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut other_end, _) = listener.accept().await.unwrap();
+        other_end.write_all(b"!").await.unwrap();
+        witness.read_u8().await.unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"success\":true}";
+            stream.write_all(answer).await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        });
+        let exchange = exchange(&target, Some(idle), first_ticket(&config), config.request_timeout).await;
+        assert_eq!(exchange.outcome, Ok(Vec::new()));
+        assert_eq!(exchange.effort.connections_opened, 1);
+        drop(exchange);
+        server.await.unwrap();
+    }
+}

@@ -293,3 +293,211 @@ fn ms(micros: f64) -> f64 {
 fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::failure::FailureKind;
+
+    const CALM: CpuUse = CpuUse {
+        cpu: Duration::from_millis(40),
+        wall: Duration::from_secs(2),
+        cores: 2,
+    };
+    const COMPLETE: Ending = Ending {
+        interrupted: false,
+        abandoned: 0,
+        unsent: 0,
+    };
+
+    fn account(good: u32) -> Account {
+        let mut account = Account::new();
+        let begin = Instant::now();
+        for n in 1..=good {
+            account.record_good(begin, begin + Duration::from_millis(1) * n);
+        }
+        account
+    }
+
+    fn report(account: &Account, cpu: CpuUse, ending: Ending) -> Report {
+        Report::new(
+            "http://h/predict".to_owned(),
+            Load::Closed { concurrency: 8 },
+            account,
+            cpu,
+            ending,
+        )
+    }
+
+    /// A run with something of everything.
+    pub(crate) fn eventful() -> Report {
+        let mut account = account(1000);
+        account.body_bytes = 123_456_789;
+        account.connections_opened = 7;
+        account.late_starts = 40;
+        account.waited_for_connection = 5;
+        account.failed = 12;
+        account.failures.insert(Failure::new(FailureKind::Timeout), 2);
+        account
+            .failures
+            .insert(Failure::status(429, Some("queue_full")), 10);
+        account.timings = [("decode", 1500.0), ("infer", 2250.0)]
+            .map(|(name, sum_ms)| crate::account::TimingSum {
+                name: name.to_owned(),
+                count: 1000,
+                sum_ms,
+            })
+            .to_vec();
+        let ending = Ending {
+            interrupted: true,
+            abandoned: 3,
+            unsent: 4,
+        };
+        Report::new(
+            "http://h:1/predict".to_owned(),
+            Load::Open { rate: 500.0 },
+            &account,
+            CALM,
+            ending,
+        )
+    }
+
+    #[test]
+    fn the_json_schema_is_stable() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&eventful()).unwrap(), @r#"
+{
+  "schema": 1,
+  "url": "http://h:1/predict",
+  "load": {
+    "mode": "open",
+    "rate": 500.0
+  },
+  "requests": 1015,
+  "ok": 1000,
+  "failed": 12,
+  "abandoned": 3,
+  "unsent": 4,
+  "interrupted": true,
+  "elapsed_s": 1.0,
+  "images_per_s": 1000.0,
+  "bytes_sent": 123456789,
+  "connections_opened": 7,
+  "latency_ms": {
+    "min": 1.0,
+    "mean": 500.505,
+    "p50": 500.223,
+    "p90": 900.095,
+    "p99": 990.207,
+    "p99_9": 999.423,
+    "max": 1000.447
+  },
+  "server_timing": [
+    {
+      "name": "decode",
+      "mean_ms": 1.5,
+      "count": 1000
+    },
+    {
+      "name": "infer",
+      "mean_ms": 2.25,
+      "count": 1000
+    }
+  ],
+  "failures": [
+    {
+      "kind": "status",
+      "status": 429,
+      "code": "queue_full",
+      "count": 10
+    },
+    {
+      "kind": "timeout",
+      "status": null,
+      "code": null,
+      "count": 2
+    }
+  ],
+  "generator": {
+    "cpu_s": 0.04,
+    "share_of_one_core": 0.02,
+    "share_of_machine": 0.01,
+    "cpu_us_per_request": 39.526,
+    "late_starts": 40,
+    "waited_for_connection": 5,
+    "bottleneck": true
+  },
+  "warnings": [
+    "the run was interrupted: the figures cover what was measured until then",
+    "40 requests started more than 1 ms late because the generator got no CPU: lower the rate, or run it on a machine of its own",
+    "4 requests were due but never sent, so the latencies are too good: the server is slower than the rate, or needs more connections",
+    "some requests failed: the latencies are those of good answers only"
+  ]
+}
+"#);
+    }
+
+    #[test]
+    fn a_run_without_an_answer_has_no_latency() {
+        let report = report(&Account::new(), CALM, COMPLETE);
+        assert_eq!((report.requests, report.latency_ms), (0, None));
+        assert!(report.images_per_s.abs() < f64::EPSILON);
+        let json = serde_json::to_value(&report).unwrap();
+        assert!(json["latency_ms"].is_null());
+        assert_eq!(
+            json["load"],
+            serde_json::json!({"mode": "closed", "concurrency": 8})
+        );
+    }
+
+    #[test]
+    fn a_calm_run_has_no_warnings() {
+        let report = report(&account(100), CALM, COMPLETE);
+        assert_eq!(report.warnings, Vec::<String>::new());
+        assert!(!report.generator.bottleneck);
+        assert!(
+            (report.images_per_s - 1000.0).abs() < 1e-6,
+            "100 answers in 100 ms"
+        );
+    }
+
+    #[test]
+    fn a_generator_that_fills_its_core_is_the_bottleneck() {
+        let busy = CpuUse {
+            cpu: Duration::from_millis(1700),
+            ..CALM
+        };
+        let report = report(&account(100), busy, COMPLETE);
+        assert!(report.generator.bottleneck);
+        assert!(
+            report.warnings[0].contains("85 % of one core"),
+            "{:?}",
+            report.warnings
+        );
+    }
+
+    #[test]
+    fn a_generator_that_takes_from_the_server_is_only_warned_about() {
+        let greedy = CpuUse {
+            cpu: Duration::from_millis(600),
+            ..CALM
+        };
+        let report = report(&account(100), greedy, COMPLETE);
+        assert!(!report.generator.bottleneck);
+        assert!(
+            report.warnings[0].contains("15 % of this machine"),
+            "{:?}",
+            report.warnings
+        );
+    }
+
+    #[test]
+    fn one_late_start_in_a_hundred_is_tolerated() {
+        let mut account = account(100);
+        account.late_starts = 1;
+        assert!(!report(&account, CALM, COMPLETE).generator.bottleneck);
+        account.late_starts = 2;
+        assert!(report(&account, CALM, COMPLETE).generator.bottleneck);
+    }
+}

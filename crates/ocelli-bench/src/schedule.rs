@@ -195,3 +195,192 @@ impl Schedule {
         self.begin + Duration::from_secs_f64(index as f64 / rate)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn open(rate: f64, stop: Stop, max_connections: usize, warmup: Duration) -> (Schedule, Instant) {
+        let begin = Instant::now();
+        (
+            Schedule::new(Load::Open { rate }, stop, max_connections, begin, warmup),
+            begin,
+        )
+    }
+
+    fn ticket(next: Next) -> Ticket {
+        let Next::Start(ticket) = next else {
+            panic!("expected a start, got {next:?}")
+        };
+        ticket
+    }
+
+    #[test]
+    fn an_open_loop_starts_evenly_whatever_is_in_flight() {
+        let (mut schedule, begin) = open(20.0, Stop::Requests(500), 500, Duration::ZERO);
+        for index in 0..500u32 {
+            let due = begin + 50 * MS * index;
+            if index > 0 {
+                assert_eq!(schedule.next(due - MS, index as usize), Next::WakeAt(due));
+            }
+            let ticket = ticket(schedule.next(due, index as usize));
+            assert_eq!((ticket.index, ticket.intended), (u64::from(index), due));
+            assert_eq!((ticket.measured, ticket.delay), (true, Delay::None));
+        }
+        assert_eq!(
+            schedule.next(begin + Duration::from_hours(1), 500),
+            Next::Finished
+        );
+    }
+
+    #[test]
+    fn starts_do_not_drift() {
+        let (mut schedule, begin) = open(3.0, Stop::Requests(4), 1, Duration::ZERO);
+        // A third of a second has no exact duration: adding it up three times would miss the second.
+        for _ in 0..3 {
+            schedule.next(begin + Duration::from_secs(9), 0);
+        }
+        assert_eq!(
+            ticket(schedule.next(begin + Duration::from_secs(9), 0)).intended,
+            begin + Duration::from_secs(1)
+        );
+    }
+
+    #[test]
+    fn a_closed_loop_keeps_its_concurrency() {
+        let begin = Instant::now();
+        let load = Load::Closed { concurrency: 2 };
+        let mut schedule = Schedule::new(load, Stop::Requests(3), 1, begin, Duration::ZERO);
+        assert_eq!(ticket(schedule.next(begin, 0)).index, 0);
+        assert_eq!(ticket(schedule.next(begin, 1)).index, 1);
+        assert_eq!(schedule.next(begin, 2), Next::AwaitAnswer);
+        let late = begin + 70 * MS;
+        let third = ticket(schedule.next(late, 1));
+        assert_eq!(
+            (third.intended, third.delay),
+            (late, Delay::None),
+            "it has no intended start but the real one"
+        );
+        assert_eq!(schedule.next(late, 0), Next::Finished);
+        assert_eq!(schedule.unsent(late), 0);
+    }
+
+    #[test]
+    fn the_warm_up_is_not_counted() {
+        let (mut schedule, begin) = open(10.0, Stop::Requests(2), 9, Duration::from_millis(250));
+        let far = begin + Duration::from_secs(9);
+        let measured: Vec<_> = (0..5).map(|_| ticket(schedule.next(far, 0)).measured).collect();
+        assert_eq!(measured, [false, false, false, true, true]);
+        assert_eq!(schedule.next(far, 0), Next::Finished);
+    }
+
+    #[test]
+    fn a_duration_ends_at_its_end() {
+        for load in [Load::Closed { concurrency: 1 }, Load::Open { rate: 1000.0 }] {
+            let begin = Instant::now();
+            let stop = Stop::Duration(Duration::from_secs(1));
+            let mut schedule = Schedule::new(load, stop, 1, begin, Duration::from_secs(1));
+            assert!(!ticket(schedule.next(begin, 0)).measured);
+            let end = begin + Duration::from_secs(2);
+            assert!(matches!(schedule.next(end - MS, 0), Next::Start(_)));
+            assert_eq!(schedule.next(end + LATE_AFTER, 0), Next::Finished);
+        }
+    }
+
+    #[test]
+    fn a_full_pool_and_a_late_generator_are_told_apart() {
+        let (mut schedule, begin) = open(1000.0, Stop::Requests(9), 1, Duration::ZERO);
+        assert_eq!(ticket(schedule.next(begin, 0)).delay, Delay::None);
+        assert_eq!(schedule.next(begin + MS, 1), Next::AwaitAnswer);
+        assert_eq!(schedule.next(begin + 2 * MS, 1), Next::AwaitAnswer);
+        let freed = begin + 10 * MS;
+        let delays: Vec<_> = (0..3).map(|_| ticket(schedule.next(freed, 0)).delay).collect();
+        // The first two were due while the pool was seen full, the third one was not.
+        assert_eq!(
+            delays,
+            [Delay::NoConnection, Delay::NoConnection, Delay::Generator]
+        );
+    }
+
+    #[test]
+    fn what_still_waits_at_the_end_is_counted() {
+        let stop = Stop::Duration(Duration::from_secs(1));
+        let (mut schedule, begin) = open(10.0, stop, 1, Duration::from_millis(500));
+        for _ in 0..7 {
+            schedule.next(begin + Duration::from_secs(1), 0);
+        }
+        // Due at 0.7, 0.8, .. 1.4 s; the start at 1.5 s would lie beyond the end.
+        assert_eq!(schedule.unsent(begin + Duration::from_secs(2)), 8);
+        assert_eq!(schedule.unsent(begin + Duration::from_millis(1300)), 6);
+        let (schedule, begin) = open(10.0, Stop::Requests(3), 1, Duration::ZERO);
+        assert_eq!(schedule.unsent(begin + Duration::from_secs(9)), 3);
+        let (schedule, begin) = open(10.0, Stop::Requests(3), 1, Duration::from_secs(5));
+        assert_eq!(
+            schedule.unsent(begin + Duration::from_secs(1)),
+            0,
+            "the warm-up is no loss"
+        );
+    }
+
+    #[test]
+    fn progress_follows_time_or_count() {
+        let stop = Stop::Duration(Duration::from_secs(10));
+        let (schedule, begin) = open(1.0, stop, 1, Duration::from_secs(5));
+        assert!(schedule.fraction(begin, 0).abs() < 1e-9);
+        assert!((schedule.fraction(begin + Duration::from_secs(10), 0) - 0.5).abs() < 1e-9);
+        assert!((schedule.fraction(begin + Duration::from_secs(60), 0) - 1.0).abs() < 1e-9);
+        let (schedule, begin) = open(1.0, Stop::Requests(4), 1, Duration::ZERO);
+        assert!((schedule.fraction(begin, 3) - 0.75).abs() < 1e-9);
+    }
+
+    /// A server that answers one request at a time in 1 ms, but stalls from 2 s to 3 s. Returns the p99
+    /// from the intended starts and the one that a naive client, counting from the real ones, would see.
+    fn p99_of_a_stalling_server(load: Load) -> (f64, f64) {
+        let begin = Instant::now();
+        let stall = begin + Duration::from_secs(2);
+        let mut schedule = Schedule::new(
+            load,
+            Stop::Duration(Duration::from_secs(10)),
+            1,
+            begin,
+            Duration::ZERO,
+        );
+        let mut honest = Account::new();
+        let mut naive = Account::new();
+        let mut now = begin;
+        loop {
+            match schedule.next(now, 0) {
+                Next::Start(ticket) => {
+                    let started = now;
+                    let stalled = now >= stall && now < stall + Duration::from_secs(1);
+                    now = if stalled {
+                        stall + Duration::from_secs(1)
+                    } else {
+                        now
+                    } + MS;
+                    honest.record_good(ticket.intended, now);
+                    naive.record_good(started, now);
+                }
+                Next::WakeAt(due) => now = due,
+                Next::AwaitAnswer => panic!("the only connection is free"),
+                Next::Finished => {
+                    let p99 = |account: &Account| account.latencies.value_at_quantile(0.99) as f64 / 1e3;
+                    return (p99(&honest), p99(&naive));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stall_shows_in_an_open_loop_and_is_hidden_from_a_naive_one() {
+        let (honest, naive) = p99_of_a_stalling_server(Load::Open { rate: 100.0 });
+        // A tenth of all requests should have started during the second of silence.
+        assert!((900.0..1000.0).contains(&honest), "{honest} ms");
+        assert!(naive < 2.0, "{naive} ms");
+        let (closed, _) = p99_of_a_stalling_server(Load::Closed { concurrency: 1 });
+        assert!(closed < 2.0, "a closed loop cannot see it: {closed} ms");
+    }
+}

@@ -49,8 +49,9 @@ impl fmt::Display for Report {
         self.write_server(f)?;
         self.write_generator(f)?;
         self.write_failures(f)?;
-        for warning in &self.warnings {
-            writeln!(f, "\nwarning: {warning}")?;
+        for (n, warning) in self.warnings.iter().enumerate() {
+            let blank = if n == 0 { "\n" } else { "" };
+            writeln!(f, "{blank}warning: {warning}")?;
         }
         Ok(())
     }
@@ -71,7 +72,7 @@ impl Report {
 
     fn write_generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generator = &self.generator;
-        write!(
+        writeln!(
             f,
             "{:LABEL$}{:.1} % of one core, {:.1} % of the machine, {:.0} us of CPU a request",
             "generator",
@@ -81,9 +82,13 @@ impl Report {
         )?;
         if let LoadReport::Open { .. } = self.load {
             let (late, waited) = (generator.late_starts, generator.waited_for_connection);
-            write!(f, ", {late} late starts, {waited} waited for a connection")?;
+            writeln!(
+                f,
+                "{:LABEL$}{late} late, {waited} waited for a connection",
+                "starts"
+            )?;
         }
-        writeln!(f)
+        Ok(())
     }
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,5 +147,46 @@ impl fmt::Display for Bytes {
             bytes if bytes < 1e9 => write!(f, "{:.1} MB", bytes / 1e6),
             bytes => write!(f, "{:.2} GB", bytes / 1e9),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_reads_well() {
+        insta::assert_snapshot!(crate::report::tests::eventful(), @r"
+open loop, 500 requests/s: POST http://h:1/predict
+
+requests    1015 (1000 ok, 12 failed, 3 abandoned, 4 never sent)
+throughput  1000.0 images/s over 1.00 s
+sent        123.5 MB, 123.5 MB/s, 7 connections opened
+latency            min      mean       p50       p90       p99     p99.9       max
+               1.00 ms    501 ms    500 ms    900 ms    990 ms    999 ms   1000 ms
+server      decode 1.50 ms, infer 2.25 ms (means)
+generator   2.0 % of one core, 1.0 % of the machine, 40 us of CPU a request
+starts      40 late, 5 waited for a connection
+failures          10  429 queue_full
+                   2  timeout
+
+warning: the run was interrupted: the figures cover what was measured until then
+warning: 40 requests started more than 1 ms late because the generator got no CPU: lower the rate, or run it on a machine of its own
+warning: 4 requests were due but never sent, so the latencies are too good: the server is slower than the rate, or needs more connections
+warning: some requests failed: the latencies are those of good answers only
+");
+    }
+
+    #[test]
+    fn units_fit_the_number() {
+        let times = [0.05, 0.1, 9.994, 12.34, 123.4, 9_999.0, 12_345.0].map(|ms| Millis(ms).to_string());
+        assert_eq!(
+            times,
+            [
+                "50 us", "0.10 ms", "9.99 ms", "12.3 ms", "123 ms", "9999 ms", "12.3 s"
+            ]
+        );
+        let sizes = [999.0, 1500.0, 2.5e6, 3.25e9].map(|bytes| Bytes(bytes).to_string());
+        assert_eq!(sizes, ["999 B", "1.5 kB", "2.5 MB", "3.25 GB"]);
     }
 }
