@@ -43,7 +43,10 @@ impl Admission {
     /// An empty house.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
-        Arc::new(Self { limits, load: Mutex::new(Load::default()) })
+        Arc::new(Self {
+            limits,
+            load: Mutex::new(Load::default()),
+        })
     }
 
     /// Takes room for `jobs` images and `bytes` bytes, or refuses in the time of one lock.
@@ -52,7 +55,11 @@ impl Admission {
     /// [`Full`] when either limit would be passed.
     pub fn admit(self: &Arc<Self>, jobs: usize, bytes: u64) -> Result<Permit, Full> {
         self.take(jobs, bytes)?;
-        Ok(Permit { admission: Arc::clone(self), jobs, bytes })
+        Ok(Permit {
+            admission: Arc::clone(self),
+            jobs,
+            bytes,
+        })
     }
 
     /// What is in the house now.
@@ -63,7 +70,10 @@ impl Admission {
 
     fn take(&self, jobs: usize, bytes: u64) -> Result<(), Full> {
         let mut load = self.load.lock();
-        let after = Load { jobs: load.jobs.saturating_add(jobs), bytes: load.bytes.saturating_add(bytes) };
+        let after = Load {
+            jobs: load.jobs.saturating_add(jobs),
+            bytes: load.bytes.saturating_add(bytes),
+        };
         if after.jobs > self.limits.jobs || after.bytes > self.limits.bytes {
             return Err(Full { load: *load });
         }
@@ -109,7 +119,12 @@ mod tests {
     fn either_limit_refuses_and_a_refusal_takes_nothing() {
         let door = Admission::new(AdmissionLimits { jobs: 2, bytes: 100 });
         let first = door.admit(1, 60).expect("room");
-        assert_eq!(door.admit(1, 41).unwrap_err(), Full { load: Load { jobs: 1, bytes: 60 } });
+        assert_eq!(
+            door.admit(1, 41).unwrap_err(),
+            Full {
+                load: Load { jobs: 1, bytes: 60 }
+            }
+        );
         assert_eq!(door.admit(2, 1).unwrap_err().load.jobs, 1);
         let second = door.admit(1, 40).expect("exactly full is allowed");
         assert_eq!(door.load(), Load { jobs: 2, bytes: 100 });

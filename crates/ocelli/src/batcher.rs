@@ -38,7 +38,10 @@ impl<T> Batcher<T> {
     /// An empty batcher.
     #[must_use]
     pub fn new(policy: BatchPolicy) -> Self {
-        Self { policy, waiting: VecDeque::with_capacity(policy.max_batch) }
+        Self {
+            policy,
+            waiting: VecDeque::with_capacity(policy.max_batch),
+        }
     }
 
     /// How many items wait.
@@ -89,7 +92,11 @@ impl<T> Batcher<T> {
                 None => {}
             }
         }
-        let share = self.waiting.len().div_ceil(idle_peers + 1).min(self.policy.max_batch);
+        let share = self
+            .waiting
+            .len()
+            .div_ceil(idle_peers + 1)
+            .min(self.policy.max_batch);
         self.waiting.drain(..share).map(|(_, item)| item).collect()
     }
 }
@@ -124,10 +131,18 @@ mod tests {
         assert_eq!(batcher.ripeness(start + 9 * MS), Ripeness::At(start + 10 * MS));
         assert_eq!(batcher.ripeness(start + 10 * MS), Ripeness::Now);
         batcher.push(3, start + 5 * MS);
-        assert_eq!(batcher.ripeness(start + 5 * MS), Ripeness::Now, "a full batch waits for nobody");
+        assert_eq!(
+            batcher.ripeness(start + 5 * MS),
+            Ripeness::Now,
+            "a full batch waits for nobody"
+        );
         assert_eq!(batcher.draw(0, &mut Vec::new(), |_| true), [1, 2, 3]);
         batcher.push(4, start + 20 * MS);
-        assert_eq!(batcher.ripeness(start + 20 * MS), Ripeness::At(start + 30 * MS), "the clock starts anew");
+        assert_eq!(
+            batcher.ripeness(start + 20 * MS),
+            Ripeness::At(start + 30 * MS),
+            "the clock starts anew"
+        );
     }
 
     #[test]

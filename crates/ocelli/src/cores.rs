@@ -34,9 +34,17 @@ impl Cores {
     #[must_use]
     pub fn new(total: usize) -> Self {
         let total = total.max(1);
-        let state = Mutex::new(State { free: total, engines_waiting: 0 });
+        let state = Mutex::new(State {
+            free: total,
+            engines_waiting: 0,
+        });
         Self {
-            shared: Arc::new(Shared { total, state, engines: Condvar::new(), decoders: Condvar::new() }),
+            shared: Arc::new(Shared {
+                total,
+                state,
+                engines: Condvar::new(),
+                decoders: Condvar::new(),
+            }),
         }
     }
 
@@ -52,14 +60,19 @@ impl Cores {
         let count = count.min(self.shared.total);
         let mut state = self.shared.state.lock();
         state.engines_waiting += 1;
-        self.shared.engines.wait_while(&mut state, |state| state.free < count);
+        self.shared
+            .engines
+            .wait_while(&mut state, |state| state.free < count);
         state.engines_waiting -= 1;
         state.free -= count;
         // Decoders hold back while an engine waits; what it left free is theirs again.
         if state.free > 0 && state.engines_waiting == 0 {
             self.shared.decoders.notify_all();
         }
-        CoresGuard { shared: &self.shared, count }
+        CoresGuard {
+            shared: &self.shared,
+            count,
+        }
     }
 
     /// Takes every core if nobody uses or awaits one: the machine is idle but for the caller.
@@ -70,16 +83,24 @@ impl Cores {
             return None;
         }
         state.free = 0;
-        Some(CoresGuard { shared: &self.shared, count: self.shared.total })
+        Some(CoresGuard {
+            shared: &self.shared,
+            count: self.shared.total,
+        })
     }
 
     /// Blocks until a core is free and no engine waits for it, and takes it for a decode.
     #[must_use]
     pub fn for_decoder(&self) -> CoresGuard<'_> {
         let mut state = self.shared.state.lock();
-        self.shared.decoders.wait_while(&mut state, |state| state.free == 0 || state.engines_waiting > 0);
+        self.shared
+            .decoders
+            .wait_while(&mut state, |state| state.free == 0 || state.engines_waiting > 0);
         state.free -= 1;
-        CoresGuard { shared: &self.shared, count: 1 }
+        CoresGuard {
+            shared: &self.shared,
+            count: 1,
+        }
     }
 }
 

@@ -102,7 +102,11 @@ pub fn pair(config: DecodeConfig, cores: Cores, metrics: Arc<Metrics>) -> (Decod
         pixel_bytes_free: Mutex::new(config.pixel_bytes),
         pixel_bytes_freed: Condvar::new(),
     });
-    let threads = (0..count).map(|_| DecodeThread { shared: Arc::clone(&shared) }).collect();
+    let threads = (0..count)
+        .map(|_| DecodeThread {
+            shared: Arc::clone(&shared),
+        })
+        .collect();
     (Decoders { shared }, threads)
 }
 
@@ -120,7 +124,11 @@ impl Decoders {
                 return Err(Error::NotReady("it is stopping"));
             }
             // Bounded by admission: each task holds a permit.
-            queue.tasks.push_back(Task { photo, submitted: Instant::now(), reply });
+            queue.tasks.push_back(Task {
+                photo,
+                submitted: Instant::now(),
+                reply,
+            });
         }
         self.shared.arrivals.notify_one();
         prepared.await.unwrap_or(Err(Error::Internal))
@@ -158,13 +166,19 @@ impl Shared {
     }
 
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
-        let Task { photo, submitted, reply } = task;
+        let Task {
+            photo,
+            submitted,
+            reply,
+        } = task;
         if self.drop_if_dead(&photo, &reply) {
             return;
         }
         // A panic in a codec must neither hang the client nor end the thread. What the decoder holds then is
         // unknown, so it is made anew.
-        let result = catch_unwind(AssertUnwindSafe(|| self.prepare(&photo, &reply, submitted, decoder)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            self.prepare(&photo, &reply, submitted, decoder)
+        }));
         let answer = match result {
             Ok(Some(answer)) => answer,
             Ok(None) => return,

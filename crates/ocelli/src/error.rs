@@ -31,7 +31,9 @@ pub enum Error {
     #[error("{0} does not take this method; GET /openapi.json lists the routes and their methods")]
     MethodNotAllowed(String),
     /// The head of the request did not arrive in time.
-    #[error("the request's headers did not arrive within {0:?}; send them at once, or raise --header-timeout")]
+    #[error(
+        "the request's headers did not arrive within {0:?}; send them at once, or raise --header-timeout"
+    )]
     HeaderTimeout(Duration),
     /// A body, or the number of images in it, is over its limit.
     #[error("{0}")]
@@ -71,18 +73,54 @@ pub struct Status {
 impl Error {
     /// Every row of the status table, for the API description and its test.
     pub const TABLE: &[Status] = &[
-        Status { http: 400, code: "invalid_request" },
-        Status { http: 400, code: "invalid_image" },
-        Status { http: 404, code: "unknown_model" },
-        Status { http: 404, code: "unknown_route" },
-        Status { http: 405, code: "method_not_allowed" },
-        Status { http: 408, code: "header_timeout" },
-        Status { http: 413, code: "too_large" },
-        Status { http: 415, code: "unsupported_media_type" },
-        Status { http: 429, code: "queue_full" },
-        Status { http: 504, code: "deadline_exceeded" },
-        Status { http: 503, code: "not_ready" },
-        Status { http: 500, code: "internal" },
+        Status {
+            http: 400,
+            code: "invalid_request",
+        },
+        Status {
+            http: 400,
+            code: "invalid_image",
+        },
+        Status {
+            http: 404,
+            code: "unknown_model",
+        },
+        Status {
+            http: 404,
+            code: "unknown_route",
+        },
+        Status {
+            http: 405,
+            code: "method_not_allowed",
+        },
+        Status {
+            http: 408,
+            code: "header_timeout",
+        },
+        Status {
+            http: 413,
+            code: "too_large",
+        },
+        Status {
+            http: 415,
+            code: "unsupported_media_type",
+        },
+        Status {
+            http: 429,
+            code: "queue_full",
+        },
+        Status {
+            http: 504,
+            code: "deadline_exceeded",
+        },
+        Status {
+            http: 503,
+            code: "not_ready",
+        },
+        Status {
+            http: 500,
+            code: "internal",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -135,13 +173,30 @@ mod tests {
         let rows = [
             (Error::InvalidRequest(String::new()), 400, "invalid_request"),
             (Error::InvalidImage(String::new()), 400, "invalid_image"),
-            (Error::UnknownModel { name: String::new(), known: String::new() }, 404, "unknown_model"),
+            (
+                Error::UnknownModel {
+                    name: String::new(),
+                    known: String::new(),
+                },
+                404,
+                "unknown_model",
+            ),
             (Error::UnknownRoute(String::new()), 404, "unknown_route"),
             (Error::MethodNotAllowed(String::new()), 405, "method_not_allowed"),
             (Error::HeaderTimeout(Duration::ZERO), 408, "header_timeout"),
             (Error::TooLarge(String::new()), 413, "too_large"),
-            (Error::UnsupportedMediaType(String::new()), 415, "unsupported_media_type"),
-            (Error::QueueFull { retry_after: Duration::ZERO }, 429, "queue_full"),
+            (
+                Error::UnsupportedMediaType(String::new()),
+                415,
+                "unsupported_media_type",
+            ),
+            (
+                Error::QueueFull {
+                    retry_after: Duration::ZERO,
+                },
+                429,
+                "queue_full",
+            ),
             (Error::DeadlineExceeded(Duration::ZERO), 504, "deadline_exceeded"),
             (Error::NotReady("starting"), 503, "not_ready"),
             (Error::Internal, 500, "internal"),
@@ -154,7 +209,12 @@ mod tests {
 
     #[test]
     fn retry_after_rounds_up_and_is_never_zero() {
-        let after = |ms| Error::QueueFull { retry_after: Duration::from_millis(ms) }.retry_after();
+        let after = |ms| {
+            Error::QueueFull {
+                retry_after: Duration::from_millis(ms),
+            }
+            .retry_after()
+        };
         assert_eq!(after(0), Some(1));
         assert_eq!(after(1000), Some(1));
         assert_eq!(after(1001), Some(2));

@@ -81,7 +81,10 @@ impl Deadline {
     /// The deadline of a request whose headers ended at `start`.
     #[must_use]
     pub fn new(start: Instant, timeout: Duration) -> Self {
-        Self { at: start + timeout, timeout }
+        Self {
+            at: start + timeout,
+            timeout,
+        }
     }
 
     /// The error of a request that is not done by then.
@@ -103,7 +106,12 @@ impl Infer {
         };
         found.ok_or_else(|| Error::UnknownModel {
             name: name.unwrap_or_default().chars().take(100).collect(),
-            known: self.models.iter().map(|model| model.id.name.as_str()).collect::<Vec<_>>().join(", "),
+            known: self
+                .models
+                .iter()
+                .map(|model| model.id.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         })
     }
 
@@ -112,14 +120,21 @@ impl Infer {
     /// # Errors
     /// [`Error::QueueFull`].
     pub fn admit(&self, images: usize, bytes: u64) -> Result<Permit, Error> {
-        self.admission.admit(images, bytes).map_err(|full| self.refuse(full))
+        self.admission
+            .admit(images, bytes)
+            .map_err(|full| self.refuse(full))
     }
 
     /// The error for a house that is full: its time is what is ahead in the queue.
     #[must_use]
     pub fn refuse(&self, full: Full) -> Error {
-        let ahead = self.models.first().and_then(|model| model.estimate(full.load.jobs));
-        Error::QueueFull { retry_after: ahead.unwrap_or(Duration::from_secs(1)) }
+        let ahead = self
+            .models
+            .first()
+            .and_then(|model| model.estimate(full.load.jobs));
+        Error::QueueFull {
+            retry_after: ahead.unwrap_or(Duration::from_secs(1)),
+        }
     }
 
     /// Computes every image, each of which succeeds or fails alone. Dropping the future abandons them all.
@@ -145,9 +160,15 @@ impl Infer {
             permit: Arc::clone(&request.permit),
         };
         let Prepared { pixels, wait, took } = self.decoders.prepare(photo).await?;
-        let job = Job { model: Arc::clone(&request.model.id), pixels, deadline: request.deadline.at };
+        let job = Job {
+            model: Arc::clone(&request.model.id),
+            pixels,
+            deadline: request.deadline.at,
+        };
         let pending = self.broker.submit(job).map_err(|refused| match refused {
-            Unsubmitted::Full => self.refuse(Full { load: self.admission.load() }),
+            Unsubmitted::Full => self.refuse(Full {
+                load: self.admission.load(),
+            }),
             Unsubmitted::Closed => Error::NotReady("it is stopping"),
         })?;
         let reply = pending.await;
@@ -156,8 +177,17 @@ impl Infer {
             JobError::EngineFault | JobError::Lost => Error::Internal,
         })?;
         let predictions = predictions(&request.model, &outputs, request.top_k)?;
-        let JobCost { queue, fill, infer, .. } = reply.cost;
-        let phases = Phases { receive: request.receive, decode_wait: wait, decode: took, queue, fill, infer };
+        let JobCost {
+            queue, fill, infer, ..
+        } = reply.cost;
+        let phases = Phases {
+            receive: request.receive,
+            decode_wait: wait,
+            decode: took,
+            queue,
+            fill,
+            infer,
+        };
         self.metrics.count_image(&phases);
         Ok(Scored { predictions, phases })
     }
@@ -170,7 +200,13 @@ fn predictions(model: &ServedModel, outputs: &[Tensor], top_k_: usize) -> Result
         tracing::error!(model = %model.id.name, "the model's scores are not all finite numbers");
         return Err(Error::Internal);
     };
-    match model.package.manifest.outputs.first().map(|output| output.activation) {
+    match model
+        .package
+        .manifest
+        .outputs
+        .first()
+        .map(|output| output.activation)
+    {
         Some(Activation::Softmax) => softmax(&mut scores),
         Some(Activation::Sigmoid) => sigmoid(&mut scores),
         Some(Activation::None) | None => {}

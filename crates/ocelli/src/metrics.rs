@@ -14,8 +14,9 @@ use prometheus_client::registry::Registry;
 use crate::timing::Phases;
 
 /// Upper bounds of the phase histogram, in seconds: from a queue that is empty to the default deadline.
-const PHASE_BUCKETS: [f64; 15] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const PHASE_BUCKETS: [f64; 15] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// Upper bounds of the batch size histogram.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
@@ -122,14 +123,18 @@ fn phase_histogram() -> Histogram {
 impl Metrics {
     /// Counts an answered request.
     pub fn count_request(&self, route: &'static str, status: u16, code: &'static str) {
-        self.requests.get_or_create(&RequestLabels { route, status, code }).inc();
+        self.requests
+            .get_or_create(&RequestLabels { route, status, code })
+            .inc();
     }
 
     /// Counts an answered image and its phases.
     pub fn count_image(&self, phases: &Phases) {
         self.images.inc();
         for (phase, duration) in phases.named() {
-            self.phase_seconds.get_or_create(&PhaseLabels { phase }).observe(duration.as_secs_f64());
+            self.phase_seconds
+                .get_or_create(&PhaseLabels { phase })
+                .observe(duration.as_secs_f64());
         }
     }
 
@@ -145,8 +150,13 @@ impl Metrics {
     /// Publishes what batches are expected to cost.
     pub fn set_batch_costs(&self, model: &str, costs: impl Iterator<Item = (usize, Duration)>) {
         for (batch, cost) in costs {
-            let labels = BatchLabels { model: model.to_owned(), batch: batch as u32 };
-            self.batch_cost_seconds.get_or_create(&labels).set(cost.as_secs_f64());
+            let labels = BatchLabels {
+                model: model.to_owned(),
+                batch: batch as u32,
+            };
+            self.batch_cost_seconds
+                .get_or_create(&labels)
+                .set(cost.as_secs_f64());
         }
     }
 
@@ -195,7 +205,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.count_request("/predict", 200, "ok");
         metrics.count_dropped(DropReason::ClientGone);
-        metrics.count_image(&Phases { decode: Duration::from_millis(2), ..Phases::default() });
+        metrics.count_image(&Phases {
+            decode: Duration::from_millis(2),
+            ..Phases::default()
+        });
         let guard = GaugeGuard::new(&metrics.connections);
         let text = metrics.encode().expect("encodes");
         for line in [
@@ -210,6 +223,11 @@ mod tests {
             assert!(text.contains(line), "{line} is missing from\n{text}");
         }
         drop(guard);
-        assert!(metrics.encode().expect("encodes").contains("ocelli_connections 0"));
+        assert!(
+            metrics
+                .encode()
+                .expect("encodes")
+                .contains("ocelli_connections 0")
+        );
     }
 }

@@ -65,7 +65,11 @@ impl ServedModel {
     /// What an engine has to load.
     #[must_use]
     pub fn source(&self) -> ModelSource<'_> {
-        ModelSource { name: &self.id.name, onnx: &self.package.onnx, signature: &self.signature }
+        ModelSource {
+            name: &self.id.name,
+            onnx: &self.package.onnx,
+            signature: &self.signature,
+        }
     }
 
     /// What images have to be made into.
@@ -137,12 +141,24 @@ fn signature(package: &ModelPackage) -> Signature {
         InputType::Uint8 => ElementType::U8,
         InputType::Float32 => ElementType::F32,
     };
-    let outputs = package.manifest.outputs.iter().zip(&package.labels).map(|(output, labels)| TensorSpec {
-        name: output.name.clone(),
-        element_type: ElementType::F32,
-        shape: vec![None, (!labels.is_empty()).then_some(labels.len())],
-    });
-    Signature { inputs: vec![TensorSpec { name: input.name, element_type, shape }], outputs: outputs.collect() }
+    let outputs = package
+        .manifest
+        .outputs
+        .iter()
+        .zip(&package.labels)
+        .map(|(output, labels)| TensorSpec {
+            name: output.name.clone(),
+            element_type: ElementType::F32,
+            shape: vec![None, (!labels.is_empty()).then_some(labels.len())],
+        });
+    Signature {
+        inputs: vec![TensorSpec {
+            name: input.name,
+            element_type,
+            shape,
+        }],
+        outputs: outputs.collect(),
+    }
 }
 
 /// The package that is part of the binary: EfficientNet-Lite0 for the 1,000 classes of ImageNet.

@@ -54,7 +54,11 @@ impl Phases {
         for (name, duration) in self.named() {
             let separator = if header.is_empty() { "" } else { ", " };
             // Writing to a String cannot fail.
-            let _ = write!(header, "{separator}{name};dur={:.3}", duration.as_secs_f64() * 1e3);
+            let _ = write!(
+                header,
+                "{separator}{name};dur={:.3}",
+                duration.as_secs_f64() * 1e3
+            );
         }
         header
     }
@@ -67,8 +71,14 @@ mod tests {
     #[test]
     fn server_timing_is_in_milliseconds_and_names_every_phase() {
         let ms = Duration::from_millis;
-        let phases =
-            Phases { receive: ms(1), decode_wait: ms(2), decode: ms(3), queue: ms(4), fill: ms(5), infer: ms(6) };
+        let phases = Phases {
+            receive: ms(1),
+            decode_wait: ms(2),
+            decode: ms(3),
+            queue: ms(4),
+            fill: ms(5),
+            infer: ms(6),
+        };
         assert_eq!(
             phases.server_timing(),
             "receive;dur=1.000, wait;dur=2.000, decode;dur=3.000, queue;dur=4.000, fill;dur=5.000, infer;dur=6.000"

@@ -118,16 +118,24 @@ pub fn build(
         max_batch,
         cost,
     });
-    let policy = BatchPolicy { max_batch, max_delay: config.max_delay };
+    let policy = BatchPolicy {
+        max_batch,
+        max_delay: config.max_delay,
+    };
     let queue = Arc::new(WorkQueue::new(policy, Arc::clone(&parts.metrics)));
     let wide = Arc::new(Mutex::new(wide));
     let threads = engines
         .into_iter()
-        .map(|engine| {
-            InstanceThread::new(parts, model, &queue, &wide, (engine, shape.threads))
-        })
+        .map(|engine| InstanceThread::new(parts, model, &queue, &wide, (engine, shape.threads)))
         .collect();
-    Ok((Feeder { broker: parts.broker.clone(), model: Arc::clone(model), queue }, threads))
+    Ok((
+        Feeder {
+            broker: parts.broker.clone(),
+            model: Arc::clone(model),
+            queue,
+        },
+        threads,
+    ))
 }
 
 impl Feeder {
@@ -151,7 +159,11 @@ impl Feeder {
 fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
     if !uses_cpu {
         let instances = config.instances.unwrap_or(1);
-        return Shape { instances, threads: config.threads_per_instance.unwrap_or(1), idle_threads: None };
+        return Shape {
+            instances,
+            threads: config.threads_per_instance.unwrap_or(1),
+            idle_threads: None,
+        };
     }
     let instances = match (config.instances, config.threads_per_instance) {
         (Some(instances), _) => instances,
@@ -160,7 +172,11 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
     };
     let threads = config.threads_per_instance.unwrap_or((cores / instances).max(1));
     let automatic = config.instances.is_none() && config.threads_per_instance.is_none();
-    Shape { instances, threads, idle_threads: (automatic && cores > threads).then_some(cores) }
+    Shape {
+        instances,
+        threads,
+        idle_threads: (automatic && cores > threads).then_some(cores),
+    }
 }
 
 type Loaded = (Vec<Box<dyn Engine>>, Option<Box<dyn Engine>>);
@@ -169,11 +185,15 @@ type Loaded = (Vec<Box<dyn Engine>>, Option<Box<dyn Engine>>);
 fn load(parts: &WorkerParts, model: &Arc<ServedModel>, shape: Shape) -> Result<Loaded, EngineError> {
     let load = |threads| parts.backend.load(&model.source(), &EngineOptions { threads });
     thread::scope(|scope| {
-        let wide = shape.idle_threads.map(|threads| scope.spawn(move || load(threads)));
-        let narrow: Vec<_> =
-            (0..shape.instances).map(|_| scope.spawn(move || load(shape.threads))).collect();
+        let wide = shape
+            .idle_threads
+            .map(|threads| scope.spawn(move || load(threads)));
+        let narrow: Vec<_> = (0..shape.instances)
+            .map(|_| scope.spawn(move || load(shape.threads)))
+            .collect();
         let panicked = || EngineError::Fault("loading panicked".to_owned());
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
+        let join =
+            |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
         let engines = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
         Ok((engines, wide.map(join).transpose()?))
     })
@@ -185,7 +205,11 @@ fn warm_up(
     wide: &mut Option<Box<dyn Engine>>,
     plan: &MeasurePlan,
 ) -> Result<CostTable, EngineError> {
-    let once = MeasurePlan { max_batch: 1, rounds: 1, budget: plan.budget };
+    let once = MeasurePlan {
+        max_batch: 1,
+        rounds: 1,
+        budget: plan.budget,
+    };
     let (first, others) = engines.split_at_mut(1);
     for engine in others.iter_mut().chain(wide) {
         measure(engine.as_mut(), &once, Instant::now)?;
@@ -198,24 +222,29 @@ mod tests {
     use super::*;
 
     fn config(instances: Option<usize>, threads_per_instance: Option<usize>) -> WorkerConfig {
-        WorkerConfig { instances, threads_per_instance, max_batch: None, max_delay: Duration::ZERO }
+        WorkerConfig {
+            instances,
+            threads_per_instance,
+            max_batch: None,
+            max_delay: Duration::ZERO,
+        }
     }
 
     #[test]
     fn instances_and_threads_follow_the_cores_unless_told() {
-        let shape = |instances, threads, uses_cpu, cores| {
-            let shape = super::shape(&config(instances, threads), uses_cpu, cores);
+        let chosen = |instances, threads, uses_cpu, cores| {
+            let shape = shape(&config(instances, threads), uses_cpu, cores);
             (shape.instances, shape.threads, shape.idle_threads)
         };
-        assert_eq!(shape(None, None, true, 1), (1, 1, None));
-        assert_eq!(shape(None, None, true, 2), (2, 1, Some(2)));
-        assert_eq!(shape(None, None, true, 8), (8, 1, Some(8)));
-        assert_eq!(shape(None, None, true, 32), (8, 4, Some(32)));
-        assert_eq!(shape(Some(1), None, true, 2), (1, 2, None));
-        assert_eq!(shape(Some(4), None, true, 2), (4, 1, None));
-        assert_eq!(shape(None, Some(2), true, 8), (4, 2, None));
-        assert_eq!(shape(Some(3), Some(2), true, 8), (3, 2, None));
-        assert_eq!(shape(None, None, false, 8), (1, 1, None));
-        assert_eq!(shape(Some(2), None, false, 8), (2, 1, None));
+        assert_eq!(chosen(None, None, true, 1), (1, 1, None));
+        assert_eq!(chosen(None, None, true, 2), (2, 1, Some(2)));
+        assert_eq!(chosen(None, None, true, 8), (8, 1, Some(8)));
+        assert_eq!(chosen(None, None, true, 32), (8, 4, Some(32)));
+        assert_eq!(chosen(Some(1), None, true, 2), (1, 2, None));
+        assert_eq!(chosen(Some(4), None, true, 2), (4, 1, None));
+        assert_eq!(chosen(None, Some(2), true, 8), (4, 2, None));
+        assert_eq!(chosen(Some(3), Some(2), true, 8), (3, 2, None));
+        assert_eq!(chosen(None, None, false, 8), (1, 1, None));
+        assert_eq!(chosen(Some(2), None, false, 8), (2, 1, None));
     }
 }

@@ -53,7 +53,13 @@ impl MemoryBroker {
     /// A broker whose queues hold at most `capacity` jobs each.
     #[must_use]
     pub fn new(capacity: usize, metrics: Arc<Metrics>) -> Self {
-        Self { shared: Arc::new(Shared { capacity, metrics, state: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                capacity,
+                metrics,
+                state: Mutex::default(),
+            }),
+        }
     }
 
     /// Queues a job. Dropping the returned [`Pending`] abandons it.
@@ -73,7 +79,11 @@ impl MemoryBroker {
             return Err(Unsubmitted::Full);
         }
         let (waiter, reply) = oneshot::channel();
-        queue.jobs.push_back(Leased { job, waiter, submitted: Instant::now() });
+        queue.jobs.push_back(Leased {
+            job,
+            waiter,
+            submitted: Instant::now(),
+        });
         queue.arrivals.notify_one();
         Ok(Pending { reply })
     }
@@ -103,7 +113,13 @@ impl MemoryBroker {
     /// How many jobs of all models wait to be leased.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.shared.state.lock().queues.values().map(|queue| queue.jobs.len()).sum()
+        self.shared
+            .state
+            .lock()
+            .queues
+            .values()
+            .map(|queue| queue.jobs.len())
+            .sum()
     }
 
     /// Takes no more jobs. Those queued are still handed out.
@@ -131,7 +147,11 @@ impl Queue {
     /// Makes room: what nobody waits for must not keep others out.
     fn drop_dead(&mut self, metrics: &Metrics) {
         let now = Instant::now();
-        self.jobs = self.jobs.drain(..).filter_map(|leased| leased.unless_dead(now, metrics)).collect();
+        self.jobs = self
+            .jobs
+            .drain(..)
+            .filter_map(|leased| leased.unless_dead(now, metrics))
+            .collect();
     }
 }
 
@@ -166,7 +186,13 @@ impl Leased {
         };
         metrics.count_dropped(reason);
         let queue = now.saturating_duration_since(self.submitted);
-        self.complete(Reply { result: Err(JobError::DeadlinePassed), cost: JobCost { queue, ..JobCost::default() } });
+        self.complete(Reply {
+            result: Err(JobError::DeadlinePassed),
+            cost: JobCost {
+                queue,
+                ..JobCost::default()
+            },
+        });
         None
     }
 
@@ -187,7 +213,10 @@ impl Future for Pending {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
         Pin::new(&mut self.reply).poll(context).map(|reply| {
-            reply.unwrap_or_else(|_| Reply { result: Err(JobError::Lost), cost: JobCost::default() })
+            reply.unwrap_or_else(|_| Reply {
+                result: Err(JobError::Lost),
+                cost: JobCost::default(),
+            })
         })
     }
 }

@@ -66,14 +66,19 @@ impl BatchBuffer {
 pub(super) fn split(outputs: Vec<Tensor>, jobs: usize) -> Result<Vec<Vec<Tensor>>, EngineError> {
     if let Some(output) = outputs.iter().find(|output| output.batch_len() != jobs) {
         let rows = output.batch_len();
-        return Err(EngineError::Fault(format!("it returned {rows} rows for a batch of {jobs}")));
+        return Err(EngineError::Fault(format!(
+            "it returned {rows} rows for a batch of {jobs}"
+        )));
     }
     if jobs == 1 {
         return Ok(vec![outputs]);
     }
     let mut replies: Vec<Vec<Tensor>> = (0..jobs).map(|_| Vec::with_capacity(outputs.len())).collect();
     for output in &outputs {
-        let shape: Vec<usize> = [1].into_iter().chain(output.row_shape().iter().copied()).collect();
+        let shape: Vec<usize> = [1]
+            .into_iter()
+            .chain(output.row_shape().iter().copied())
+            .collect();
         for (reply, row) in replies.iter_mut().zip(output.rows()) {
             let tensor = Tensor::new(shape.clone(), row.to_data());
             reply.push(tensor.map_err(|error| EngineError::Fault(error.to_string()))?);

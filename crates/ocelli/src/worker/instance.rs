@@ -67,7 +67,14 @@ impl InstanceThread {
             buffer: BatchBuffer::default(),
         };
         let (backend, cores) = (Arc::clone(&parts.backend), parts.cores.clone());
-        Self { engine, wide: Arc::clone(wide), threads, backend, cores, turns }
+        Self {
+            engine,
+            wide: Arc::clone(wide),
+            threads,
+            backend,
+            cores,
+            turns,
+        }
     }
 
     /// Runs batches until the queue is closed and empty.
@@ -110,16 +117,24 @@ impl InstanceThread {
         let turn = self.turns.take(engine.as_mut(), cores);
         if let Turn::Failed(fault) = turn {
             tracing::error!(%fault, "the engine failed; rebuilding the instance for an idle machine");
-            let options = EngineOptions { threads: self.cores.total() };
+            let options = EngineOptions {
+                threads: self.cores.total(),
+            };
             // One attempt: without it the other instances serve just as well, if a little later.
-            *wide = self.backend.load(&self.turns.model.source(), &options).inspect_err(log_failed_rebuild).ok();
+            *wide = self
+                .backend
+                .load(&self.turns.model.source(), &options)
+                .inspect_err(log_failed_rebuild)
+                .ok();
             return Some(Turn::Ran);
         }
         Some(turn)
     }
 
     fn turn_beside_others(&mut self) -> Turn {
-        let cores = self.cores.for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
+        let cores = self
+            .cores
+            .for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
         self.turns.take(self.engine.as_mut(), cores)
     }
 
@@ -128,7 +143,12 @@ impl InstanceThread {
         tracing::error!(model = %self.turns.model.id.name, %fault, "the engine failed; rebuilding its instance");
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.backend.load(&self.turns.model.source(), &EngineOptions { threads: self.threads }) {
+            match self.backend.load(
+                &self.turns.model.source(),
+                &EngineOptions {
+                    threads: self.threads,
+                },
+            ) {
                 Ok(engine) => return Some(engine),
                 Err(error) => log_failed_rebuild(&error),
             }
@@ -175,7 +195,10 @@ impl Turns {
                 batch_size: size,
             };
             let outputs = outputs.as_mut().and_then(Iterator::next);
-            job.complete(Reply { result: outputs.ok_or(JobError::EngineFault), cost });
+            job.complete(Reply {
+                result: outputs.ok_or(JobError::EngineFault),
+                cost,
+            });
         }
         self.queue.engine_free();
         turn

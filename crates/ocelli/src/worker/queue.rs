@@ -30,8 +30,18 @@ struct State {
 
 impl WorkQueue {
     pub(super) fn new(policy: BatchPolicy, metrics: Arc<Metrics>) -> Self {
-        let state = State { batcher: Batcher::new(policy), free_engines: 0, closed: false };
-        Self { state: Mutex::new(state), arrivals: Condvar::new(), closing: Condvar::new(), room: Notify::new(), metrics }
+        let state = State {
+            batcher: Batcher::new(policy),
+            free_engines: 0,
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            arrivals: Condvar::new(),
+            closing: Condvar::new(),
+            room: Notify::new(),
+            metrics,
+        }
     }
 
     /// Waits until something may be leased and says how much.
@@ -96,7 +106,9 @@ impl WorkQueue {
         let batch = {
             let mut state = self.state.lock();
             let peers = state.free_engines.saturating_sub(1);
-            let batch = state.batcher.draw(peers, &mut dead, |job| job.dead(now).is_none());
+            let batch = state
+                .batcher
+                .draw(peers, &mut dead, |job| job.dead(now).is_none());
             if !batch.is_empty() {
                 state.free_engines -= 1;
             }

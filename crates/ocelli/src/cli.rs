@@ -1,0 +1,296 @@
+//! Every option, its environment variable and its default. Nowhere else has a default.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Serves image models: send it a photo, it answers with labels.
+#[derive(Debug, Parser)]
+#[command(name = "ocelli", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One for each role and tool.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer requests over HTTP, in one process
+    Serve(Box<ServeArgs>),
+    /// Classify files, without a server
+    Predict(Box<PredictArgs>),
+    /// Put a server under load and measure it
+    Bench(Box<BenchArgs>),
+}
+
+/// `ocelli serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "OCELLI_LISTEN", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddr,
+    /// The model and how to run it.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Limits of an image.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    /// Limits of requests.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz already says no
+    #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
+    pub drain_delay: Duration,
+    /// After that: how long to finish what has been accepted
+    #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub drain_timeout: Duration,
+}
+
+/// The model and the engine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model and engine")]
+pub struct ModelArgs {
+    /// A model package's folder; the built-in EfficientNet-Lite0 (ImageNet) if left out
+    #[arg(long, env = "OCELLI_MODEL", value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// What computes
+    #[arg(long, env = "OCELLI_ENGINE", value_enum, default_value_t = EngineKind::Onnxruntime)]
+    pub engine: EngineKind,
+    /// The ONNX Runtime library; if left out it is looked for beside the executable, in the system's paths and in
+    /// an installed Python package
+    #[arg(long, env = "OCELLI_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Batches computed at once; one for each core if left out
+    #[arg(long, env = "OCELLI_INSTANCES")]
+    pub instances: Option<NonZeroUsize>,
+    /// Threads that compute one batch; the cores divided among the instances if left out
+    #[arg(long, env = "OCELLI_THREADS_PER_INSTANCE")]
+    pub threads_per_instance: Option<NonZeroUsize>,
+    /// The most images in a batch; if left out, the largest measured size within 10 % of the best time per image
+    #[arg(long, env = "OCELLI_MAX_BATCH", value_parser = max_batch)]
+    pub max_batch: Option<usize>,
+    /// How long a batch that is not full waits for more images while the engine is idle
+    #[arg(long, env = "OCELLI_MAX_DELAY", default_value = "0s", value_parser = duration)]
+    pub max_delay: Duration,
+    /// The time that --engine fake takes for a batch, whatever its size
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub fake_batch_time: Duration,
+    /// The time that --engine fake takes for each image of a batch, on top
+    #[arg(long, default_value = "20ms", value_parser = duration)]
+    pub fake_image_time: Duration,
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// ONNX Runtime on the processor
+    Onnxruntime,
+    /// Waits and makes scores up; for tests and benchmarks of everything else
+    Fake,
+}
+
+/// Limits of an image.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits of an image")]
+pub struct ImageArgs {
+    /// Pixels of an image, from its header
+    #[arg(long, env = "OCELLI_MAX_PIXELS", default_value_t = 50_000_000)]
+    pub max_pixels: u64,
+    /// Scans of a progressive JPEG
+    #[arg(long, env = "OCELLI_MAX_SCANS", default_value_t = 32)]
+    pub max_scans: u32,
+    /// Decoded pixels in memory at once, of all images together
+    #[arg(long, env = "OCELLI_MAX_DECODING_BYTES", default_value = "512MiB")]
+    pub max_decoding_bytes: ByteSize,
+}
+
+/// Limits of requests.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits of requests")]
+pub struct LimitArgs {
+    /// Images admitted and not yet answered; more are refused with 429
+    #[arg(long, env = "OCELLI_QUEUE_JOBS", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
+    pub queue_jobs: NonZeroUsize,
+    /// Bytes that those images may hold
+    #[arg(long, env = "OCELLI_QUEUE_BYTES", default_value = "256MiB")]
+    pub queue_bytes: ByteSize,
+    /// Bytes of a request's body
+    #[arg(long, env = "OCELLI_MAX_BODY", default_value = "32MiB")]
+    pub max_body: ByteSize,
+    /// Images in one request
+    #[arg(long, env = "OCELLI_MAX_IMAGES", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
+    pub max_images: NonZeroUsize,
+    /// From the end of a request's headers to its answer, unless X-Timeout-Ms says otherwise
+    #[arg(long, env = "OCELLI_DEADLINE", default_value = "10s", value_parser = positive_duration)]
+    pub deadline: Duration,
+    /// The most that X-Timeout-Ms may ask for
+    #[arg(long, env = "OCELLI_MAX_DEADLINE", default_value = "60s", value_parser = positive_duration)]
+    pub max_deadline: Duration,
+    /// For the head of a request to arrive, from the moment of connecting
+    #[arg(long, env = "OCELLI_HEADER_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
+    pub header_timeout: Duration,
+    /// For a connection to stay open without a request
+    #[arg(long, env = "OCELLI_IDLE_TIMEOUT", default_value = "75s", value_parser = positive_duration)]
+    pub idle_timeout: Duration,
+    /// Connections open at once; more wait to be accepted
+    #[arg(long, env = "OCELLI_MAX_CONNECTIONS", default_value_t = NonZeroUsize::new(4096).expect("not zero"))]
+    pub max_connections: NonZeroUsize,
+}
+
+/// What to log, to standard error.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct LogArgs {
+    /// The least important messages to log
+    #[arg(long, env = "OCELLI_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// How to write them
+    #[arg(long, env = "OCELLI_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Importance of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Something failed
+    Error,
+    /// Something is not as it should be
+    Warn,
+    /// What an operator wants to know
+    Info,
+    /// What a developer wants to know
+    Debug,
+}
+
+/// Form of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// `ocelli predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Files, folders, patterns such as 'photos/*.jpg', or - for standard input
+    #[arg(required = true, value_name = "PHOTO")]
+    pub photos: Vec<String>,
+    /// Predictions for each photo
+    #[arg(long, short = 'k', value_name = "K")]
+    pub top_k: Option<String>,
+    /// How to print them
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+    /// The model and how to run it.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Limits of an image.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// How predictions are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Aligned columns
+    Table,
+    /// One JSON object for each photo
+    Jsonl,
+    /// One row for each prediction
+    Csv,
+}
+
+/// `ocelli bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The server, such as http://127.0.0.1:5000 (then /predict) or with another path
+    pub url: String,
+    /// Photos to send, in turn: files and folders
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    pub photos: Vec<PathBuf>,
+    /// Closed loop: connections that send their next photo when they have their answer
+    #[arg(long, short, default_value_t = 8, conflicts_with_all = ["rate", "tutorial"])]
+    pub concurrency: usize,
+    /// Open loop: photos a second, sent at even intervals whether or not there are answers
+    #[arg(long, short, conflicts_with = "tutorial")]
+    pub rate: Option<f64>,
+    /// The tutorial's stress test: 500 photos, one each 0.05 s
+    #[arg(long, conflicts_with_all = ["duration", "requests"])]
+    pub tutorial: bool,
+    /// How long to measure
+    #[arg(long, short, default_value = "10s", value_parser = positive_duration)]
+    pub duration: Duration,
+    /// Measure this many requests instead
+    #[arg(long, short = 'n', conflicts_with = "duration")]
+    pub requests: Option<u64>,
+    /// How long to load the server before measuring
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub warmup: Duration,
+    /// When a request without an answer counts as failed
+    #[arg(long, default_value = "30s", value_parser = positive_duration)]
+    pub timeout: Duration,
+    /// Connections that an open loop may open
+    #[arg(long, default_value_t = 1024)]
+    pub max_connections: usize,
+    /// Send the photo itself as the body instead of a multipart form
+    #[arg(long)]
+    pub raw: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a duration such as 500ms, 10s or 2m"))
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    duration(text)?
+        .checked_sub(Duration::from_nanos(1))
+        .ok_or("it must be longer than nothing")?;
+    duration(text)
+}
+
+fn max_batch(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1024;
+    text.parse()
+        .ok()
+        .filter(|batch| (1..=MOST).contains(batch))
+        .ok_or(format!("a whole number from 1 to {MOST}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_and_batches_are_checked() {
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert!(positive_duration("0s").is_err());
+        assert!(duration("10").unwrap_err().contains("10s"));
+        assert_eq!(max_batch("32"), Ok(32));
+        assert!(max_batch("0").is_err() && max_batch("1025").is_err());
+    }
+}

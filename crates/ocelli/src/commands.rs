@@ -1,0 +1,24 @@
+//! The subcommands: from arguments to what the library offers.
+
+mod bench;
+mod predict;
+mod predict_output;
+mod predict_sources;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use crate::cli::Command;
+
+/// Runs a subcommand to its end.
+///
+/// # Errors
+/// What kept it from starting or finishing, in one line with its causes.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

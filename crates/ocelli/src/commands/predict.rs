@@ -1,0 +1,146 @@
+//! `ocelli predict`: the same path as a server's, without the server.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::task::spawn_blocking;
+
+use super::predict_output::{heading, render};
+use super::predict_sources::{Source, expand};
+use super::settings;
+use crate::admission::AdmissionLimits;
+use crate::cli::{OutputFormat, PredictArgs};
+use crate::http::{labelled, top_k};
+use crate::infer::{self, Deadline, Infer};
+use crate::model::ServedModel;
+use crate::roles::{Pipeline, PipelineConfig};
+use crate::telemetry;
+
+/// Photos read and computed ahead of the one that is printed next, for each core.
+const AHEAD_PER_CORE: usize = 8;
+
+/// When a photo is given up. Nobody waits at the other end of a connection, so this only ends what hangs.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init(&args.log);
+    let package = settings::package(&args.model)?;
+    let backend = settings::backend(&args.model, &package)?;
+    let ahead = settings::cores() * AHEAD_PER_CORE;
+    let config = PipelineConfig {
+        cores: settings::cores(),
+        admission: AdmissionLimits {
+            jobs: ahead,
+            bytes: u64::MAX,
+        },
+        decode: settings::decode(&args.image),
+        worker: settings::worker(&args.model),
+    };
+    let pipeline = Pipeline::new(&config, backend, package);
+    let model = Arc::clone(pipeline.infer.model(None)?);
+    let top_k = top_k(args.top_k.as_deref(), model.labels().len())?;
+    settings::runtime()?.block_on(async {
+        let running = pipeline.start().await?;
+        let task = Task {
+            infer: running.infer().clone(),
+            model,
+            top_k,
+        };
+        let failed = print_all(&task, expand(&args.photos), ahead, args.format).await;
+        running.stop().await;
+        Ok(if failed? == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    })
+}
+
+struct Task {
+    infer: Infer,
+    model: Arc<ServedModel>,
+    top_k: usize,
+}
+
+impl Task {
+    /// The text of one photo, and whether it succeeded.
+    async fn describe(&self, source: Source, format: OutputFormat) -> (String, bool) {
+        let name = source.name();
+        match self.compute(source).await {
+            Ok(scored) => (render(format, &name, Ok(&labelled(&self.model, &scored))), true),
+            Err(error) => (render(format, &name, Err(&error)), false),
+        }
+    }
+
+    async fn compute(&self, source: Source) -> Result<infer::Scored, String> {
+        let bytes = spawn_blocking(move || source.read())
+            .await
+            .map_err(|error| error.to_string())??;
+        let permit = self
+            .infer
+            .admit(1, bytes.len() as u64)
+            .map_err(|error| error.to_string())?;
+        let request = infer::Request {
+            model: Arc::clone(&self.model),
+            top_k: self.top_k,
+            deadline: Deadline::new(Instant::now(), PATIENCE),
+            permit: Arc::new(permit),
+            receive: Duration::ZERO,
+        };
+        let result = self.infer.run(&request, vec![bytes]).await.pop();
+        result.ok_or("no answer came")?.map_err(|error| error.to_string())
+    }
+}
+
+/// Prints every source in order and says how many failed.
+async fn print_all(
+    task: &Task,
+    sources: Vec<Source>,
+    ahead: usize,
+    format: OutputFormat,
+) -> io::Result<usize> {
+    let progress = progress_bar(sources.len());
+    let mut texts = std::pin::pin!(
+        stream::iter(sources)
+            .map(|source| task.describe(source, format))
+            .buffered(ahead)
+    );
+    let mut failed = 0;
+    let print = |text: &str| progress.suspend(|| io::stdout().write_all(text.as_bytes()));
+    print(heading(format)).or_else(unless_closed)?;
+    while let Some((text, succeeded)) = texts.next().await {
+        failed += usize::from(!succeeded);
+        print(&text).or_else(unless_closed)?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(failed)
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn unless_closed(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+/// Drawn on a terminal while the answers go elsewhere, or when there are many of them.
+fn progress_bar(photos: usize) -> ProgressBar {
+    const MANY: usize = 20;
+    let target = if photos >= MANY && io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr_with_hz(10)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(photos as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} photos, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,71 @@
+//! Options translated into the configurations of the parts.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use anyhow::Context as _;
+use ocelli_engine::onnxruntime::Search;
+use ocelli_engine::{Backend, Fake, FakeCost, OnnxRuntime};
+use ocelli_vision::{DecodeLimits, ModelPackage};
+
+use crate::cli::{EngineKind, ImageArgs, ModelArgs};
+use crate::decoders::DecodeConfig;
+use crate::model;
+use crate::worker::WorkerConfig;
+
+pub(super) fn cores() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+pub(super) fn package(args: &ModelArgs) -> anyhow::Result<ModelPackage> {
+    Ok(model::open(args.model.as_deref())?)
+}
+
+pub(super) fn backend(args: &ModelArgs, package: &ModelPackage) -> anyhow::Result<Arc<dyn Backend>> {
+    match args.engine {
+        EngineKind::Onnxruntime => {
+            let executable = std::env::current_exe().ok();
+            let search = Search::new(args.onnxruntime.clone(), executable.as_deref(), |name| {
+                std::env::var_os(name)
+            });
+            Ok(Arc::new(OnnxRuntime::locate(&search)?))
+        }
+        EngineKind::Fake => {
+            let cost = FakeCost {
+                fixed: args.fake_batch_time,
+                per_item: args.fake_image_time,
+            };
+            let classes = package.labels.first().map_or(0, Vec::len);
+            tracing::warn!("--engine fake makes its answers up");
+            Ok(Arc::new(Fake::new(cost).with_classes(classes.max(1))))
+        }
+    }
+}
+
+pub(super) fn worker(args: &ModelArgs) -> WorkerConfig {
+    WorkerConfig {
+        instances: args.instances.map(NonZeroUsize::get),
+        threads_per_instance: args.threads_per_instance.map(NonZeroUsize::get),
+        max_batch: args.max_batch,
+        max_delay: args.max_delay,
+    }
+}
+
+pub(super) fn decode(args: &ImageArgs) -> DecodeConfig {
+    DecodeConfig {
+        image: DecodeLimits {
+            max_pixels: args.max_pixels,
+            max_scans: args.max_scans,
+        },
+        pixel_bytes: args.max_decoding_bytes.as_u64(),
+    }
+}
+
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores())
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime could not be started")
+}

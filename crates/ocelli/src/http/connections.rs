@@ -1,0 +1,202 @@
+//! Accepting connections, serving each, and letting them go without cutting anybody off.
+
+use std::convert::Infallible;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use super::HttpConfig;
+use super::answer::{guard_body, late_head_answer, panicked};
+use super::stream::{ClientStream, ClientTimes, Clock};
+use crate::lifecycle::{Lifecycle, Stage};
+use crate::metrics::{GaugeGuard, Metrics};
+
+/// How much of a connection's input hyper buffers. Photos pass through in pieces of this size, so a thousand
+/// waiting clients hold little besides their photos.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Streams that one HTTP/2 client may have open.
+const HTTP2_STREAMS: u32 = 128;
+
+/// Receive windows of HTTP/2: a photo should not need a round trip for each 64 KiB, the protocol's default.
+const HTTP2_WINDOW: u32 = 1024 * 1024;
+
+/// How long connections without a request stay open once the server is closing: requests that were on their way
+/// when it began still arrive, and are answered.
+const CLOSING_GRACE: Duration = Duration::from_millis(500);
+
+/// After an answer that came before the whole body: how long and how much to go on reading, so that the client
+/// reads its answer before it hears that the connection is gone.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+const LINGER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// After an accept that failed for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves HTTP/1.1 and h2c on `listener` until the lifecycle is closing, and returns when every connection has
+/// ended.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: HttpConfig,
+    lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
+) {
+    let server = Arc::new(Server {
+        router,
+        late_answer: late_head_answer(config.header_timeout),
+        times: ClientTimes {
+            head: config.header_timeout,
+            idle: config.idle_timeout,
+        },
+        lifecycle,
+        metrics,
+    });
+    let room = Arc::new(Semaphore::new(config.max_connections));
+    let connections = TaskTracker::new();
+    loop {
+        let socket = tokio::select! {
+            () = server.lifecycle.reached(Stage::Closing) => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match socket {
+            Ok((socket, place)) => {
+                let serving = Arc::clone(&server).serve(socket);
+                connections.spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Clients in the backlog believe that they are connected.
+    while let Some(Ok((socket, _))) = listener.accept().now_or_never() {
+        connections.spawn(Arc::clone(&server).serve(socket));
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, _) = listener.accept().await?;
+    Ok((socket, place))
+}
+
+struct Server {
+    router: Router,
+    late_answer: Arc<[u8]>,
+    times: ClientTimes,
+    lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, socket: TcpStream) {
+        let _counted = GaugeGuard::new(&self.metrics.connections);
+        // Answers are small and complete, so nothing is gained by waiting for more to send.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone before it was served");
+            return;
+        }
+        let socket = Arc::new(socket);
+        let clock = Clock::new(self.times);
+        let stream = ClientStream::new(
+            Arc::clone(&socket),
+            Arc::clone(&clock),
+            Arc::clone(&self.late_answer),
+        );
+        let service = service_fn(|request| Arc::clone(&self).call(request, Arc::clone(&clock)));
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(READ_BUFFER);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .initial_stream_window_size(HTTP2_WINDOW)
+            .initial_connection_window_size(HTTP2_WINDOW);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = self.closing() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(error, "a connection ended early");
+        }
+        if clock.has_unread_body() {
+            linger(&socket).await;
+        }
+    }
+
+    async fn closing(&self) {
+        self.lifecycle.reached(Stage::Closing).await;
+        sleep(CLOSING_GRACE).await;
+    }
+
+    /// Answers one request. The clock stands still until the last byte of the answer is handed over.
+    async fn call(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        clock: Arc<Clock>,
+    ) -> Result<Response<Body>, Infallible> {
+        let guard = clock.request();
+        request.extensions_mut().insert(clock);
+        let mut router = self.router.clone();
+        // A panic in a handler is a bug; its client gets an answer all the same.
+        let response = match AssertUnwindSafe(router.call(request)).catch_unwind().await {
+            Ok(response) => response?,
+            Err(_) => panicked(&self.metrics),
+        };
+        Ok(response.map(|body| guard_body(body, guard)))
+    }
+}
+
+/// Reads on until the client closes, within bounds (as nginx' `lingering_close`): a socket closed with unread input
+/// makes the kernel cut off an answer that is still on its way.
+async fn linger(socket: &TcpStream) {
+    let mut left = LINGER_BYTES;
+    let mut buffer = vec![0; READ_BUFFER];
+    let drain = async {
+        while left > 0 && socket.readable().await.is_ok() {
+            match socket.try_read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => left = left.saturating_sub(read as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    // A client that goes on sending is cut off in the end.
+    let _ = timeout(LINGER_TIME, drain).await;
+}

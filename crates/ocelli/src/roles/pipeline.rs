@@ -1,0 +1,169 @@
+//! Everything of one process but its protocols: decoders, broker and worker, ready for images.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use ocelli_engine::{Backend, EngineError};
+use ocelli_vision::ModelPackage;
+use tokio::task;
+
+use crate::admission::{Admission, AdmissionLimits};
+use crate::broker::Broker;
+use crate::cores::Cores;
+use crate::decoders::{self, DecodeConfig, DecodeThread};
+use crate::infer::Infer;
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+use crate::worker::{self, Feeder, InstanceThread, WorkerConfig, WorkerParts};
+
+/// What a process with web side and worker in one is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineConfig {
+    /// Cores to compute on.
+    pub cores: usize,
+    /// Limits of the house.
+    pub admission: AdmissionLimits,
+    /// Limits of decoding.
+    pub decode: DecodeConfig,
+    /// How the model is run.
+    pub worker: WorkerConfig,
+}
+
+/// Built, and nothing of it running yet.
+pub struct Pipeline {
+    /// The way in. It answers once the pipeline has started.
+    pub infer: Infer,
+    model: Arc<ServedModel>,
+    decode_threads: Vec<DecodeThread>,
+    worker_config: WorkerConfig,
+    worker_parts: WorkerParts,
+}
+
+/// A pipeline's threads and tasks.
+#[derive(Debug)]
+pub struct Running {
+    infer: Infer,
+    threads: Vec<JoinHandle<()>>,
+    feeder: task::JoinHandle<()>,
+}
+
+/// Why a pipeline did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The model cannot be run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
+    Thread(#[from] io::Error),
+    /// Loading panicked.
+    #[error("loading the model panicked: {0}")]
+    Panicked(#[from] task::JoinError),
+}
+
+impl Pipeline {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, package: ModelPackage) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let cores = Cores::new(config.cores);
+        let broker = Broker::new(config.admission.jobs, Arc::clone(&metrics));
+        let (decoders, decode_threads) = decoders::pair(config.decode, cores.clone(), Arc::clone(&metrics));
+        let model = Arc::new(ServedModel::new(package));
+        let infer = Infer {
+            models: Arc::new([Arc::clone(&model)]),
+            admission: Admission::new(config.admission),
+            decoders,
+            broker: broker.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let worker_parts = WorkerParts {
+            backend,
+            cores,
+            broker,
+            metrics,
+        };
+        Self {
+            infer,
+            model,
+            decode_threads,
+            worker_config: config.worker,
+            worker_parts,
+        }
+    }
+
+    /// Loads and measures the model, and starts threads and tasks. Afterwards the first image meets warm engines.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let Self {
+            infer,
+            model,
+            decode_threads,
+            worker_config,
+            worker_parts,
+        } = self;
+        let (feeder, instances): (Feeder, Vec<InstanceThread>) =
+            task::spawn_blocking(move || worker::build(&worker_config, &worker_parts, &model)).await??;
+        let feeder = task::spawn(feeder.run());
+        let mut running = Running {
+            infer,
+            threads: Vec::new(),
+            feeder,
+        };
+        let started = running.start_threads(decode_threads, instances);
+        if let Err(error) = started {
+            running.stop().await;
+            return Err(error.into());
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    fn start_threads(
+        &mut self,
+        decoders: Vec<DecodeThread>,
+        instances: Vec<InstanceThread>,
+    ) -> io::Result<()> {
+        for (index, decoder) in decoders.into_iter().enumerate() {
+            let name = format!("decoder-{index}");
+            self.threads
+                .push(thread::Builder::new().name(name).spawn(move || decoder.run())?);
+        }
+        for (index, instance) in instances.into_iter().enumerate() {
+            let name = format!("engine-{index}");
+            self.threads
+                .push(thread::Builder::new().name(name).spawn(move || instance.run())?);
+        }
+        Ok(())
+    }
+
+    /// The way in.
+    #[must_use]
+    pub fn infer(&self) -> &Infer {
+        &self.infer
+    }
+
+    /// Finishes what was accepted, then ends every thread and task, and waits for them.
+    pub async fn stop(self) {
+        self.infer.decoders.close();
+        self.infer.broker.close();
+        if let Err(error) = self.feeder.await {
+            tracing::error!(%error, "the task that leases jobs ended badly");
+        }
+        let joined = task::spawn_blocking(move || {
+            for thread in self.threads {
+                let name = thread.thread().name().unwrap_or_default().to_owned();
+                if thread.join().is_err() {
+                    tracing::error!(thread = name, "a thread ended badly");
+                }
+            }
+        });
+        if let Err(error) = joined.await {
+            tracing::error!(%error, "the threads could not be waited for");
+        }
+    }
+}
