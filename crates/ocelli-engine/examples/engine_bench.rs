@@ -7,10 +7,12 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "a command-line tool reports on standard output"
+    clippy::print_stderr,
+    reason = "a command-line tool reports here"
 )]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,17 @@ struct Report {
     resident_after_mib: f64,
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("engine_bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<(), Failure> {
     let arguments = parse(std::env::args().skip(1))?;
     let executable = std::env::current_exe()?;
     let explicit = std::env::var_os("OCELLI_ONNXRUNTIME").map(PathBuf::from);

@@ -103,3 +103,68 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     (u64::from(u32_at(bytes, at + 4)) << 32) | u64::from(u32_at(bytes, at))
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::NamedTempFile;
+
+    use super::*;
+
+    /// A library of one segment that ends at `end`, without content.
+    fn library(machine: u16, end: u64) -> Vec<u8> {
+        let mut bytes = vec![0_u8; HEADER_LEN + PROGRAM_HEADER_LEN];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[16..18].copy_from_slice(&TYPE_SHARED.to_le_bytes());
+        bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+        bytes[32..40].copy_from_slice(&(HEADER_LEN as u64).to_le_bytes());
+        bytes[54..56].copy_from_slice(&(PROGRAM_HEADER_LEN as u16).to_le_bytes());
+        bytes[56..58].copy_from_slice(&1_u16.to_le_bytes());
+        bytes[64..68].copy_from_slice(&SEGMENT_LOAD.to_le_bytes());
+        bytes[72..80].copy_from_slice(&100_u64.to_le_bytes());
+        bytes[96..104].copy_from_slice(&(end - 100).to_le_bytes());
+        bytes
+    }
+
+    fn checked(bytes: &[u8]) -> Result<(), String> {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        check(file.path())
+    }
+
+    #[test]
+    fn a_library_is_told_from_everything_else() {
+        let own = MACHINE.unwrap_or(0);
+        assert_eq!(checked(&library(own, 120)), Ok(()));
+        assert_eq!(
+            checked(&library(own, 121)),
+            Err("it is cut short after 120 bytes".to_owned())
+        );
+        assert_eq!(
+            checked(&library(own, 120)[..119]),
+            Err("it is cut short after 119 bytes".to_owned())
+        );
+        let mut program = library(own, 120);
+        program[16] = 2;
+        for other in [&b""[..], b"\x7fELF", &[b'a'; 200], &program] {
+            assert_eq!(checked(other), Err("it is not a shared library".to_owned()));
+        }
+        if MACHINE.is_some() {
+            let error = checked(&library(own + 1, 120)).unwrap_err();
+            assert!(error.starts_with("it is built for another processor"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_read_from_the_symbols() {
+        let cases = [
+            ("junk\0VERS_1.31.1\0more", Some("1.31.1")),
+            ("xVERS_1.2\0", None),
+            ("\0VERS_\0", None),
+        ];
+        for (content, version) in cases {
+            let file = NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), content).unwrap();
+            assert_eq!(symbol_version(file.path()).as_deref(), version, "{content:?}");
+        }
+    }
+}

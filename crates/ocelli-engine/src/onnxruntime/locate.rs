@@ -153,7 +153,7 @@ fn python_on(path: &OsStr) -> Vec<PathBuf> {
 fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for lib in ["lib", "lib64"].map(|name| prefix.join(name)) {
-        // The newest Python first: names are compared by their numbers, so 3.9 comes after 3.11.
+        // The newest Python first, by number: as text, 3.9 would come before 3.11.
         let mut versions = sorted_children(&lib, |name| name.starts_with("python3"));
         versions.sort_by_key(|folder| std::cmp::Reverse(minor_version(folder)));
         folders.extend(
@@ -183,4 +183,124 @@ fn sorted_children(folder: &Path, keep: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         .collect();
     children.sort();
     children
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn tree(files: &[&str]) -> TempDir {
+        let root = TempDir::new().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        root
+    }
+
+    /// What a search with these variables finds below `root`, relative to it.
+    fn found(root: &Path, variables: &[(&str, &str)]) -> Vec<String> {
+        let env = |name: &str| {
+            let (_, value) = variables.iter().find(|(variable, _)| *variable == name)?;
+            Some(root.join(value).into_os_string())
+        };
+        let search = Search::new(None, Some(&root.join("bin/ocelli")), env);
+        let relative = |path: PathBuf| Some(path.strip_prefix(root).ok()?.to_str()?.to_owned());
+        search.candidates().into_iter().filter_map(relative).collect()
+    }
+
+    #[test]
+    fn the_name_without_a_version_comes_first_and_then_the_highest_version() {
+        let cases: [(&[&str], Option<&str>); 5] = [
+            (
+                &["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.31.1"],
+                Some("libonnxruntime.so.1.31.1"),
+            ),
+            (
+                &["libonnxruntime.so.1.31.1", "libonnxruntime.so"],
+                Some("libonnxruntime.so"),
+            ),
+            (
+                &["libonnxruntime.so.1", "libonnxruntime.so.1.2"],
+                Some("libonnxruntime.so.1.2"),
+            ),
+            (
+                &[
+                    "libonnxruntime_providers_shared.so",
+                    "libonnxruntime.so.bak",
+                    "libonnxruntime.so.1x",
+                ],
+                None,
+            ),
+            (&["libonnxruntime.so/a folder"], None),
+        ];
+        for (files, expected) in cases {
+            let root = tree(files);
+            assert_eq!(
+                library_in(root.path()),
+                expected.map(|name| root.path().join(name)),
+                "{files:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn beside_the_executable_comes_first_and_then_python_environments() {
+        let capi = "onnxruntime/capi/libonnxruntime.so.1.31.1";
+        let files = [
+            "bin/libonnxruntime.so".to_owned(),
+            format!("venv/lib/python3.9/site-packages/{capi}"),
+            format!("venv/lib/python3.11/site-packages/{capi}"),
+            format!("other/lib64/python3.12/dist-packages/{capi}"),
+            "other/bin/python3".to_owned(),
+            format!("home/.local/lib/python3.11/site-packages/{capi}"),
+        ];
+        let root = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        let variables = [("VIRTUAL_ENV", "venv"), ("PATH", "other/bin"), ("HOME", "home")];
+        let order = [&files[0], &files[2], &files[1], &files[3], &files[5]];
+        assert_eq!(found(root.path(), &variables), order.map(String::as_str));
+        assert_eq!(found(root.path(), &[]), [files[0].as_str()]);
+    }
+
+    #[test]
+    fn a_pyenv_shim_stands_for_all_versions() {
+        let library =
+            "pyenv/versions/3.11.7/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.31.1";
+        let root = tree(&["pyenv/shims/python3", library]);
+        assert_eq!(found(root.path(), &[("PATH", "pyenv/shims")]), [library]);
+    }
+
+    #[test]
+    fn nothing_is_relative_to_the_working_directory() {
+        let relative = |_: &str| Some(OsString::from("."));
+        let search = Search::new(None, Some(Path::new("ocelli")), relative);
+        let bare = |path: &PathBuf| path.to_str().is_some_and(|name| name.starts_with(FILE_NAME));
+        assert!(
+            search
+                .candidates()
+                .iter()
+                .all(|path| path.is_absolute() || bare(path)),
+            "{search:?}"
+        );
+        assert!(
+            search.python_prefixes.iter().all(|prefix| prefix.is_absolute()),
+            "{search:?}"
+        );
+    }
+
+    #[test]
+    fn an_explicit_choice_is_a_file_or_a_folder_that_holds_one() {
+        let root = tree(&["lib/libonnxruntime.so.1.31.1", "renamed.so", "empty/README"]);
+        let at = |name: &str| root.path().join(name);
+        assert_eq!(
+            explicit_file(&at("lib")),
+            Some(at("lib/libonnxruntime.so.1.31.1"))
+        );
+        assert_eq!(explicit_file(&at("renamed.so")), Some(at("renamed.so")));
+        assert_eq!(explicit_file(&at("empty")), None);
+        assert_eq!(explicit_file(&at("absent")), None);
+    }
 }
