@@ -1,5 +1,6 @@
 //! Where the shared library may be. Nothing is loaded here.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,8 @@ impl Search {
         {
             found.extend(library_in(&folder.join("onnxruntime/capi")));
         }
+        let mut seen = HashSet::new();
+        found.retain(|candidate| seen.insert(candidate.clone()));
         found
     }
 }
