@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 
 use crate::{ElementType, EngineError, Tensor};
 
+#[cfg(test)]
+mod tests;
+
 /// One input or output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
@@ -177,6 +180,9 @@ fn merge_dims(one: Option<usize>, other: Option<usize>) -> Option<Option<usize>>
 }
 
 fn names(specs: &[TensorSpec]) -> String {
+    if specs.is_empty() {
+        return "none".to_owned();
+    }
     specs
         .iter()
         .map(|spec| spec.name.as_str())

@@ -235,3 +235,59 @@ impl<'a> Row<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_shape_must_fit_its_elements() {
+        let elements = |len| TensorData::U8(vec![7; len]);
+        assert_eq!(Tensor::new([], elements(1)), Err(TensorError::NoBatchAxis));
+        let error = Tensor::new([2, 3], elements(5)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "shape [2, 3] needs 6 elements, but there are 5"
+        );
+        let error = Tensor::new([usize::MAX, 2], elements(0)).unwrap_err();
+        assert!(matches!(error, TensorError::Overflow { .. }), "{error}");
+        assert!(Tensor::new([0, 3], elements(0)).is_ok());
+    }
+
+    #[test]
+    fn an_empty_batch_has_rows_of_a_length_and_none_of_them() {
+        let tensor = Tensor::new([0, 2, 3], TensorData::F32(Vec::new())).unwrap();
+        assert_eq!(
+            (tensor.batch_len(), tensor.row_len(), tensor.rows().len()),
+            (0, 6, 0)
+        );
+        assert_eq!(tensor.row(0), None);
+    }
+
+    #[test]
+    fn a_zero_hides_an_overflow_without_harm() {
+        let tensor = Tensor::new([2, 0, usize::MAX, usize::MAX], TensorData::U8(Vec::new())).unwrap();
+        assert_eq!((tensor.row_len(), tensor.row(1)), (0, Some(Row::U8(&[]))));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_the_elements_in_order(batch in 1_usize..6, row in prop::collection::vec(1_usize..5, 0..4)) {
+            let shape = [&[batch], &row[..]].concat();
+            let len = shape.iter().product::<usize>();
+            let data = TensorData::F32((0..len).map(|index| index as f32).collect());
+            let tensor = Tensor::new(shape.clone(), data.clone()).unwrap();
+            prop_assert_eq!(tensor.row_shape(), &row[..]);
+            let rows: Vec<f32> = tensor.rows().flat_map(|row| row.f32s().unwrap().to_vec()).collect();
+            prop_assert_eq!(Some(&rows[..]), tensor.f32s());
+            for (index, row) in tensor.rows().enumerate() {
+                prop_assert_eq!(tensor.row(index), Some(row));
+                prop_assert_eq!(row.to_data().len(), tensor.row_len());
+            }
+            prop_assert_eq!(tensor.row(batch), None);
+            prop_assert_eq!(tensor.into_parts(), (shape, data));
+        }
+    }
+}

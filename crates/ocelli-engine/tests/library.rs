@@ -93,5 +93,8 @@ fn unusable_libraries_are_explained() {
     let liar = stub(folder.path(), "liar", &STUB.replace("VERSION", "\"1.99.0\""));
     assert!(explicit(&liar).contains("it lacks the interface that its version has"));
     let again = OnnxRuntime::locate(&beside).unwrap_err().to_string();
-    assert!(again.contains("libonnxruntime.so cannot be used"), "{again}");
+    assert!(
+        again.contains("liar.so cannot be used"),
+        "what `ort` holds is what is wrong: {again}"
+    );
 }
