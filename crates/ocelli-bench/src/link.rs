@@ -52,7 +52,7 @@ pub(crate) struct Exchange {
     pub(crate) effort: Effort,
     pub(crate) outcome: Outcome,
     /// The connection, where it can carry another request.
-    pub(crate) link: Option<Link>,
+    pub(crate) link: Option<Box<Link>>,
 }
 
 /// The values of `Server-Timing` of a good answer, or what went wrong.
@@ -68,52 +68,48 @@ pub(crate) struct Effort {
 /// An outcome with the connection it came over.
 struct Answered {
     outcome: Outcome,
-    link: Option<Link>,
+    link: Option<Box<Link>>,
 }
 
 /// A request of which nothing was sent, so that it may go to another connection.
 type Unsent = Box<Request<Full<Bytes>>>;
 
 impl Link {
-    /// Connects to the first of `addresses` that accepts.
-    pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
+    /// Connects to the first of `addresses` that accepts. Boxed, for a link is large and changes hands often.
+    pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Box<Self>> {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await??;
         // The last part of a body must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         let handshake = Builder::new().handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
-        Ok(Self { sender, connection })
+        Ok(Box::new(Self { sender, connection }))
     }
 
     /// Sends `request` and judges the answer.
-    async fn send(self, request: Request<Full<Bytes>>) -> Result<Answered, Unsent> {
-        let Self {
-            mut sender,
-            mut connection,
-        } = self;
+    async fn send(mut self: Box<Self>, request: Request<Full<Bytes>>) -> Result<Answered, Unsent> {
         let mut closed = false;
         let outcome = {
-            let mut work = pin!(answer_to(&mut sender, request));
+            let Self { sender, connection } = &mut *self;
+            let mut work = pin!(answer_to(sender, request));
             poll_fn(|cx| {
                 // Work first queues the request, the connection writes it or reads, work takes the answer.
                 if let Poll::Ready(answer) = work.as_mut().poll(cx) {
                     return Poll::Ready(answer);
                 }
                 // Why the connection ended is told through the request.
-                closed = closed || Pin::new(&mut connection).poll(cx).is_ready();
+                closed = closed || Pin::new(&mut *connection).poll(cx).is_ready();
                 work.as_mut().poll(cx)
             })
             .await?
         };
-        // After a failure of transport, the sender is closed or the rest of an answer is in the way.
-        let judged = outcome
+        let whole = outcome
             .as_ref()
             .err()
             .is_none_or(|failure| failure.kind.leaves_connection());
-        let reusable = judged && !closed && !sender.is_closed();
+        let reusable = whole && !closed && !self.sender.is_closed();
         Ok(Answered {
             outcome,
-            link: reusable.then_some(Self { sender, connection }),
+            link: reusable.then_some(self),
         })
     }
 }
@@ -121,7 +117,7 @@ impl Link {
 /// Sends the request of `ticket`, on `idle` if there is one, and waits for its whole answer.
 pub(crate) async fn exchange(
     target: &Target,
-    idle: Option<Link>,
+    idle: Option<Box<Link>>,
     ticket: Ticket,
     limit: Duration,
 ) -> Exchange {
@@ -147,32 +143,31 @@ pub(crate) async fn exchange(
     }
 }
 
-async fn attempt(target: &Target, idle: Option<Link>, index: u64, effort: &mut Effort) -> Answered {
+async fn attempt(target: &Target, mut idle: Option<Box<Link>>, index: u64, effort: &mut Effort) -> Answered {
     let mut request = target.request(index);
     let body_bytes = request.body().size_hint().exact().unwrap_or(0);
-    if let Some(link) = idle {
-        effort.body_bytes = body_bytes;
+    loop {
+        let reused = idle.is_some();
+        let link = match idle.take() {
+            Some(link) => link,
+            // Boxed, so that this rare path does not make every request's future larger.
+            None => match Box::pin(Link::open(&target.addresses)).await {
+                Ok(link) => link,
+                Err(error) => return Answered::failed(connect_failure(&error)),
+            },
+        };
+        *effort = Effort {
+            body_bytes,
+            connections_opened: u32::from(!reused),
+        };
         match link.send(request).await {
             Ok(answered) => return answered,
-            Err(unsent) => request = *unsent,
+            Err(unsent) if reused => request = *unsent,
+            // A new connection that closes before it takes the request: there is no third try.
+            Err(_) => return Answered::failed(FailureKind::Cut),
         }
-        effort.body_bytes = 0;
+        *effort = Effort::default();
     }
-    let link = match Link::open(&target.addresses).await {
-        Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            return Answered::failed(FailureKind::Refused);
-        }
-        Err(_) => return Answered::failed(FailureKind::Connect),
-    };
-    *effort = Effort {
-        body_bytes,
-        connections_opened: 1,
-    };
-    // A new connection that closes before it takes the request is cut: there is no third try.
-    link.send(request)
-        .await
-        .unwrap_or_else(|_| Answered::failed(FailureKind::Cut))
 }
 
 impl Answered {
@@ -230,6 +225,13 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn connect_failure(error: &io::Error) -> FailureKind {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => FailureKind::Refused,
+        _ => FailureKind::Connect,
+    }
 }
 
 fn transport_failure(error: &hyper::Error) -> Failure {

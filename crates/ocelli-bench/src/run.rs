@@ -128,14 +128,15 @@ struct Driver {
     schedule: Schedule,
     account: Account,
     /// The most recently used last, so that few connections carry a small load.
-    idle: Vec<Link>,
+    #[expect(clippy::vec_box, reason = "links are large and move between here and the futures of requests")]
+    idle: Vec<Box<Link>>,
     measured_in_flight: u64,
     /// Begins with the first measured request.
     meter: Option<CpuMeter>,
 }
 
 impl Driver {
-    fn new(config: &BenchConfig, link: Link) -> Self {
+    fn new(config: &BenchConfig, link: Box<Link>) -> Self {
         let begin = Instant::now();
         Self {
             begin,
@@ -154,7 +155,7 @@ impl Driver {
     }
 
     /// Notes a start and gives it an idle connection, if there is one.
-    fn start(&mut self, ticket: &Ticket) -> Option<Link> {
+    fn start(&mut self, ticket: &Ticket) -> Option<Box<Link>> {
         if ticket.measured {
             self.meter.get_or_insert_with(CpuMeter::start);
             self.measured_in_flight += 1;
