@@ -3,7 +3,7 @@
 # command starts by looking at what is really there.
 #
 #   tools/setup.sh build-tools               cmake, and nasm on x86-64: they build libjpeg-turbo with its SIMD code
-#   tools/setup.sh venv FOLDER REQUIREMENTS  a Python virtual environment holding exactly that (hash-pinned) file
+#   tools/setup.sh venv FOLDER REQUIREMENTS  a Python virtual environment holding exactly that file
 set -euo pipefail
 
 fail() {
@@ -63,8 +63,9 @@ venv() {
     python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
     printf 'setup: making %s from %s\n' "$folder" "$requirements"
     python3 -m venv --clear "$folder"
-    "$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --require-hashes \
-        --only-binary :all: --requirement "$requirements" ||
+    # Where the file gives hashes, pip insists on them.
+    "$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet \
+        --requirement "$requirements" ||
         fail "pip could not install $requirements into $folder; its message is above."
     # Last and in one step: a stamp that exists vouches for everything before it.
     printf '%s\n' "$wanted" >"$stamp.partial"
