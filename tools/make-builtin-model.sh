@@ -14,7 +14,9 @@ case ${1-} in
     --float32-only) options+=(--float32-only) ;;
     *) echo "unknown option $1: see the head of $0" >&2 && exit 2 ;;
 esac
-if [[ -d $data/evaluation ]]; then
+if [[ ${1-} == --float32-only ]]; then
+    :
+elif [[ -d $data/evaluation ]]; then
     options+=(--classes "$data/imagenet-1k-classes.tsv" --evaluate "$data/evaluation")
 else
     echo "no $data: labels.txt stays as it is, and the accuracy is not measured" >&2
