@@ -4,7 +4,7 @@
 //! histogram, the account of failures and the report. It speaks only the wire: it knows no other crate of
 //! Ocelli, so that it measures any server that answers the tutorial's `POST /predict` or Ocelli's
 //! `POST /v1/models/{model}/predict`. It deliberately has no command line, prints nothing, starts no
-//! thread and no task, and chooses no runtime: [`run`] is one future that the caller drives, and a
+//! thread and no task, and chooses no runtime: [`run()`] is one future that the caller drives, and a
 //! current-thread runtime is the cheapest place for it.
 //!
 //! What its figures mean:
@@ -31,6 +31,7 @@ mod photo;
 mod report;
 mod run;
 mod schedule;
+mod summary;
 mod table;
 mod target;
 

@@ -15,8 +15,9 @@ use crate::cpu::CpuMeter;
 use crate::error::BenchError;
 use crate::link::{Exchange, Link, exchange};
 use crate::pacer::Pacer;
-use crate::report::{Ending, Report};
+use crate::report::Report;
 use crate::schedule::{Next, Schedule, Ticket};
+use crate::summary::Ending;
 use crate::target::{Target, full_url};
 
 /// Between two calls of the progress callback.
@@ -128,7 +129,10 @@ struct Driver {
     schedule: Schedule,
     account: Account,
     /// The most recently used last, so that few connections carry a small load.
-    #[expect(clippy::vec_box, reason = "links are large and move between here and the futures of requests")]
+    #[expect(
+        clippy::vec_box,
+        reason = "links are large and move between here and the futures of requests"
+    )]
     idle: Vec<Box<Link>>,
     measured_in_flight: u64,
     /// Begins with the first measured request.

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_table_reads_well() {
-        insta::assert_snapshot!(crate::report::tests::eventful(), @r"
+        insta::assert_snapshot!(crate::summary::tests::eventful(), @r"
 open loop, 500 requests/s: POST http://h:1/predict
 
 requests    1015 (1000 ok, 12 failed, 3 abandoned, 4 never sent)
