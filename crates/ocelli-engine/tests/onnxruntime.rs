@@ -190,3 +190,28 @@ fn threads_of_an_instance_do_not_change_its_answers() {
     });
     assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
+
+#[test]
+fn instances_agree_on_the_smallest_numbers_whichever_thread_loads_them() {
+    let Some(runtime) = common::onnxruntime() else {
+        return;
+    };
+    let signature = mixed_signature();
+    let inputs = [u8s(&[1, 2, 3], [0; 6]), f32s(&[1, 4], [1e-40; 4])];
+    for threads in [1, 2] {
+        let first = std::thread::scope(|scope| {
+            let answer = || {
+                let options = EngineOptions { threads };
+                infer(
+                    runtime
+                        .load(&source(MIXED, &signature), &options)
+                        .unwrap()
+                        .as_mut(),
+                    &inputs,
+                )
+            };
+            scope.spawn(answer).join().unwrap()[0].f32s().unwrap()[0]
+        });
+        assert_eq!(first, 1e-40, "denormals are not flushed");
+    }
+}
