@@ -7,8 +7,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-# Absolute, because tests run in their crate's folder; exported, so that a setting of the user's cannot move the binary.
-export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Here, whatever the user's settings say, for scripts and documents name target/release/ocelli. Absolute, because tests
+# run in their crate's folder.
+export CARGO_TARGET_DIR := $(abspath target)
 RELEASE := $(CARGO_TARGET_DIR)/release
 CHECK_TOOLS := .venv-check/bin
 
