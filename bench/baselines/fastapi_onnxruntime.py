@@ -9,6 +9,7 @@ while they compute, and the event loop stays free to parse requests. README.md s
 import argparse
 import asyncio
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=5001)
     parser.add_argument("--model", type=Path, help="ONNX file (default: the float32 model)")
     parser.add_argument("--int8", action="store_true", help="serve the built-in int8 model instead")
-    parser.add_argument("--pool", type=int, default=2, help="photos in work at once")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--pool", type=int, default=cores, help="photos in work at once (default: one for each core)")
     parser.add_argument("--threads", type=int, default=1, help="ONNX Runtime's threads for one photo")
     arguments = parser.parse_args()
     if arguments.model is None:
