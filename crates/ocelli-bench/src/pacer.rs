@@ -133,6 +133,10 @@ mod tests {
         block_on(async {
             let mut pacer = Pacer::new().unwrap();
             pacer.wait_until(Instant::now()).await.unwrap();
+            let due = Instant::now() + Duration::from_millis(1);
+            pacer.wait_until(due).await.unwrap();
+            // The timer has fired and would never fire for this instant again.
+            pacer.wait_until(due).await.unwrap();
         });
     }
 

@@ -317,6 +317,9 @@ mod tests {
         assert_eq!(schedule.unsent(begin + Duration::from_millis(1300)), 6);
         let (schedule, begin) = open(10.0, Stop::Requests(3), 1, Duration::ZERO);
         assert_eq!(schedule.unsent(begin + Duration::from_secs(9)), 3);
+        let (schedule, begin) = open(10.0, Stop::Requests(99), 1, Duration::ZERO);
+        // 1.1 times 10 is a little more than 11 in floating point, but the twelfth start is not due yet.
+        assert_eq!(schedule.unsent(begin + Duration::from_millis(1100)), 11);
         let (schedule, begin) = open(10.0, Stop::Requests(3), 1, Duration::from_secs(5));
         assert_eq!(
             schedule.unsent(begin + Duration::from_secs(1)),
