@@ -65,7 +65,7 @@ class Classifier:
         best = np.argpartition(-logits, TOP_K)[:TOP_K]
         best = best[np.argsort(-logits[best])]
         probabilities = scores[best] / scores.sum()
-        return [{"label": self.labels[i], "probability": float(p)} for i, p in zip(best, probabilities)]
+        return [{"label": self.labels[i], "probability": float(p)} for i, p in zip(best, probabilities, strict=True)]
 
 
 def prepare(photo: bytes) -> np.ndarray:

@@ -56,7 +56,7 @@ def measure(model: onnx.ModelProto, photos: list[Path]) -> Calibration:
     means = {node.name: np.zeros(()) for node in projections}
     for photo in photos:
         batch = normalise(read_photo(photo)[None])
-        activations = dict(zip([INPUT, *names], [batch, *session.run(names, {INPUT: batch})]))
+        activations = dict(zip([INPUT, *names], [batch, *session.run(names, {INPUT: batch})], strict=True))
         low = np.minimum(low, [activation.min() for activation in activations.values()])
         high = np.maximum(high, [activation.max() for activation in activations.values()])
         for node in projections:
@@ -65,7 +65,7 @@ def measure(model: onnx.ModelProto, photos: list[Path]) -> Calibration:
     return Calibration(
         ranges={
             name: (_significant(float(least), math.floor), _significant(float(greatest), math.ceil))
-            for name, least, greatest in zip([INPUT, *names], low, high)
+            for name, least, greatest in zip([INPUT, *names], low, high, strict=True)
         },
         bias_corrections={
             node.name: [_significant(float(x)) for x in bias_correction(weights[node.input[1]], means[node.name])]

@@ -46,8 +46,8 @@ def _with_rounded_weights(model: onnx.ModelProto, calibration: Calibration) -> o
     for node in rounded.graph.node:
         if node.op_type in {"Conv", "Gemm"}:
             replace(node.input[1], round_to_grid)
-        if node.name in calibration.bias_corrections:
-            replace(node.input[2], lambda bias: bias + np.array(calibration.bias_corrections[node.name]))
+    for name, correction in calibration.bias_corrections.items():
+        replace(f"{name}.bias", np.array(correction).__add__)
     return rounded
 
 

@@ -23,16 +23,15 @@ def channel_scales(weight: np.ndarray) -> np.ndarray:
 def _round_keeping_sum(taps: np.ndarray) -> np.ndarray:
     """Integers next to `taps` (in int8 steps) whose sum is the rounded sum of `taps`.
 
-    The taps moved are those for which the other neighbour is nearest. The greatest stays, for it defines the scale.
+    The taps moved are those for which the other neighbour is nearest. The greatest, which defines the scale, is a whole
+    number of steps and stays: for a sum that is k off there are at least k taps with errors of that sign.
     """
     rounded = np.round(taps)
     missing = int(np.round(taps.sum() - rounded.sum()))
     if missing:
         direction = np.sign(missing)
-        gain = (taps - rounded) * direction
-        gain[np.abs(rounded + direction) > LEVELS] = -np.inf
-        gain[np.abs(rounded) == LEVELS] = -np.inf
-        rounded[np.argsort(-gain, kind="stable")[: abs(missing)]] += direction
+        error = (taps - rounded) * direction
+        rounded[np.argsort(-error, kind="stable")[: abs(missing)]] += direction
     return rounded
 
 
