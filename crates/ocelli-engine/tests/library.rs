@@ -2,7 +2,7 @@
 //!
 //! One test, because a process has one library: `ort` keeps the first that claims the right version.
 
-#![cfg(all(feature = "onnxruntime", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! What only a real runtime can show: models that are broken, unsupported or not what their package declares.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![cfg(feature = "onnxruntime")]
 
 mod common;
 

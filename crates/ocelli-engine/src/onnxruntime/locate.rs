@@ -295,6 +295,16 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_folder_is_not_searched() {
+        let root = tree(&["libonnxruntime.so"]);
+        let up = "../".repeat(std::env::current_dir().unwrap().components().count() - 1);
+        let relative = Path::new(&up).join(root.path().strip_prefix("/").unwrap());
+        assert!(relative.join("libonnxruntime.so").is_file());
+        assert_eq!(library_in(&relative), None);
+        assert!(library_in(root.path()).is_some());
+    }
+
+    #[test]
     fn an_explicit_choice_is_a_file_or_a_folder_that_holds_one() {
         let root = tree(&["lib/libonnxruntime.so.1.31.1", "renamed.so", "empty/README"]);
         let at = |name: &str| root.path().join(name);

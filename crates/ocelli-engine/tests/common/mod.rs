@@ -6,8 +6,6 @@
     reason = "each test binary uses a part of this module"
 )]
 
-use std::path::{Path, PathBuf};
-
 use ocelli_engine::{
     ElementType, Engine, EngineError, EngineOptions, ModelSource, Signature, Tensor, TensorData, TensorSpec,
 };
@@ -110,6 +108,8 @@ pub(crate) fn onnxruntime() -> Option<ocelli_engine::OnnxRuntime> {
 
 #[cfg(feature = "onnxruntime")]
 fn search() -> ocelli_engine::onnxruntime::Search {
+    use std::path::{Path, PathBuf};
+
     let explicit = std::env::var_os("OCELLI_ONNXRUNTIME").map(PathBuf::from);
     let mut search = ocelli_engine::onnxruntime::Search::new(explicit, None, |name| std::env::var_os(name));
     // A test runs from target/<profile>/deps; `make build` puts the library into target/release.
