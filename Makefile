@@ -76,7 +76,7 @@ runtime: build-tools ## Put the pinned ONNX Runtime library beside the release b
 
 .PHONY: check-tools
 check-tools:
-	tools/setup.sh venv .venv-check tools/ci/requirements.txt
+	tools/venv.sh .venv-check tools/ci/requirements.txt
 
 .PHONY: check-sources
 check-sources: ## Check the length of source files, and that none names a registry or a machine

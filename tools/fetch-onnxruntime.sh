@@ -33,13 +33,13 @@ has_hash() {
 
 library=$dest/libonnxruntime.so
 notices="onnxruntime-LICENSE onnxruntime-ThirdPartyNotices.txt"
-complete() {
+is_complete() {
     has_hash "$library" "$library_hash" || return 1
     for notice in $notices; do
         [ -s "$dest/$notice" ] || return 1
     done
 }
-complete && exit 0
+is_complete && exit 0
 
 python=$(command -v python3) || fail "python3 is missing; install it with pip (on Debian: apt-get install python3-pip)"
 "$python" -m pip --version >/dev/null 2>&1 || fail "pip is missing; install it (on Debian: apt-get install python3-pip)"

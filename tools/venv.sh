@@ -1,20 +1,43 @@
 #!/usr/bin/env bash
-# Makes the virtual environment DIR with exactly the packages of REQUIREMENTS, unless it is there already.
-# A stamp with the checksum of the requirements tells: tools/venv.sh DIR REQUIREMENTS
+# Makes the virtual environment DIR with exactly the packages of REQUIREMENTS, unless it is there already, whole:
+#
+#   tools/venv.sh DIR REQUIREMENTS
+#
+# PYTHON names another interpreter than python3.
 set -euo pipefail
 
 dir=$1 requirements=$2
 python=${PYTHON:-python3}
-stamp="$dir/.requirements.sha256"
-wanted=$(sha256sum <"$requirements")
+stamp=$dir/.complete
 
-if [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && "$dir/bin/python" -c ''; then
+command -v "$python" >/dev/null || {
+    echo "venv: $python is missing: install Python 3.10 or newer, then run this again" >&2
+    exit 1
+}
+
+# What it is made from. Another place or another interpreter make it another environment, for it holds absolute paths
+# and compiled code.
+wanted=$(
+    "$python" - "$dir" "$requirements" <<'PYTHON'
+import hashlib, os, sys
+dir, requirements = sys.argv[1:]
+made_from = [os.path.abspath(dir), os.path.realpath(sys.executable), sys.version, open(requirements).read()]
+print(hashlib.sha256("\0".join(made_from).encode()).hexdigest())
+PYTHON
+)
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
-echo "making $dir from $requirements" >&2
-if ! "$python" -m venv --clear "$dir"; then
-    echo "$python cannot make a virtual environment: install Debian's python3-venv, or name another Python in PYTHON" >&2
+
+echo "venv: making $dir from $requirements" >&2
+# Debian's python3 comes without the part that puts pip into an environment.
+"$python" -c 'import ensurepip' 2>/dev/null || "$(dirname "$0")/setup.sh" python-venv
+"$python" -m venv --clear "$dir"
+# Where the file gives hashes, pip insists on them.
+"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --requirement "$requirements" || {
+    echo "venv: pip could not install $requirements into $dir (see above)" >&2
     exit 1
-fi
-"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
-printf '%s\n' "$wanted" >"$stamp"
+}
+# Last and in one step: a stamp that exists vouches for everything before it.
+printf '%s\n' "$wanted" >"$stamp.partial"
+mv "$stamp.partial" "$stamp"
