@@ -317,9 +317,9 @@ mod tests {
         assert_eq!(schedule.unsent(begin + Duration::from_millis(1300)), 6);
         let (schedule, begin) = open(10.0, Stop::Requests(3), 1, Duration::ZERO);
         assert_eq!(schedule.unsent(begin + Duration::from_secs(9)), 3);
-        let (schedule, begin) = open(10.0, Stop::Requests(99), 1, Duration::ZERO);
-        // 1.1 times 10 is a little more than 11 in floating point, but the twelfth start is not due yet.
-        assert_eq!(schedule.unsent(begin + Duration::from_millis(1100)), 11);
+        let (schedule, begin) = open(3.0, Stop::Requests(99), 1, Duration::ZERO);
+        // The third start, rounded to a nanosecond, lies a little beyond 2 / 3 s, but not before itself.
+        assert_eq!(schedule.unsent(begin + Duration::from_nanos(666_666_667)), 2);
         let (schedule, begin) = open(10.0, Stop::Requests(3), 1, Duration::from_secs(5));
         assert_eq!(
             schedule.unsent(begin + Duration::from_secs(1)),
