@@ -12,6 +12,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR := $(abspath target)
 RELEASE := $(CARGO_TARGET_DIR)/release
 CHECK_TOOLS := .venv-check/bin
+GOLDENS := crates/ocelli-vision/tests/goldens
 
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
 SERVE_ARGS ?=
@@ -29,8 +30,7 @@ serve: build ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 ##@ Develop
 
 .PHONY: test
-test: runtime ## Run all tests
-	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 cargo test --workspace --locked
+test: test-rust test-tools ## Run all tests
 
 .PHONY: check
 check: check-sources check-format check-scripts check-packages check-lints check-docs ## Run everything that judges without running: formats, lints, docs, licences
@@ -62,7 +62,8 @@ model: ## Make the built-in model package again, from its published weights
 
 .PHONY: goldens
 goldens: ## Make the golden images again that vision is tested against, with Pillow
-	crates/ocelli-vision/tests/goldens/make.sh
+	tools/venv.sh .venv-goldens $(GOLDENS)/requirements.txt
+	.venv-goldens/bin/python $(GOLDENS)/make_goldens.py ../shared/data/dog.jpg
 
 ##@ Parts of the above
 
@@ -73,6 +74,15 @@ build-tools: ## Install cmake and nasm, if they are missing
 .PHONY: runtime
 runtime: build-tools ## Put the pinned ONNX Runtime library beside the release binary
 	tools/fetch-onnxruntime.sh '$(RELEASE)'
+
+.PHONY: test-rust
+test-rust: runtime ## Run the tests of the crates, on the real engine too
+	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 cargo test --workspace --locked
+
+.PHONY: test-tools
+test-tools: ## Run the tests of the Python tools
+	tools/venv.sh .venv-model tools/requirements-model.txt
+	.venv-model/bin/python -m unittest discover --start-directory tools
 
 .PHONY: check-tools
 check-tools:
