@@ -6,16 +6,17 @@ mod jpeg;
 mod png;
 mod webp;
 
-use fast_image_resize::Resizer;
-
 use crate::{
     ImageError, ImageFormat, ImageHeader, InputSpec, ResizePolicy,
     decode::jpeg::JpegDecoder,
-    geometry::Plan,
+    geometry::{Plan, Sampling},
     orient,
-    resample::{self, Filter, Frame},
+    resample::{Filter, Frame, Resampler},
 };
 
+/// Frames are red, green, blue and a byte that means nothing: SIMD code is twice as fast on 4 bytes as on 3, and
+/// half of the formats have a fourth channel that is dropped.
+pub(crate) const BYTES_PER_PIXEL: usize = 4;
 /// Scratch beyond this is given back after an image, in bytes. It holds a 2-megapixel frame, and what is larger
 /// takes so long to decode that fetching its memory anew does not show.
 const KEPT_SCRATCH_BYTES: usize = 8 << 20;
@@ -24,7 +25,7 @@ const KEPT_SCRATCH_BYTES: usize = 8 << 20;
 /// so that photos of usual sizes are prepared without fetching memory from the system.
 pub struct Decoder {
     jpeg: JpegDecoder,
-    resizer: Resizer,
+    resampler: Resampler,
     frame: Vec<u8>,
     result: Vec<u8>,
 }
@@ -35,9 +36,10 @@ impl Decoder {
     /// # Errors
     /// When the JPEG library cannot be initialised (out of memory).
     pub fn new() -> Result<Self, ImageError> {
+        let jpeg = JpegDecoder::new()?;
         Ok(Self {
-            jpeg: JpegDecoder::new()?,
-            resizer: Resizer::new(),
+            jpeg,
+            resampler: Resampler::new(),
             frame: Vec::new(),
             result: Vec::new(),
         })
@@ -48,13 +50,19 @@ impl Decoder {
     pub fn pixel_bytes(header: &ImageHeader, spec: &InputSpec) -> u64 {
         let plan = Plan::new(header, spec);
         let (width, height) = scaled_size(header, plan.scale);
-        let frame = u64::from(width) * u64::from(height) * frame_bytes_per_pixel(header);
+        let (width, height) = (u64::from(width), u64::from(height));
+        let Sampling {
+            width: columns,
+            height: rows,
+            ..
+        } = plan.sampling;
+        // Between the two passes one side is the image's and the other the result's.
+        let between = (width * u64::from(rows)).max(height * u64::from(columns));
+        let result = u64::from(spec.width) * u64::from(spec.height);
         let held = u64::from(header.width)
             * u64::from(header.height)
             * u64::from(header.storage.extra_bytes_per_pixel);
-        // The vertical pass comes first and leaves rows of the source's width.
-        let between = u64::from(width) * u64::from(plan.sampling.height) * 3;
-        frame + held + between + 2 * spec.pixels() as u64 * 3
+        held + (width * height + between + result) * BYTES_PER_PIXEL as u64 + result * 3
     }
 
     /// Decodes, orients, crops and resizes `bytes` to packed 8-bit RGB of `spec.height` x `spec.width` x 3.
@@ -70,9 +78,8 @@ impl Decoder {
         spec: &InputSpec,
     ) -> Result<Vec<u8>, ImageError> {
         let plan = Plan::new(header, spec);
-        let (width, height) = scaled_size(header, plan.scale);
         let decoded = self.decode(bytes, header, plan.scale);
-        let prepared = decoded.and_then(|()| self.resample(&plan, spec, width, height));
+        let prepared = decoded.and_then(|()| self.resample(header, &plan, spec));
         self.release_large_scratch();
         prepared
     }
@@ -89,37 +96,33 @@ impl Decoder {
 
     fn resample(
         &mut self,
+        header: &ImageHeader,
         plan: &Plan,
         spec: &InputSpec,
-        width: u32,
-        height: u32,
     ) -> Result<Vec<u8>, ImageError> {
+        let (width, height) = scaled_size(header, plan.scale);
         let sampling = plan.sampling.scaled(plan.scale, width, height);
-        let filter = Filter {
-            interpolation: spec.interpolation,
-            antialias: spec.antialias,
-            orientation: plan.orientation,
-        };
         let frame = Frame {
             pixels: &self.frame,
             width,
             height,
         };
+        let filter = Filter {
+            interpolation: spec.interpolation,
+            antialias: spec.antialias,
+            orientation: plan.orientation,
+        };
+        let result = size_frame(&mut self.result, sampling.width, sampling.height);
+        self.resampler
+            .resample(frame, &sampling, filter, result.as_flattened_mut())?;
+
         let mut canvas = vec![0; spec.pixels() * 3];
-        let fills = (sampling.width, sampling.height) == (spec.width, spec.height);
-        if fills && plan.orientation == crate::Orientation::Upright {
-            resample::resample(&mut self.resizer, frame, &sampling, filter, &mut canvas)?;
-            return Ok(canvas);
-        }
         if let ResizePolicy::Letterbox { fill } = spec.resize
             && fill != [0; 3]
         {
             canvas.as_chunks_mut::<3>().0.fill(fill);
         }
-        self.result
-            .resize(sampling.width as usize * sampling.height as usize * 3, 0);
-        resample::resample(&mut self.resizer, frame, &sampling, filter, &mut self.result)?;
-        orient::place(&self.result, &sampling, plan.orientation, &mut canvas, spec.width);
+        orient::place(result, &sampling, plan.orientation, &mut canvas, spec.width);
         Ok(canvas)
     }
 
@@ -129,15 +132,8 @@ impl Decoder {
                 *scratch = Vec::new();
             }
         }
-        if self.resizer.size_of_internal_buffers() > KEPT_SCRATCH_BYTES {
-            self.resizer.reset_internal_buffers();
-        }
+        self.resampler.release_scratch_above(KEPT_SCRATCH_BYTES);
     }
-}
-
-/// A CMYK frame is converted in place, from 4 bytes a pixel to 3.
-fn frame_bytes_per_pixel(header: &ImageHeader) -> u64 {
-    if header.storage.four_channels { 4 } else { 3 }
 }
 
 /// Size of the frame that is decoded at 1/`scale`.
@@ -145,9 +141,8 @@ fn scaled_size(header: &ImageHeader, scale: u32) -> (u32, u32) {
     (header.width.div_ceil(scale), header.height.div_ceil(scale))
 }
 
-/// Makes `frame` exactly `pixels` x 3 bytes long. What it held stays: every decoder writes every byte.
-fn size_frame(frame: &mut Vec<u8>, width: u32, height: u32) -> usize {
-    let pixels = width as usize * height as usize;
-    frame.resize(pixels * 3, 0);
-    pixels
+/// Makes `frame` as long as an image of `width` x `height` takes. What it held stays: a decoder writes every pixel.
+fn size_frame(frame: &mut Vec<u8>, width: u32, height: u32) -> &mut [[u8; BYTES_PER_PIXEL]] {
+    frame.resize(width as usize * height as usize * BYTES_PER_PIXEL, 0);
+    frame.as_chunks_mut().0
 }

@@ -1,11 +1,11 @@
 //! Turning and placing the small result.
 
-use crate::{Orientation, geometry::Sampling};
+use crate::{Orientation, decode::BYTES_PER_PIXEL, geometry::Sampling};
 
-/// Copies `result`, resampled as stored (`sampling.width` x `sampling.height`), to its viewed place on a
-/// `canvas` of packed RGB that is `canvas_width` wide.
+/// Copies `result`, resampled as stored (`sampling.width` x `sampling.height`), to its viewed place on a `canvas`
+/// of packed RGB that is `canvas_width` wide.
 pub(crate) fn place(
-    result: &[u8],
+    result: &[[u8; BYTES_PER_PIXEL]],
     sampling: &Sampling,
     orientation: Orientation,
     canvas: &mut [u8],
@@ -18,27 +18,36 @@ pub(crate) fn place(
     } else {
         (stored_width, stored_height)
     };
-    let (source, _) = result.as_chunks::<3>();
     let (target, _) = canvas.as_chunks_mut::<3>();
-    let rows = target
+    let lines = target
         .chunks_exact_mut(canvas_width as usize)
         .skip(sampling.top as usize)
         .take(height);
-    for (y, row) in rows.enumerate() {
-        let row = &mut row[sampling.left as usize..][..width];
-        for (x, pixel) in row.iter_mut().enumerate() {
-            let (column, line) = if swaps { (y, x) } else { (x, y) };
+    let left = sampling.left as usize;
+    let lines = lines.map(|line| &mut line[left..left + width]);
+    if orientation == Orientation::Upright {
+        for (line, source) in lines.zip(result.chunks_exact(width)) {
+            for (pixel, &[r, g, b, _]) in line.iter_mut().zip(source) {
+                *pixel = [r, g, b];
+            }
+        }
+        return;
+    }
+    for (y, line) in lines.enumerate() {
+        for (x, pixel) in line.iter_mut().enumerate() {
+            let (column, row) = if swaps { (y, x) } else { (x, y) };
             let column = if orientation.flips_columns() {
                 stored_width - 1 - column
             } else {
                 column
             };
-            let line = if orientation.flips_rows() {
-                stored_height - 1 - line
+            let row = if orientation.flips_rows() {
+                stored_height - 1 - row
             } else {
-                line
+                row
             };
-            *pixel = source[line * stored_width + column];
+            let [r, g, b, _] = result[row * stored_width + column];
+            *pixel = [r, g, b];
         }
     }
 }

@@ -16,7 +16,8 @@ const RLE8: u32 = 1;
 const RLE4: u32 = 2;
 const BITFIELDS: u32 = 3;
 
-type Palette = [[u8; 3]; 256];
+type Palette = [[u8; 4]; 256];
+type Pixels = [[u8; 4]];
 
 /// Where the pixels lie and how they are coded.
 struct Layout {
@@ -30,7 +31,7 @@ struct Layout {
 
 pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
     let layout = Layout::read(bytes, header).ok_or(ImageError::Truncated)?;
-    size_frame(frame, header.width, header.height);
+    let frame = size_frame(frame, header.width, header.height);
     match (layout.bits, layout.compression) {
         (1 | 4 | 8, RAW) => {
             let palette = palette(bytes, &layout);
@@ -73,8 +74,8 @@ impl Layout {
     }
 
     /// The lines of `frame` in the order of the file.
-    fn lines<'a>(&self, frame: &'a mut [u8]) -> Box<dyn Iterator<Item = &'a mut [u8]> + 'a> {
-        let lines = frame.chunks_exact_mut(self.width * 3);
+    fn lines<'a>(&self, frame: &'a mut Pixels) -> Box<dyn Iterator<Item = &'a mut Pixels> + 'a> {
+        let lines = frame.chunks_exact_mut(self.width);
         if self.top_down {
             Box::new(lines)
         } else {
@@ -86,8 +87,8 @@ impl Layout {
     fn rows(
         &self,
         bytes: &[u8],
-        frame: &mut [u8],
-        unpack: impl Fn(&[u8], &mut [u8]),
+        frame: &mut Pixels,
+        unpack: impl Fn(&[u8], &mut Pixels),
     ) -> Result<(), ImageError> {
         let stride = (self.width * usize::from(self.bits)).div_ceil(32) * 4;
         let data = bytes.get(self.data..).ok_or(ImageError::Truncated)?;
@@ -104,10 +105,10 @@ impl Layout {
 }
 
 /// Unpacks indices of `bits` bits, the first pixel in the highest ones.
-fn indices(row: &[u8], bits: usize, out: &mut [u8], palette: &Palette) {
+fn indices(row: &[u8], bits: usize, out: &mut Pixels, palette: &Palette) {
     let per_byte = 8 / bits;
     let mask = (1_usize << bits) - 1;
-    for (x, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+    for (x, pixel) in out.iter_mut().enumerate() {
         let shift = 8 - bits * (x % per_byte + 1);
         *pixel = palette[(usize::from(row[x / per_byte]) >> shift) & mask];
     }
@@ -116,7 +117,7 @@ fn indices(row: &[u8], bits: usize, out: &mut [u8], palette: &Palette) {
 /// The palette between the header and the pixels, 3 bytes an entry in the old form and 4 since. Entries that are
 /// missing are greys, as in the palette that Pillow begins with.
 fn palette(bytes: &[u8], layout: &Layout) -> Palette {
-    let mut palette: Palette = std::array::from_fn(|index| [index as u8; 3]);
+    let mut palette: Palette = std::array::from_fn(|index| [index as u8; 4]);
     let size = le32(bytes, FILE_HEADER).unwrap_or_default() as usize;
     let (entry, declared) = if size == 12 {
         (3, 0)
@@ -133,12 +134,12 @@ fn palette(bytes: &[u8], layout: &Layout) -> Palette {
         .unwrap_or_default()
         .chunks_exact(entry);
     for (colour, entry) in palette.iter_mut().zip(entries).take(colours) {
-        *colour = [entry[2], entry[1], entry[0]];
+        *colour = [entry[2], entry[1], entry[0], 0];
     }
     palette
 }
 
-type Unpack = Box<dyn Fn(&[u8], &mut [u8])>;
+type Unpack = Box<dyn Fn(&[u8], &mut Pixels)>;
 
 fn unpacker(bytes: &[u8], layout: &Layout) -> Result<Unpack, ImageError> {
     let step = usize::from(layout.bits / 8);
@@ -158,8 +159,8 @@ fn unpacker(bytes: &[u8], layout: &Layout) -> Result<Unpack, ImageError> {
     };
     if masks == [0xFF_0000, 0xFF00, 0xFF] {
         return Ok(Box::new(move |row, out| {
-            for (pixel, source) in out.as_chunks_mut::<3>().0.iter_mut().zip(row.chunks_exact(step)) {
-                *pixel = [source[2], source[1], source[0]];
+            for (pixel, source) in out.iter_mut().zip(row.chunks_exact(step)) {
+                *pixel = [source[2], source[1], source[0], 0];
             }
         }));
     }
@@ -168,11 +169,11 @@ fn unpacker(bytes: &[u8], layout: &Layout) -> Result<Unpack, ImageError> {
         return Err(ImageError::Unsupported("a BMP with these colour masks".into()));
     };
     Ok(Box::new(move |row, out| {
-        for (pixel, source) in out.as_chunks_mut::<3>().0.iter_mut().zip(row.chunks_exact(step)) {
+        for (pixel, source) in out.iter_mut().zip(row.chunks_exact(step)) {
             let mut word = [0; 4];
             word[..step].copy_from_slice(source);
             let word = u32::from_le_bytes(word);
-            *pixel = [red.of(word), green.of(word), blue.of(word)];
+            *pixel = [red.of(word), green.of(word), blue.of(word), 0];
         }
     }))
 }

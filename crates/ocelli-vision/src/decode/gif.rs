@@ -7,7 +7,7 @@ use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 use super::size_frame;
 use crate::{ImageError, ImageHeader};
 
-type Palette = [[u8; 3]; 256];
+type Palette = [[u8; 4]; 256];
 
 pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
     let mut options = DecodeOptions::new();
@@ -23,11 +23,10 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
         .ok_or(ImageError::Truncated)?
         .clone();
     let palette = palette(decoder.palette().map_err(refusal)?);
-    size_frame(frame, header.width, header.height);
+    let canvas = size_frame(frame, header.width, header.height);
 
     // Pillow's screen holds the transparent index where the frame does not reach, and index 0 without one.
     let background = palette[usize::from(first.transparent.unwrap_or(0))];
-    let (canvas, _) = frame.as_chunks_mut::<3>();
     canvas.fill(background);
     let (left, width) = (usize::from(first.left), usize::from(first.width));
     if width == 0 {
@@ -47,9 +46,9 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
 
 /// Indices beyond the file's palette are the greys of the palette that Pillow begins with.
 fn palette(colours: &[u8]) -> Palette {
-    let mut palette = std::array::from_fn(|index| [index as u8; 3]);
-    for (entry, &colour) in palette.iter_mut().zip(colours.as_chunks::<3>().0) {
-        *entry = colour;
+    let mut palette = std::array::from_fn(|index| [index as u8; 4]);
+    for (entry, &[r, g, b]) in palette.iter_mut().zip(colours.as_chunks().0) {
+        *entry = [r, g, b, 0];
     }
     palette
 }

@@ -30,7 +30,7 @@ impl JpegDecoder {
         })
     }
 
-    /// Decodes at 1/`scale` into `frame`, as packed RGB.
+    /// Decodes at 1/`scale` into `frame`.
     pub(super) fn decode(
         &mut self,
         bytes: &[u8],
@@ -39,17 +39,14 @@ impl JpegDecoder {
         frame: &mut Vec<u8>,
     ) -> Result<(), ImageError> {
         let factor = ScalingFactor::new(1, scale as usize);
-        match self.decode_once(bytes, header, factor, frame) {
-            Ok(()) => {}
-            Err(error) => {
-                // After a failure inside the header, the library goes on in the middle of the old file.
-                self.turbo = decompressor()?;
-                self.recover(&error, bytes, header, factor, frame)?;
-            }
+        if let Err(error) = self.decode_once(bytes, header, factor, frame) {
+            let recovered = self.recover(&error, bytes, header, factor, frame);
+            // After a failure inside a header, the library would go on in the middle of the old file.
+            self.turbo = decompressor()?;
+            recovered?;
         }
         if header.storage.four_channels {
-            let pixels = super::scaled_size(header, scale);
-            inverted_cmyk_to_rgb(frame, pixels.0 as usize * pixels.1 as usize);
+            inverted_cmyk_to_rgb(frame);
         }
         Ok(())
     }
@@ -64,18 +61,16 @@ impl JpegDecoder {
         factor: ScalingFactor,
         frame: &mut Vec<u8>,
     ) -> Result<(), ImageError> {
-        if self.turbo.read_header(bytes).is_ok() {
+        if decompressor()?.read_header(bytes).is_ok() {
             return ignore_warning(error);
         }
-        self.turbo = decompressor()?;
         let lean = lean::rewrite(bytes, header.storage.four_channels)?;
-        let again = self.decode_once(&lean, header, factor, frame);
-        if let Err(error) = again {
-            self.turbo = decompressor()?;
-            self.turbo.read_header(&lean).map_err(|error| refusal(&error))?;
-            return ignore_warning(&error);
-        }
-        Ok(())
+        decompressor()?
+            .read_header(&lean)
+            .map_err(|error| refusal(&error))?;
+        self.turbo = decompressor()?;
+        self.decode_once(&lean, header, factor, frame)
+            .or_else(|error| ignore_warning(&error))
     }
 
     fn decode_once(
@@ -89,7 +84,7 @@ impl JpegDecoder {
         let format = if header.storage.four_channels {
             PixelFormat::CMYK
         } else {
-            PixelFormat::RGB
+            PixelFormat::RGBX
         };
         let (width, height) = (
             factor.scale(header.width as usize),
@@ -132,15 +127,13 @@ fn refusal(error: &Error) -> ImageError {
 }
 
 /// `cmyk2rgb` in Pillow's `Convert.c`, on samples that are stored inverted, as Adobe does and Pillow assumes of
-/// every JPEG of four channels. In place: `frame` shrinks from 4 to 3 bytes a pixel.
-fn inverted_cmyk_to_rgb(frame: &mut Vec<u8>, pixels: usize) {
-    for pixel in 0..pixels {
-        let [c, m, y, k] = [0, 1, 2, 3].map(|channel| frame[pixel * 4 + channel]);
-        for (channel, ink) in [c, m, y].into_iter().enumerate() {
-            frame[pixel * 3 + channel] = k - multiply(255 - ink, k);
-        }
+/// every JPEG of four channels.
+fn inverted_cmyk_to_rgb(frame: &mut [u8]) {
+    for pixel in frame.as_chunks_mut::<4>().0 {
+        let [c, m, y, k] = *pixel;
+        let [r, g, b] = [c, m, y].map(|ink| k - multiply(255 - ink, k));
+        *pixel = [r, g, b, k];
     }
-    frame.truncate(pixels * 3);
 }
 
 /// `MULDIV255` in Pillow's `ImagingUtils.h`: a * b / 255, rounded.

@@ -22,52 +22,51 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(refusal)?;
-    size_frame(frame, header.width, header.height);
+    let frame = size_frame(frame, header.width, header.height);
     if reader.info().interlaced {
         return decode_interlaced(&mut reader, frame);
     }
     let channels = reader.output_color_type().0;
-    for out in frame.chunks_exact_mut(header.width as usize * 3) {
-        if channels == ColorType::Rgb {
-            reader.read_row(out).map_err(refusal)?;
+    for out in frame.chunks_exact_mut(header.width as usize) {
+        if channels == ColorType::Rgba {
+            reader.read_row(out.as_flattened_mut()).map_err(refusal)?;
         } else if let Some(row) = reader.next_row().map_err(refusal)? {
-            to_rgb(row.data(), channels, out);
+            expand(row.data(), channels, out);
         }
     }
     Ok(())
 }
 
 /// Rows of an interlaced image come in seven passes: the image is there when all of it is.
-fn decode_interlaced(reader: &mut Reader<Cursor<&[u8]>>, frame: &mut [u8]) -> Result<(), ImageError> {
+fn decode_interlaced(reader: &mut Reader<Cursor<&[u8]>>, frame: &mut [[u8; 4]]) -> Result<(), ImageError> {
     let size = reader
         .output_buffer_size()
         .ok_or_else(|| ImageError::Corrupt("its size overflows".into()))?;
     let mut expanded = vec![0; size];
     let info = reader.next_frame(&mut expanded).map_err(refusal)?;
-    to_rgb(&expanded, info.color_type, frame);
+    expand(&expanded, info.color_type, frame);
     Ok(())
 }
 
 /// As Pillow's `convert("RGB")`: alpha is dropped, whatever colour it hid.
-fn to_rgb(source: &[u8], channels: ColorType, out: &mut [u8]) {
-    let (out_pixels, _) = out.as_chunks_mut::<3>();
+fn expand(source: &[u8], channels: ColorType, out: &mut [[u8; 4]]) {
     match channels {
         ColorType::Grayscale | ColorType::Indexed => {
-            for (out, &grey) in out_pixels.iter_mut().zip(source) {
-                *out = [grey; 3];
+            for (out, &grey) in out.iter_mut().zip(source) {
+                *out = [grey; 4];
             }
         }
         ColorType::GrayscaleAlpha => {
-            for (out, &[grey, _]) in out_pixels.iter_mut().zip(source.as_chunks::<2>().0) {
-                *out = [grey; 3];
+            for (out, &[grey, alpha]) in out.iter_mut().zip(source.as_chunks().0) {
+                *out = [grey, grey, grey, alpha];
             }
         }
-        ColorType::Rgb => out.copy_from_slice(source),
-        ColorType::Rgba => {
-            for (out, &[r, g, b, _]) in out_pixels.iter_mut().zip(source.as_chunks::<4>().0) {
-                *out = [r, g, b];
+        ColorType::Rgb => {
+            for (out, &[r, g, b]) in out.iter_mut().zip(source.as_chunks().0) {
+                *out = [r, g, b, 0];
             }
         }
+        ColorType::Rgba => out.as_flattened_mut().copy_from_slice(source),
     }
 }
 

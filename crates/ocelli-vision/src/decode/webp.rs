@@ -4,7 +4,7 @@ use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::size_frame;
+use super::{BYTES_PER_PIXEL, size_frame};
 use crate::{ImageError, ImageHeader};
 
 pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
@@ -13,14 +13,14 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
         return Err(ImageError::Corrupt("its sizes contradict each other".into()));
     }
     let pixels = size_frame(frame, header.width, header.height);
-    let channels = if decoder.has_alpha() { 4 } else { 3 };
-    frame.resize(pixels * channels, 0);
-    decoder.read_image(frame).map_err(refusal)?;
-    if channels == 4 {
-        for pixel in 0..pixels {
-            frame.copy_within(pixel * 4..pixel * 4 + 3, pixel * 3);
-        }
-        frame.truncate(pixels * 3);
+    if decoder.has_alpha() {
+        return decoder.read_image(pixels.as_flattened_mut()).map_err(refusal);
+    }
+    // Decoded to the front of the buffer and spread from the back, which never overtakes itself.
+    let count = pixels.len();
+    decoder.read_image(&mut frame[..count * 3]).map_err(refusal)?;
+    for pixel in (0..count).rev() {
+        frame.copy_within(pixel * 3..pixel * 3 + 3, pixel * BYTES_PER_PIXEL);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! (`align_corners=False`): bilinear reads 2 pixels per axis, bicubic 4 with a = -0.75; beyond an edge, the edge's
 //! pixel repeats. Computed in float32, rounded once, halves to even, as torchvision does for 8-bit tensors.
 
-use crate::{geometry::Sampling, resample::Frame};
+use crate::{decode::BYTES_PER_PIXEL, geometry::Sampling, resample::Frame};
 
 #[derive(Clone, Copy)]
 pub(super) enum Kernel {
@@ -34,19 +34,19 @@ pub(super) fn resample(frame: Frame<'_>, sampling: &Sampling, kernel: Kernel, ou
         view.top,
         view.height,
     );
-    let row_bytes = frame.width as usize * 3;
+    let row_bytes = frame.width as usize * BYTES_PER_PIXEL;
     let mut blended = vec![0.0; row_bytes];
-    for (out_row, row) in out.chunks_exact_mut(columns.len() * 3).zip(rows) {
+    for (out_row, row) in out.chunks_exact_mut(columns.len() * BYTES_PER_PIXEL).zip(rows) {
         let line = |tap: usize| &frame.pixels[row.positions[tap] * row_bytes..][..row_bytes];
         let lines = line(0).iter().zip(line(1)).zip(line(2)).zip(line(3));
         for (sum, (((&a, &b), &c), &d)) in blended.iter_mut().zip(lines) {
             let [wa, wb, wc, wd] = row.weights;
             *sum = f32::from(a) * wa + f32::from(b) * wb + f32::from(c) * wc + f32::from(d) * wd;
         }
-        let (pixels, _) = blended.as_chunks::<3>();
-        let (out_pixels, _) = out_row.as_chunks_mut::<3>();
+        let (pixels, _) = blended.as_chunks::<BYTES_PER_PIXEL>();
+        let (out_pixels, _) = out_row.as_chunks_mut::<BYTES_PER_PIXEL>();
         for (out, column) in out_pixels.iter_mut().zip(&columns) {
-            *out = [0, 1, 2].map(|channel| {
+            *out = [0, 1, 2, 3].map(|channel| {
                 let taps = column.positions.iter().zip(&column.weights);
                 let sum: f32 = taps
                     .map(|(&position, weight)| pixels[position][channel] * weight)

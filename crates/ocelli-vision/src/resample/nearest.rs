@@ -1,6 +1,6 @@
 //! Pillow's `NEAREST`: each target pixel is the source pixel under its centre.
 
-use crate::{Orientation, geometry::Sampling, resample::Frame};
+use crate::{Orientation, decode::BYTES_PER_PIXEL, geometry::Sampling, resample::Frame};
 
 /// The other filters are symmetrical, so that an image may be turned after them. Here a centre between two pixels
 /// belongs to the right one (or lower one) as it is *viewed*: hence `orientation`.
@@ -20,10 +20,10 @@ pub(super) fn resample(frame: Frame<'_>, sampling: &Sampling, orientation: Orien
         count: view.height,
     }
     .positions(sampling.height, orientation.flips_rows());
-    let row_bytes = frame.width as usize * 3;
-    for (out_row, row) in out.chunks_exact_mut(columns.len() * 3).zip(rows) {
-        let (pixels, _) = frame.pixels[row * row_bytes..][..row_bytes].as_chunks::<3>();
-        let (out_pixels, _) = out_row.as_chunks_mut::<3>();
+    let row_bytes = frame.width as usize * BYTES_PER_PIXEL;
+    for (out_row, row) in out.chunks_exact_mut(columns.len() * BYTES_PER_PIXEL).zip(rows) {
+        let (pixels, _) = frame.pixels[row * row_bytes..][..row_bytes].as_chunks::<BYTES_PER_PIXEL>();
+        let (out_pixels, _) = out_row.as_chunks_mut::<BYTES_PER_PIXEL>();
         for (out, &column) in out_pixels.iter_mut().zip(&columns) {
             *out = pixels[column];
         }
