@@ -6,6 +6,14 @@
 
 use crate::{ImageHeader, InputSpec, Interpolation, Orientation, ResizePolicy};
 
+/// How much larger than the result a JPEG must still be, per axis, when it is decoded at a fraction of its size.
+///
+/// Measured on 25 sharp 500 x 375 photos as mean difference from a full decode of the worst photo, bicubic: at 1/2,
+/// 3.4 of 255 with 1.5 times, 1.8 with 2, 1.1 with 2.5; at 1/4, 1.4 with 2.5. A photo of 12 megapixels, which is
+/// 2.95 times as large at 1/4 as a tensor of 224 x 224 needs, has less detail per pixel and stays below 0.5.
+/// At 1/8 each block is one pixel, which is 3 away whatever the rest, and no faster: reading the file is what costs.
+const SPARE: f64 = 2.5;
+
 /// Whole pixels of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Region {
@@ -46,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) sampling: Sampling,
     /// What to do with the result.
     pub(crate) orientation: Orientation,
-    /// Divisor of both sides at which a JPEG is decoded: 1, 2, 4 or 8.
+    /// Divisor of both sides at which a JPEG is decoded: 1, 2 or 4.
     pub(crate) scale: u32,
 }
 
@@ -135,17 +143,16 @@ impl Sampling {
         stored
     }
 
-    /// The largest divisor that leaves the source at least twice as large as the result in both axes.
-    /// Below twice, the averaging of a smaller decode shows (up to 4 of 255 on average, measured against Pillow).
+    /// The largest divisor that leaves the source [`SPARE`] times as large as the result in both axes.
     fn scale(&self) -> u32 {
-        let leaves_twice = |scale: u32| {
+        let leaves_enough = |scale: u32| {
             let scale = f64::from(scale);
-            self.source.width / scale >= 2.0 * f64::from(self.width)
-                && self.source.height / scale >= 2.0 * f64::from(self.height)
+            self.source.width / scale >= SPARE * f64::from(self.width)
+                && self.source.height / scale >= SPARE * f64::from(self.height)
         };
-        [8, 4, 2]
+        [4, 2]
             .into_iter()
-            .find(|&scale| leaves_twice(scale))
+            .find(|&scale| leaves_enough(scale))
             .unwrap_or(1)
     }
 

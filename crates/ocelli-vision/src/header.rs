@@ -136,7 +136,7 @@ pub struct ImageHeader {
 pub(crate) struct Storage {
     /// Bytes per pixel that are held while decoding, beside the 3 of the RGB frame.
     pub(crate) extra_bytes_per_pixel: u8,
-    /// JPEG that can be decoded at 1/2, 1/4 and 1/8.
+    /// JPEG that can be decoded at 1/2 and 1/4.
     pub(crate) scalable: bool,
     /// JPEG of four components: CMYK or YCCK.
     pub(crate) four_channels: bool,

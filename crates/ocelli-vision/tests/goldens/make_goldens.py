@@ -151,8 +151,8 @@ def jpeg_variants():
         case(name, "jpeg", (64, 64))
         case(name, "jpeg", (96, 64), "edge", "bilinear")
         # Small enough to be decoded at 1/2.
-        case(name, "jpeg", (24, 24), "ratio", "lanczos")
-        case(name, "jpeg", (24, 24), "stretch", "nearest")
+        case(name, "jpeg", (20, 20), "ratio", "lanczos")
+        case(name, "jpeg", (20, 20), "stretch", "nearest")
 
 
 def cmyk_of(image):
@@ -193,7 +193,7 @@ def large_jpegs(dog):
     encode("collage.jpg", collage, quality=80)
     encode("collage-progressive.jpg", collage.resize((801, 603)), quality=75, progressive=True)
     encode("collage-turned.jpg", collage.resize((803, 601)), quality=75, subsampling=0, exif=with_orientation(8))
-    for side in (40, 80, 160):
+    for side in (40, 76, 150):
         for policy_name in POLICIES:
             case("collage.jpg", "jpeg", (side, side), policy_name, "bicubic")
         case("collage.jpg", "jpeg", (side, side), "ratio", "bilinear")
