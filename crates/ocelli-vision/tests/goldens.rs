@@ -1,5 +1,7 @@
 //! Every golden of `tests/goldens`: what Pillow made of an input against what the decoder makes of it.
 
+#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
