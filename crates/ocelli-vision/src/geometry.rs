@@ -268,3 +268,158 @@ fn letterbox(all: Region, spec: &InputSpec) -> Sampling {
         ..Sampling::of(all, all.into(), result_width, result_height)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Channels, ImageFormat, InputType, Layout, header::Storage};
+
+    fn spec(resize: ResizePolicy, interpolation: Interpolation) -> InputSpec {
+        InputSpec {
+            name: "image".into(),
+            dtype: InputType::Uint8,
+            width: 224,
+            height: 224,
+            layout: Layout::Nhwc,
+            channels: Channels::Rgb,
+            scale: 1.0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            resize,
+            interpolation,
+            antialias: true,
+            exif: true,
+        }
+    }
+
+    fn header(width: u32, height: u32, orientation: Orientation) -> ImageHeader {
+        let storage = Storage {
+            scalable: true,
+            ..Storage::default()
+        };
+        ImageHeader {
+            format: ImageFormat::Jpeg,
+            width,
+            height,
+            orientation,
+            storage,
+        }
+    }
+
+    fn plan(width: u32, height: u32, resize: ResizePolicy) -> Plan {
+        Plan::new(
+            &header(width, height, Orientation::Upright),
+            &spec(resize, Interpolation::Bicubic),
+        )
+    }
+
+    /// 500 x 375: the square of int(375 * 0.875) = 328, at (173 / 2 rounded up, 48 / 2).
+    #[test]
+    fn crop_ratio_is_efficientnets() {
+        let view = plan(500, 375, ResizePolicy::CropRatio { ratio: 0.875 })
+            .sampling
+            .view;
+        assert_eq!(
+            view,
+            Region {
+                left: 86,
+                top: 24,
+                width: 328,
+                height: 328
+            }
+        );
+        let one = plan(1, 1, ResizePolicy::CropRatio { ratio: 0.1 }).sampling.view;
+        assert_eq!(
+            one,
+            Region {
+                left: 0,
+                top: 0,
+                width: 1,
+                height: 1
+            }
+        );
+    }
+
+    /// torchvision makes 500 x 375 into 341 x 256 and cuts at (58.5 rounded to even, 16).
+    #[test]
+    fn shortest_edge_is_torchvisions() {
+        let sampling = plan(500, 375, ResizePolicy::ShortestEdge { size: 256 }).sampling;
+        let step = 500.0 / 341.0;
+        assert!((sampling.source.left - 58.0 * step).abs() < 1e-9, "{sampling:?}");
+        assert!(
+            (sampling.source.top - 16.0 * 375.0 / 256.0).abs() < 1e-9,
+            "{sampling:?}"
+        );
+        assert!(
+            (sampling.source.width - 224.0 * step).abs() < 1e-9,
+            "{sampling:?}"
+        );
+        assert_eq!(
+            sampling.view,
+            Region {
+                left: 0,
+                top: 0,
+                width: 500,
+                height: 375
+            }
+        );
+    }
+
+    #[test]
+    fn letterbox_keeps_the_aspect_and_at_least_a_pixel() {
+        let sampling = plan(500, 375, ResizePolicy::Letterbox { fill: [0; 3] }).sampling;
+        assert_eq!(
+            (sampling.width, sampling.height, sampling.left, sampling.top),
+            (224, 168, 0, 28)
+        );
+        let thin = plan(60_000, 1, ResizePolicy::Letterbox { fill: [0; 3] }).sampling;
+        assert_eq!((thin.width, thin.height, thin.top), (224, 1, 111));
+    }
+
+    #[test]
+    fn only_photos_with_pixels_to_spare_are_decoded_smaller() {
+        let ratio = ResizePolicy::CropRatio { ratio: 0.875 };
+        assert_eq!(plan(500, 375, ratio).scale, 1);
+        // int(1279 * 0.875) = 1119 is just below 2 * 2.5 * 224 = 1120.
+        assert_eq!(plan(1600, 1279, ratio).scale, 1);
+        assert_eq!(plan(1600, 1280, ratio).scale, 2);
+        assert_eq!(plan(4032, 3024, ratio).scale, 4);
+        assert_eq!(plan(8000, 6000, ratio).scale, 4);
+        // One long side is not enough.
+        assert_eq!(plan(9000, 600, ResizePolicy::Stretch).scale, 1);
+    }
+
+    #[test]
+    fn what_reads_single_pixels_is_decoded_whole() {
+        let photo = header(4032, 3024, Orientation::Upright);
+        assert_eq!(
+            Plan::new(&photo, &spec(ResizePolicy::Stretch, Interpolation::Nearest)).scale,
+            1
+        );
+        let plain = InputSpec {
+            antialias: false,
+            ..spec(ResizePolicy::Stretch, Interpolation::Bilinear)
+        };
+        assert_eq!(Plan::new(&photo, &plain).scale, 1);
+    }
+
+    /// The first viewed column of a photo turned by 90 degrees is its last stored row.
+    #[test]
+    fn a_turned_photo_is_cut_where_it_is_viewed() {
+        let turned = header(500, 376, Orientation::Rotate90);
+        let crop = spec(ResizePolicy::CropRatio { ratio: 0.875 }, Interpolation::Bicubic);
+        // Viewed 376 x 500: side 329, left (47 + 1) / 2 = 24, top (171 + 1) / 2 = 86.
+        let view = Plan::new(&turned, &crop).sampling.view;
+        assert_eq!(
+            view,
+            Region {
+                left: 86,
+                top: 376 - 24 - 329,
+                width: 329,
+                height: 329
+            }
+        );
+        let untouched = Plan::new(&turned, &InputSpec { exif: false, ..crop });
+        assert_eq!(untouched.orientation, Orientation::Upright);
+    }
+}

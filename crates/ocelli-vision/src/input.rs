@@ -1,6 +1,7 @@
 //! What a model takes: the tensor's shape and arithmetic, and the way from a photo to it.
 
 mod fill;
+mod resize;
 
 use serde::Deserialize;
 
@@ -41,7 +42,7 @@ pub enum Channels {
 
 /// From a photo of any size to the tensor's width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(tag = "policy", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(try_from = "resize::Table")]
 pub enum ResizePolicy {
     /// Both axes to the target, ignoring the aspect ratio (Keras `load_img(target_size=...)`).
     Stretch,
@@ -58,7 +59,6 @@ pub enum ResizePolicy {
     /// The whole photo inside the target, keeping its aspect ratio, centred on `fill`.
     Letterbox {
         /// Red, green and blue of the bars.
-        #[serde(default)]
         fill: [u8; 3],
     },
 }

@@ -137,3 +137,97 @@ fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = r#"
+schema = 1
+name = "tiny"
+version = "1"
+task = "classification"
+license = "Apache-2.0"
+source = "made up"
+[input]
+name = "image"
+dtype = "uint8"
+width = 8
+height = 8
+layout = "nhwc"
+channels = "rgb"
+resize = { policy = "stretch" }
+interpolation = "bilinear"
+[[output]]
+name = "logits"
+activation = "softmax"
+labels = "labels.txt"
+"#;
+
+    fn package(toml: &str, onnx: &'static [u8], labels: &str) -> ModelPackage {
+        ModelPackage::from_parts(toml, Cow::Borrowed(onnx), labels).unwrap()
+    }
+
+    fn folder(labels: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            (MANIFEST_FILE, TOML.as_bytes()),
+            (ONNX_FILE, b"onnx"),
+            ("labels.txt", labels),
+        ] {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_folder_and_its_parts_are_the_same_package() {
+        let folder = folder(b"crane\ncat\ncrane\n");
+        let loaded = ModelPackage::load(folder.path()).unwrap();
+        let made = package(TOML, b"onnx", "crane\ncat\ncrane\n");
+        assert_eq!(loaded.labels, [["crane", "cat", "crane"]]);
+        assert_eq!(loaded.manifest, made.manifest);
+        assert_eq!(loaded.digest(), made.digest());
+    }
+
+    #[test]
+    fn windows_line_ends_do_not_stick_to_labels() {
+        assert_eq!(package(TOML, b"onnx", "cat\r\ndog").labels, [["cat", "dog"]]);
+    }
+
+    #[test]
+    fn every_part_counts_for_the_digest_and_no_byte_moves_between_parts() {
+        let digests = [
+            package(TOML, b"onnx", "cat"),
+            package(&format!("{TOML}\n"), b"onnx", "cat"),
+            package(TOML, b"onny", "cat"),
+            package(TOML, b"onnx", "cow"),
+            package(TOML, b"onnxc", "at"),
+        ]
+        .map(|package| package.digest().to_owned());
+        for (index, digest) in digests.iter().enumerate() {
+            assert_eq!(digest.len(), 64);
+            assert!(!digests[..index].contains(digest), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = folder(b"cat");
+        fs::remove_file(folder.path().join("labels.txt")).unwrap();
+        let error = ModelPackage::load(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("labels.txt") && error.contains("model.onnx"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn labels_in_another_encoding_are_refused() {
+        let folder = folder(b"caf\xe9\n");
+        assert!(matches!(
+            ModelPackage::load(folder.path()),
+            Err(PackageError::NotUtf8 { .. })
+        ));
+    }
+}

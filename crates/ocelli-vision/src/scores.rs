@@ -52,3 +52,78 @@ fn better_first(left: &(usize, f32), right: &(usize, f32)) -> Ordering {
     };
     by_score.then(left.0.cmp(&right.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn score() -> impl Strategy<Value = f32> {
+        // Few values, so that ties are common.
+        prop_oneof![4 => (-3..4_i8).prop_map(f32::from), 1 => any::<f32>(), 1 => Just(f32::NAN)]
+    }
+
+    proptest! {
+        #[test]
+        fn top_k_is_the_head_of_a_full_sort(scores in prop::collection::vec(score(), 0..60), k in 0..70_usize) {
+            let mut sorted: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
+            // Stable, so that equal scores stay in the order of their indices.
+            sorted.sort_by(|left, right| match (left.1.is_nan(), right.1.is_nan()) {
+                (false, false) => right.1.partial_cmp(&left.1).unwrap(),
+                (left, right) => left.cmp(&right),
+            });
+            sorted.truncate(k);
+            let bits = |ranked: &[(usize, f32)]| -> Vec<_> { ranked.iter().map(|(at, score)| (*at, score.to_bits())).collect() };
+            prop_assert_eq!(bits(&top_k(&scores, k)), bits(&sorted));
+        }
+
+        #[test]
+        fn softmax_sums_to_one_and_keeps_the_order(mut scores in prop::collection::vec(-1e4..1e4_f32, 1..1000)) {
+            let best = top_k(&scores, 1)[0].0;
+            softmax(&mut scores);
+            let sum: f64 = scores.iter().map(|&score| f64::from(score)).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-5, "{}", sum);
+            prop_assert_eq!(scores[best], scores.iter().copied().fold(0.0, f32::max));
+        }
+    }
+
+    #[test]
+    fn softmax_of_known_scores() {
+        let mut scores = [1.0, 2.0, 3.0];
+        softmax(&mut scores);
+        for (score, expected) in scores.iter().zip([0.090_030_57, 0.244_728_47, 0.665_240_96]) {
+            assert!((score - expected).abs() < 1e-7, "{score}");
+        }
+    }
+
+    #[test]
+    fn softmax_of_huge_scores_does_not_overflow() {
+        let mut scores = [3e38, 3e38, -3e38];
+        softmax(&mut scores);
+        assert_eq!(scores, [0.5, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn softmax_spreads_a_nan_instead_of_hiding_it() {
+        let mut scores = [1.0, f32::NAN];
+        softmax(&mut scores);
+        assert!(scores.iter().all(|score| score.is_nan()));
+        softmax(&mut []);
+    }
+
+    #[test]
+    fn sigmoid_reaches_both_ends() {
+        let mut scores = [0.0, 1000.0, -1000.0, 1.0];
+        sigmoid(&mut scores);
+        assert_eq!(scores[..3], [0.5, 1.0, 0.0]);
+        assert!((scores[3] - 0.731_058_6).abs() < 1e-7);
+    }
+
+    #[test]
+    fn top_k_of_nothing_and_of_too_much() {
+        assert!(top_k(&[], 5).is_empty());
+        assert!(top_k(&[1.0], 0).is_empty());
+        assert_eq!(top_k(&[1.0, 2.0], 5), [(1, 2.0), (0, 1.0)]);
+    }
+}

@@ -57,3 +57,76 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A directory of one other tag and the orientation.
+    fn block(little: bool, kind: u16, value: u16) -> Vec<u8> {
+        let u16 = |value: u16| {
+            if little {
+                value.to_le_bytes()
+            } else {
+                value.to_be_bytes()
+            }
+        };
+        let u32 = |value: u32| {
+            if little {
+                value.to_le_bytes()
+            } else {
+                value.to_be_bytes()
+            }
+        };
+        let mut block = if little {
+            b"II*\0".to_vec()
+        } else {
+            b"MM\0*".to_vec()
+        };
+        block.extend(u32(8));
+        block.extend(u16(2));
+        for (tag, kind, value) in [(0x0100, 3, 4), (TAG_ORIENTATION, kind, value)] {
+            block.extend(u16(tag));
+            block.extend(u16(kind));
+            block.extend(u32(1));
+            if kind == TYPE_LONG {
+                block.extend(u32(value.into()));
+            } else {
+                block.extend(u16(value));
+                block.extend([0, 0]);
+            }
+        }
+        block
+    }
+
+    #[test]
+    fn both_byte_orders_and_integer_types() {
+        for little in [true, false] {
+            for kind in [TYPE_SHORT, TYPE_LONG] {
+                assert_eq!(orientation(&block(little, kind, 6)), Some(Orientation::Rotate90));
+            }
+        }
+        let prefixed = [b"Exif\0\0", block(true, TYPE_SHORT, 8).as_slice()].concat();
+        assert_eq!(orientation(&prefixed), Some(Orientation::Rotate270));
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_ignored() {
+        for value in [0, 9, 65_535] {
+            assert_eq!(orientation(&block(true, TYPE_SHORT, value)), None);
+        }
+        assert_eq!(orientation(&block(true, 2, 6)), None);
+        assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_no_orientation_or_one(mut tail in prop::collection::vec(any::<u8>(), 0..80), flip in any::<bool>()) {
+            let mut bytes = if flip { b"II*\0\x08\0\0\0".to_vec() } else { b"MM\0*\0\0\0\x08".to_vec() };
+            bytes.append(&mut tail);
+            orientation(&bytes);
+        }
+    }
+}

@@ -85,3 +85,95 @@ fn planes<T: Copy>(pixels: &[[u8; 3]], out: &mut [T], order: [usize; 3], convert
 fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
+
+    fn spec(layout: Layout, channels: Channels) -> InputSpec {
+        InputSpec {
+            name: "image".into(),
+            dtype: InputType::Float32,
+            width: 3,
+            height: 2,
+            layout,
+            channels,
+            scale: 1.0 / 255.0,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            resize: ResizePolicy::Stretch,
+            interpolation: Interpolation::Bilinear,
+            antialias: true,
+            exif: true,
+        }
+    }
+
+    /// Pixel (y, x) is [10 y + x, that + 100, that + 200].
+    fn rgb() -> Vec<u8> {
+        [0, 1, 2, 10, 11, 12]
+            .into_iter()
+            .flat_map(|value| [value, value + 100, value + 200])
+            .collect()
+    }
+
+    fn bytes(layout: Layout, channels: Channels) -> Vec<u8> {
+        let spec = spec(layout, channels);
+        let mut out = vec![0; spec.elements()];
+        spec.fill_u8(&rgb(), &mut out);
+        out
+    }
+
+    #[test]
+    fn layouts_and_channel_orders() {
+        assert_eq!(bytes(Layout::Nhwc, Channels::Rgb), rgb());
+        assert_eq!(
+            bytes(Layout::Nhwc, Channels::Bgr)[..6],
+            [200, 100, 0, 201, 101, 1]
+        );
+        let planes = [
+            0, 1, 2, 10, 11, 12, 100, 101, 102, 110, 111, 112, 200, 201, 202, 210, 211, 212,
+        ];
+        assert_eq!(bytes(Layout::Nchw, Channels::Rgb), planes);
+        let [red, green, blue] = [0, 6, 12].map(|start| &planes[start..start + 6]);
+        assert_eq!(bytes(Layout::Nchw, Channels::Bgr), [blue, green, red].concat());
+    }
+
+    /// Pillow: `Image.new("RGB", (1, 1), (10, 110, 210)).convert("L")` is 92.
+    #[test]
+    fn grey_is_pillows_luma() {
+        let grey = bytes(Layout::Nchw, Channels::Gray);
+        assert_eq!(grey, bytes(Layout::Nhwc, Channels::Gray));
+        assert_eq!((grey.len(), grey[3]), (6, 92));
+    }
+
+    /// `(x * scale - mean) / std` in float32, each constant with the channel of the tensor that it stands at.
+    #[test]
+    fn normalisation_follows_the_tensors_channels() {
+        for (channels, order) in [(Channels::Rgb, [0, 1, 2]), (Channels::Bgr, [2, 1, 0])] {
+            let spec = spec(Layout::Nhwc, channels);
+            let mut out = vec![0.0; spec.elements()];
+            spec.fill_f32(&rgb(), &mut out);
+            let mut planes = vec![0.0; spec.elements()];
+            InputSpec {
+                layout: Layout::Nchw,
+                ..spec.clone()
+            }
+            .fill_f32(&rgb(), &mut planes);
+            for (pixel, values) in rgb().as_chunks::<3>().0.iter().enumerate() {
+                for channel in 0..3 {
+                    let x = f32::from(values[order[channel]]);
+                    let expected = (x * spec.scale - spec.mean[channel]) / spec.std[channel];
+                    assert_eq!(out[pixel * 3 + channel], expected);
+                    assert_eq!(planes[channel * 6 + pixel], expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "height x width x 3")]
+    fn pixels_of_another_size_are_a_mistake_of_the_caller() {
+        let spec = spec(Layout::Nchw, Channels::Rgb);
+        spec.fill_f32(&rgb()[3..], &mut vec![0.0; spec.elements()]);
+    }
+}
