@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p ocelli-vision --example decode_bench -- FOLDER [--rounds 7] [--json]`
 //!
-//! Both give normalised float32 tensors of the built-in model's input. Of the rounds, each side's best counts:
+//! Both give normalised float32 tensors of the built-in model's input. Of each photo, each side's best round counts:
 //! what disturbs a run only ever makes it slower.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
@@ -139,13 +139,20 @@ impl Ours {
     }
 }
 
-/// Milliseconds a photo of one pass over all.
-fn time(photos: &[Vec<u8>], mut prepare: impl FnMut(&[u8]) -> Result<()>) -> Result<f64> {
-    let start = Instant::now();
-    for photo in photos {
-        prepare(photo)?;
+/// The best time of each photo so far, in milliseconds.
+struct Best(Vec<f64>);
+
+impl Best {
+    fn time(&mut self, photo: usize, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        prepare()?;
+        self.0[photo] = self.0[photo].min(start.elapsed().as_secs_f64() * 1000.0);
+        Ok(())
     }
-    Ok(start.elapsed().as_secs_f64() * 1000.0 / photos.len() as f64)
+
+    fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
 }
 
 fn photos(options: &Options) -> Result<Vec<Vec<u8>>> {
@@ -168,11 +175,14 @@ fn main() -> Result<()> {
     let photos = photos(&options)?;
     let (mut bare, mut ours) = (Bare::new()?, Ours::new()?);
     let mut tensor = vec![0.0; ours.spec.elements()];
-    let (mut best_bare, mut best_ours) = (f64::INFINITY, f64::INFINITY);
+    let mut best = [(); 2].map(|()| Best(vec![f64::INFINITY; photos.len()]));
     for _ in 0..options.rounds {
-        best_bare = best_bare.min(time(&photos, |photo| bare.prepare(photo, &mut tensor))?);
-        best_ours = best_ours.min(time(&photos, |photo| ours.prepare(photo, &mut tensor))?);
+        for (index, photo) in photos.iter().enumerate() {
+            best[0].time(index, || bare.prepare(photo, &mut tensor))?;
+            best[1].time(index, || ours.prepare(photo, &mut tensor))?;
+        }
     }
+    let [best_bare, best_ours] = best.map(|best| best.mean());
     let ratio = best_ours / best_bare;
     if options.json {
         println!(
