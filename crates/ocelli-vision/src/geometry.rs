@@ -313,7 +313,7 @@ mod tests {
         )
     }
 
-    /// 500 x 375: the square of int(375 * 0.875) = 328, at (173 / 2 rounded up, 48 / 2).
+    /// 500 x 375: the square of int(375 * 0.875) = 328, at 172 / 2 and at 47 / 2 rounded up.
     #[test]
     fn crop_ratio_is_efficientnets() {
         let view = plan(500, 375, ResizePolicy::CropRatio { ratio: 0.875 })

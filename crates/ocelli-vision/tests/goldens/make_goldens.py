@@ -1,7 +1,10 @@
 """Makes the golden inputs and expected outputs. Run it only to change them; the results are committed.
 
-    python3 -m venv .venv-goldens && .venv-goldens/bin/pip install --no-deps -r requirements.txt
-    .venv-goldens/bin/python make_goldens.py PATH/TO/dog.jpg
+    make goldens
+
+or, with a virtual environment of one's own:
+
+    pip install --no-deps -r requirements.txt && python make_goldens.py PATH/TO/dog.jpg
 
 Inputs are derived from photos that may be carried (see README.md) and from synthetic patterns. Expected outputs come
 from Pillow alone (reference.py), never from the crate. `cases.json` lists what is compared with what.
@@ -176,7 +179,7 @@ def ycck(cmyk):
 
 def large_jpegs(dog):
     """Photos large enough to be decoded at a fraction of their size."""
-    shutil.copy(dog, INPUTS / "dog.jpg")
+    write("dog.jpg", Path(dog).read_bytes())
     case("dog.jpg", "jpeg", (224, 224))
     case("dog.jpg", "jpeg", (224, 224), "edge", "bilinear")
     case("dog.jpg", "jpeg", (128, 128), "letterbox", "lanczos")
