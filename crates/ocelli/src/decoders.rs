@@ -1,4 +1,4 @@
-//! The threads that turn photos into pixels: at most one per core, fed in order of arrival.
+//! Turning photos into pixels: work for the crew, at most one photo per core, in order of arrival.
 //!
 //! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
 //! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::Permit;
 use crate::cores::Cores;
+use crate::crew::{Crew, Turn, Urgency, Work};
 use crate::error::Error;
 use crate::metrics::{DropReason, Metrics};
 use crate::model::ServedModel;
@@ -53,10 +54,11 @@ pub struct Prepared {
     pub took: Duration,
 }
 
-/// The way to the decoder threads. Cheap to clone.
+/// The way to the decoders. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Decoders {
     shared: Arc<Shared>,
+    crew: Crew,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,6 @@ struct Shared {
     cores: Cores,
     metrics: Arc<Metrics>,
     queue: Mutex<Queue>,
-    arrivals: Condvar,
     pixel_bytes_free: Mutex<u64>,
     pixel_bytes_freed: Condvar,
 }
@@ -83,31 +84,30 @@ struct Task {
     reply: oneshot::Sender<Result<Prepared, Error>>,
 }
 
-/// One decoder; whoever owns the process's threads runs it.
-#[derive(Debug)]
-pub struct DecodeThread {
+/// The crew's side: one decoder for each member, made when it is first needed.
+pub struct DecodeWork {
     shared: Arc<Shared>,
+    decoders: Vec<Mutex<Option<Decoder>>>,
 }
 
-/// The handle and its threads, one for each core.
+/// The handle, and the work of a crew of one member for each core.
 #[must_use]
-pub fn pair(config: DecodeConfig, cores: Cores, metrics: Arc<Metrics>) -> (Decoders, Vec<DecodeThread>) {
-    let count = cores.total();
+pub fn pair(
+    config: DecodeConfig,
+    cores: Cores,
+    crew: Crew,
+    metrics: Arc<Metrics>,
+) -> (Decoders, Arc<DecodeWork>) {
+    let decoders = (0..cores.total()).map(|_| Mutex::new(None)).collect();
     let shared = Arc::new(Shared {
         config,
         cores,
         metrics,
         queue: Mutex::default(),
-        arrivals: Condvar::new(),
         pixel_bytes_free: Mutex::new(config.pixel_bytes),
         pixel_bytes_freed: Condvar::new(),
     });
-    let threads = (0..count)
-        .map(|_| DecodeThread {
-            shared: Arc::clone(&shared),
-        })
-        .collect();
-    (Decoders { shared }, threads)
+    (Decoders { shared: Arc::clone(&shared), crew }, Arc::new(DecodeWork { shared, decoders }))
 }
 
 impl Decoders {
@@ -130,41 +130,31 @@ impl Decoders {
                 reply,
             });
         }
-        self.shared.arrivals.notify_one();
+        self.crew.call();
         prepared.await.unwrap_or(Err(Error::Internal))
     }
 
-    /// Takes no more photos; the threads end when those waiting are done.
+    /// Takes no more photos. Those waiting are still prepared.
     pub fn close(&self) {
         self.shared.queue.lock().closed = true;
-        self.shared.arrivals.notify_all();
     }
 }
 
-impl DecodeThread {
-    /// Decodes until the handle is closed and the queue is empty.
-    pub fn run(self) {
-        let mut decoder = None;
-        while let Some(task) = self.shared.next() {
-            self.shared.handle(task, &mut decoder);
+impl Work for DecodeWork {
+    fn turn(&self, member: usize, urgency: Urgency) -> Turn {
+        if urgency == Urgency::Pressing {
+            return Turn::Nothing;
         }
+        let Some(task) = self.shared.queue.lock().tasks.pop_front() else {
+            return Turn::Nothing;
+        };
+        // Each member has its own decoder, so this lock is always free.
+        self.shared.handle(task, &mut self.decoders[member].lock());
+        Turn::Worked
     }
 }
 
 impl Shared {
-    fn next(&self) -> Option<Task> {
-        let mut queue = self.queue.lock();
-        loop {
-            if let Some(task) = queue.tasks.pop_front() {
-                return Some(task);
-            }
-            if queue.closed {
-                return None;
-            }
-            self.arrivals.wait(&mut queue);
-        }
-    }
-
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
         let Task {
             photo,
@@ -229,10 +219,11 @@ impl Shared {
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
     fn drop_if_dead(&self, photo: &Photo, reply: &oneshot::Sender<Result<Prepared, Error>>) -> bool {
-        let reason = if reply.is_closed() {
-            DropReason::ClientGone
-        } else if photo.deadline <= Instant::now() {
+        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
+        let reason = if photo.deadline <= Instant::now() {
             DropReason::DeadlinePassed
+        } else if reply.is_closed() {
+            DropReason::ClientGone
         } else {
             return false;
         };

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod cli;
 pub mod commands;
 pub mod cores;
+pub mod crew;
 pub mod decoders;
 pub mod error;
 pub mod http;

@@ -1,10 +1,10 @@
 //! Runs one model: leases its jobs, forms batches and computes them on the engine instances.
 //!
-//! One task leases, one thread for each instance computes. Built from a broker, a backend and a model, it knows
+//! One task leases, a crew computes. Built from a broker, a backend and a model, it knows
 //! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
 
 mod batch;
-mod instance;
+mod engines;
 mod queue;
 
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ocelli_engine::cost::{MeasurePlan, measure};
-use ocelli_engine::{Backend, CostTable, Engine, EngineError, EngineOptions};
-use parking_lot::Mutex;
+use ocelli_engine::{Backend, CostTable, EngineError, EngineOptions};
 
 use crate::batcher::BatchPolicy;
 use crate::broker::Broker;
 use crate::cores::Cores;
+use crate::crew::{Crew, Member, Work};
 use crate::metrics::Metrics;
 use crate::model::{Runtime, ServedModel};
-pub use instance::InstanceThread;
+use engines::{Engines, Loaded};
 use queue::WorkQueue;
 
 /// The batch sizes that warm-up measures, unless a larger batch is asked for.
@@ -55,6 +55,8 @@ pub struct WorkerParts {
     pub backend: Arc<dyn Backend>,
     /// The cores that instances share with decoders.
     pub cores: Cores,
+    /// Computes what these cores compute.
+    pub crew: Crew,
     /// Where jobs come from.
     pub broker: Broker,
     /// Where batches are counted.
@@ -77,6 +79,17 @@ struct Shape {
     idle_threads: Option<usize>,
 }
 
+/// A worker, built and not running yet.
+pub struct Worker {
+    /// Leases jobs; a task of the role's.
+    pub feeder: Feeder,
+    /// Computes them.
+    pub engines: Arc<dyn Work>,
+    /// The threads that compute where the cores' crew does not: an engine that only waits for another device would
+    /// keep a core's member from its work.
+    pub own_crew: Vec<Member>,
+}
+
 /// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
 ///
 /// # Errors
@@ -85,17 +98,18 @@ pub fn build(
     config: &WorkerConfig,
     parts: &WorkerParts,
     model: &Arc<ServedModel>,
-) -> Result<(Feeder, Vec<InstanceThread>), EngineError> {
-    let shape = shape(config, parts.backend.uses_cpu(), parts.cores.total());
+) -> Result<Worker, EngineError> {
+    let uses_cpu = parts.backend.uses_cpu();
+    let shape = shape(config, uses_cpu, parts.cores.total());
     let started = Instant::now();
-    let (mut engines, mut wide) = load(parts, model, shape)?;
+    let mut loaded = load(parts, model, shape)?;
     let plan = MeasurePlan {
         max_batch: config.max_batch.unwrap_or(MEASURED_BATCH),
         rounds: MEASURED_ROUNDS,
         budget: MEASURED_TIME,
     };
-    let loaded = started.elapsed();
-    let cost = warm_up(&mut engines, &mut wide, &plan)?;
+    let load_time = started.elapsed();
+    let cost = warm_up(&mut loaded, &plan)?;
     let max_batch = config.max_batch.unwrap_or_else(|| cost.default_batch_limit());
     tracing::info!(
         model = %model.id.name,
@@ -104,11 +118,11 @@ pub fn build(
         instances = shape.instances,
         threads_per_instance = shape.threads,
         max_batch,
-        load_ms = loaded.as_millis() as u64,
-        warm_up_ms = (started.elapsed() - loaded).as_millis() as u64,
+        load_ms = load_time.as_millis() as u64,
+        warm_up_ms = (started.elapsed() - load_time).as_millis() as u64,
         "loaded the model"
     );
-    parts.metrics.set_batch_costs(&model.id.name, cost.entries());
+    let pressing = pressing(&cost, max_batch);
     model.set_runtime(Runtime {
         engine: parts.backend.name(),
         engine_version: parts.backend.version(),
@@ -118,28 +132,18 @@ pub fn build(
         max_batch,
         cost,
     });
-    let policy = BatchPolicy {
-        max_batch,
-        max_delay: config.max_delay,
-    };
-    let queue = Arc::new(WorkQueue::new(policy, Arc::clone(&parts.metrics)));
-    let wide = Arc::new(Mutex::new(wide));
-    let threads = engines
-        .into_iter()
-        .map(|engine| InstanceThread::new(parts, model, &queue, &wide, (engine, shape.threads)))
-        .collect();
-    Ok((
-        Feeder {
-            broker: parts.broker.clone(),
-            model: Arc::clone(model),
-            queue,
-        },
-        threads,
-    ))
+    let crew = if uses_cpu { parts.crew.clone() } else { Crew::default() };
+    let policy = BatchPolicy { max_batch, max_delay: config.max_delay };
+    let queue = Arc::new(WorkQueue::new(policy, crew.clone(), Arc::clone(&parts.metrics)));
+    let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, &queue));
+    let own_crew =
+        if uses_cpu { Vec::new() } else { crew.members(shape.instances, &[Arc::clone(&engines)]) };
+    let feeder = Feeder { broker: parts.broker.clone(), model: Arc::clone(model), queue };
+    Ok(Worker { feeder, engines, own_crew })
 }
 
 impl Feeder {
-    /// Leases until the broker is closed and empty; then the instance threads end too.
+    /// Leases until the broker is closed and empty; then the crew goes home once all is computed.
     pub async fn run(self) {
         loop {
             let room = self.queue.room().await;
@@ -151,6 +155,16 @@ impl Feeder {
         }
         self.queue.close();
     }
+}
+
+/// From how many waiting jobs on nothing is gained by waiting for more: the smallest measured batch whose time per
+/// image is nearly the best. Until then photos are decoded first, so that batches get there.
+fn pressing(cost: &CostTable, max_batch: usize) -> usize {
+    const NEARLY: f64 = 1.05;
+    let per_image = |(size, time): (usize, Duration)| time.as_secs_f64() / size as f64;
+    let sizes = || cost.entries().filter(|&(size, _)| size <= max_batch);
+    let best = sizes().map(per_image).fold(f64::INFINITY, f64::min);
+    sizes().find(|&entry| per_image(entry) <= best * NEARLY).map_or(1, |(size, _)| size)
 }
 
 /// One instance for each core with one thread each has the best throughput; all threads on one image have the best
@@ -179,39 +193,25 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
     }
 }
 
-type Loaded = (Vec<Box<dyn Engine>>, Option<Box<dyn Engine>>);
-
 /// Loads all instances at once: a load keeps one core busy, and there are several.
 fn load(parts: &WorkerParts, model: &Arc<ServedModel>, shape: Shape) -> Result<Loaded, EngineError> {
     let load = |threads| parts.backend.load(&model.source(), &EngineOptions { threads });
     thread::scope(|scope| {
-        let wide = shape
-            .idle_threads
-            .map(|threads| scope.spawn(move || load(threads)));
-        let narrow: Vec<_> = (0..shape.instances)
-            .map(|_| scope.spawn(move || load(shape.threads)))
-            .collect();
+        let wide = shape.idle_threads.map(|threads| scope.spawn(move || load(threads)));
+        let narrow: Vec<_> =
+            (0..shape.instances).map(|_| scope.spawn(move || load(shape.threads))).collect();
         let panicked = || EngineError::Fault("loading panicked".to_owned());
-        let join =
-            |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
-        let engines = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
-        Ok((engines, wide.map(join).transpose()?))
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
+        let narrow = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
+        Ok(Loaded { narrow, threads: shape.threads, wide: wide.map(join).transpose()? })
     })
 }
 
 /// Runs every instance once, so that no request pays for first-time work, and measures one of them.
-fn warm_up(
-    engines: &mut [Box<dyn Engine>],
-    wide: &mut Option<Box<dyn Engine>>,
-    plan: &MeasurePlan,
-) -> Result<CostTable, EngineError> {
-    let once = MeasurePlan {
-        max_batch: 1,
-        rounds: 1,
-        budget: plan.budget,
-    };
-    let (first, others) = engines.split_at_mut(1);
-    for engine in others.iter_mut().chain(wide) {
+fn warm_up(loaded: &mut Loaded, plan: &MeasurePlan) -> Result<CostTable, EngineError> {
+    let once = MeasurePlan { max_batch: 1, rounds: 1, budget: plan.budget };
+    let (first, others) = loaded.narrow.split_at_mut(1);
+    for engine in others.iter_mut().chain(&mut loaded.wide) {
         measure(engine.as_mut(), &once, Instant::now)?;
     }
     measure(first[0].as_mut(), plan, Instant::now)
@@ -246,5 +246,18 @@ mod tests {
         assert_eq!(chosen(Some(3), Some(2), true, 8), (3, 2, None));
         assert_eq!(chosen(None, None, false, 8), (1, 1, None));
         assert_eq!(chosen(Some(2), None, false, 8), (2, 1, None));
+    }
+
+    #[test]
+    fn pressing_is_where_a_larger_batch_gains_nothing() {
+        let ms = |ms| Duration::from_millis(ms);
+        let table = |costs: &[(usize, u64)]| {
+            CostTable::new(costs.iter().map(|&(size, cost)| (size, ms(cost)))).expect("a table")
+        };
+        let flat = table(&[(1, 100), (2, 199), (4, 398), (8, 800)]);
+        assert_eq!(pressing(&flat, 8), 1);
+        let falling = table(&[(1, 100), (2, 150), (4, 240), (8, 460)]);
+        assert_eq!(pressing(&falling, 8), 4);
+        assert_eq!(pressing(&falling, 2), 2, "no larger batch will be run");
     }
 }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -48,6 +48,9 @@ struct ClockState {
     http1: bool,
     /// Whether part of a head has arrived.
     head_begun: bool,
+    /// Who reads the connection, when the clock stood still at their last look: nothing else tells them that it
+    /// goes on.
+    reader: Option<Waker>,
 }
 
 impl Clock {
@@ -60,6 +63,7 @@ impl Clock {
             preface: 0,
             http1: false,
             head_begun: false,
+            reader: None,
         };
         Arc::new(Self {
             times,
@@ -88,8 +92,13 @@ impl Clock {
         self.state.lock().unread_body
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.state.lock().deadline
+    /// When to give up. While the clock stands still there is no such time; `reader` is woken when it goes on.
+    fn deadline(&self, reader: &Waker) -> Option<Instant> {
+        let mut state = self.state.lock();
+        if state.deadline.is_none() {
+            state.reader = Some(reader.clone());
+        }
+        state.deadline
     }
 
     fn received(&self, bytes: &[u8]) {
@@ -132,6 +141,10 @@ impl Drop for RequestGuard {
             state.idle = true;
             state.head_begun = false;
             state.deadline = Some(Instant::now() + self.clock.times.idle);
+            if let Some(reader) = state.reader.take() {
+                drop(state);
+                reader.wake();
+            }
         }
     }
 }
@@ -158,7 +171,7 @@ impl ClientStream {
 
     /// Pending while there is time; arms the timer.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(deadline) = self.clock.deadline() else {
+        let Some(deadline) = self.clock.deadline(context.waker()) else {
             return Poll::Pending;
         };
         if self.timer.deadline() != deadline {
@@ -248,7 +261,7 @@ mod tests {
 
     fn seconds_left(clock: &Clock) -> Option<u64> {
         clock
-            .deadline()
+            .deadline(Waker::noop())
             .map(|deadline| (deadline - Instant::now()).as_secs())
     }
 

@@ -11,11 +11,12 @@ use tokio::task;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::broker::Broker;
 use crate::cores::Cores;
-use crate::decoders::{self, DecodeConfig, DecodeThread};
+use crate::crew::{Crew, Member, Work};
+use crate::decoders::{self, DecodeConfig, DecodeWork};
 use crate::infer::Infer;
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
-use crate::worker::{self, Feeder, InstanceThread, WorkerConfig, WorkerParts};
+use crate::worker::{self, Worker, WorkerConfig, WorkerParts};
 
 /// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub struct Pipeline {
     /// The way in. It answers once the pipeline has started.
     pub infer: Infer,
     model: Arc<ServedModel>,
-    decode_threads: Vec<DecodeThread>,
+    decode_work: Arc<DecodeWork>,
     worker_config: WorkerConfig,
     worker_parts: WorkerParts,
 }
@@ -44,6 +45,7 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub struct Running {
     infer: Infer,
+    crew: Crew,
     threads: Vec<JoinHandle<()>>,
     feeder: task::JoinHandle<()>,
 }
@@ -67,9 +69,10 @@ impl Pipeline {
     #[must_use]
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, package: ModelPackage) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let cores = Cores::new(config.cores);
+        let (cores, crew) = (Cores::new(config.cores), Crew::default());
         let broker = Broker::new(config.admission.jobs, Arc::clone(&metrics));
-        let (decoders, decode_threads) = decoders::pair(config.decode, cores.clone(), Arc::clone(&metrics));
+        let (decoders, decode_work) =
+            decoders::pair(config.decode, cores.clone(), crew.clone(), Arc::clone(&metrics));
         let model = Arc::new(ServedModel::new(package));
         let infer = Infer {
             models: Arc::new([Arc::clone(&model)]),
@@ -78,19 +81,8 @@ impl Pipeline {
             broker: broker.clone(),
             metrics: Arc::clone(&metrics),
         };
-        let worker_parts = WorkerParts {
-            backend,
-            cores,
-            broker,
-            metrics,
-        };
-        Self {
-            infer,
-            model,
-            decode_threads,
-            worker_config: config.worker,
-            worker_parts,
-        }
+        let worker_parts = WorkerParts { backend, cores, crew, broker, metrics };
+        Self { infer, model, decode_work, worker_config: config.worker, worker_parts }
     }
 
     /// Loads and measures the model, and starts threads and tasks. Afterwards the first image meets warm engines.
@@ -98,22 +90,17 @@ impl Pipeline {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self {
-            infer,
-            model,
-            decode_threads,
-            worker_config,
-            worker_parts,
-        } = self;
-        let (feeder, instances): (Feeder, Vec<InstanceThread>) =
-            task::spawn_blocking(move || worker::build(&worker_config, &worker_parts, &model)).await??;
-        let feeder = task::spawn(feeder.run());
-        let mut running = Running {
-            infer,
-            threads: Vec::new(),
-            feeder,
-        };
-        let started = running.start_threads(decode_threads, instances);
+        let Self { infer, model, decode_work, worker_config, worker_parts } = self;
+        let (crew, cores) = (worker_parts.crew.clone(), worker_parts.cores.total());
+        let built = task::spawn_blocking(move || worker::build(&worker_config, &worker_parts, &model));
+        let Worker { feeder, engines, own_crew } = built.await??;
+        // Engines come first: finishing what is decoded answers somebody and frees memory.
+        let decode_work: Arc<dyn Work> = decode_work;
+        let work = if own_crew.is_empty() { vec![decode_work, engines] } else { vec![decode_work] };
+        let members = crew.members(cores, &work);
+        let mut running = Running { infer, crew, threads: Vec::new(), feeder: task::spawn(feeder.run()) };
+        let started =
+            running.start_threads("core", members).and_then(|()| running.start_threads("engine", own_crew));
         if let Err(error) = started {
             running.stop().await;
             return Err(error.into());
@@ -123,20 +110,10 @@ impl Pipeline {
 }
 
 impl Running {
-    fn start_threads(
-        &mut self,
-        decoders: Vec<DecodeThread>,
-        instances: Vec<InstanceThread>,
-    ) -> io::Result<()> {
-        for (index, decoder) in decoders.into_iter().enumerate() {
-            let name = format!("decoder-{index}");
-            self.threads
-                .push(thread::Builder::new().name(name).spawn(move || decoder.run())?);
-        }
-        for (index, instance) in instances.into_iter().enumerate() {
-            let name = format!("engine-{index}");
-            self.threads
-                .push(thread::Builder::new().name(name).spawn(move || instance.run())?);
+    fn start_threads(&mut self, name: &str, members: Vec<Member>) -> io::Result<()> {
+        for (index, member) in members.into_iter().enumerate() {
+            let thread = thread::Builder::new().name(format!("{name}-{index}"));
+            self.threads.push(thread.spawn(move || member.run())?);
         }
         Ok(())
     }
@@ -154,6 +131,7 @@ impl Running {
         if let Err(error) = self.feeder.await {
             tracing::error!(%error, "the task that leases jobs ended badly");
         }
+        self.crew.close();
         let joined = task::spawn_blocking(move || {
             for thread in self.threads {
                 let name = thread.thread().name().unwrap_or_default().to_owned();

@@ -1,0 +1,119 @@
+"""Starting servers, loading them and reading what they cost. Used by run.py; prints nothing."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+OCELLI = RELEASE / "ocelli"
+START_LIMIT_S = 60
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Server:
+    """A running server process."""
+
+    process: subprocess.Popen
+    url: str
+    start_to_ready_s: float
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time, of all its threads, since it started."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def resident_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1000
+
+
+def run_json(command: list) -> dict:
+    """The last line of JSON that a tool prints."""
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if result.returncode != 0 or not result.stdout.strip():
+        raise SystemExit(f"{command[0]} failed with {result.returncode}:\n{result.stderr}")
+    return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+@contextmanager
+def ocelli(*options: str):
+    """`ocelli serve` on a free port, until it is ready."""
+    with tempfile.TemporaryFile("w+") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen([OCELLI, "serve", "--listen", "127.0.0.1:0", *options], stderr=log)
+        try:
+            url = None
+            while url is None or not answers(f"{url}/readyz"):
+                check_alive(process, log, began)
+                log.seek(0)
+                found = re.search(r"listening on (http://\S+)", log.read())
+                url = found and found[1]
+                time.sleep(0.005)
+            yield Server(process, url, time.perf_counter() - began)
+        finally:
+            stop(process)
+
+
+@contextmanager
+def baseline(port: int, *options: str):
+    """The Python server, until it answers."""
+    script = ROOT / "bench" / "baselines" / "fastapi_onnxruntime.py"
+    python = ROOT / ".venv-bench" / "bin" / "python"
+    with tempfile.TemporaryFile("w+") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen([python, script, "--port", str(port), *options], stdout=log, stderr=log)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            while not answers(f"{url}/openapi.json"):
+                check_alive(process, log, began)
+                time.sleep(0.01)
+            yield Server(process, url, time.perf_counter() - began)
+        finally:
+            stop(process)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def check_alive(process: subprocess.Popen, log, began: float) -> None:
+    if process.poll() is None and time.perf_counter() - began < START_LIMIT_S:
+        return
+    log.seek(0)
+    raise SystemExit(f"a server did not start:\n{log.read()}")
+
+
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def load(server: Server, photos: list, seconds: float, *options: str) -> dict:
+    """The report of `ocelli bench`, with what the server spent meanwhile."""
+    command = [OCELLI, "bench", server.url, "--json", "-d", f"{seconds}s", *options, "--photos", *photos]
+    before = server.cpu_s()
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if not result.stdout.strip():
+        raise SystemExit(f"ocelli bench failed:\n{result.stderr}")
+    report = json.loads(result.stdout)
+    report["server_cpu_s"] = server.cpu_s() - before
+    report["server_resident_mb"] = server.resident_mb()
+    return report

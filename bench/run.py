@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Ocelli beside its ceiling and a Python server: same machine, same photos, same run.
+
+Everything that is compared is measured in turn within each round, and what counts is the median of the rounds'
+ratios: a shared machine changes its speed from minute to minute, and both sides of a ratio with it.
+"""
+
+import argparse
+import platform
+import re
+import socket
+import statistics
+from pathlib import Path
+
+from measure import OCELLI, RELEASE, ROOT, baseline, load, ocelli, run_json
+
+PACKAGE_MODEL = ROOT / "models" / "efficientnet-lite0" / "model.onnx"
+SHAPES = [(1, 2), (2, 1)]
+CONNECTIONS = [1, 8, 32, 128]
+COMPARED_AT = 32
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, nargs="+", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    return parser.parse_args()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
+    cores = cpuinfo.count("processor\t")
+    return f"{model[1] if model else platform.processor()}, {cores} cores, Linux {platform.release()}"
+
+
+def ceiling(photos: list, seconds: float) -> dict:
+    """Plain loops of both shapes; the better one is the ceiling."""
+    program = RELEASE / "examples" / "ceiling"
+    runs = [
+        run_json([program, "--instances", i, "--threads", t, "--seconds", seconds, *photos]) for i, t in SHAPES
+    ]
+    return {"runs": runs, "best": max(run["images_per_s"] for run in runs)}
+
+
+def engines(seconds: float) -> list:
+    """Ours and Python's ONNX Runtime on the same model, threads and instances."""
+    python = [ROOT / ".venv-bench/bin/python", ROOT / "bench/baselines/ort_only.py", "--model", PACKAGE_MODEL]
+    rust = [RELEASE / "examples" / "engine_bench", "--model", PACKAGE_MODEL, "--json"]
+    rows = []
+    for instances, threads in SHAPES:
+        options = ["--instances", instances, "--threads", threads, "--batch", 1, "--seconds", seconds]
+        rows.append({
+            "shape": f"{instances} x {threads}",
+            "rust": run_json([*rust, *options])["images_per_second"],
+            "python": run_json([*python, *options])["images_per_s"],
+        })
+    return rows
+
+
+def servers(photos: list, seconds: float) -> dict:
+    """Each server, started afresh, at each number of connections."""
+    kinds = {
+        "ocelli": lambda: ocelli("--log-level", "warn"),
+        "python-float32": lambda: baseline(free_port()),
+        "python-int8": lambda: baseline(free_port(), "--int8"),
+    }
+    results = {}
+    for name, start in kinds.items():
+        with start() as server:
+            result = {"start_s": server.start_to_ready_s, "idle_mb": server.resident_mb(), "at": {}}
+            for connections in CONNECTIONS:
+                result["at"][connections] = load(server, photos, seconds, "-c", str(connections))
+            results[name] = result
+    return results
+
+
+def refusals(photos: list, seconds: float) -> dict:
+    """Processor time of a request that a full queue refuses: photos against an engine that never finishes."""
+    slow = ["--engine", "fake", "--fake-image-time", "600s", "--max-batch", "1", "--deadline", "60s"]
+    quiet = ["--log-level", "error", "--queue-jobs", "1"]
+    with ocelli(*slow, *quiet) as server:
+        blocker = f"{server.url}/predict"
+        holder = hold(blocker, photos)
+        try:
+            report = load(server, photos, seconds, "-c", "8", "--warmup", "0s")
+        finally:
+            holder.close()
+    refused = sum(row["count"] for row in report["failures"] if "429" in str(row))
+    return {"refused": refused, "cpu_us": report["server_cpu_s"] * 1e6 / max(refused, 1)}
+
+
+def hold(url: str, photos: list) -> socket.socket:
+    """Sends a photo and keeps waiting for the answer, so that the only slot is taken."""
+    host, port = re.match(r"http://([^:/]+):(\d+)", url).groups()
+    photo = next(path for folder in photos for path in sorted(folder.iterdir()) if path.is_file()).read_bytes()
+    connection = socket.create_connection((host, int(port)))
+    head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n\r\n"
+    connection.sendall(head.encode() + photo)
+    return connection
+
+
+def waiting(photos: list) -> dict:
+    """Memory of a thousand photos that wait."""
+    slow = ["--engine", "fake", "--fake-image-time", "600s", "--max-batch", "1", "--deadline", "60s"]
+    with ocelli(*slow, "--log-level", "error") as server:
+        idle = server.resident_mb()
+        holders = [hold(server.url, photos) for _ in range(1000)]
+        try:
+            admitted = wait_for_admitted(server.url, len(holders))
+            loaded = server.resident_mb()
+        finally:
+            for holder in holders:
+                holder.close()
+    return {"photos": admitted, "kb_each": (loaded - idle) * 1000 / admitted}
+
+
+def wait_for_admitted(url: str, wanted: int) -> int:
+    import time
+    import urllib.request
+
+    for _ in range(200):
+        text = urllib.request.urlopen(f"{url}/metrics").read().decode()
+        admitted = int(re.search(r"^ocelli_admitted_images (\d+)", text, re.M)[1])
+        if admitted >= wanted:
+            time.sleep(1.0)
+            return admitted
+        time.sleep(0.05)
+    raise SystemExit(f"only {admitted} of {wanted} photos were admitted")
+
+
+def median(values) -> float:
+    return statistics.median(list(values))
+
+
+def print_servers(rounds: list) -> None:
+    print(f"{'server':<16}{'conns':>6}{'images/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms/img':>12}{'MB':>7}{'failed':>8}{'load gen':>10}")
+    for name in rounds[0]["servers"]:
+        for connections in CONNECTIONS:
+            runs = [round_["servers"][name]["at"][connections] for round_ in rounds]
+            row = [
+                median(run["images_per_s"] for run in runs),
+                median(run["latency_ms"]["p50"] for run in runs),
+                median(run["latency_ms"]["p99"] for run in runs),
+                median(run["server_cpu_s"] * 1e3 / max(run["ok"], 1) for run in runs),
+                median(run["server_resident_mb"] for run in runs),
+            ]
+            failed = sum(run["failed"] for run in runs)
+            share = median(run["generator"]["share_of_machine"] for run in runs)
+            print(
+                f"{name:<16}{connections:>6}{row[0]:>10.1f}{row[1]:>9.2f}{row[2]:>9.2f}{row[3]:>12.2f}{row[4]:>7.0f}"
+                f"{failed:>8}{share:>9.1%}"
+            )
+
+
+def ratio(rounds: list, name: str, connections: int, of) -> list:
+    return [round_["servers"]["ocelli"]["at"][connections]["images_per_s"] / of(round_, name, connections) for round_ in rounds]
+
+
+def verdict(label: str, values: list, want: str, good: bool) -> None:
+    spread = " ".join(f"{value:.2f}" for value in values)
+    print(f"{'ok  ' if good else 'MISS'} {label}: {median(values):.2f} (rounds: {spread}; wanted {want})")
+
+
+def print_verdicts(rounds: list, refusal: dict, memory: dict) -> None:
+    at = COMPARED_AT
+    speed = lambda round_, name, connections: round_["servers"][name]["at"][connections]["images_per_s"]  # noqa: E731
+    rows = [
+        ("decoding, times the bare loop", [r["decode"]["ratio"] for r in rounds], "<= 1.15", lambda v: v <= 1.15),
+        (
+            "engine, of Python's onnxruntime",
+            [min(row["rust"] / row["python"] for row in r["engines"]) for r in rounds],
+            ">= 0.95",
+            lambda v: v >= 0.95,
+        ),
+        (
+            f"throughput at {at} connections, of the ceiling",
+            [speed(r, "ocelli", at) / r["ceiling"]["best"] for r in rounds],
+            ">= 0.90",
+            lambda v: v >= 0.9,
+        ),
+        (
+            f"throughput at {at}, times Python float32",
+            [speed(r, "ocelli", at) / speed(r, "python-float32", at) for r in rounds],
+            ">= 2.2",
+            lambda v: v >= 2.2,
+        ),
+        (
+            f"throughput at {at}, times Python int8",
+            [speed(r, "ocelli", at) / speed(r, "python-int8", at) for r in rounds],
+            "shown",
+            lambda _: True,
+        ),
+        (
+            "one connection: p50, of Python float32",
+            [
+                r["servers"]["ocelli"]["at"][1]["latency_ms"]["p50"]
+                / r["servers"]["python-float32"]["at"][1]["latency_ms"]["p50"]
+                for r in rounds
+            ],
+            "< 0.5",
+            lambda v: v < 0.5,
+        ),
+        ("one connection: ms above decode + inference", [overhead_ms(r) for r in rounds], "<= 0.5", lambda v: v <= 0.5),
+        ("start to ready, s", [r["servers"]["ocelli"]["start_s"] for r in rounds], "< 1", lambda v: v < 1),
+        ("idle memory, MB", [r["servers"]["ocelli"]["idle_mb"] for r in rounds], "< 200", lambda v: v < 200),
+        ("memory of a waiting photo, KB", [memory["kb_each"]], "<= 200", lambda v: v <= 200),
+        ("CPU of a refusal, us", [refusal["cpu_us"]], "< 50", lambda v: v < 50),
+    ]
+    for label, values, want, good in rows:
+        verdict(label, values, want, good(median(values)))
+
+
+def overhead_ms(round_: dict) -> float:
+    """What a lone request takes beyond the phases in which its photo is decoded and computed."""
+    report = round_["servers"]["ocelli"]["at"][1]
+    phases = {row["name"]: row["mean_ms"] for row in report["server_timing"]}
+    return report["latency_ms"]["mean"] - phases["decode"] - phases["infer"]
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    photos, seconds = arguments.photos, arguments.seconds
+    print(f"machine: {machine()}\nbinary: {OCELLI.stat().st_size / 1e6:.0f} MB, photos: {' '.join(map(str, photos))}")
+    rounds = []
+    for number in range(arguments.rounds):
+        print(f"round {number + 1} of {arguments.rounds} ...", flush=True)
+        decode = run_json([RELEASE / "examples" / "decode_bench", photos[0], "--rounds", 3, "--json"])
+        rounds.append({
+            "decode": decode,
+            "ceiling": ceiling(photos, seconds),
+            "engines": engines(seconds / 2),
+            "servers": servers(photos, seconds),
+        })
+    refusal, memory = refusals(photos, seconds), waiting(photos)
+    print()
+    for shape in range(len(SHAPES)):
+        runs = [round_["ceiling"]["runs"][shape] for round_ in rounds]
+        instances, threads = SHAPES[shape]
+        print(
+            f"plain loop, {instances} x {threads} threads: {median(run['images_per_s'] for run in runs):.1f} images/s"
+            f" (decode {median(run['decode_ms'] for run in runs):.2f} ms, infer {median(run['infer_ms'] for run in runs):.2f} ms)"
+        )
+    print(f"ceiling: {median(round_['ceiling']['best'] for round_ in rounds):.1f} images/s\n")
+    print_servers(rounds)
+    print()
+    for name in ("python-float32", "python-int8"):
+        result = [round_["servers"][name] for round_ in rounds]
+        print(f"{name}: starts in {median(r['start_s'] for r in result):.2f} s, {median(r['idle_mb'] for r in result):.0f} MB idle")
+    print_verdicts(rounds, refusal, memory)
+
+
+if __name__ == "__main__":
+    main()
