@@ -18,26 +18,27 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
     }
     let mut decoder = options.read_info(bytes).map_err(refusal)?;
     let first = decoder
-        .read_next_frame()
+        .next_frame_info()
         .map_err(refusal)?
-        .ok_or(ImageError::Truncated)?
-        .clone();
-    let palette = palette(decoder.palette().map_err(refusal)?);
-    let canvas = size_frame(frame, header.width, header.height);
-
-    // Pillow's screen holds the transparent index where the frame does not reach, and index 0 without one.
-    let background = palette[usize::from(first.transparent.unwrap_or(0))];
-    canvas.fill(background);
-    let (left, width) = (usize::from(first.left), usize::from(first.width));
-    if width == 0 {
-        return Ok(());
+        .ok_or(ImageError::Truncated)?;
+    let (left, top) = (usize::from(first.left), usize::from(first.top));
+    let (width, height) = (usize::from(first.width), usize::from(first.height));
+    let background = first.transparent.unwrap_or(0);
+    if left + width > header.width as usize || top + height > header.height as usize {
+        return Err(ImageError::Corrupt(
+            "its first frame lies outside the image".into(),
+        ));
     }
-    let rows = canvas
-        .chunks_exact_mut(header.width as usize)
-        .skip(usize::from(first.top));
-    for (row, indices) in rows.zip(first.buffer.chunks_exact(width)) {
-        let out = row.get_mut(left..left + width).ok_or_else(outside)?;
-        for (pixel, &index) in out.iter_mut().zip(indices) {
+    let palette = palette(decoder.palette().map_err(refusal)?);
+    let mut indices = vec![0; width * height];
+    decoder.read_into_buffer(&mut indices).map_err(refusal)?;
+
+    let canvas = size_frame(frame, header.width, header.height);
+    // Pillow's screen holds the transparent index where the frame does not reach, and index 0 without one.
+    canvas.fill(palette[usize::from(background)]);
+    let rows = canvas.chunks_exact_mut(header.width as usize).skip(top);
+    for (row, indices) in rows.zip(indices.chunks_exact(width.max(1))) {
+        for (pixel, &index) in row[left..left + width].iter_mut().zip(indices) {
             *pixel = palette[usize::from(index)];
         }
     }
@@ -51,10 +52,6 @@ fn palette(colours: &[u8]) -> Palette {
         *entry = [r, g, b, 0];
     }
     palette
-}
-
-fn outside() -> ImageError {
-    ImageError::Corrupt("its first frame lies outside the image".into())
 }
 
 fn refusal(error: DecodingError) -> ImageError {

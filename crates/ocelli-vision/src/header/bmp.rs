@@ -23,9 +23,9 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         width,
         height,
         orientation: Orientation::Upright,
-        // A fourth byte where the file has one, and the indices of a run-length coded image.
+        // The indices of a run-length coded image.
         storage: Storage {
-            extra_bytes_per_pixel: 5,
+            extra_bytes_per_pixel: 1,
             ..Storage::default()
         },
     })

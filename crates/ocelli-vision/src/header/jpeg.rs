@@ -17,6 +17,7 @@ pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, I
     let mut frame: Option<Frame> = None;
     let mut orientation = None;
     let mut scans = 0;
+    let mut streamed = false;
     loop {
         let segment = markers.next()?;
         match segment.code {
@@ -34,6 +35,7 @@ pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, I
                 let one_scan = frame
                     .as_ref()
                     .is_some_and(|frame| frame.is_complete_in(segment.body));
+                streamed |= one_scan && scans == 1;
                 // A photo straight from a camera: one scan, and its end is the file's.
                 if one_scan && bytes.ends_with(&[0xFF, EOI]) {
                     break;
@@ -53,7 +55,7 @@ pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, I
         width: frame.width,
         height: frame.height,
         orientation: orientation.unwrap_or(Orientation::Upright),
-        storage: frame.storage(),
+        storage: frame.storage(streamed),
     })
 }
 
@@ -66,6 +68,7 @@ struct Frame {
     width: u32,
     height: u32,
     components: u8,
+    coefficient_bytes_per_pixel: u8,
     progressive: bool,
     lossless: bool,
 }
@@ -94,6 +97,7 @@ impl Frame {
             width: width.into(),
             height: height.into(),
             components,
+            coefficient_bytes_per_pixel: coefficient_bytes(&body[6..]),
             progressive: matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE),
             lossless: matches!(code, 0xC3 | 0xC7 | 0xCB | 0xCF),
         })
@@ -104,14 +108,32 @@ impl Frame {
         !self.progressive && scan.first() == Some(&self.components)
     }
 
-    fn storage(&self) -> Storage {
+    /// `streamed`: the first scan holds all of the image. Otherwise libjpeg keeps all coefficients.
+    fn storage(&self, streamed: bool) -> Storage {
         Storage {
-            // Several scans make libjpeg hold all coefficients, 16 bits each, at up to full size per component.
-            extra_bytes_per_pixel: if self.progressive { 2 * self.components } else { 0 },
+            extra_bytes_per_pixel: if streamed {
+                0
+            } else {
+                self.coefficient_bytes_per_pixel
+            },
             scalable: !self.lossless,
             four_channels: self.components == 4,
         }
     }
+}
+
+/// Bytes of all components' coefficients per pixel, 16 bits each, from the identifier, sampling factors and table
+/// that a frame header has for each component.
+fn coefficient_bytes(components: &[u8]) -> u8 {
+    let (components, _) = components.as_chunks::<3>();
+    let factors = components
+        .iter()
+        .map(|&[_, factors, _]| (factors >> 4, factors & 0xF));
+    let (widest, highest) = factors
+        .clone()
+        .fold((1, 1), |(h, v), factor| (h.max(factor.0), v.max(factor.1)));
+    let samples: u32 = factors.map(|(h, v)| u32::from(h) * u32::from(v)).sum();
+    (2 * samples).div_ceil(u32::from(widest) * u32::from(highest)) as u8
 }
 
 /// A marker and the bytes of its segment, without its length.

@@ -11,10 +11,11 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
     let kind = file
         .get(RIFF_BYTES..RIFF_BYTES + 4)
         .ok_or(ImageError::Truncated)?;
-    let size = match kind {
-        b"VP8 " => lossy(file),
-        b"VP8L" => lossless(file),
-        b"VP8X" => extended(file),
+    // What the decoder holds: the planes of a lossy image (1.5), the ARGB form of a lossless one, or of its alpha.
+    let (size, extra_bytes_per_pixel) = match kind {
+        b"VP8 " => (lossy(file), 2),
+        b"VP8L" => (lossless(file), 4),
+        b"VP8X" => (extended(file), extended_bytes(file)),
         _ => {
             return Err(ImageError::Corrupt(
                 "the WebP does not begin with an image".into(),
@@ -27,12 +28,22 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         width,
         height,
         orientation: orientation(file).unwrap_or(Orientation::Upright),
-        // The decoder's own planes or ARGB image, and its RGBA output for an image with alpha.
         storage: Storage {
-            extra_bytes_per_pixel: 8,
+            extra_bytes_per_pixel,
             ..Storage::default()
         },
     })
+}
+
+fn extended_bytes(file: &[u8]) -> u8 {
+    const ANIMATION: u8 = 0x02;
+    const ALPHA: u8 = 0x10;
+    match file.get(BODY).copied().unwrap_or_default() {
+        // A canvas and a frame of RGBA.
+        flags if flags & ANIMATION != 0 => 8,
+        flags if flags & ALPHA != 0 => 7,
+        _ => 4,
+    }
 }
 
 /// A VP8 key frame (RFC 6386, 9.1): 14 bits each, the other two are a scale that no decoder applies.
