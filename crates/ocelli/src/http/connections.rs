@@ -88,13 +88,25 @@ pub async fn serve(
             }
         }
     }
-    // Clients in the backlog believe that they are connected.
-    while let Some(Ok((socket, _))) = listener.accept().now_or_never() {
+    for socket in backlog(listener) {
         connections.spawn(Arc::clone(&server).serve(socket));
     }
-    drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// Everybody who still waits to be accepted: they believe that they are connected. The system itself is asked, for
+/// tokio knows only of those whom its last look at the socket has shown.
+fn backlog(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    std::iter::from_fn(|| listener.accept().ok())
+        .filter_map(|(socket, _)| {
+            socket.set_nonblocking(true).ok()?;
+            TcpStream::from_std(socket).ok()
+        })
+        .collect()
 }
 
 async fn accept(
