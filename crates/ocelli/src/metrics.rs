@@ -64,6 +64,16 @@ pub enum DropReason {
     DeadlinePassed,
 }
 
+impl From<DropReason> for DropLabels {
+    fn from(reason: DropReason) -> Self {
+        let reason = match reason {
+            DropReason::ClientGone => "client_gone",
+            DropReason::DeadlinePassed => "deadline_passed",
+        };
+        Self { reason }
+    }
+}
+
 /// Defines the struct, and registers each field under its name with its doc comment as HELP.
 macro_rules! metrics {
     ($( #[doc = $help:literal] $field:ident: $kind:ty = $new:expr, )*) => {
@@ -93,7 +103,7 @@ metrics! {
     /// Images answered with predictions.
     images: Counter = Counter::default(),
     /// Images dropped before they were decoded or computed, by reason.
-    dropped: Family<DropLabels, Counter> = Family::default(),
+    dropped: Family<DropLabels, Counter> = drop_counters(),
     /// Seconds that an answered image spent in each phase.
     phase_seconds: Family<PhaseLabels, Histogram> = Family::new_with_constructor(phase_histogram),
     /// Images in each batch that was run.
@@ -114,6 +124,15 @@ metrics! {
     batch_cost_seconds: Family<BatchLabels, Gauge<f64, AtomicU64>> = Family::default(),
     /// Whether the server is ready: 1 or 0.
     ready: Gauge = Gauge::default(),
+}
+
+/// Both reasons are there from the start: a rate over a counter that appears only with its first event misses it.
+fn drop_counters() -> Family<DropLabels, Counter> {
+    let counters = Family::default();
+    for reason in [DropReason::ClientGone, DropReason::DeadlinePassed] {
+        drop(counters.get_or_create(&DropLabels::from(reason)));
+    }
+    counters
 }
 
 fn phase_histogram() -> Histogram {
@@ -140,11 +159,7 @@ impl Metrics {
 
     /// Counts work that was dropped.
     pub fn count_dropped(&self, reason: DropReason) {
-        let reason = match reason {
-            DropReason::ClientGone => "client_gone",
-            DropReason::DeadlinePassed => "deadline_passed",
-        };
-        self.dropped.get_or_create(&DropLabels { reason }).inc();
+        self.dropped.get_or_create(&reason.into()).inc();
     }
 
     /// Publishes what batches are expected to cost.
