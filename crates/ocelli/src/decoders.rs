@@ -1,4 +1,4 @@
-//! Turning photos into pixels: work for the crew, at most one photo per core, in order of arrival.
+//! Turning photos into jobs: work for the crew, at most one photo per core, in order of arrival.
 //!
 //! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
 //! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
@@ -7,17 +7,18 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
 
 use crate::admission::Permit;
+use crate::broker::{Broker, PrepareTimes, Unsubmitted, Waiter};
 use crate::cores::Cores;
 use crate::crew::{Crew, Turn, Urgency, Work};
 use crate::error::Error;
+use crate::job::Job;
 use crate::metrics::{DropReason, Metrics};
 use crate::model::ServedModel;
 
@@ -43,17 +44,6 @@ pub struct Photo {
     pub permit: Arc<Permit>,
 }
 
-/// A photo as its model takes it.
-#[derive(Debug)]
-pub struct Prepared {
-    /// 8-bit RGB, packed rows, of the model's height and width.
-    pub pixels: Vec<u8>,
-    /// How long it waited for a thread and a core.
-    pub wait: Duration,
-    /// How long decoding and resizing took.
-    pub took: Duration,
-}
-
 /// The way to the decoders. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Decoders {
@@ -65,6 +55,7 @@ pub struct Decoders {
 struct Shared {
     config: DecodeConfig,
     cores: Cores,
+    broker: Broker,
     metrics: Arc<Metrics>,
     queue: Mutex<Queue>,
     pixel_bytes_free: Mutex<u64>,
@@ -81,7 +72,7 @@ struct Queue {
 struct Task {
     photo: Photo,
     submitted: Instant,
-    reply: oneshot::Sender<Result<Prepared, Error>>,
+    waiter: Waiter,
 }
 
 /// The crew's side: one decoder for each member, made when it is first needed.
@@ -96,12 +87,14 @@ pub fn pair(
     config: DecodeConfig,
     cores: Cores,
     crew: Crew,
+    broker: Broker,
     metrics: Arc<Metrics>,
 ) -> (Decoders, Arc<DecodeWork>) {
     let decoders = (0..cores.total()).map(|_| Mutex::new(None)).collect();
     let shared = Arc::new(Shared {
         config,
         cores,
+        broker,
         metrics,
         queue: Mutex::default(),
         pixel_bytes_free: Mutex::new(config.pixel_bytes),
@@ -111,27 +104,17 @@ pub fn pair(
 }
 
 impl Decoders {
-    /// Prepares a photo. Dropping the future abandons it.
-    ///
-    /// # Errors
-    /// [`Error::InvalidImage`] for what is not an image within the limits, [`Error::Internal`] when the decoder
-    /// failed otherwise.
-    pub async fn prepare(&self, photo: Photo) -> Result<Prepared, Error> {
-        let (reply, prepared) = oneshot::channel();
+    /// Has a photo prepared and submitted as a job; `waiter` hears what comes of it.
+    pub fn submit(&self, photo: Photo, waiter: Waiter) {
         {
             let mut queue = self.shared.queue.lock();
             if queue.closed {
-                return Err(Error::NotReady("it is stopping"));
+                return waiter.fail(Error::NotReady("it is stopping"));
             }
             // Bounded by admission: each task holds a permit.
-            queue.tasks.push_back(Task {
-                photo,
-                submitted: Instant::now(),
-                reply,
-            });
+            queue.tasks.push_back(Task { photo, submitted: Instant::now(), waiter });
         }
         self.crew.call();
-        prepared.await.unwrap_or(Err(Error::Internal))
     }
 
     /// Takes no more photos. Those waiting are still prepared.
@@ -156,21 +139,15 @@ impl Work for DecodeWork {
 
 impl Shared {
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
-        let Task {
-            photo,
-            submitted,
-            reply,
-        } = task;
-        if self.drop_if_dead(&photo, &reply) {
+        let Task { photo, submitted, waiter } = task;
+        if self.is_dead(&photo, &waiter) {
             return;
         }
         // A panic in a codec must neither hang the client nor end the thread. What the decoder holds then is
         // unknown, so it is made anew.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            self.prepare(&photo, &reply, submitted, decoder)
-        }));
-        let answer = match result {
-            Ok(Some(answer)) => answer,
+        let result = catch_unwind(AssertUnwindSafe(|| self.prepare(&photo, &waiter, submitted, decoder)));
+        let prepared = match result {
+            Ok(Some(prepared)) => prepared,
             Ok(None) => return,
             Err(_) => {
                 tracing::error!(bytes = photo.bytes.len(), "a decoder panicked on an image");
@@ -178,19 +155,34 @@ impl Shared {
                 Err(Error::Internal)
             }
         };
-        // The compressed file is let go before anybody hears of the pixels.
-        drop(photo);
-        let _ = reply.send(answer);
+        match prepared {
+            Ok((pixels, times)) => {
+                let job = Job { model: Arc::clone(&photo.model.id), pixels, deadline: photo.deadline };
+                self.forward(job, waiter.prepared(times), &photo.model);
+            }
+            Err(error) => waiter.fail(error),
+        }
     }
 
-    /// `None` when the photo was dropped while it waited for a core.
+    fn forward(&self, job: Job, waiter: Waiter, model: &ServedModel) {
+        match self.broker.submit(job, waiter) {
+            Ok(()) => {}
+            Err(Unsubmitted::Full(waiter)) => {
+                let ahead = model.estimate(self.broker.depth()).unwrap_or_default();
+                waiter.fail(Error::QueueFull { retry_after: ahead });
+            }
+            Err(Unsubmitted::Closed(waiter)) => waiter.fail(Error::NotReady("it is stopping")),
+        }
+    }
+
+    /// The pixels that the model takes. `None` when the photo was dropped while it waited for a core.
     fn prepare(
         &self,
         photo: &Photo,
-        reply: &oneshot::Sender<Result<Prepared, Error>>,
+        waiter: &Waiter,
         submitted: Instant,
         decoder: &mut Option<Decoder>,
-    ) -> Option<Result<Prepared, Error>> {
+    ) -> Option<Result<(Vec<u8>, PrepareTimes), Error>> {
         let spec = photo.model.input();
         let header = match ImageHeader::read(&photo.bytes, &self.config.image) {
             Ok(header) => header,
@@ -201,7 +193,7 @@ impl Shared {
             Err(error) => return Some(Err(error)),
         };
         let _core = self.cores.for_decoder();
-        if self.drop_if_dead(photo, reply) {
+        if self.is_dead(photo, waiter) {
             return None;
         }
         let started = Instant::now();
@@ -209,21 +201,17 @@ impl Shared {
             Some(decoder) => decoder.prepare(&photo.bytes, &header, spec),
             None => Decoder::new().and_then(|new| decoder.insert(new).prepare(&photo.bytes, &header, spec)),
         };
-        Some(decoded.map_err(Error::from).map(|pixels| Prepared {
-            pixels,
-            wait: started.saturating_duration_since(submitted),
-            took: started.elapsed(),
-        }))
+        let wait = started.saturating_duration_since(submitted);
+        Some(decoded.map_err(Error::from).map(|pixels| (pixels, PrepareTimes { wait, decode: started.elapsed() })))
     }
 
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
-    fn drop_if_dead(&self, photo: &Photo, reply: &oneshot::Sender<Result<Prepared, Error>>) -> bool {
-        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
-        let reason = if photo.deadline <= Instant::now() {
-            DropReason::DeadlinePassed
-        } else if reply.is_closed() {
+    fn is_dead(&self, photo: &Photo, waiter: &Waiter) -> bool {
+        let reason = if waiter.is_gone() {
             DropReason::ClientGone
+        } else if photo.deadline <= Instant::now() {
+            DropReason::DeadlinePassed
         } else {
             return false;
         };

@@ -9,10 +9,10 @@ use ocelli_engine::Tensor;
 use ocelli_vision::{Activation, sigmoid, softmax, top_k};
 
 use crate::admission::{Admission, Full, Permit};
-use crate::broker::{Broker, Unsubmitted};
-use crate::decoders::{Decoders, Photo, Prepared};
+use crate::broker::{Answer, Broker, waiter};
+use crate::decoders::{Decoders, Photo};
 use crate::error::Error;
-use crate::job::{Job, JobCost, JobError};
+use crate::job::{JobCost, JobError};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 use crate::timing::Phases;
@@ -29,7 +29,7 @@ pub struct Infer {
     pub admission: Arc<Admission>,
     /// The decoder threads.
     pub decoders: Decoders,
-    /// The way to the worker.
+    /// Where prepared images wait for a worker.
     pub broker: Broker,
     /// Where images are counted.
     pub metrics: Arc<Metrics>,
@@ -159,22 +159,12 @@ impl Infer {
             deadline: request.deadline.at,
             permit: Arc::clone(&request.permit),
         };
-        let Prepared { pixels, wait, took } = self.decoders.prepare(photo).await?;
-        let job = Job {
-            model: Arc::clone(&request.model.id),
-            pixels,
-            deadline: request.deadline.at,
-        };
-        let pending = self.broker.submit(job).map_err(|refused| match refused {
-            Unsubmitted::Full => self.refuse(Full {
-                load: self.admission.load(),
-            }),
-            Unsubmitted::Closed => Error::NotReady("it is stopping"),
-        })?;
-        let reply = pending.await;
+        let (waiter, pending) = waiter();
+        self.decoders.submit(photo, waiter);
+        let Answer { reply, prepare } = pending.await?;
         let outputs = reply.result.map_err(|error| match error {
             JobError::DeadlinePassed => request.deadline.exceeded(),
-            JobError::EngineFault | JobError::Lost => Error::Internal,
+            JobError::EngineFault => Error::Internal,
         })?;
         let predictions = predictions(&request.model, &outputs, request.top_k)?;
         let JobCost {
@@ -182,8 +172,8 @@ impl Infer {
         } = reply.cost;
         let phases = Phases {
             receive: request.receive,
-            decode_wait: wait,
-            decode: took,
+            decode_wait: prepare.wait,
+            decode: prepare.decode,
             queue,
             fill,
             infer,

@@ -45,9 +45,6 @@ pub enum JobError {
     /// The deadline passed before the job was computed.
     #[error("the deadline passed")]
     DeadlinePassed,
-    /// The job was dropped without a reply: its worker is gone.
-    #[error("the worker is gone")]
-    Lost,
 }
 
 /// What a worker spent on a job.

@@ -1,6 +1,6 @@
 //! Runs one model: leases its jobs, forms batches and computes them on the engine instances.
 //!
-//! One task leases, a crew computes. Built from a broker, a backend and a model, it knows
+//! All of it happens in the turns of a crew. Built from a broker, a backend and a model, it knows
 //! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
 
 mod batch;
@@ -63,13 +63,6 @@ pub struct WorkerParts {
     pub metrics: Arc<Metrics>,
 }
 
-/// Leases jobs as long as there is room for them; a task of the role's.
-pub struct Feeder {
-    broker: Broker,
-    model: Arc<ServedModel>,
-    queue: Arc<WorkQueue>,
-}
-
 /// Instances, and the threads of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
@@ -81,13 +74,13 @@ struct Shape {
 
 /// A worker, built and not running yet.
 pub struct Worker {
-    /// Leases jobs; a task of the role's.
-    pub feeder: Feeder,
-    /// Computes them.
+    /// Leases jobs and computes them.
     pub engines: Arc<dyn Work>,
     /// The threads that compute where the cores' crew does not: an engine that only waits for another device would
     /// keep a core's member from its work.
-    pub own_crew: Vec<Member>,
+    pub own_members: Vec<Member>,
+    /// Their crew, or the cores'.
+    pub crew: Crew,
 }
 
 /// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
@@ -132,29 +125,15 @@ pub fn build(
         max_batch,
         cost,
     });
-    let crew = if uses_cpu { parts.crew.clone() } else { Crew::default() };
     let policy = BatchPolicy { max_batch, max_delay: config.max_delay };
-    let queue = Arc::new(WorkQueue::new(policy, crew.clone(), Arc::clone(&parts.metrics)));
+    let metrics = Arc::clone(&parts.metrics);
+    let queue = Arc::new(WorkQueue::new(policy, parts.broker.clone(), Arc::clone(&model.id), metrics));
     let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, &queue));
-    let own_crew =
+    let crew = if uses_cpu { parts.crew.clone() } else { Crew::default() };
+    let own_members =
         if uses_cpu { Vec::new() } else { crew.members(shape.instances, &[Arc::clone(&engines)]) };
-    let feeder = Feeder { broker: parts.broker.clone(), model: Arc::clone(model), queue };
-    Ok(Worker { feeder, engines, own_crew })
-}
-
-impl Feeder {
-    /// Leases until the broker is closed and empty; then the crew goes home once all is computed.
-    pub async fn run(self) {
-        loop {
-            let room = self.queue.room().await;
-            let jobs = self.broker.lease(&self.model.id, room).await;
-            if jobs.is_empty() {
-                break;
-            }
-            self.queue.push(jobs);
-        }
-        self.queue.close();
-    }
+    parts.broker.serve(&model.id, crew.clone());
+    Ok(Worker { engines, own_members, crew })
 }
 
 /// From how many waiting jobs on nothing is gained by waiting for more: the smallest measured batch whose time per

@@ -1,17 +1,15 @@
-//! The broker of one process: a bounded queue for each model, and a channel of one for each reply.
+//! The broker of one process: a bounded queue for each model.
 //!
 //! A crash loses what clients are still waiting for, and nothing else.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
 
+use super::waiter::Waiter;
+use crate::crew::Crew;
 use crate::job::{Job, JobCost, JobError, ModelId, Reply};
 use crate::metrics::{DropReason, Metrics};
 
@@ -37,105 +35,82 @@ struct State {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Leased>,
-    arrivals: Arc<Notify>,
+    crew: Option<Crew>,
 }
 
-/// Why a job was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a job was not taken. Its waiter is given back, to be told.
+#[derive(Debug)]
 pub enum Unsubmitted {
     /// The model's queue is at its capacity.
-    Full,
+    Full(Waiter),
     /// The broker is closed.
-    Closed,
+    Closed(Waiter),
 }
 
 impl MemoryBroker {
     /// A broker whose queues hold at most `capacity` jobs each.
     #[must_use]
     pub fn new(capacity: usize, metrics: Arc<Metrics>) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                capacity,
-                metrics,
-                state: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { capacity, metrics, state: Mutex::default() }) }
     }
 
-    /// Queues a job. Dropping the returned [`Pending`] abandons it.
+    /// Queues a job and calls the model's crew.
     ///
     /// # Errors
     /// When the queue is full or the broker is closed; the job is not queued then.
-    pub fn submit(&self, job: Job) -> Result<Pending, Unsubmitted> {
-        let mut state = self.shared.state.lock();
-        if state.closed {
-            return Err(Unsubmitted::Closed);
+    pub fn submit(&self, job: Job, waiter: Waiter) -> Result<(), Unsubmitted> {
+        let crew = {
+            let mut state = self.shared.state.lock();
+            if state.closed {
+                return Err(Unsubmitted::Closed(waiter));
+            }
+            let queue = state.queues.entry(Arc::clone(&job.model)).or_default();
+            if queue.jobs.len() >= self.shared.capacity {
+                queue.drop_dead(&self.shared.metrics);
+            }
+            if queue.jobs.len() >= self.shared.capacity {
+                return Err(Unsubmitted::Full(waiter));
+            }
+            queue.jobs.push_back(Leased { job, waiter, submitted: Instant::now() });
+            queue.crew.clone()
+        };
+        if let Some(crew) = crew {
+            crew.call();
         }
-        let queue = state.queues.entry(Arc::clone(&job.model)).or_default();
-        if queue.jobs.len() >= self.shared.capacity {
-            queue.drop_dead(&self.shared.metrics);
-        }
-        if queue.jobs.len() >= self.shared.capacity {
-            return Err(Unsubmitted::Full);
-        }
-        let (waiter, reply) = oneshot::channel();
-        queue.jobs.push_back(Leased {
-            job,
-            waiter,
-            submitted: Instant::now(),
-        });
-        queue.arrivals.notify_one();
-        Ok(Pending { reply })
+        Ok(())
     }
 
-    /// Waits for jobs of `model` and hands out up to `max` (at least 1) of them, oldest first. Dead ones are
-    /// dropped and counted on the way. Empty means that the broker is closed and nothing is left.
-    pub async fn lease(&self, model: &Arc<ModelId>, max: usize) -> Vec<Leased> {
-        loop {
-            let arrivals = {
-                let mut state = self.shared.state.lock();
-                let closed = state.closed;
-                let queue = state.queues.entry(Arc::clone(model)).or_default();
-                let jobs = queue.take_live(max.max(1), &self.shared.metrics);
-                if !queue.jobs.is_empty() {
-                    queue.arrivals.notify_one();
-                }
-                if !jobs.is_empty() || closed {
-                    return jobs;
-                }
-                // Created under the lock, so that neither an arrival nor `close` slips in between.
-                Arc::clone(&queue.arrivals).notified_owned()
-            };
-            arrivals.await;
-        }
+    /// Has `crew` called whenever there is a job of `model` to take.
+    pub fn serve(&self, model: &Arc<ModelId>, crew: Crew) {
+        self.shared.state.lock().queues.entry(Arc::clone(model)).or_default().crew = Some(crew);
+    }
+
+    /// Hands out up to `max` jobs of `model`, oldest first, or none. Dead ones are dropped and counted on the way.
+    #[must_use]
+    pub fn lease(&self, model: &Arc<ModelId>, max: usize) -> Vec<Leased> {
+        let mut state = self.shared.state.lock();
+        state.queues.get_mut(model).map_or_else(Vec::new, |queue| queue.take_live(max, &self.shared.metrics))
     }
 
     /// How many jobs of all models wait to be leased.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.shared
-            .state
-            .lock()
-            .queues
-            .values()
-            .map(|queue| queue.jobs.len())
-            .sum()
+        self.shared.state.lock().queues.values().map(|queue| queue.jobs.len()).sum()
     }
 
     /// Takes no more jobs. Those queued are still handed out.
     pub fn close(&self) {
-        let mut state = self.shared.state.lock();
-        state.closed = true;
-        for queue in state.queues.values() {
-            queue.arrivals.notify_waiters();
-        }
+        self.shared.state.lock().closed = true;
     }
 }
 
 impl Queue {
     fn take_live(&mut self, max: usize, metrics: &Metrics) -> Vec<Leased> {
-        let now = Instant::now();
         let mut live = Vec::new();
+        if self.jobs.is_empty() {
+            return live;
+        }
+        let now = Instant::now();
         while live.len() < max
             && let Some(leased) = self.jobs.pop_front()
         {
@@ -147,11 +122,7 @@ impl Queue {
     /// Makes room: what nobody waits for must not keep others out.
     fn drop_dead(&mut self, metrics: &Metrics) {
         let now = Instant::now();
-        self.jobs = self
-            .jobs
-            .drain(..)
-            .filter_map(|leased| leased.unless_dead(now, metrics))
-            .collect();
+        self.jobs = self.jobs.drain(..).filter_map(|leased| leased.unless_dead(now, metrics)).collect();
     }
 }
 
@@ -162,18 +133,17 @@ pub struct Leased {
     pub job: Job,
     /// When it was submitted.
     pub submitted: Instant,
-    waiter: oneshot::Sender<Reply>,
+    waiter: Waiter,
 }
 
 impl Leased {
     /// Why computing this job would help nobody, if so.
     #[must_use]
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
-        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
-        if self.job.deadline <= now {
-            Some(DropReason::DeadlinePassed)
-        } else if self.waiter.is_closed() {
+        if self.waiter.is_gone() {
             Some(DropReason::ClientGone)
+        } else if self.job.deadline <= now {
+            Some(DropReason::DeadlinePassed)
         } else {
             None
         }
@@ -187,37 +157,98 @@ impl Leased {
         };
         metrics.count_dropped(reason);
         let queue = now.saturating_duration_since(self.submitted);
-        self.complete(Reply {
-            result: Err(JobError::DeadlinePassed),
-            cost: JobCost {
-                queue,
-                ..JobCost::default()
-            },
-        });
+        let cost = JobCost { queue, ..JobCost::default() };
+        self.complete(Reply { result: Err(JobError::DeadlinePassed), cost });
         None
     }
 
-    /// Answers the waiter; a waiter that has left in the meantime needs no answer.
+    /// Answers the waiter.
     pub fn complete(self, reply: Reply) {
-        let _ = self.waiter.send(reply);
+        self.waiter.complete(reply);
     }
 }
 
-/// Resolves to the reply. Dropping it abandons the job.
-#[derive(Debug)]
-pub struct Pending {
-    reply: oneshot::Receiver<Reply>,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-impl Future for Pending {
-    type Output = Reply;
+    use super::*;
+    use crate::broker::{Pending, waiter};
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
-        Pin::new(&mut self.reply).poll(context).map(|reply| {
-            reply.unwrap_or_else(|_| Reply {
-                result: Err(JobError::Lost),
-                cost: JobCost::default(),
-            })
-        })
+    fn model() -> Arc<ModelId> {
+        Arc::new(ModelId { name: "m".to_owned(), version: "1".to_owned(), digest: String::new() })
+    }
+
+    fn submit(broker: &MemoryBroker, pixel: u8, life: Duration) -> Result<Pending, Unsubmitted> {
+        let (waiter, pending) = waiter();
+        let job = Job { model: model(), pixels: vec![pixel], deadline: Instant::now() + life };
+        broker.submit(job, waiter).map(|()| pending)
+    }
+
+    fn first_pixels(jobs: &[Leased]) -> Vec<u8> {
+        jobs.iter().map(|leased| leased.job.pixels[0]).collect()
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn jobs_leave_in_order_once_and_answers_reach_their_waiters() {
+        let broker = MemoryBroker::new(8, Arc::default());
+        let waiting: Vec<Pending> = (0..3).map(|pixel| submit(&broker, pixel, LONG).expect("room")).collect();
+        assert!(broker.lease(&model(), 0).is_empty());
+        let mut jobs = broker.lease(&model(), 2);
+        jobs.extend(broker.lease(&model(), 2));
+        assert_eq!(first_pixels(&jobs), [0, 1, 2]);
+        assert!(broker.lease(&model(), 2).is_empty(), "no job leaves twice");
+        for (index, leased) in jobs.into_iter().enumerate().rev() {
+            let cost = JobCost { batch_size: index, ..JobCost::default() };
+            leased.complete(Reply { result: Ok(Vec::new()), cost });
+        }
+        for (index, pending) in waiting.into_iter().enumerate() {
+            assert_eq!(pending.await.expect("an answer").reply.cost.batch_size, index);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_dropped_is_lost_and_its_waiter_is_told() {
+        let broker = MemoryBroker::new(8, Arc::default());
+        let pending = submit(&broker, 0, LONG).expect("room");
+        drop(broker.lease(&model(), 1));
+        assert_eq!(pending.await.unwrap_err(), crate::error::Error::Internal);
+    }
+
+    #[tokio::test]
+    async fn the_dead_are_not_handed_out_and_are_counted() {
+        let metrics = Arc::new(Metrics::default());
+        let broker = MemoryBroker::new(8, Arc::clone(&metrics));
+        drop(submit(&broker, 0, LONG).expect("room"));
+        let late = submit(&broker, 1, Duration::ZERO).expect("room");
+        let _waiting = submit(&broker, 2, LONG).expect("room");
+        assert_eq!(first_pixels(&broker.lease(&model(), 8)), [2]);
+        assert_eq!(late.await.expect("an answer").reply.result, Err(JobError::DeadlinePassed));
+        let text = metrics.encode().expect("encodes");
+        assert!(text.contains("ocelli_dropped_total{reason=\"client_gone\"} 1"), "{text}");
+        assert!(text.contains("ocelli_dropped_total{reason=\"deadline_passed\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn a_full_queue_refuses_unless_it_is_full_of_the_dead() {
+        let broker = MemoryBroker::new(2, Arc::default());
+        let first = submit(&broker, 0, LONG).expect("room");
+        let _second = submit(&broker, 1, LONG).expect("room");
+        assert!(matches!(submit(&broker, 2, LONG), Err(Unsubmitted::Full(_))));
+        drop(first);
+        let _third = submit(&broker, 3, LONG).expect("the place of the one who left");
+        assert_eq!(first_pixels(&broker.lease(&model(), 8)), [1, 3]);
+    }
+
+    #[test]
+    fn what_was_accepted_before_the_close_is_still_handed_out() {
+        let broker = MemoryBroker::new(8, Arc::default());
+        let _pending = submit(&broker, 0, LONG).expect("open");
+        broker.close();
+        assert!(matches!(submit(&broker, 1, LONG), Err(Unsubmitted::Closed(_))));
+        assert_eq!(broker.depth(), 1);
+        assert_eq!(first_pixels(&broker.lease(&model(), 8)), [0]);
     }
 }

@@ -45,9 +45,8 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub struct Running {
     infer: Infer,
-    crew: Crew,
+    crews: [Crew; 2],
     threads: Vec<JoinHandle<()>>,
-    feeder: task::JoinHandle<()>,
 }
 
 /// Why a pipeline did not start.
@@ -72,7 +71,7 @@ impl Pipeline {
         let (cores, crew) = (Cores::new(config.cores), Crew::default());
         let broker = Broker::new(config.admission.jobs, Arc::clone(&metrics));
         let (decoders, decode_work) =
-            decoders::pair(config.decode, cores.clone(), crew.clone(), Arc::clone(&metrics));
+            decoders::pair(config.decode, cores.clone(), crew.clone(), broker.clone(), Arc::clone(&metrics));
         let model = Arc::new(ServedModel::new(package));
         let infer = Infer {
             models: Arc::new([Arc::clone(&model)]),
@@ -93,14 +92,14 @@ impl Pipeline {
         let Self { infer, model, decode_work, worker_config, worker_parts } = self;
         let (crew, cores) = (worker_parts.crew.clone(), worker_parts.cores.total());
         let built = task::spawn_blocking(move || worker::build(&worker_config, &worker_parts, &model));
-        let Worker { feeder, engines, own_crew } = built.await??;
-        // Engines come first: finishing what is decoded answers somebody and frees memory.
+        let Worker { engines, own_members, crew: engine_crew } = built.await??;
         let decode_work: Arc<dyn Work> = decode_work;
-        let work = if own_crew.is_empty() { vec![decode_work, engines] } else { vec![decode_work] };
+        let work = if own_members.is_empty() { vec![decode_work, engines] } else { vec![decode_work] };
         let members = crew.members(cores, &work);
-        let mut running = Running { infer, crew, threads: Vec::new(), feeder: task::spawn(feeder.run()) };
-        let started =
-            running.start_threads("core", members).and_then(|()| running.start_threads("engine", own_crew));
+        let mut running = Running { infer, crews: [crew, engine_crew], threads: Vec::new() };
+        let started = running
+            .start_threads("core", members)
+            .and_then(|()| running.start_threads("engine", own_members));
         if let Err(error) = started {
             running.stop().await;
             return Err(error.into());
@@ -124,15 +123,15 @@ impl Running {
         &self.infer
     }
 
-    /// Finishes what was accepted, then ends every thread and task, and waits for them.
+    /// Ends every thread and waits for it, once nobody waits for an image any more.
     pub async fn stop(self) {
         self.infer.decoders.close();
         self.infer.broker.close();
-        if let Err(error) = self.feeder.await {
-            tracing::error!(%error, "the task that leases jobs ended badly");
-        }
-        self.crew.close();
+        // Whatever is left was abandoned, and is dropped.
         let joined = task::spawn_blocking(move || {
+            for crew in &self.crews {
+                crew.close();
+            }
             for thread in self.threads {
                 let name = thread.thread().name().unwrap_or_default().to_owned();
                 if thread.join().is_err() {

@@ -100,7 +100,7 @@ impl Engines {
             return None;
         };
         let cores = self.cores.try_all()?;
-        if self.queue.waiting() != 1 {
+        if self.queue.look().1 != 1 {
             return None;
         }
         let result = self.run(engine.as_mut(), buffer, self.queue.draw(0), cores);
@@ -252,11 +252,11 @@ impl Engines {
 
 impl Work for Engines {
     fn turn(&self, member: usize, urgency: Urgency) -> Turn {
-        match self.queue.ripeness() {
-            Ripeness::Empty => Turn::Nothing,
-            Ripeness::At(due) => Turn::NothingUntil(due),
-            Ripeness::Now if urgency == Urgency::Pressing && self.queue.waiting() < self.pressing => Turn::Nothing,
-            Ripeness::Now => self.turn_alone().unwrap_or_else(|| self.turn_beside_others(member)),
+        match self.queue.look() {
+            (Ripeness::Empty, _) => Turn::Nothing,
+            (Ripeness::At(due), _) => Turn::NothingUntil(due),
+            (Ripeness::Now, waiting) if urgency == Urgency::Pressing && waiting < self.pressing => Turn::Nothing,
+            (Ripeness::Now, _) => self.turn_alone().unwrap_or_else(|| self.turn_beside_others(member)),
         }
     }
 }

@@ -1,81 +1,34 @@
-//! What a worker has leased and not yet run: between the task that leases and the crew that computes.
+//! What a worker has leased and not yet run.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::batcher::{BatchPolicy, Batcher, Ripeness};
-use crate::broker::Leased;
-use crate::crew::Crew;
+use crate::broker::{Broker, Leased};
+use crate::job::ModelId;
 use crate::metrics::Metrics;
 
-/// Holds at most one batch.
+/// Holds at most one batch; the rest stays with the broker, where another worker can take it.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
-    state: Mutex<State>,
-    room: Notify,
-    crew: Crew,
+    broker: Broker,
+    model: Arc<ModelId>,
     metrics: Arc<Metrics>,
-}
-
-#[derive(Debug)]
-struct State {
-    batcher: Batcher<Leased>,
-    closed: bool,
+    batcher: Mutex<Batcher<Leased>>,
 }
 
 impl WorkQueue {
-    pub(super) fn new(policy: BatchPolicy, crew: Crew, metrics: Arc<Metrics>) -> Self {
-        let state = State { batcher: Batcher::new(policy), closed: false };
-        Self { state: Mutex::new(state), room: Notify::new(), crew, metrics }
+    pub(super) fn new(policy: BatchPolicy, broker: Broker, model: Arc<ModelId>, metrics: Arc<Metrics>) -> Self {
+        Self { broker, model, metrics, batcher: Mutex::new(Batcher::new(policy)) }
     }
 
-    /// Waits until something may be leased and says how much.
-    pub(super) async fn room(&self) -> usize {
-        loop {
-            let room = self.state.lock().batcher.room();
-            if room > 0 {
-                return room;
-            }
-            // One task waits here, so a notification since the lock was released is kept for it.
-            self.room.notified().await;
-        }
-    }
-
-    pub(super) fn push(&self, jobs: Vec<Leased>) {
-        let count = jobs.len();
-        let now = Instant::now();
-        {
-            let mut state = self.state.lock();
-            for job in jobs {
-                state.batcher.push(job, now);
-            }
-        }
-        for _ in 0..count {
-            self.crew.call();
-        }
-    }
-
-    /// No more will come, so that what is here waits for no company.
-    pub(super) fn close(&self) {
-        self.state.lock().closed = true;
-        self.crew.close();
-    }
-
-    /// Whether a batch may leave now.
-    pub(super) fn ripeness(&self) -> Ripeness {
-        let state = self.state.lock();
-        match state.batcher.ripeness(Instant::now()) {
-            Ripeness::At(_) if state.closed => Ripeness::Now,
-            ripeness => ripeness,
-        }
-    }
-
-    /// How many jobs wait for an engine.
-    pub(super) fn waiting(&self) -> usize {
-        self.state.lock().batcher.len()
+    /// Leases what there is room for, and says whether a batch may leave and how many jobs wait.
+    pub(super) fn look(&self) -> (Ripeness, usize) {
+        let mut batcher = self.batcher.lock();
+        self.refill(&mut batcher);
+        (batcher.ripeness(Instant::now()), batcher.len())
     }
 
     /// Takes an engine's share of what waits, which may have become nothing, where `idle_peers` other engines are
@@ -83,12 +36,26 @@ impl WorkQueue {
     pub(super) fn draw(&self, idle_peers: usize) -> Vec<Leased> {
         let now = Instant::now();
         let mut dead = Vec::new();
-        let batch = self.state.lock().batcher.draw(idle_peers, &mut dead, |job| job.dead(now).is_none());
-        self.room.notify_one();
+        let batch = {
+            let mut batcher = self.batcher.lock();
+            // More may have come while this engine waited for cores.
+            self.refill(&mut batcher);
+            batcher.draw(idle_peers, &mut dead, |job| job.dead(now).is_none())
+        };
         for job in dead {
             let job = job.unless_dead(now, &self.metrics);
             debug_assert!(job.is_none(), "the dead stay dead");
         }
         batch
+    }
+
+    fn refill(&self, batcher: &mut Batcher<Leased>) {
+        let room = batcher.room();
+        if room > 0 {
+            let now = Instant::now();
+            for job in self.broker.lease(&self.model, room) {
+                batcher.push(job, now);
+            }
+        }
     }
 }
