@@ -44,9 +44,7 @@ def machine() -> str:
 def ceiling(photos: list, seconds: float) -> dict:
     """Plain loops of both shapes; the better one is the ceiling."""
     program = RELEASE / "examples" / "ceiling"
-    runs = [
-        run_json([program, "--instances", i, "--threads", t, "--seconds", seconds, *photos]) for i, t in SHAPES
-    ]
+    runs = [run_json([program, "--instances", i, "--threads", t, "--seconds", seconds, *photos]) for i, t in SHAPES]
     return {"runs": runs, "best": max(run["images_per_s"] for run in runs)}
 
 
@@ -57,11 +55,13 @@ def engines(seconds: float) -> list:
     rows = []
     for instances, threads in SHAPES:
         options = ["--instances", instances, "--threads", threads, "--batch", 1, "--seconds", seconds]
-        rows.append({
-            "shape": f"{instances} x {threads}",
-            "rust": run_json([*rust, *options])["images_per_second"],
-            "python": run_json([*python, *options])["images_per_s"],
-        })
+        rows.append(
+            {
+                "shape": f"{instances} x {threads}",
+                "rust": run_json([*rust, *options])["images_per_second"],
+                "python": run_json([*python, *options])["images_per_s"],
+            }
+        )
     return rows
 
 
@@ -141,7 +141,9 @@ def median(values) -> float:
 
 
 def print_servers(rounds: list) -> None:
-    print(f"{'server':<16}{'conns':>6}{'images/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms/img':>12}{'MB':>7}{'failed':>8}{'load gen':>10}")
+    print(
+        f"{'server':<16}{'conns':>6}{'images/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms/img':>12}{'MB':>7}{'failed':>8}{'load gen':>10}"
+    )
     for name in rounds[0]["servers"]:
         for connections in CONNECTIONS:
             runs = [round_["servers"][name]["at"][connections] for round_ in rounds]
@@ -161,7 +163,10 @@ def print_servers(rounds: list) -> None:
 
 
 def ratio(rounds: list, name: str, connections: int, of) -> list:
-    return [round_["servers"]["ocelli"]["at"][connections]["images_per_s"] / of(round_, name, connections) for round_ in rounds]
+    return [
+        round_["servers"]["ocelli"]["at"][connections]["images_per_s"] / of(round_, name, connections)
+        for round_ in rounds
+    ]
 
 
 def verdict(label: str, values: list, want: str, good: bool) -> None:
@@ -233,12 +238,14 @@ def main() -> None:
     for number in range(arguments.rounds):
         print(f"round {number + 1} of {arguments.rounds} ...", flush=True)
         decode = run_json([RELEASE / "examples" / "decode_bench", photos[0], "--rounds", 3, "--json"])
-        rounds.append({
-            "decode": decode,
-            "ceiling": ceiling(photos, seconds),
-            "engines": engines(seconds / 2),
-            "servers": servers(photos, seconds),
-        })
+        rounds.append(
+            {
+                "decode": decode,
+                "ceiling": ceiling(photos, seconds),
+                "engines": engines(seconds / 2),
+                "servers": servers(photos, seconds),
+            }
+        )
     refusal, memory = refusals(photos, seconds), waiting(photos)
     print()
     for shape in range(len(SHAPES)):
@@ -253,7 +260,9 @@ def main() -> None:
     print()
     for name in ("python-float32", "python-int8"):
         result = [round_["servers"][name] for round_ in rounds]
-        print(f"{name}: starts in {median(r['start_s'] for r in result):.2f} s, {median(r['idle_mb'] for r in result):.0f} MB idle")
+        print(
+            f"{name}: starts in {median(r['start_s'] for r in result):.2f} s, {median(r['idle_mb'] for r in result):.0f} MB idle"
+        )
     print_verdicts(rounds, refusal, memory)
 
 

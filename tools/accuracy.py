@@ -69,7 +69,9 @@ def main() -> int:
     server_score, float32_score = scores.values()
     loss = (float32_score.top1 - server_score.top1) / len(photos)
     if loss > ALLOWED_LOSS:
-        print(f"the server loses {loss:.1%} of top-1 to the float32 model; {ALLOWED_LOSS:.0%} is allowed", file=sys.stderr)
+        print(
+            f"the server loses {loss:.1%} of top-1 to the float32 model; {ALLOWED_LOSS:.0%} is allowed", file=sys.stderr
+        )
         return 1
     return 0
 

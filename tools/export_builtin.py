@@ -28,8 +28,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--float32-only", action="store_true", help="write the float32 model and stop")
     parser.add_argument("--package", type=Path, metavar="DIR", help="the package whose model.onnx to write")
     parser.add_argument("--calibrate", type=Path, metavar="DIR", help="measure the activations anew on these photos")
-    parser.add_argument("--classes", type=Path, metavar="TSV", help="index, WordNet id and name: write labels.txt from it")
-    parser.add_argument("--evaluate", type=Path, metavar="DIR", help="print both models' accuracy here (needs --classes)")
+    parser.add_argument(
+        "--classes", type=Path, metavar="TSV", help="index, WordNet id and name: write labels.txt from it"
+    )
+    parser.add_argument(
+        "--evaluate", type=Path, metavar="DIR", help="print both models' accuracy here (needs --classes)"
+    )
     arguments = parser.parse_args()
     if not arguments.float32_only and arguments.package is None:
         parser.error("name the package with --package, or pass --float32-only")

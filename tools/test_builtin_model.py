@@ -84,7 +84,15 @@ class PackedStemTest(unittest.TestCase):
             node("DequantizeLinear", ["q", "scale", "zero"], ["dq"]),
             node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["w_dq"], axis=0),
             node("DequantizeLinear", ["b", "b_scale", "b_zero"], ["b_dq"], axis=0),
-            node("Conv", ["dq", "w_dq", "b_dq"], ["y"], name=layout.STEM, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
+            node(
+                "Conv",
+                ["dq", "w_dq", "b_dq"],
+                ["y"],
+                name=layout.STEM,
+                kernel_shape=[3, 3],
+                strides=[2, 2],
+                pads=[0, 0, 1, 1],
+            ),
             node("QuantizeLinear", ["y", "out_scale", "out_zero"], ["y_q"]),
             node("DequantizeLinear", ["y_q", "out_scale", "out_zero"], ["y_dq"]),
             # Something that reads the result, as the next layer does.

@@ -109,7 +109,13 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.pool, thread_name_prefix="classify") as pool:
         app = build_app(classifier, pool)
         uvicorn.run(
-            app, host=arguments.host, port=arguments.port, loop="uvloop", http="httptools", access_log=False, log_level="warning"
+            app,
+            host=arguments.host,
+            port=arguments.port,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_level="warning",
         )
 
 

@@ -45,7 +45,9 @@ def random_batch(session: onnxruntime.InferenceSession, batch: int) -> dict[str,
     return {tensor.name: generator.standard_normal(shape, np.float32)}
 
 
-def count_runs(session: onnxruntime.InferenceSession, feeds: dict, start: threading.Barrier, seconds: float) -> tuple[int, float]:
+def count_runs(
+    session: onnxruntime.InferenceSession, feeds: dict, start: threading.Barrier, seconds: float
+) -> tuple[int, float]:
     """Runs until `seconds` have passed, after every other instance is warm: (runs, seconds they took)."""
     for _ in range(WARM_UP_RUNS):
         session.run(None, feeds)

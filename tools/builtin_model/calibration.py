@@ -77,7 +77,9 @@ def measure(model: onnx.ModelProto, photos: list[Path]) -> Calibration:
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """One line for each tensor, so that a difference can be read."""
     sections = (
-        f'  "{section}": {{\n' + ",\n".join(f'    "{name}": {json.dumps(value)}' for name, value in entries.items()) + "\n  }"
+        f'  "{section}": {{\n'
+        + ",\n".join(f'    "{name}": {json.dumps(value)}' for name, value in entries.items())
+        + "\n  }"
         for section, entries in asdict(calibration).items()
     )
     path.write_text("{\n" + ",\n".join(sections) + "\n}\n")

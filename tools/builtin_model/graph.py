@@ -70,7 +70,8 @@ class GraphBuilder:
         """Convolution `name` with the batch normalisation `norm` folded into its weight and bias."""
         weight = self.weights[f"{name}.weight"].astype(np.float64)
         mean, variance, gain, shift = (
-            self.weights[f"{norm}.{part}"].astype(np.float64) for part in ("running_mean", "running_var", "weight", "bias")
+            self.weights[f"{norm}.{part}"].astype(np.float64)
+            for part in ("running_mean", "running_var", "weight", "bias")
         )
         factor = gain / np.sqrt(variance + BATCH_NORM_EPSILON)
         inputs = [

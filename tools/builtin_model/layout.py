@@ -75,7 +75,9 @@ def pack_stem(graph: onnx.GraphProto) -> None:
         _replace_initialiser(graph, name, np.tile(initialisers[name], OUTPUTS))
 
     del conv.attribute[:]
-    conv.attribute.extend(helper.make_node("Conv", [], [], kernel_shape=[3, 2], strides=[2, 1], pads=[0, 0, 1, 1]).attribute)
+    conv.attribute.extend(
+        helper.make_node("Conv", [], [], kernel_shape=[3, 2], strides=[2, 1], pads=[0, 0, 1, 1]).attribute
+    )
     _unpack_stem(graph, _consumer(graph, conv.output[0]), channels)
 
 

@@ -18,7 +18,9 @@ def jpegs(image):
         "future-jfif": replace(whole, app0 + 5, b"\x07"),
         "unknown-adobe-transform": with_adobe(whole, 9),
         "fill-bytes": insert(whole, scan, b"\xff\xff\xff"),
-        "flipped-bits": replace(whole, middle, bytes(255 - byte if byte not in (0, 255) else byte for byte in whole[middle : middle + 3])),
+        "flipped-bits": replace(
+            whole, middle, bytes(255 - byte if byte not in (0, 255) else byte for byte in whole[middle : middle + 3])
+        ),
         "zeroed": replace(whole, middle, bytes(60)),
         "end-inside-scan": whole[:middle] + b"\xff\xd9",
         "lost-restart": drop_restart(restarts),

@@ -17,12 +17,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 import damage
+import numpy as np
 import reference
 import writers
+from PIL import Image
 
 HERE = Path(__file__).parent
 INPUTS, EXPECTED = HERE / "inputs", HERE / "expected"
@@ -318,7 +317,9 @@ def damaged():
         try:
             case(f"damaged-{name}.jpg", "jpeg", (48, 48))
         except OSError as error:
-            cases.append({"name": f"damaged-{name}", "input": f"damaged-{name}.jpg", "kind": "refused", "pillow": str(error)})
+            cases.append(
+                {"name": f"damaged-{name}", "input": f"damaged-{name}.jpg", "kind": "refused", "pillow": str(error)}
+            )
 
 
 def main():

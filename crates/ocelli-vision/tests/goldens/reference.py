@@ -53,14 +53,14 @@ def shortest_edge(image, edge, size, spec):
     short, long = min(width, height), max(width, height)
     longer = int(edge * long / short)
     resized = resize(image, (edge, longer) if width <= height else (longer, edge), spec)
-    left = int(round((resized.width - size[0]) / 2.0))
-    top = int(round((resized.height - size[1]) / 2.0))
+    left = round((resized.width - size[0]) / 2.0)
+    top = round((resized.height - size[1]) / 2.0)
     return resized.crop((left, top, left + size[0], top + size[1]))
 
 
 def letterbox(image, size, fill, spec):
     ratio = min(size[0] / image.width, size[1] / image.height)
-    inner = tuple(min(limit, max(1, round(side * ratio))) for side, limit in zip(image.size, size))
+    inner = tuple(min(limit, max(1, round(side * ratio))) for side, limit in zip(image.size, size, strict=True))
     canvas = Image.new("RGB", size, fill)
     canvas.paste(resize(image, inner, spec), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
     return canvas
@@ -94,8 +94,9 @@ def interpolate(pixels, axis, count, interpolation):
     return total.astype("f4")
 
 
-def cubic(x, a=np.float32(-0.75)):
+def cubic(x):
     """Keys' kernel for distances from 0 to 2."""
+    a = np.float32(-0.75)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((x - 5) * x + 8) * x * a - 4 * a
     return np.where(x <= 1, near, far)
