@@ -21,8 +21,14 @@ use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend, Engine, EngineOptions, OnnxRuntime, Tensor, TensorData};
 use ocelli_vision::{DecodeLimits, Decoder, ImageHeader};
 
-const LIMITS: DecodeLimits = DecodeLimits { max_pixels: 50_000_000, max_scans: 32 };
-const PHOTO_LIMIT: PhotoLimit = PhotoLimit { count: 10_000, bytes: 1 << 30 };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_pixels: 50_000_000,
+    max_scans: 32,
+};
+const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
+    count: 10_000,
+    bytes: 1 << 30,
+};
 const WARM_UP: usize = 5;
 
 #[derive(Parser)]
@@ -50,10 +56,15 @@ struct Tally {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let photos: Arc<[Bytes]> =
-        load_photos(&arguments.photos, PHOTO_LIMIT)?.into_iter().map(|photo| photo.bytes).collect();
+    let photos: Arc<[Bytes]> = load_photos(&arguments.photos, PHOTO_LIMIT)?
+        .into_iter()
+        .map(|photo| photo.bytes)
+        .collect();
     let model = Arc::new(ServedModel::new(model::builtin()?));
-    anyhow::ensure!(model.input().is_identity(), "this loop hands pixels to the engine as they are");
+    anyhow::ensure!(
+        model.input().is_identity(),
+        "this loop hands pixels to the engine as they are"
+    );
     let executable = std::env::current_exe()?;
     let explicit = std::env::var_os("OCELLI_ONNXRUNTIME").map(PathBuf::from);
     let search = Search::new(explicit, Some(&executable), |name| std::env::var_os(name));
@@ -61,21 +72,36 @@ fn main() -> anyhow::Result<()> {
     let start = Arc::new(Barrier::new(arguments.instances));
     let mut loops = Vec::new();
     for index in 0..arguments.instances {
-        let engine = backend.load(&model.source(), &EngineOptions { threads: arguments.threads })?;
+        let engine = backend.load(
+            &model.source(),
+            &EngineOptions {
+                threads: arguments.threads,
+            },
+        )?;
         let (photos, model, start) = (Arc::clone(&photos), Arc::clone(&model), Arc::clone(&start));
         let limit = Duration::from_secs_f64(arguments.seconds);
         // Each loop begins elsewhere, so that they do not read the same photo at the same time.
         let first = index * photos.len() / arguments.instances;
-        loops.push(std::thread::spawn(move || run(engine, &photos, first, &model, &start, limit)));
+        loops.push(std::thread::spawn(move || {
+            run(engine, &photos, first, &model, &start, limit)
+        }));
     }
     let tallies = loops
         .into_iter()
         .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a loop panicked"))?)
         .collect::<anyhow::Result<Vec<Tally>>>()?;
-    let per_second: f64 = tallies.iter().map(|tally| f64::from(tally.images) / tally.elapsed.as_secs_f64()).sum();
+    let per_second: f64 = tallies
+        .iter()
+        .map(|tally| f64::from(tally.images) / tally.elapsed.as_secs_f64())
+        .sum();
     let images: u32 = tallies.iter().map(|tally| tally.images).sum();
     let mean_ms = |phase: fn(&Tally) -> Duration| {
-        tallies.iter().map(|tally| phase(tally).as_secs_f64()).sum::<f64>() * 1e3 / f64::from(images)
+        tallies
+            .iter()
+            .map(|tally| phase(tally).as_secs_f64())
+            .sum::<f64>()
+            * 1e3
+            / f64::from(images)
     };
     println!(
         "{}",
@@ -102,13 +128,25 @@ fn run(
     let mut tally = Tally::default();
     let mut photos = photos.iter().cycle().skip(first);
     for _ in 0..WARM_UP {
-        one(engine.as_mut(), &mut decoder, photos.next().context("no photos")?, model, &mut tally)?;
+        one(
+            engine.as_mut(),
+            &mut decoder,
+            photos.next().context("no photos")?,
+            model,
+            &mut tally,
+        )?;
     }
     start.wait();
     tally = Tally::default();
     let began = Instant::now();
     while began.elapsed() < limit {
-        one(engine.as_mut(), &mut decoder, photos.next().context("no photos")?, model, &mut tally)?;
+        one(
+            engine.as_mut(),
+            &mut decoder,
+            photos.next().context("no photos")?,
+            model,
+            &mut tally,
+        )?;
     }
     tally.elapsed = began.elapsed();
     Ok(tally)
@@ -128,7 +166,10 @@ fn one(
     let decoded = Instant::now();
     let shape = [1, spec.height as usize, spec.width as usize, 3];
     let outputs = engine.infer(&[Tensor::new(shape, TensorData::U8(pixels))?])?;
-    anyhow::ensure!(outputs.first().is_some_and(|scores| scores.batch_len() == 1), "one row for one photo");
+    anyhow::ensure!(
+        outputs.first().is_some_and(|scores| scores.batch_len() == 1),
+        "one row for one photo"
+    );
     tally.images += 1;
     tally.decode += decoded.saturating_duration_since(began);
     tally.infer += decoded.elapsed();

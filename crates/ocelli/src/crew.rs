@@ -68,7 +68,13 @@ impl Crew {
     /// `count` members who do the work of all sources: pressing work first, then the sources in their order.
     #[must_use]
     pub fn members(&self, count: usize, work: &[Arc<dyn Work>]) -> Vec<Member> {
-        (0..count).map(|index| Member { crew: self.clone(), index, work: work.to_vec() }).collect()
+        (0..count)
+            .map(|index| Member {
+                crew: self.clone(),
+                index,
+                work: work.to_vec(),
+            })
+            .collect()
     }
 
     /// Says that there is one more piece of work.
@@ -172,7 +178,10 @@ mod tests {
     fn pressing_work_comes_first_and_then_the_sources_in_order() {
         let (done, order) = channel();
         let list = |pieces: &[(&'static str, Urgency)]| -> Arc<dyn Work> {
-            Arc::new(List { pieces: Mutex::new(pieces.to_vec()), done: done.clone() })
+            Arc::new(List {
+                pieces: Mutex::new(pieces.to_vec()),
+                done: done.clone(),
+            })
         };
         let first = list(&[("a", Urgency::Ordinary), ("b", Urgency::Pressing)]);
         let second = list(&[("c", Urgency::Pressing), ("d", Urgency::Ordinary)]);
@@ -204,8 +213,11 @@ mod tests {
         let inbox = Arc::new(Inbox(Mutex::default()));
         let crew = Crew::default();
         let work: Arc<dyn Work> = inbox.clone();
-        let threads: Vec<_> =
-            crew.members(3, &[work]).into_iter().map(|member| thread::spawn(move || member.run())).collect();
+        let threads: Vec<_> = crew
+            .members(3, &[work])
+            .into_iter()
+            .map(|member| thread::spawn(move || member.run()))
+            .collect();
         for piece in 0..2000 {
             inbox.0.lock().0 += 1;
             crew.call();
@@ -217,7 +229,9 @@ mod tests {
             }
         }
         crew.close();
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
         assert_eq!(*inbox.0.lock(), (0, 2000));
     }
 }

@@ -100,7 +100,13 @@ pub fn pair(
         pixel_bytes_free: Mutex::new(config.pixel_bytes),
         pixel_bytes_freed: Condvar::new(),
     });
-    (Decoders { shared: Arc::clone(&shared), crew }, Arc::new(DecodeWork { shared, decoders }))
+    (
+        Decoders {
+            shared: Arc::clone(&shared),
+            crew,
+        },
+        Arc::new(DecodeWork { shared, decoders }),
+    )
 }
 
 impl Decoders {
@@ -112,7 +118,11 @@ impl Decoders {
                 return waiter.fail(Error::NotReady("it is stopping"));
             }
             // Bounded by admission: each task holds a permit.
-            queue.tasks.push_back(Task { photo, submitted: Instant::now(), waiter });
+            queue.tasks.push_back(Task {
+                photo,
+                submitted: Instant::now(),
+                waiter,
+            });
         }
         self.crew.call();
     }
@@ -139,13 +149,19 @@ impl Work for DecodeWork {
 
 impl Shared {
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
-        let Task { photo, submitted, waiter } = task;
+        let Task {
+            photo,
+            submitted,
+            waiter,
+        } = task;
         if self.is_dead(&photo, &waiter) {
             return;
         }
         // A panic in a codec must neither hang the client nor end the thread. What the decoder holds then is
         // unknown, so it is made anew.
-        let result = catch_unwind(AssertUnwindSafe(|| self.prepare(&photo, &waiter, submitted, decoder)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            self.prepare(&photo, &waiter, submitted, decoder)
+        }));
         let prepared = match result {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return,
@@ -157,7 +173,11 @@ impl Shared {
         };
         match prepared {
             Ok((pixels, times)) => {
-                let job = Job { model: Arc::clone(&photo.model.id), pixels, deadline: photo.deadline };
+                let job = Job {
+                    model: Arc::clone(&photo.model.id),
+                    pixels,
+                    deadline: photo.deadline,
+                };
                 self.forward(job, waiter.prepared(times), &photo.model);
             }
             Err(error) => waiter.fail(error),
@@ -202,7 +222,15 @@ impl Shared {
             None => Decoder::new().and_then(|new| decoder.insert(new).prepare(&photo.bytes, &header, spec)),
         };
         let wait = started.saturating_duration_since(submitted);
-        Some(decoded.map_err(Error::from).map(|pixels| (pixels, PrepareTimes { wait, decode: started.elapsed() })))
+        Some(decoded.map_err(Error::from).map(|pixels| {
+            (
+                pixels,
+                PrepareTimes {
+                    wait,
+                    decode: started.elapsed(),
+                },
+            )
+        }))
     }
 
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed

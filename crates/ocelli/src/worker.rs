@@ -125,15 +125,34 @@ pub fn build(
         max_batch,
         cost,
     });
-    let policy = BatchPolicy { max_batch, max_delay: config.max_delay };
+    let policy = BatchPolicy {
+        max_batch,
+        max_delay: config.max_delay,
+    };
     let metrics = Arc::clone(&parts.metrics);
-    let queue = Arc::new(WorkQueue::new(policy, parts.broker.clone(), Arc::clone(&model.id), metrics));
+    let queue = Arc::new(WorkQueue::new(
+        policy,
+        parts.broker.clone(),
+        Arc::clone(&model.id),
+        metrics,
+    ));
     let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, &queue));
-    let crew = if uses_cpu { parts.crew.clone() } else { Crew::default() };
-    let own_members =
-        if uses_cpu { Vec::new() } else { crew.members(shape.instances, &[Arc::clone(&engines)]) };
+    let crew = if uses_cpu {
+        parts.crew.clone()
+    } else {
+        Crew::default()
+    };
+    let own_members = if uses_cpu {
+        Vec::new()
+    } else {
+        crew.members(shape.instances, &[Arc::clone(&engines)])
+    };
     parts.broker.serve(&model.id, crew.clone());
-    Ok(Worker { engines, own_members, crew })
+    Ok(Worker {
+        engines,
+        own_members,
+        crew,
+    })
 }
 
 /// From how many waiting jobs on nothing is gained by waiting for more: the smallest measured batch whose time per
@@ -143,7 +162,9 @@ fn pressing(cost: &CostTable, max_batch: usize) -> usize {
     let per_image = |(size, time): (usize, Duration)| time.as_secs_f64() / size as f64;
     let sizes = || cost.entries().filter(|&(size, _)| size <= max_batch);
     let best = sizes().map(per_image).fold(f64::INFINITY, f64::min);
-    sizes().find(|&entry| per_image(entry) <= best * NEARLY).map_or(1, |(size, _)| size)
+    sizes()
+        .find(|&entry| per_image(entry) <= best * NEARLY)
+        .map_or(1, |(size, _)| size)
 }
 
 /// One instance for each core with one thread each has the best throughput; all threads on one image have the best
@@ -176,19 +197,31 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
 fn load(parts: &WorkerParts, model: &Arc<ServedModel>, shape: Shape) -> Result<Loaded, EngineError> {
     let load = |threads| parts.backend.load(&model.source(), &EngineOptions { threads });
     thread::scope(|scope| {
-        let wide = shape.idle_threads.map(|threads| scope.spawn(move || load(threads)));
-        let narrow: Vec<_> =
-            (0..shape.instances).map(|_| scope.spawn(move || load(shape.threads))).collect();
+        let wide = shape
+            .idle_threads
+            .map(|threads| scope.spawn(move || load(threads)));
+        let narrow: Vec<_> = (0..shape.instances)
+            .map(|_| scope.spawn(move || load(shape.threads)))
+            .collect();
         let panicked = || EngineError::Fault("loading panicked".to_owned());
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
+        let join =
+            |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
         let narrow = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
-        Ok(Loaded { narrow, threads: shape.threads, wide: wide.map(join).transpose()? })
+        Ok(Loaded {
+            narrow,
+            threads: shape.threads,
+            wide: wide.map(join).transpose()?,
+        })
     })
 }
 
 /// Runs every instance once, so that no request pays for first-time work, and measures one of them.
 fn warm_up(loaded: &mut Loaded, plan: &MeasurePlan) -> Result<CostTable, EngineError> {
-    let once = MeasurePlan { max_batch: 1, rounds: 1, budget: plan.budget };
+    let once = MeasurePlan {
+        max_batch: 1,
+        rounds: 1,
+        budget: plan.budget,
+    };
     let (first, others) = loaded.narrow.split_at_mut(1);
     for engine in others.iter_mut().chain(&mut loaded.wide) {
         measure(engine.as_mut(), &once, Instant::now)?;

@@ -51,7 +51,13 @@ impl MemoryBroker {
     /// A broker whose queues hold at most `capacity` jobs each.
     #[must_use]
     pub fn new(capacity: usize, metrics: Arc<Metrics>) -> Self {
-        Self { shared: Arc::new(Shared { capacity, metrics, state: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                capacity,
+                metrics,
+                state: Mutex::default(),
+            }),
+        }
     }
 
     /// Queues a job and calls the model's crew.
@@ -71,7 +77,11 @@ impl MemoryBroker {
             if queue.jobs.len() >= self.shared.capacity {
                 return Err(Unsubmitted::Full(waiter));
             }
-            queue.jobs.push_back(Leased { job, waiter, submitted: Instant::now() });
+            queue.jobs.push_back(Leased {
+                job,
+                waiter,
+                submitted: Instant::now(),
+            });
             queue.crew.clone()
         };
         if let Some(crew) = crew {
@@ -82,20 +92,35 @@ impl MemoryBroker {
 
     /// Has `crew` called whenever there is a job of `model` to take.
     pub fn serve(&self, model: &Arc<ModelId>, crew: Crew) {
-        self.shared.state.lock().queues.entry(Arc::clone(model)).or_default().crew = Some(crew);
+        self.shared
+            .state
+            .lock()
+            .queues
+            .entry(Arc::clone(model))
+            .or_default()
+            .crew = Some(crew);
     }
 
     /// Hands out up to `max` jobs of `model`, oldest first, or none. Dead ones are dropped and counted on the way.
     #[must_use]
     pub fn lease(&self, model: &Arc<ModelId>, max: usize) -> Vec<Leased> {
         let mut state = self.shared.state.lock();
-        state.queues.get_mut(model).map_or_else(Vec::new, |queue| queue.take_live(max, &self.shared.metrics))
+        state
+            .queues
+            .get_mut(model)
+            .map_or_else(Vec::new, |queue| queue.take_live(max, &self.shared.metrics))
     }
 
     /// How many jobs of all models wait to be leased.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.shared.state.lock().queues.values().map(|queue| queue.jobs.len()).sum()
+        self.shared
+            .state
+            .lock()
+            .queues
+            .values()
+            .map(|queue| queue.jobs.len())
+            .sum()
     }
 
     /// Takes no more jobs. Those queued are still handed out.
@@ -122,7 +147,11 @@ impl Queue {
     /// Makes room: what nobody waits for must not keep others out.
     fn drop_dead(&mut self, metrics: &Metrics) {
         let now = Instant::now();
-        self.jobs = self.jobs.drain(..).filter_map(|leased| leased.unless_dead(now, metrics)).collect();
+        self.jobs = self
+            .jobs
+            .drain(..)
+            .filter_map(|leased| leased.unless_dead(now, metrics))
+            .collect();
     }
 }
 
@@ -157,8 +186,14 @@ impl Leased {
         };
         metrics.count_dropped(reason);
         let queue = now.saturating_duration_since(self.submitted);
-        let cost = JobCost { queue, ..JobCost::default() };
-        self.complete(Reply { result: Err(JobError::DeadlinePassed), cost });
+        let cost = JobCost {
+            queue,
+            ..JobCost::default()
+        };
+        self.complete(Reply {
+            result: Err(JobError::DeadlinePassed),
+            cost,
+        });
         None
     }
 
@@ -176,12 +211,20 @@ mod tests {
     use crate::broker::{Pending, waiter};
 
     fn model() -> Arc<ModelId> {
-        Arc::new(ModelId { name: "m".to_owned(), version: "1".to_owned(), digest: String::new() })
+        Arc::new(ModelId {
+            name: "m".to_owned(),
+            version: "1".to_owned(),
+            digest: String::new(),
+        })
     }
 
     fn submit(broker: &MemoryBroker, pixel: u8, life: Duration) -> Result<Pending, Unsubmitted> {
         let (waiter, pending) = waiter();
-        let job = Job { model: model(), pixels: vec![pixel], deadline: Instant::now() + life };
+        let job = Job {
+            model: model(),
+            pixels: vec![pixel],
+            deadline: Instant::now() + life,
+        };
         broker.submit(job, waiter).map(|()| pending)
     }
 
@@ -194,15 +237,23 @@ mod tests {
     #[tokio::test]
     async fn jobs_leave_in_order_once_and_answers_reach_their_waiters() {
         let broker = MemoryBroker::new(8, Arc::default());
-        let waiting: Vec<Pending> = (0..3).map(|pixel| submit(&broker, pixel, LONG).expect("room")).collect();
+        let waiting: Vec<Pending> = (0..3)
+            .map(|pixel| submit(&broker, pixel, LONG).expect("room"))
+            .collect();
         assert!(broker.lease(&model(), 0).is_empty());
         let mut jobs = broker.lease(&model(), 2);
         jobs.extend(broker.lease(&model(), 2));
         assert_eq!(first_pixels(&jobs), [0, 1, 2]);
         assert!(broker.lease(&model(), 2).is_empty(), "no job leaves twice");
         for (index, leased) in jobs.into_iter().enumerate().rev() {
-            let cost = JobCost { batch_size: index, ..JobCost::default() };
-            leased.complete(Reply { result: Ok(Vec::new()), cost });
+            let cost = JobCost {
+                batch_size: index,
+                ..JobCost::default()
+            };
+            leased.complete(Reply {
+                result: Ok(Vec::new()),
+                cost,
+            });
         }
         for (index, pending) in waiting.into_iter().enumerate() {
             assert_eq!(pending.await.expect("an answer").reply.cost.batch_size, index);
@@ -225,10 +276,19 @@ mod tests {
         let late = submit(&broker, 1, Duration::ZERO).expect("room");
         let _waiting = submit(&broker, 2, LONG).expect("room");
         assert_eq!(first_pixels(&broker.lease(&model(), 8)), [2]);
-        assert_eq!(late.await.expect("an answer").reply.result, Err(JobError::DeadlinePassed));
+        assert_eq!(
+            late.await.expect("an answer").reply.result,
+            Err(JobError::DeadlinePassed)
+        );
         let text = metrics.encode().expect("encodes");
-        assert!(text.contains("ocelli_dropped_total{reason=\"client_gone\"} 1"), "{text}");
-        assert!(text.contains("ocelli_dropped_total{reason=\"deadline_passed\"} 1"), "{text}");
+        assert!(
+            text.contains("ocelli_dropped_total{reason=\"client_gone\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("ocelli_dropped_total{reason=\"deadline_passed\"} 1"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -45,7 +45,13 @@ pub struct Pending {
 #[must_use]
 pub fn waiter() -> (Waiter, Pending) {
     let (sender, receiver) = oneshot::channel();
-    (Waiter { sender, prepare: PrepareTimes::default() }, Pending { receiver })
+    (
+        Waiter {
+            sender,
+            prepare: PrepareTimes::default(),
+        },
+        Pending { receiver },
+    )
 }
 
 impl Waiter {
@@ -63,7 +69,10 @@ impl Waiter {
 
     /// Answers with a worker's reply. A waiter that has left in the meantime needs none.
     pub fn complete(self, reply: Reply) {
-        let _ = self.sender.send(Ok(Answer { reply, prepare: self.prepare }));
+        let _ = self.sender.send(Ok(Answer {
+            reply,
+            prepare: self.prepare,
+        }));
     }
 
     /// Answers that the image was not computed.
@@ -76,6 +85,8 @@ impl Future for Pending {
     type Output = Result<Answer, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver).poll(context).map(|answer| answer.unwrap_or(Err(Error::Internal)))
+        Pin::new(&mut self.receiver)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(Error::Internal)))
     }
 }

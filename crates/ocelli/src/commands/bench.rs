@@ -84,7 +84,7 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
 
 async fn interrupted() {
     if stop_signal().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -115,7 +115,7 @@ fn expand_one(argument: &str) -> Vec<Source> {
 }
 
 fn search(folder: &Path, depth: usize, found: &mut Vec<Source>) {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut paths: Vec<PathBuf> = match entries {
         Ok(entries) => entries.iter().map(fs::DirEntry::path).collect(),
         Err(error) => return found.push(unreadable(folder, &error)),

@@ -70,8 +70,13 @@ impl Pipeline {
         let metrics = Arc::new(Metrics::default());
         let (cores, crew) = (Cores::new(config.cores), Crew::default());
         let broker = Broker::new(config.admission.jobs, Arc::clone(&metrics));
-        let (decoders, decode_work) =
-            decoders::pair(config.decode, cores.clone(), crew.clone(), broker.clone(), Arc::clone(&metrics));
+        let (decoders, decode_work) = decoders::pair(
+            config.decode,
+            cores.clone(),
+            crew.clone(),
+            broker.clone(),
+            Arc::clone(&metrics),
+        );
         let model = Arc::new(ServedModel::new(package));
         let infer = Infer {
             models: Arc::new([Arc::clone(&model)]),
@@ -80,8 +85,20 @@ impl Pipeline {
             broker: broker.clone(),
             metrics: Arc::clone(&metrics),
         };
-        let worker_parts = WorkerParts { backend, cores, crew, broker, metrics };
-        Self { infer, model, decode_work, worker_config: config.worker, worker_parts }
+        let worker_parts = WorkerParts {
+            backend,
+            cores,
+            crew,
+            broker,
+            metrics,
+        };
+        Self {
+            infer,
+            model,
+            decode_work,
+            worker_config: config.worker,
+            worker_parts,
+        }
     }
 
     /// Loads and measures the model, and starts threads and tasks. Afterwards the first image meets warm engines.
@@ -89,14 +106,32 @@ impl Pipeline {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { infer, model, decode_work, worker_config, worker_parts } = self;
+        let Self {
+            infer,
+            model,
+            decode_work,
+            worker_config,
+            worker_parts,
+        } = self;
         let (crew, cores) = (worker_parts.crew.clone(), worker_parts.cores.total());
         let built = task::spawn_blocking(move || worker::build(&worker_config, &worker_parts, &model));
-        let Worker { engines, own_members, crew: engine_crew } = built.await??;
+        let Worker {
+            engines,
+            own_members,
+            crew: engine_crew,
+        } = built.await??;
         let decode_work: Arc<dyn Work> = decode_work;
-        let work = if own_members.is_empty() { vec![decode_work, engines] } else { vec![decode_work] };
+        let work = if own_members.is_empty() {
+            vec![decode_work, engines]
+        } else {
+            vec![decode_work]
+        };
         let members = crew.members(cores, &work);
-        let mut running = Running { infer, crews: [crew, engine_crew], threads: Vec::new() };
+        let mut running = Running {
+            infer,
+            crews: [crew, engine_crew],
+            threads: Vec::new(),
+        };
         let started = running
             .start_threads("core", members)
             .and_then(|()| running.start_threads("engine", own_members));

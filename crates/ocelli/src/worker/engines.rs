@@ -63,7 +63,10 @@ pub(super) struct Loaded {
 
 impl Slot {
     fn new(engine: Box<dyn Engine>) -> Self {
-        Self { engine: Ok(engine), buffer: BatchBuffer::default() }
+        Self {
+            engine: Ok(engine),
+            buffer: BatchBuffer::default(),
+        }
     }
 }
 
@@ -81,7 +84,11 @@ impl Engines {
         }
         Self {
             free: AtomicUsize::new(loaded.narrow.len()),
-            slots: loaded.narrow.into_iter().map(|engine| Mutex::new(Slot::new(engine))).collect(),
+            slots: loaded
+                .narrow
+                .into_iter()
+                .map(|engine| Mutex::new(Slot::new(engine)))
+                .collect(),
             wide: loaded.wide.map(|engine| Mutex::new(Slot::new(engine))),
             threads: loaded.threads,
             pressing,
@@ -96,7 +103,11 @@ impl Engines {
     /// With one job and an otherwise idle machine, all cores compute it together. `None` when that is not so.
     fn turn_alone(&self) -> Option<Turn> {
         let mut slot = self.wide.as_ref()?.try_lock()?;
-        let Slot { engine: Ok(engine), buffer } = &mut *slot else {
+        let Slot {
+            engine: Ok(engine),
+            buffer,
+        } = &mut *slot
+        else {
             return None;
         };
         let cores = self.cores.try_all()?;
@@ -119,7 +130,9 @@ impl Engines {
             return self.retry(&mut slot, broken);
         }
         self.free.fetch_sub(1, Ordering::AcqRel);
-        let cores = self.cores.for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
+        let cores = self
+            .cores
+            .for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
         let jobs = self.queue.draw(self.free.load(Ordering::Acquire));
         let Slot { engine, buffer } = &mut *slot;
         let result = match engine {
@@ -178,12 +191,16 @@ impl Engines {
     fn rebuild(&self, slot: &mut Slot, threads: usize, fault: &EngineError, pause: Duration) -> bool {
         tracing::error!(model = %self.model.id.name, %fault, "the engine failed; rebuilding its instance");
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            self.backend.load(&self.model.source(), &EngineOptions { threads })
+            self.backend
+                .load(&self.model.source(), &EngineOptions { threads })
         }))
         .unwrap_or_else(|_| Err(EngineError::Fault("loading panicked".to_owned())));
         slot.engine = loaded.map_err(|error| {
             tracing::error!(%error, retry_in = ?pause, "the instance could not be rebuilt");
-            Broken { retry_at: Instant::now() + pause, pause }
+            Broken {
+                retry_at: Instant::now() + pause,
+                pause,
+            }
         });
         slot.engine.is_ok()
     }
@@ -226,7 +243,10 @@ impl Engines {
                 batch_size: size,
             };
             let outputs = outputs.as_mut().and_then(Iterator::next);
-            job.complete(Reply { result: outputs.ok_or(JobError::EngineFault), cost });
+            job.complete(Reply {
+                result: outputs.ok_or(JobError::EngineFault),
+                cost,
+            });
         }
         result
     }
@@ -255,8 +275,12 @@ impl Work for Engines {
         match self.queue.look() {
             (Ripeness::Empty, _) => Turn::Nothing,
             (Ripeness::At(due), _) => Turn::NothingUntil(due),
-            (Ripeness::Now, waiting) if urgency == Urgency::Pressing && waiting < self.pressing => Turn::Nothing,
-            (Ripeness::Now, _) => self.turn_alone().unwrap_or_else(|| self.turn_beside_others(member)),
+            (Ripeness::Now, waiting) if urgency == Urgency::Pressing && waiting < self.pressing => {
+                Turn::Nothing
+            }
+            (Ripeness::Now, _) => self
+                .turn_alone()
+                .unwrap_or_else(|| self.turn_beside_others(member)),
         }
     }
 }

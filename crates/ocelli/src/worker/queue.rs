@@ -20,8 +20,18 @@ pub(super) struct WorkQueue {
 }
 
 impl WorkQueue {
-    pub(super) fn new(policy: BatchPolicy, broker: Broker, model: Arc<ModelId>, metrics: Arc<Metrics>) -> Self {
-        Self { broker, model, metrics, batcher: Mutex::new(Batcher::new(policy)) }
+    pub(super) fn new(
+        policy: BatchPolicy,
+        broker: Broker,
+        model: Arc<ModelId>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            broker,
+            model,
+            metrics,
+            batcher: Mutex::new(Batcher::new(policy)),
+        }
     }
 
     /// Leases what there is room for, and says whether a batch may leave and how many jobs wait.
