@@ -236,10 +236,11 @@ impl Shared {
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
     fn is_dead(&self, photo: &Photo, waiter: &Waiter) -> bool {
-        let reason = if waiter.is_gone() {
-            DropReason::ClientGone
-        } else if photo.deadline <= Instant::now() {
+        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
+        let reason = if photo.deadline <= Instant::now() {
             DropReason::DeadlinePassed
+        } else if waiter.is_gone() {
+            DropReason::ClientGone
         } else {
             return false;
         };

@@ -169,10 +169,11 @@ impl Leased {
     /// Why computing this job would help nobody, if so.
     #[must_use]
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
-        if self.waiter.is_gone() {
-            Some(DropReason::ClientGone)
-        } else if self.job.deadline <= now {
+        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
+        if self.job.deadline <= now {
             Some(DropReason::DeadlinePassed)
+        } else if self.waiter.is_gone() {
+            Some(DropReason::ClientGone)
         } else {
             None
         }
