@@ -169,6 +169,20 @@ impl Engines {
         broken
     }
 
+    /// Without jobs nothing leads to a broken instance, and without it there may be no jobs: the server that lost its
+    /// last instance refuses them.
+    fn mend(&self) -> Turn {
+        let broken = self.slots.iter().filter_map(|slot| {
+            let slot = slot.try_lock()?;
+            let broken = slot.engine.as_ref().err().copied()?;
+            Some((slot, broken))
+        });
+        match broken.min_by_key(|(_, broken)| broken.retry_at) {
+            Some((mut slot, broken)) => self.retry(&mut slot, broken),
+            None => Turn::Nothing,
+        }
+    }
+
     fn retry(&self, slot: &mut Slot, broken: Broken) -> Turn {
         if Instant::now() < broken.retry_at {
             return Turn::NothingUntil(broken.retry_at);
@@ -273,6 +287,7 @@ impl Engines {
 impl Work for Engines {
     fn turn(&self, member: usize, urgency: Urgency) -> Turn {
         match self.queue.look() {
+            (Ripeness::Empty, _) if urgency == Urgency::Ordinary => self.mend(),
             (Ripeness::Empty, _) => Turn::Nothing,
             (Ripeness::At(due), _) => Turn::NothingUntil(due),
             (Ripeness::Now, waiting) if urgency == Urgency::Pressing && waiting < self.pressing => {
