@@ -38,70 +38,62 @@ impl JpegDecoder {
         scale: u32,
         frame: &mut Vec<u8>,
     ) -> Result<(), ImageError> {
-        let factor = ScalingFactor::new(1, scale as usize);
-        if let Err(error) = self.decode_once(bytes, header, factor, frame) {
-            let recovered = self.recover(&error, bytes, header, factor, frame);
+        let outcome = self.decode_checked(bytes, header, scale, frame);
+        if outcome.is_err() {
             // After a failure inside a header, the library would go on in the middle of the old file.
             self.turbo = decompressor()?;
-            recovered?;
         }
-        if header.storage.four_channels {
-            inverted_cmyk_to_rgb(frame);
-        }
-        Ok(())
+        outcome
     }
 
-    /// Tells oddities from failures. The wrapper refuses a file whose header alone gives a warning, before any
-    /// pixel: such a header is written anew without what libjpeg stumbles over.
-    fn recover(
+    fn decode_checked(
         &mut self,
-        error: &Error,
         bytes: &[u8],
         header: &ImageHeader,
-        factor: ScalingFactor,
+        scale: u32,
         frame: &mut Vec<u8>,
     ) -> Result<(), ImageError> {
-        if decompressor()?.read_header(bytes).is_ok() {
-            return ignore_warning(error);
+        // The wrapper refuses a file whose header alone gives a warning, before any pixel: such a header is
+        // written anew without what libjpeg stumbles over.
+        let lean;
+        let mut bytes = bytes;
+        if self.turbo.read_header(bytes).is_err() {
+            lean = lean::rewrite(bytes, header.storage.four_channels)?;
+            bytes = &lean;
+            self.turbo = decompressor()?;
         }
-        let lean = lean::rewrite(bytes, header.storage.four_channels)?;
-        decompressor()?
-            .read_header(&lean)
-            .map_err(|error| refusal(&error))?;
-        self.turbo = decompressor()?;
-        self.decode_once(&lean, header, factor, frame)
-            .or_else(|error| ignore_warning(&error))
-    }
+        let seen = self.turbo.read_header(bytes).map_err(|error| refusal(&error))?;
+        if (seen.width, seen.height) != (header.width as usize, header.height as usize) {
+            // It would leave a part of the frame as the photo before has left it.
+            return Err(ImageError::Corrupt("its sizes contradict each other".into()));
+        }
 
-    fn decode_once(
-        &mut self,
-        bytes: &[u8],
-        header: &ImageHeader,
-        factor: ScalingFactor,
-        frame: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        self.turbo.set_scaling_factor(factor)?;
+        let factor = ScalingFactor::new(1, scale as usize);
+        self.turbo
+            .set_scaling_factor(factor)
+            .map_err(|error| refusal(&error))?;
         let format = if header.storage.four_channels {
             PixelFormat::CMYK
         } else {
             PixelFormat::RGBX
         };
-        let (width, height) = (
-            factor.scale(header.width as usize),
-            factor.scale(header.height as usize),
-        );
+        let (width, height) = (factor.scale(seen.width), factor.scale(seen.height));
         let pitch = width * format.size();
         frame.resize(pitch * height, 0);
-        self.turbo.decompress(
-            bytes,
-            Image {
-                pixels: frame.as_mut_slice(),
-                width,
-                pitch,
-                height,
-                format,
-            },
-        )
+        let image = Image {
+            pixels: frame.as_mut_slice(),
+            width,
+            pitch,
+            height,
+            format,
+        };
+        self.turbo
+            .decompress(bytes, image)
+            .or_else(|error| ignore_warning(&error))?;
+        if header.storage.four_channels {
+            inverted_cmyk_to_rgb(frame);
+        }
+        Ok(())
     }
 }
 

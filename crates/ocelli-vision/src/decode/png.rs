@@ -29,8 +29,10 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
     let channels = reader.output_color_type().0;
     for out in frame.chunks_exact_mut(header.width as usize) {
         if channels == ColorType::Rgba {
-            reader.read_row(out.as_flattened_mut()).map_err(refusal)?;
-        } else if let Some(row) = reader.next_row().map_err(refusal)? {
+            let row = reader.read_row(out.as_flattened_mut()).map_err(refusal)?;
+            row.ok_or(ImageError::Truncated)?;
+        } else {
+            let row = reader.next_row().map_err(refusal)?.ok_or(ImageError::Truncated)?;
             expand(row.data(), channels, out);
         }
     }
