@@ -48,9 +48,14 @@ struct ClockState {
     http1: bool,
     /// Whether part of a head has arrived.
     head_begun: bool,
-    /// Who reads the connection, when the clock stood still at their last look: nothing else tells them that it
-    /// goes on.
-    reader: Option<Waker>,
+    reader: Option<Reader>,
+}
+
+/// Who reads the connection, and until when they sleep.
+#[derive(Debug)]
+struct Reader {
+    waker: Waker,
+    until: Option<Instant>,
 }
 
 impl Clock {
@@ -92,12 +97,13 @@ impl Clock {
         self.state.lock().unread_body
     }
 
-    /// When to give up. While the clock stands still there is no such time; `reader` is woken when it goes on.
-    fn deadline(&self, reader: &Waker) -> Option<Instant> {
+    /// When to give up, if the clock does not stand still. Should that come to be earlier, `waker` is woken.
+    fn deadline(&self, waker: &Waker) -> Option<Instant> {
         let mut state = self.state.lock();
-        if state.deadline.is_none() {
-            state.reader = Some(reader.clone());
-        }
+        state.reader = Some(Reader {
+            waker: waker.clone(),
+            until: state.deadline,
+        });
         state.deadline
     }
 
@@ -140,10 +146,12 @@ impl Drop for RequestGuard {
         if state.requests == 0 {
             state.idle = true;
             state.head_begun = false;
-            state.deadline = Some(Instant::now() + self.clock.times.idle);
-            if let Some(reader) = state.reader.take() {
+            let deadline = Instant::now() + self.clock.times.idle;
+            state.deadline = Some(deadline);
+            let oversleeps = |reader: &mut Reader| reader.until.is_none_or(|until| until > deadline);
+            if let Some(reader) = state.reader.take_if(oversleeps) {
                 drop(state);
-                reader.wake();
+                reader.waker.wake();
             }
         }
     }
