@@ -1,0 +1,88 @@
+//! What waits is small.
+
+use futures_util::future::join_all;
+
+use crate::client::Raw;
+use crate::photos;
+use crate::process::Process;
+
+/// Bytes that one waiting photo may add to the process.
+const PER_PHOTO: u64 = 200_000;
+
+/// How many wait.
+const PHOTOS: usize = 1000;
+
+/// The process that tests needs a connection for each photo, and so does the server.
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+fn allows_connections() -> bool {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| {
+        let soft = line.strip_prefix("Max open files")?.split_whitespace().next()?;
+        soft.parse::<usize>().ok()
+    });
+    let enough = files.is_some_and(|files| files > PHOTOS + 500);
+    if !enough {
+        eprintln!("SKIPPED: needs Linux and `ulimit -n {}` or more", PHOTOS + 500);
+    }
+    enough
+}
+
+#[tokio::test]
+async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
+    if !allows_connections() {
+        return;
+    }
+    // Each batch takes so long that next to nothing is done while the others arrive.
+    let process = Process::fake(&[
+        "--fake-batch-time",
+        "5s",
+        "--fake-image-time",
+        "0s",
+        "--max-batch",
+        "1",
+        "--deadline",
+        "60s",
+    ])
+    .await;
+    let wire = process.post("/predict").form([("image", photos::DOG)]).wire();
+    let idle = process.memory("VmRSS").unwrap();
+    let waiting = (0..PHOTOS).map(async |_| {
+        let mut client = Raw::connect(process.address).await;
+        client.write(&wire).await;
+        client
+    });
+    let clients = join_all(waiting).await;
+    let most = PHOTOS as f64;
+    process
+        .metric("ocelli_queue_depth", |depth| depth >= most - 20.0)
+        .await;
+    let full = process.memory("VmRSS").unwrap();
+    let peak = process.memory("VmHWM").unwrap();
+    let each = |bytes: u64| (bytes.saturating_sub(idle)) / PHOTOS as u64;
+    assert!(
+        each(peak) <= PER_PHOTO,
+        "{} bytes each at the peak, {} waiting; idle {idle}, full {full}, peak {peak}",
+        each(peak),
+        each(full)
+    );
+    drop(clients);
+}
+
+#[tokio::test]
+async fn a_bomb_does_not_go_off() {
+    let process = Process::fake(&["--fake-image-time", "1ms"]).await;
+    let Some(idle) = process.memory("VmRSS") else {
+        return;
+    };
+    let bomb = photos::bomb();
+    for _ in 0..5 {
+        let answer = process
+            .post("/predict")
+            .form([("image", &bomb.bytes[..])])
+            .send()
+            .await;
+        answer.refused(400, "invalid_image");
+    }
+    let peak = process.memory("VmHWM").unwrap();
+    assert!(peak - idle < 32 << 20, "it grew from {idle} to {peak} bytes");
+}

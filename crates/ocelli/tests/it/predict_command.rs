@@ -1,0 +1,146 @@
+//! `ocelli predict`.
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::photos;
+use crate::process::{ocelli, onnxruntime, run};
+
+/// A folder with two photos and, deeper, one more and a file that only claims to be one.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    fs::create_dir(folder.path().join("deep")).unwrap();
+    write("a.jpg", photos::DOG);
+    write("b.png", &photos::grey(2).bytes);
+    write("deep/bad.jpg", b"this is no photo");
+    write("deep/c.PNG", &photos::grey(3).bytes);
+    write("notes.txt", b"not looked at");
+    folder
+}
+
+/// Runs it with the fake engine in `folder`, and gives its exit status and what it printed.
+async fn predict(folder: &TempDir, arguments: &[&str], input: &'static [u8]) -> (i32, String) {
+    let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
+    command.args(arguments).current_dir(folder);
+    let Output { status, stdout, .. } = run(command, input).await;
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap())
+}
+
+fn json_lines(text: &str) -> Vec<(String, Value)> {
+    text.lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|line| (line["file"].as_str().unwrap().to_owned(), line))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_table_is_for_people() {
+    let folder = folder();
+    let (status, printed) = predict(&folder, &["a.jpg", "-k", "2"], b"").await;
+    assert_eq!(status, 0, "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], "a.jpg");
+    assert_eq!(lines[1], format!("   86.47 %  {}", photos::dog().label()));
+    assert_eq!(lines.len(), 3, "{printed}");
+}
+
+#[tokio::test]
+async fn files_folders_patterns_and_standard_input_keep_their_order() {
+    let folder = folder();
+    let arguments = ["b.png", "-", "deep/c*", "a.jpg", "--format", "jsonl"];
+    let (status, printed) = predict(&folder, &arguments, photos::DOG).await;
+    assert_eq!(status, 0, "{printed}");
+    let lines = json_lines(&printed);
+    let files: Vec<&str> = lines.iter().map(|(file, _)| file.as_str()).collect();
+    assert_eq!(files, ["b.png", "-", "deep/c.PNG", "a.jpg"]);
+    let (dog, two, three) = (photos::dog(), photos::grey(2), photos::grey(3));
+    for ((_, line), photo) in lines.iter().zip([two, dog.clone(), three, dog]) {
+        assert_eq!(line["predictions"][0]["label"], photo.label());
+        assert_eq!(line["predictions"].as_array().unwrap().len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_file_is_reported_and_the_rest_goes_on() {
+    let folder = folder();
+    let arguments = [".", "missing.jpg", "*.gif", "a.jpg", "--format", "jsonl"];
+    let (status, printed) = predict(&folder, &arguments, b"").await;
+    assert_eq!(status, 1, "not all succeeded: {printed}");
+    let lines = json_lines(&printed);
+    let failed: Vec<(&str, bool)> = lines
+        .iter()
+        .map(|(file, line)| (file.trim_start_matches("./"), line.get("error").is_some()))
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            ("a.jpg", false),
+            ("b.png", false),
+            ("deep/bad.jpg", true),
+            ("deep/c.PNG", false),
+            ("missing.jpg", true),
+            ("*.gif", true),
+            ("a.jpg", false),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn csv_is_for_spreadsheets() {
+    let folder = folder();
+    let arguments = ["deep", "--format", "csv", "--top-k", "1"];
+    let (status, printed) = predict(&folder, &arguments, b"").await;
+    assert_eq!(status, 1, "{printed}");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], "file,rank,label,index,probability,error");
+    assert!(lines[1].starts_with("deep/bad.jpg,,,,,"), "{printed}");
+    assert!(lines[2].starts_with("deep/c.PNG,1,"), "{printed}");
+    assert_eq!(lines.len(), 3, "{printed}");
+}
+
+#[tokio::test]
+async fn what_cannot_begin_ends_with_another_status() {
+    let folder = folder();
+    for arguments in [
+        &["a.jpg", "-k", "0"][..],
+        &["a.jpg", "-k", "1001"],
+        &["a.jpg", "--model", "missing"],
+    ] {
+        let (status, printed) = predict(&folder, arguments, b"").await;
+        assert_eq!((status, printed.as_str()), (2, ""), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_photos_than_are_read_ahead_are_all_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..200 {
+        let photo = photos::grey(index % 100 + 1);
+        fs::write(folder.path().join(format!("{index:03}.png")), &photo.bytes).unwrap();
+    }
+    let (status, printed) = predict(&folder, &[".", "--format", "jsonl", "-k", "1"], b"").await;
+    assert_eq!(status, 0, "{printed}");
+    let lines = json_lines(&printed);
+    assert_eq!(lines.len(), 200);
+    for (index, (file, line)) in lines.iter().enumerate() {
+        assert_eq!(file.trim_start_matches("./"), format!("{index:03}.png"));
+        let photo = photos::grey(u8::try_from(index % 100).unwrap() + 1);
+        assert_eq!(line["predictions"][0]["label"], photo.label());
+    }
+}
+
+#[tokio::test]
+async fn the_dog_is_a_beagle() {
+    let Some(library) = onnxruntime() else { return };
+    let folder = folder();
+    let mut command = ocelli(&["predict", "a.jpg", "--format", "jsonl"]);
+    command.current_dir(&folder).env("OCELLI_ONNXRUNTIME", library);
+    let output = run(command, b"").await;
+    assert!(output.status.success(), "{output:?}");
+    let lines = json_lines(std::str::from_utf8(&output.stdout).unwrap());
+    assert_eq!(lines[0].1["predictions"][0]["label"], "beagle");
+}

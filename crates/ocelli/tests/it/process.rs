@@ -1,0 +1,175 @@
+//! The real binary: started with nothing of this environment that it would listen to, watched, and sent signals.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use hyper::Method;
+
+use crate::client::Call;
+use crate::{comes_to_hold, eventually, server};
+
+/// A running `ocelli serve`.
+pub(crate) struct Process {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// `ocelli` with these arguments, untouched by the settings of whoever runs the tests.
+pub(crate) fn ocelli(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OCELLI_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end, with `input` on its standard input.
+pub(crate) async fn run(mut command: Command, input: &'static [u8]) -> Output {
+    let run = move || {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    };
+    let output = tokio::time::timeout(crate::PATIENCE, tokio::task::spawn_blocking(run));
+    output.await.expect("the command ends").unwrap()
+}
+
+/// The folder or file of the ONNX Runtime library; `None` after saying so where there is none, unless
+/// `OCELLI_REQUIRE_ENGINES=1` makes that a failure.
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+pub(crate) fn onnxruntime() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_ocelli"))
+        .ancestors()
+        .nth(2)
+        .map(|target| target.join("release/libonnxruntime.so"))
+        .filter(|library| library.exists());
+    let found = std::env::var_os("OCELLI_ONNXRUNTIME")
+        .map(PathBuf::from)
+        .or(beside);
+    if found.is_none() {
+        let required = std::env::var("OCELLI_REQUIRE_ENGINES").is_ok_and(|value| value == "1");
+        assert!(
+            !required,
+            "OCELLI_REQUIRE_ENGINES=1, and OCELLI_ONNXRUNTIME names no library"
+        );
+        eprintln!("SKIPPED: OCELLI_ONNXRUNTIME names no library; `make runtime` fetches one");
+    }
+    found
+}
+
+impl Process {
+    /// Serves with the fake engine on a free port; returns when it is ready.
+    pub(crate) async fn fake(arguments: &[&str]) -> Self {
+        let mut command = ocelli(&["serve", "--listen", "127.0.0.1:0", "--engine", "fake"]);
+        command.args(arguments);
+        Self::start(command).await
+    }
+
+    /// Starts a command that serves; returns when it is ready.
+    pub(crate) async fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let written = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                written.lock().unwrap().push(line);
+            }
+        });
+        let mut process = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            child,
+            log,
+        };
+        process.logs("ready; try:").await;
+        let line = process.logs("listening on http://").await;
+        process.address = line.rsplit('/').next().unwrap().parse().unwrap();
+        process
+    }
+
+    /// Waits for a line that contains `text`.
+    pub(crate) async fn logs(&mut self, text: &str) -> String {
+        let mut found = None;
+        let look = async || {
+            let ended = self.child.try_wait().unwrap();
+            let log = self.log.lock().unwrap();
+            found = log.iter().find(|line| line.contains(text)).cloned();
+            assert!(
+                found.is_some() || ended.is_none(),
+                "it ended, having said {log:?}"
+            );
+            found.is_some()
+        };
+        eventually(&format!("it says {text:?}"), look).await;
+        found.unwrap()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        // The shell has `kill` built in; a program of that name is not everywhere.
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it has ended, and gives its exit status and all that it said.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>) {
+        let mut status = None;
+        eventually("the process ends", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        let log = self.log.lock().unwrap().clone();
+        (status.unwrap().code(), log)
+    }
+
+    /// A line `name: 123 kB` of what Linux says of the process's memory, in bytes; `None` elsewhere.
+    pub(crate) fn memory(&self, name: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().unwrap();
+        Some(kilobytes * 1024)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Call {
+        Call::new(self.address, Method::GET, target)
+    }
+
+    pub(crate) fn post(&self, target: &str) -> Call {
+        Call::new(self.address, Method::POST, target)
+    }
+
+    /// Waits until a metric fulfils `wanted`.
+    pub(crate) async fn metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
+        let mut last = f64::NAN;
+        let seen = comes_to_hold(async || {
+            last = server::value(self.get("/metrics").send().await.text(), name);
+            wanted(last)
+        });
+        assert!(seen.await, "{name} stays at {last}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,112 @@
+//! A full house: who comes too late is told when to come back, and nothing is lost.
+
+use serde_json::json;
+
+use crate::client::Connection;
+use crate::photos;
+use crate::server::Setup;
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_the_connection_lives() {
+    let mut setup = Setup::default();
+    setup.pipeline.admission.jobs = 2;
+    let server = setup.start().await;
+    let first = server.occupy().await;
+    let second = server.photo(&photos::grey(2)).spawn();
+    server.metric_is("ocelli_admitted_images", 2.0).await;
+    let mut connection = Connection::http1(server.address).await;
+    for _ in 0..50 {
+        let answer = server.photo(&photos::dog()).send_on(&mut connection).await;
+        answer.refused(429, "queue_full");
+        let seconds: u64 = answer.header("retry-after").parse().unwrap();
+        assert!(seconds >= 1, "{answer:?}");
+    }
+    // Probes are no photos.
+    assert_eq!(server.get("/readyz").send_on(&mut connection).await.status, 200);
+    server.engine.release();
+    assert_eq!(first.await.unwrap().best(), photos::grey(1).label());
+    assert_eq!(second.await.unwrap().best(), photos::grey(2).label());
+    let answer = server.photo(&photos::dog()).send_on(&mut connection).await;
+    assert_eq!(
+        answer.best(),
+        photos::dog().label(),
+        "the same connection, with room again"
+    );
+    let refused = "ocelli_requests_total{route=\"/predict\",status=\"429\",code=\"queue_full\"}";
+    assert_eq!(server.metric(refused).await, 50.0);
+    drop(connection);
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_refused_http2_request_leaves_its_connection_usable() {
+    let mut setup = Setup::default();
+    setup.pipeline.admission.jobs = 1;
+    let server = setup.start().await;
+    let first = server.occupy().await;
+    let mut connection = Connection::http2(server.address).await;
+    for _ in 0..50 {
+        let answer = server.photo(&photos::dog()).send_on(&mut connection).await;
+        answer.refused(429, "queue_full");
+    }
+    server.engine.release();
+    first.await.unwrap().ok();
+    let answer = server.photo(&photos::dog()).send_on(&mut connection).await;
+    assert_eq!(answer.best(), photos::dog().label());
+    drop(connection);
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_request_of_many_images_needs_room_for_all_of_them() {
+    let mut setup = Setup::default();
+    setup.pipeline.admission.jobs = 4;
+    let server = setup.start().await;
+    let many = |count: usize| {
+        let call = server.post("/v1/models/efficientnet-lite0/predict");
+        call.form(vec![("image", photos::DOG); count])
+    };
+    many(5).send().await.refused(429, "queue_full");
+    assert_eq!(server.engine.items(), 0, "all of them or none");
+    many(4).send().await.ok();
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn bytes_are_limited_as_slots_are() {
+    let mut setup = Setup::default();
+    // Room for the pixels of one photo, which are larger than its file.
+    setup.pipeline.admission.bytes = 224 * 224 * 3 + 10_000;
+    let server = setup.start().await;
+    let first = server.occupy().await;
+    let refused = server.photo(&photos::dog()).send().await;
+    refused.refused(429, "queue_full");
+    server.engine.release();
+    first.await.unwrap().ok();
+    // A body that does not say how long it is finds out on the way.
+    let mut client = server.raw().await;
+    let head = "POST /predict HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.write(head.as_bytes()).await;
+    client
+        .write(format!("{:x}\r\n", photos::DOG.len()).as_bytes())
+        .await;
+    client.write(photos::DOG).await;
+    client.write(b"\r\n0\r\n\r\n").await;
+    client.answer().await.refused(429, "queue_full");
+    drop(client);
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn base64_is_no_way_around_the_limit_of_a_body() {
+    let mut setup = Setup::default();
+    setup.http.max_body = 1000;
+    let server = setup.start().await;
+    let call = server
+        .post("/predict")
+        .json(&json!({ "image": "x".repeat(1000) }));
+    call.send().await.refused(413, "too_large");
+    let grey = photos::grey(3);
+    assert_eq!(server.photo(&grey).send().await.best(), grey.label());
+    server.is_empty().await;
+}
