@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import tempfile
 import time
@@ -45,41 +46,40 @@ def run_json(command: list) -> dict:
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-@contextmanager
 def ocelli(*options: str):
-    """`ocelli serve` on a free port, until it is ready."""
-    with tempfile.TemporaryFile("w+") as log:
+    """`ocelli serve`, until it is ready."""
+    port = free_port()
+    return served([OCELLI, "serve", "--listen", f"127.0.0.1:{port}", *options], port, "/readyz")
+
+
+def baseline(*options: str):
+    """The Python server, until it answers."""
+    script = ROOT / "bench" / "baselines" / "fastapi_onnxruntime.py"
+    port = free_port()
+    return served([ROOT / ".venv-bench/bin/python", script, "--port", str(port), *options], port, "/openapi.json")
+
+
+@contextmanager
+def served(command: list, port: int, ready: str):
+    """A server, from its start to its end."""
+    with tempfile.NamedTemporaryFile("r") as log, open(log.name, "w") as output:
         began = time.perf_counter()
-        process = subprocess.Popen([OCELLI, "serve", "--listen", "127.0.0.1:0", *options], stderr=log)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        url = f"http://127.0.0.1:{port}"
         try:
-            url = None
-            while url is None or not answers(f"{url}/readyz"):
-                check_alive(process, log, began)
-                log.seek(0)
-                found = re.search(r"listening on (http://\S+)", log.read())
-                url = found and found[1]
+            while not answers(f"{url}{ready}"):
+                if process.poll() is not None or time.perf_counter() - began > START_LIMIT_S:
+                    raise SystemExit(f"{command[0]} did not start:\n{log.read()}")
                 time.sleep(0.005)
             yield Server(process, url, time.perf_counter() - began)
         finally:
             stop(process)
 
 
-@contextmanager
-def baseline(port: int, *options: str):
-    """The Python server, until it answers."""
-    script = ROOT / "bench" / "baselines" / "fastapi_onnxruntime.py"
-    python = ROOT / ".venv-bench" / "bin" / "python"
-    with tempfile.TemporaryFile("w+") as log:
-        began = time.perf_counter()
-        process = subprocess.Popen([python, script, "--port", str(port), *options], stdout=log, stderr=log)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            while not answers(f"{url}/openapi.json"):
-                check_alive(process, log, began)
-                time.sleep(0.01)
-            yield Server(process, url, time.perf_counter() - began)
-        finally:
-            stop(process)
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def answers(url: str) -> bool:
@@ -88,13 +88,6 @@ def answers(url: str) -> bool:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False
-
-
-def check_alive(process: subprocess.Popen, log, began: float) -> None:
-    if process.poll() is None and time.perf_counter() - began < START_LIMIT_S:
-        return
-    log.seek(0)
-    raise SystemExit(f"a server did not start:\n{log.read()}")
 
 
 def stop(process: subprocess.Popen) -> None:

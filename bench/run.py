@@ -10,6 +10,8 @@ import platform
 import re
 import socket
 import statistics
+import time
+import urllib.request
 from pathlib import Path
 
 from measure import OCELLI, RELEASE, ROOT, baseline, load, ocelli, run_json
@@ -18,6 +20,8 @@ PACKAGE_MODEL = ROOT / "models" / "efficientnet-lite0" / "model.onnx"
 SHAPES = [(1, 2), (2, 1)]
 CONNECTIONS = [1, 8, 32, 128]
 COMPARED_AT = 32
+# Slow enough for a queue to stay full while it is looked at; it is run twice before the server is ready.
+SLOW_ENGINE = ["--engine", "fake", "--fake-image-time", "5s", "--max-batch", "1", "--deadline", "60s", "--log-level", "error"]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,12 +30,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     return parser.parse_args()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def machine() -> str:
@@ -69,27 +67,26 @@ def servers(photos: list, seconds: float) -> dict:
     """Each server, started afresh, at each number of connections."""
     kinds = {
         "ocelli": lambda: ocelli("--log-level", "warn"),
-        "python-float32": lambda: baseline(free_port()),
-        "python-int8": lambda: baseline(free_port(), "--int8"),
+        "python-float32": baseline,
+        "python-latency": lambda: baseline("--pool", "1", "--threads", "2"),
+        "python-int8": lambda: baseline("--int8"),
     }
     results = {}
     for name, start in kinds.items():
         with start() as server:
             result = {"start_s": server.start_to_ready_s, "idle_mb": server.resident_mb(), "at": {}}
-            for connections in CONNECTIONS:
+            for connections in [1] if name == "python-latency" else CONNECTIONS:
                 result["at"][connections] = load(server, photos, seconds, "-c", str(connections))
             results[name] = result
     return results
 
 
 def refusals(photos: list, seconds: float) -> dict:
-    """Processor time of a request that a full queue refuses: photos against an engine that never finishes."""
-    slow = ["--engine", "fake", "--fake-image-time", "600s", "--max-batch", "1", "--deadline", "60s"]
-    quiet = ["--log-level", "error", "--queue-jobs", "1"]
-    with ocelli(*slow, *quiet) as server:
-        blocker = f"{server.url}/predict"
-        holder = hold(blocker, photos)
+    """Processor time of a request that a full queue refuses: photos against an engine that is busy."""
+    with ocelli(*SLOW_ENGINE, "--queue-jobs", "1") as server:
+        holder = hold(server.url, photos)
         try:
+            wait_for_admitted(server.url, 1)
             report = load(server, photos, seconds, "-c", "8", "--warmup", "0s")
         finally:
             holder.close()
@@ -109,8 +106,7 @@ def hold(url: str, photos: list) -> socket.socket:
 
 def waiting(photos: list) -> dict:
     """Memory of a thousand photos that wait."""
-    slow = ["--engine", "fake", "--fake-image-time", "600s", "--max-batch", "1", "--deadline", "60s"]
-    with ocelli(*slow, "--log-level", "error") as server:
+    with ocelli(*SLOW_ENGINE) as server:
         idle = server.resident_mb()
         holders = [hold(server.url, photos) for _ in range(1000)]
         try:
@@ -123,9 +119,6 @@ def waiting(photos: list) -> dict:
 
 
 def wait_for_admitted(url: str, wanted: int) -> int:
-    import time
-    import urllib.request
-
     for _ in range(200):
         text = urllib.request.urlopen(f"{url}/metrics").read().decode()
         admitted = int(re.search(r"^ocelli_admitted_images (\d+)", text, re.M)[1])
@@ -145,7 +138,7 @@ def print_servers(rounds: list) -> None:
         f"{'server':<16}{'conns':>6}{'images/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms/img':>12}{'MB':>7}{'failed':>8}{'load gen':>10}"
     )
     for name in rounds[0]["servers"]:
-        for connections in CONNECTIONS:
+        for connections in rounds[0]["servers"][name]["at"]:
             runs = [round_["servers"][name]["at"][connections] for round_ in rounds]
             row = [
                 median(run["images_per_s"] for run in runs),
@@ -160,13 +153,6 @@ def print_servers(rounds: list) -> None:
                 f"{name:<16}{connections:>6}{row[0]:>10.1f}{row[1]:>9.2f}{row[2]:>9.2f}{row[3]:>12.2f}{row[4]:>7.0f}"
                 f"{failed:>8}{share:>9.1%}"
             )
-
-
-def ratio(rounds: list, name: str, connections: int, of) -> list:
-    return [
-        round_["servers"]["ocelli"]["at"][connections]["images_per_s"] / of(round_, name, connections)
-        for round_ in rounds
-    ]
 
 
 def verdict(label: str, values: list, want: str, good: bool) -> None:
@@ -204,12 +190,8 @@ def print_verdicts(rounds: list, refusal: dict, memory: dict) -> None:
             lambda _: True,
         ),
         (
-            "one connection: p50, of Python float32",
-            [
-                r["servers"]["ocelli"]["at"][1]["latency_ms"]["p50"]
-                / r["servers"]["python-float32"]["at"][1]["latency_ms"]["p50"]
-                for r in rounds
-            ],
+            "one connection: p50, of Python float32 at its best",
+            [p50(r, "ocelli") / min(p50(r, "python-float32"), p50(r, "python-latency")) for r in rounds],
             "< 0.5",
             lambda v: v < 0.5,
         ),
@@ -221,6 +203,10 @@ def print_verdicts(rounds: list, refusal: dict, memory: dict) -> None:
     ]
     for label, values, want, good in rows:
         verdict(label, values, want, good(median(values)))
+
+
+def p50(round_: dict, name: str) -> float:
+    return round_["servers"][name]["at"][1]["latency_ms"]["p50"]
 
 
 def overhead_ms(round_: dict) -> float:

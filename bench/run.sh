@@ -10,7 +10,6 @@ if [[ ! -d $photos ]]; then
 fi
 bench/baselines/setup.sh
 tools/make-builtin-model.sh --float32-only >/dev/null
-cargo build --release --locked --package ocelli --example ceiling
-cargo build --release --locked --package ocelli-engine --example engine_bench
-cargo build --release --locked --package ocelli-vision --example decode_bench
+cargo build --release --locked --package ocelli --package ocelli-engine --package ocelli-vision --bins --examples
+export OCELLI_ONNXRUNTIME=${OCELLI_ONNXRUNTIME:-${CARGO_TARGET_DIR:-target}/release}
 exec .venv-bench/bin/python bench/run.py --photos "$photos" "$@"

@@ -127,6 +127,15 @@ impl Decoders {
         self.crew.call();
     }
 
+    /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
+    /// keeps nobody else out.
+    pub fn drop_dead(&self) {
+        let mut queue = self.shared.queue.lock();
+        queue
+            .tasks
+            .retain(|task| !self.shared.is_dead(&task.photo, &task.waiter));
+    }
+
     /// Takes no more photos. Those waiting are still prepared.
     pub fn close(&self) {
         self.shared.queue.lock().closed = true;
@@ -138,7 +147,7 @@ impl Work for DecodeWork {
         if urgency == Urgency::Pressing {
             return Turn::Nothing;
         }
-        let Some(task) = self.shared.queue.lock().tasks.pop_front() else {
+        let Some(task) = self.shared.next() else {
             return Turn::Nothing;
         };
         // Each member has its own decoder, so this lock is always free.
@@ -148,6 +157,22 @@ impl Work for DecodeWork {
 }
 
 impl Shared {
+    /// The oldest photo whose model's worker wants another job.
+    fn next(&self) -> Option<Task> {
+        let mut queue = self.queue.lock();
+        let mut unwanted: Option<&Arc<ServedModel>> = None;
+        let wanted = queue.tasks.iter().position(|task| {
+            let model = &task.photo.model;
+            // Long queues are mostly of one model, which need not be asked about again and again.
+            if unwanted.is_some_and(|other| Arc::ptr_eq(other, model)) || !self.broker.wants(&model.id) {
+                unwanted = Some(model);
+                return false;
+            }
+            true
+        })?;
+        queue.tasks.remove(wanted)
+    }
+
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
         let Task {
             photo,
@@ -236,12 +261,7 @@ impl Shared {
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
     fn is_dead(&self, photo: &Photo, waiter: &Waiter) -> bool {
-        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
-        let reason = if photo.deadline <= Instant::now() {
-            DropReason::DeadlinePassed
-        } else if waiter.is_gone() {
-            DropReason::ClientGone
-        } else {
+        let Some(reason) = DropReason::of(photo.deadline <= Instant::now(), waiter.is_gone()) else {
             return false;
         };
         self.metrics.count_dropped(reason);

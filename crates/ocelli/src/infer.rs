@@ -159,9 +159,12 @@ impl Infer {
             deadline: request.deadline.at,
             permit: Arc::clone(&request.permit),
         };
+        let leaving = DropOnLeaving(Some(&self.decoders));
         let (waiter, pending) = waiter();
         self.decoders.submit(photo, waiter);
-        let Answer { reply, prepare } = pending.await?;
+        let answer = pending.await;
+        leaving.stayed();
+        let Answer { reply, prepare } = answer?;
         let outputs = reply.result.map_err(|error| match error {
             JobError::DeadlinePassed => request.deadline.exceeded(),
             JobError::EngineFault => Error::Internal,
@@ -180,6 +183,24 @@ impl Infer {
         };
         self.metrics.count_image(&phases);
         Ok(Scored { predictions, phases })
+    }
+}
+
+/// Clears the decoders' queue when a request is dropped while it waits. Declared before what it waits with, so that
+/// by then the photo counts as abandoned.
+struct DropOnLeaving<'a>(Option<&'a Decoders>);
+
+impl DropOnLeaving<'_> {
+    fn stayed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for DropOnLeaving<'_> {
+    fn drop(&mut self) {
+        if let Some(decoders) = self.0 {
+            decoders.drop_dead();
+        }
     }
 }
 

@@ -74,6 +74,19 @@ impl From<DropReason> for DropLabels {
     }
 }
 
+impl DropReason {
+    /// The reason, if there is one. Whoever waited leaves at the deadline too, so a passed deadline is the reason
+    /// whether or not they have.
+    #[must_use]
+    pub fn of(deadline_passed: bool, client_gone: bool) -> Option<Self> {
+        match (deadline_passed, client_gone) {
+            (true, _) => Some(Self::DeadlinePassed),
+            (false, true) => Some(Self::ClientGone),
+            (false, false) => None,
+        }
+    }
+}
+
 /// Defines the struct, and registers each field under its name with its doc comment as HELP.
 macro_rules! metrics {
     ($( #[doc = $help:literal] $field:ident: $kind:ty = $new:expr, )*) => {

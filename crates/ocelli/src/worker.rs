@@ -32,6 +32,9 @@ const MEASURED_ROUNDS: u32 = 3;
 /// How long measuring may take, so that the first answer is not far away.
 const MEASURED_TIME: Duration = Duration::from_millis(250);
 
+/// Batches that may wait prepared for each instance. Other photos wait as they came, which is smaller.
+const BATCHES_AHEAD: usize = 2;
+
 /// More instances than this share the cores in groups: each holds the model once more.
 const MOST_AUTOMATIC_INSTANCES: usize = 8;
 
@@ -147,7 +150,11 @@ pub fn build(
     } else {
         crew.members(shape.instances, &[Arc::clone(&engines)])
     };
-    parts.broker.serve(&model.id, crew.clone());
+    parts.broker.serve(
+        &model.id,
+        crew.clone(),
+        shape.instances * max_batch * BATCHES_AHEAD,
+    );
     Ok(Worker {
         engines,
         own_members,

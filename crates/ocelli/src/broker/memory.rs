@@ -23,6 +23,8 @@ pub struct MemoryBroker {
 struct Shared {
     capacity: usize,
     metrics: Arc<Metrics>,
+    /// Makes jobs, and is told when more of them are wanted.
+    suppliers: Crew,
     state: Mutex<State>,
 }
 
@@ -35,7 +37,14 @@ struct State {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Leased>,
-    crew: Option<Crew>,
+    worker: Option<Worker>,
+}
+
+/// Who takes a model's jobs.
+#[derive(Clone, Debug)]
+struct Worker {
+    crew: Crew,
+    ahead: usize,
 }
 
 /// Why a job was not taken. Its waiter is given back, to be told.
@@ -48,14 +57,16 @@ pub enum Unsubmitted {
 }
 
 impl MemoryBroker {
-    /// A broker whose queues hold at most `capacity` jobs each.
+    /// A broker whose queues hold at most `capacity` jobs each, and which calls `suppliers` when it wants more.
     #[must_use]
-    pub fn new(capacity: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(capacity: usize, suppliers: Crew, metrics: Arc<Metrics>) -> Self {
+        let state = Mutex::default();
         Self {
             shared: Arc::new(Shared {
                 capacity,
+                suppliers,
                 metrics,
-                state: Mutex::default(),
+                state,
             }),
         }
     }
@@ -82,7 +93,7 @@ impl MemoryBroker {
                 waiter,
                 submitted: Instant::now(),
             });
-            queue.crew.clone()
+            queue.worker.as_ref().map(|worker| worker.crew.clone())
         };
         if let Some(crew) = crew {
             crew.call();
@@ -90,25 +101,41 @@ impl MemoryBroker {
         Ok(())
     }
 
-    /// Has `crew` called whenever there is a job of `model` to take.
-    pub fn serve(&self, model: &Arc<ModelId>, crew: Crew) {
-        self.shared
-            .state
-            .lock()
-            .queues
-            .entry(Arc::clone(model))
-            .or_default()
-            .crew = Some(crew);
+    /// Has `crew` called whenever there is a job of `model` to take. It wants up to `ahead` jobs to wait for it, so
+    /// that it never waits for one; more would only hold memory.
+    pub fn serve(&self, model: &Arc<ModelId>, crew: Crew, ahead: usize) {
+        let mut state = self.shared.state.lock();
+        state.queues.entry(Arc::clone(model)).or_default().worker = Some(Worker { crew, ahead });
+    }
+
+    /// Whether another job of `model` should be made now.
+    #[must_use]
+    pub fn wants(&self, model: &ModelId) -> bool {
+        let state = self.shared.state.lock();
+        state.queues.get(model).is_some_and(|queue| {
+            queue
+                .worker
+                .as_ref()
+                .is_some_and(|worker| queue.jobs.len() < worker.ahead)
+        })
     }
 
     /// Hands out up to `max` jobs of `model`, oldest first, or none. Dead ones are dropped and counted on the way.
     #[must_use]
-    pub fn lease(&self, model: &Arc<ModelId>, max: usize) -> Vec<Leased> {
-        let mut state = self.shared.state.lock();
-        state
-            .queues
-            .get_mut(model)
-            .map_or_else(Vec::new, |queue| queue.take_live(max, &self.shared.metrics))
+    pub fn lease(&self, model: &ModelId, max: usize) -> Vec<Leased> {
+        let (jobs, taken) = {
+            let mut state = self.shared.state.lock();
+            let Some(queue) = state.queues.get_mut(model) else {
+                return Vec::new();
+            };
+            let before = queue.jobs.len();
+            let jobs = queue.take_live(max, &self.shared.metrics);
+            (jobs, before - queue.jobs.len())
+        };
+        for _ in 0..taken {
+            self.shared.suppliers.call();
+        }
+        jobs
     }
 
     /// How many jobs of all models wait to be leased.
@@ -169,14 +196,7 @@ impl Leased {
     /// Why computing this job would help nobody, if so.
     #[must_use]
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
-        // Whoever waited leaves at the deadline too, so a passed deadline is the reason whether or not they have.
-        if self.job.deadline <= now {
-            Some(DropReason::DeadlinePassed)
-        } else if self.waiter.is_gone() {
-            Some(DropReason::ClientGone)
-        } else {
-            None
-        }
+        DropReason::of(self.job.deadline <= now, self.waiter.is_gone())
     }
 
     /// Gives the job back if it is worth computing; otherwise tells its waiter, if any, and counts it.
@@ -237,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_leave_in_order_once_and_answers_reach_their_waiters() {
-        let broker = MemoryBroker::new(8, Arc::default());
+        let broker = MemoryBroker::new(8, Crew::default(), Arc::default());
         let waiting: Vec<Pending> = (0..3)
             .map(|pixel| submit(&broker, pixel, LONG).expect("room"))
             .collect();
@@ -263,7 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_is_dropped_is_lost_and_its_waiter_is_told() {
-        let broker = MemoryBroker::new(8, Arc::default());
+        let broker = MemoryBroker::new(8, Crew::default(), Arc::default());
         let pending = submit(&broker, 0, LONG).expect("room");
         drop(broker.lease(&model(), 1));
         assert_eq!(pending.await.unwrap_err(), crate::error::Error::Internal);
@@ -272,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn the_dead_are_not_handed_out_and_are_counted() {
         let metrics = Arc::new(Metrics::default());
-        let broker = MemoryBroker::new(8, Arc::clone(&metrics));
+        let broker = MemoryBroker::new(8, Crew::default(), Arc::clone(&metrics));
         drop(submit(&broker, 0, LONG).expect("room"));
         let late = submit(&broker, 1, Duration::ZERO).expect("room");
         let _waiting = submit(&broker, 2, LONG).expect("room");
@@ -294,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_unless_it_is_full_of_the_dead() {
-        let broker = MemoryBroker::new(2, Arc::default());
+        let broker = MemoryBroker::new(2, Crew::default(), Arc::default());
         let first = submit(&broker, 0, LONG).expect("room");
         let _second = submit(&broker, 1, LONG).expect("room");
         assert!(matches!(submit(&broker, 2, LONG), Err(Unsubmitted::Full(_))));
@@ -305,11 +325,24 @@ mod tests {
 
     #[test]
     fn what_was_accepted_before_the_close_is_still_handed_out() {
-        let broker = MemoryBroker::new(8, Arc::default());
+        let broker = MemoryBroker::new(8, Crew::default(), Arc::default());
         let _pending = submit(&broker, 0, LONG).expect("open");
         broker.close();
         assert!(matches!(submit(&broker, 1, LONG), Err(Unsubmitted::Closed(_))));
         assert_eq!(broker.depth(), 1);
         assert_eq!(first_pixels(&broker.lease(&model(), 8)), [0]);
+    }
+
+    #[test]
+    fn jobs_are_wanted_until_enough_wait_for_a_worker() {
+        let broker = MemoryBroker::new(8, Crew::default(), Arc::default());
+        assert!(!broker.wants(&model()), "nobody serves the model");
+        broker.serve(&model(), Crew::default(), 2);
+        let _first = submit(&broker, 0, LONG).expect("room");
+        assert!(broker.wants(&model()));
+        let _second = submit(&broker, 1, LONG).expect("room");
+        assert!(!broker.wants(&model()));
+        assert_eq!(broker.lease(&model(), 1).len(), 1);
+        assert!(broker.wants(&model()));
     }
 }

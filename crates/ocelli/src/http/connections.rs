@@ -26,9 +26,9 @@ use super::stream::{ClientStream, ClientTimes, Clock};
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::{GaugeGuard, Metrics};
 
-/// How much of a connection's input hyper buffers. Photos pass through in pieces of this size, so a thousand
-/// waiting clients hold little besides their photos.
-const READ_BUFFER: usize = 64 * 1024;
+/// How much of a connection's input hyper reads at once: most photos arrive in one piece, which is not copied again.
+/// Nothing of it is kept while a client waits.
+const READ_BUFFER: usize = 256 * 1024;
 
 /// Streams that one HTTP/2 client may have open.
 const HTTP2_STREAMS: u32 = 128;

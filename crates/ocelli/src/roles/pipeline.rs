@@ -69,7 +69,7 @@ impl Pipeline {
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, package: ModelPackage) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (cores, crew) = (Cores::new(config.cores), Crew::default());
-        let broker = Broker::new(config.admission.jobs, Arc::clone(&metrics));
+        let broker = Broker::new(config.admission.jobs, crew.clone(), Arc::clone(&metrics));
         let (decoders, decode_work) = decoders::pair(
             config.decode,
             cores.clone(),
