@@ -146,3 +146,9 @@ fn size_frame(frame: &mut Vec<u8>, width: u32, height: u32) -> &mut [[u8; BYTES_
     frame.resize(width as usize * height as usize * BYTES_PER_PIXEL, 0);
     frame.as_chunks_mut().0
 }
+
+/// A decoder moves to the thread that uses it.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Decoder>();
+};

@@ -40,7 +40,6 @@ pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, I
                 if one_scan && bytes.ends_with(&[0xFF, EOI]) {
                     break;
                 }
-                markers.skip_entropy();
             }
             code if is_frame(code) && frame.is_none() => frame = Some(Frame::read(code, segment.body)?),
             _ => {}
@@ -158,7 +157,8 @@ impl<'a> Markers<'a> {
         &self.bytes[self.at..]
     }
 
-    /// The next marker, past any bytes that belong to none: Pillow and libjpeg skip those too.
+    /// The next marker, past any bytes that belong to none: stray ones, which Pillow and libjpeg skip too, and the
+    /// entropy-coded data behind a start of scan, in which 0xFF is followed by 0 or is a restart marker.
     pub(crate) fn next(&mut self) -> Result<Segment<'a>, ImageError> {
         let code = loop {
             self.at += memchr::memchr(0xFF, self.rest()).ok_or(ImageError::Truncated)?;
@@ -180,19 +180,5 @@ impl<'a> Markers<'a> {
             .get(2..)
             .ok_or_else(|| ImageError::Corrupt("a JPEG segment of no length".into()))?;
         Ok(Segment { code, body })
-    }
-
-    /// Moves to the marker that ends the entropy-coded data: in them, 0xFF is followed by 0 or a restart marker.
-    fn skip_entropy(&mut self) {
-        for position in memchr::memchr_iter(0xFF, self.rest()) {
-            match self.rest().get(position + 1) {
-                Some(0 | 0xFF | 0xD0..=0xD7) => {}
-                _ => {
-                    self.at += position;
-                    return;
-                }
-            }
-        }
-        self.at = self.bytes.len();
     }
 }
