@@ -98,10 +98,8 @@ fn validate(value: &Value, schema: &'static Value) -> Result<(), String> {
                 fitting.count() == 1
             }
             "items" => {
-                let items = value.as_array().into_iter().flatten();
-                items
-                    .map(|item| validate(item, wanted))
-                    .collect::<Result<(), _>>()?;
+                let mut items = value.as_array().into_iter().flatten();
+                items.try_for_each(|item| validate(item, wanted))?;
                 true
             }
             "properties" => {

@@ -11,7 +11,7 @@ const PASSED: &str = "ocelli_dropped_total{reason=\"deadline_passed\"}";
 async fn a_deadline_that_passes_in_the_queue_is_answered_and_nothing_is_computed() {
     let server = Server::start().await;
     let first = server.occupy().await;
-    let call = server.photo(&photos::dog()).header("x-timeout-ms", 200);
+    let call = server.photo(&photos::dog()).header("x-timeout-ms", "200");
     let late = call.send().await;
     assert!(late.refused(504, "deadline_exceeded").contains("200ms"));
     server.metric_is("ocelli_admitted_images", 1.0).await;
@@ -32,7 +32,7 @@ async fn a_deadline_that_passes_before_the_decoder_is_answered_and_nothing_is_de
     server.engine.hold();
     let first = server
         .photo(&photos::grey(1))
-        .header("x-timeout-ms", 100_000)
+        .header("x-timeout-ms", "100000")
         .spawn();
     server.held(1).await;
     let late = server.photo(&photos::dog()).send().await;
@@ -50,7 +50,7 @@ async fn a_deadline_that_passes_in_the_engine_is_answered_too() {
     server.engine.hold();
     let late = server
         .photo(&photos::dog())
-        .header("x-timeout-ms", 200)
+        .header("x-timeout-ms", "200")
         .send()
         .await;
     late.refused(504, "deadline_exceeded");
@@ -65,7 +65,7 @@ async fn images_of_one_request_are_late_one_by_one() {
     let first = server.occupy().await;
     let call = server.post("/v1/models/efficientnet-lite0/predict");
     let both = [("image", photos::DOG), ("image", &b"no image"[..])];
-    let answer = call.header("x-timeout-ms", 200).form(both).send().await.ok();
+    let answer = call.header("x-timeout-ms", "200").form(both).send().await.ok();
     assert_eq!(answer["results"][0]["code"], "deadline_exceeded");
     assert_eq!(answer["results"][1]["code"], "invalid_image");
     server.engine.release();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hyper::Method;
 use ocelli::roles::Ending;
+use ocelli_engine::fake::FakeControl;
 
 use crate::client::{Call, Connection};
 use crate::eventually;
@@ -136,7 +137,7 @@ async fn a_drain_that_takes_too_long_is_a_failure() {
 
 #[tokio::test]
 async fn a_signal_during_the_start_ends_it() {
-    let mut server = Setup::default().begin(|engine| engine.hold()).await;
+    let mut server = Setup::default().begin(FakeControl::hold).await;
     server.held(1).await;
     server.begin_to_stop();
     // What loads cannot be stopped, so the process ends without it.

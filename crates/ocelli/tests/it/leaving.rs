@@ -54,11 +54,11 @@ async fn photos_of_64_clients_that_left_are_not_computed_and_the_next_is_at_once
     let server = Server::start().await;
     let first = server.occupy().await;
     let clients = send_from(&server, 64).await;
-    server.metric_is("ocelli_queue_depth", 64.0).await;
+    server.metric_is("ocelli_admitted_images", 65.0).await;
     drop(clients);
     server.metric_is("ocelli_connections", 2.0).await;
     let good = server.photo(&photos::grey(2)).spawn();
-    server.metric_is("ocelli_queue_depth", 65.0).await;
+    server.metric_is("ocelli_admitted_images", 2.0).await;
     server.engine.release();
     assert_eq!(good.await.unwrap().best(), photos::grey(2).label());
     assert_eq!(first.await.unwrap().best(), photos::grey(1).label());

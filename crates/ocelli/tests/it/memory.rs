@@ -54,7 +54,7 @@ async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
     let clients = join_all(waiting).await;
     let most = PHOTOS as f64;
     process
-        .metric("ocelli_queue_depth", |depth| depth >= most - 20.0)
+        .metric("ocelli_admitted_images", |images| images >= most - 20.0)
         .await;
     let full = process.memory("VmRSS").unwrap();
     let peak = process.memory("VmHWM").unwrap();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use hyper::Method;
 
@@ -17,6 +17,7 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 /// `ocelli` with these arguments, untouched by the settings of whoever runs the tests.
@@ -84,7 +85,7 @@ impl Process {
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let written = Arc::clone(&log);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 written.lock().unwrap().push(line);
             }
@@ -93,6 +94,7 @@ impl Process {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             child,
             log,
+            reader: Some(reader),
         };
         process.logs("ready; try:").await;
         let line = process.logs("listening on http://").await;
@@ -133,6 +135,8 @@ impl Process {
             status.is_some()
         })
         .await;
+        // It ends with the process, which has nobody else to write for it.
+        self.reader.take().unwrap().join().unwrap();
         let log = self.log.lock().unwrap().clone();
         (status.unwrap().code(), log)
     }
