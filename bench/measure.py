@@ -62,7 +62,7 @@ def baseline(*options: str):
 @contextmanager
 def served(command: list, port: int, ready: str):
     """A server, from its start to its end."""
-    with tempfile.NamedTemporaryFile("r") as log, open(log.name, "w") as output:
+    with tempfile.NamedTemporaryFile("r") as log, Path(log.name).open("w") as output:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=output)
         url = f"http://127.0.0.1:{port}"
@@ -101,7 +101,10 @@ def stop(process: subprocess.Popen) -> None:
 
 def load(server: Server, photos: list, seconds: float, *options: str) -> dict:
     """The report of `ocelli bench`, with what the server spent meanwhile."""
-    command = [OCELLI, "bench", server.url, "--json", "-d", f"{seconds}s", *options, "--photos", *photos]
+    bench = [OCELLI, "bench", server.url, "--json", *options, "--photos", *photos]
+    # Warmed up by a run of its own, so that processor time and images are counted over the same time.
+    subprocess.run([str(part) for part in [*bench, "-d", "0.5s", "--warmup", "0s"]], capture_output=True, check=False)
+    command = [*bench, "-d", f"{seconds}s", "--warmup", "0s"]
     before = server.cpu_s()
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if not result.stdout.strip():

@@ -26,7 +26,9 @@ trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm
 url=
 deadline=$((SECONDS + start_limit_s))
 while [[ -z $url ]]; do
-    url=$(grep -o -m1 'listening on http://[0-9.:]*' "$log" | cut -d' ' -f3) || true
+    if grep -q -m1 ' ready;' "$log"; then
+        url=$(grep -o -m1 'listening on http://[0-9.:]*' "$log" | cut -d' ' -f3)
+    fi
     if ! kill -0 "$server" 2>/dev/null || ((SECONDS > deadline)); then
         echo "the server did not start within $start_limit_s s:" >&2
         cat "$log" >&2
