@@ -111,9 +111,9 @@ check-packages: check-tools ## Check licences, bans, sources, unused dependencie
 check-lints: build-tools ## Run clippy on all code, tests included
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 
+# Links to private items are welcome: nobody reads this without them.
 .PHONY: check-docs
 check-docs: build-tools ## Build the documentation of all code, private items included
-	# Links to private items are welcome: nobody reads this without them.
 	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: help
