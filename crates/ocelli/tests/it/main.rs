@@ -38,7 +38,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at something that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Looks until `condition` holds. `what` says what was waited for if it never does.
 async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {

@@ -42,9 +42,14 @@ async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
         "1",
         "--deadline",
         "60s",
+        "--queue-jobs",
+        "3000",
     ])
     .await;
-    let wire = process.post("/predict").form([("image", photos::DOG)]).wire();
+    // Beside each photo a tiny one: that a request has two images is known only when its body has arrived.
+    let both = [("image", photos::DOG), ("image", &photos::grey(1).bytes[..])];
+    let call = process.post("/v1/models/efficientnet-lite0/predict");
+    let wire = call.form(both).wire();
     let idle = process.memory("VmRSS").unwrap();
     let waiting = (0..PHOTOS).map(async |_| {
         let mut client = Raw::connect(process.address).await;
@@ -52,9 +57,9 @@ async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
         client
     });
     let clients = join_all(waiting).await;
-    let most = PHOTOS as f64;
+    let most = 2.0 * PHOTOS as f64;
     process
-        .metric("ocelli_admitted_images", |images| images >= most - 20.0)
+        .metric("ocelli_admitted_images", |images| images >= most - 40.0)
         .await;
     let full = process.memory("VmRSS").unwrap();
     let peak = process.memory("VmHWM").unwrap();

@@ -12,7 +12,8 @@ pub(crate) struct Photo {
     pub(crate) bytes: Arc<[u8]>,
 }
 
-static PACKAGE: LazyLock<ModelPackage> = LazyLock::new(|| model::builtin().unwrap());
+/// The built-in model. Its digest takes its time without optimisation, so it is made once.
+pub(crate) static PACKAGE: LazyLock<ModelPackage> = LazyLock::new(|| model::builtin().unwrap());
 
 /// A beagle, 500 x 375. MIT licence, see `data/README.md`.
 pub(crate) const DOG: &[u8] = include_bytes!("../data/dog.jpg");

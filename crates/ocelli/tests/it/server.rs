@@ -8,7 +8,6 @@ use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
 use ocelli::http::HttpConfig;
-use ocelli::model;
 use ocelli::roles::{DrainTimes, Ending, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
@@ -95,7 +94,7 @@ impl Setup {
             fake,
             uses_cpu: self.engine_uses_cores,
         });
-        let pipeline = Pipeline::new(&self.pipeline, backend, model::builtin().unwrap());
+        let pipeline = Pipeline::new(&self.pipeline, backend, photos::PACKAGE.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = ServeConfig {
