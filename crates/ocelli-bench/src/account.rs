@@ -44,15 +44,40 @@ pub(crate) struct TimingSum {
     pub(crate) name: String,
     pub(crate) count: u64,
     pub(crate) sum_ms: f64,
+    /// In microseconds.
+    pub(crate) spread: Histogram<u64>,
+}
+
+/// An empty histogram of microseconds, from 1 to a day, of so many significant digits.
+fn histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, micros(MAX_LATENCY), digits)
+        .expect("1 to a day in microseconds is a valid range")
+}
+
+impl TimingSum {
+    pub(crate) fn new(name: &str) -> Self {
+        let (name, spread) = (name.to_owned(), histogram(2));
+        Self {
+            name,
+            count: 0,
+            sum_ms: 0.0,
+            spread,
+        }
+    }
+
+    pub(crate) fn add(&mut self, duration_ms: f64) {
+        self.count += 1;
+        self.sum_ms += duration_ms;
+        // Whatever a server claims is brought into the histogram's range.
+        self.spread.saturating_record((duration_ms * 1e3) as u64);
+    }
 }
 
 impl Account {
     /// An empty account.
     pub(crate) fn new() -> Self {
-        let max = micros(MAX_LATENCY);
         Self {
-            latencies: Histogram::new_with_bounds(1, max, 3)
-                .expect("1 to a day in microseconds is a valid range"),
+            latencies: histogram(3),
             failures: BTreeMap::new(),
             ok: 0,
             failed: 0,
@@ -122,14 +147,11 @@ impl Account {
 
     fn add_timing(&mut self, name: &str, duration_ms: f64) {
         if let Some(timing) = self.timings.iter_mut().find(|timing| timing.name == name) {
-            timing.count += 1;
-            timing.sum_ms += duration_ms;
+            timing.add(duration_ms);
         } else if self.timings.len() < MAX_TIMINGS {
-            self.timings.push(TimingSum {
-                name: name.to_owned(),
-                count: 1,
-                sum_ms: duration_ms,
-            });
+            let mut timing = TimingSum::new(name);
+            timing.add(duration_ms);
+            self.timings.push(timing);
         }
     }
 

@@ -87,13 +87,15 @@ pub struct LatencyMs {
     pub max: f64,
 }
 
-/// One metric of `Server-Timing`, averaged.
+/// One metric of `Server-Timing`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerTiming {
     /// As the server names it, for example `decode`.
     pub name: String,
     /// The average over the answers that have it, in milliseconds.
     pub mean_ms: f64,
+    /// The median over them, in milliseconds.
+    pub p50_ms: f64,
     /// The answers that have it.
     pub count: u64,
 }
@@ -164,11 +166,13 @@ mod tests {
     {
       "name": "decode",
       "mean_ms": 1.5,
+      "p50_ms": 1.503,
       "count": 1000
     },
     {
       "name": "infer",
       "mean_ms": 2.25,
+      "p50_ms": 2.255,
       "count": 1000
     }
   ],

@@ -129,6 +129,7 @@ fn server_timing(account: &Account) -> Vec<ServerTiming> {
         .map(|timing| ServerTiming {
             name: timing.name.clone(),
             mean_ms: mean(timing.sum_ms, timing.count),
+            p50_ms: round(timing.spread.value_at_quantile(0.5) as f64 / 1e3),
             count: timing.count,
         })
         .collect()
@@ -220,10 +221,10 @@ pub(crate) mod tests {
             .failures
             .insert(Failure::status(429, Some("queue_full")), 10);
         account.timings = [("decode", 1500.0), ("infer", 2250.0)]
-            .map(|(name, sum_ms)| TimingSum {
-                name: name.to_owned(),
-                count: 1000,
-                sum_ms,
+            .map(|(name, sum_ms)| {
+                let mut timing = TimingSum::new(name);
+                (0..1000).for_each(|_| timing.add(sum_ms / 1000.0));
+                timing
             })
             .to_vec();
         let ending = Ending {
