@@ -134,6 +134,7 @@ mod tests {
     use crate::summary::tests::eventful;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "it is one snapshot of the whole report")]
     fn the_json_schema_is_stable() {
         insta::assert_snapshot!(serde_json::to_string_pretty(&eventful()).unwrap(), @r#"
 {
