@@ -44,6 +44,8 @@ async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
         "60s",
         "--queue-jobs",
         "3000",
+        "--queue-bytes",
+        "1GiB",
     ])
     .await;
     // Beside each photo a tiny one: that a request has two images is known only when its body has arrived.
