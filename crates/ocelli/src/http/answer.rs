@@ -80,8 +80,9 @@ pub(super) async fn finish(State(state): State<AppState>, request: Request, next
         }
         None => "ok",
     };
-    slot.discard_rest(expects_continue, clock.as_deref()).await;
-    if state.lifecycle.stage() >= Stage::Draining && version <= Version::HTTP_11 {
+    let read = slot.discard_rest(expects_continue, clock.as_deref()).await;
+    let ending = !read || state.lifecycle.stage() >= Stage::Draining;
+    if ending && version <= Version::HTTP_11 {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

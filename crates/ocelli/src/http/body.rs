@@ -66,13 +66,13 @@ impl BodySlot {
         result
     }
 
-    /// Reads a small rest, and marks the connection for a gentle end where there may be more.
-    pub(super) async fn discard_rest(&self, expects_continue: bool, clock: Option<&Clock>) {
+    /// Reads a small rest. Where there may be more, marks the connection for a gentle end and says so: false.
+    pub(super) async fn discard_rest(&self, expects_continue: bool, clock: Option<&Clock>) -> bool {
         let Some(mut body) = self.0.lock().take() else {
-            return;
+            return true;
         };
         if body.is_end_stream() {
-            return;
+            return true;
         }
         let small = body
             .size_hint()
@@ -82,12 +82,13 @@ impl BodySlot {
         if small && !expects_continue {
             let discard = async { while let Some(Ok(_)) = body.frame().await {} };
             if timeout(DISCARD_TIME, discard).await.is_ok() {
-                return;
+                return true;
             }
         }
         if let Some(clock) = clock {
             clock.leave_body_unread();
         }
+        false
     }
 }
 
