@@ -110,3 +110,18 @@ async fn base64_is_no_way_around_the_limit_of_a_body() {
     assert_eq!(server.photo(&grey).send().await.best(), grey.label());
     server.is_empty().await;
 }
+
+#[tokio::test]
+async fn a_large_body_is_refused_unread_and_the_connection_is_said_to_end() {
+    let mut setup = Setup::default();
+    setup.pipeline.admission.jobs = 1;
+    let server = setup.start().await;
+    let first = server.occupy().await;
+    let large = vec![0; 300 * 1024];
+    let answer = server.post("/predict").form([("image", &large[..])]).send().await;
+    answer.refused(429, "queue_full");
+    assert_eq!(answer.header("connection"), "close");
+    server.engine.release();
+    assert_eq!(first.await.unwrap().best(), photos::grey(1).label());
+    server.is_well().await;
+}
