@@ -34,8 +34,8 @@ mod startup;
 
 use std::time::Duration;
 
-/// How long to wait for what must happen. Far longer than anything takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for what must happen. Far longer than anything takes, also on a machine that compiles meanwhile.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Between two looks at something that nobody announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
