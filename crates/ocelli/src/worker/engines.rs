@@ -129,11 +129,17 @@ impl Engines {
         if let Err(broken) = slot.engine {
             return self.retry(&mut slot, broken);
         }
-        self.free.fetch_sub(1, Ordering::AcqRel);
         let cores = self
             .cores
             .for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
-        let jobs = self.queue.draw(self.free.load(Ordering::Acquire));
+        // An engine is free until it has drawn. Were it busy from here on, then of several that come at once one would
+        // take what the others came for.
+        let peers = self.free.load(Ordering::Acquire).saturating_sub(1);
+        let jobs = self.queue.draw(peers);
+        if jobs.is_empty() {
+            return Turn::Worked;
+        }
+        self.free.fetch_sub(1, Ordering::AcqRel);
         let Slot { engine, buffer } = &mut *slot;
         let result = match engine {
             Ok(engine) => self.run(engine.as_mut(), buffer, jobs, cores),
