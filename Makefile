@@ -12,6 +12,8 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR := $(abspath target)
 RELEASE := $(CARGO_TARGET_DIR)/release
 CHECK_TOOLS := .venv-check/bin
+# The servers that tests start; the tests look for them here by themselves.
+TEST_SERVERS := $(CARGO_TARGET_DIR)/test-servers
 GOLDENS := crates/ocelli-vision/tests/goldens
 
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
@@ -75,9 +77,13 @@ build-tools: ## Install cmake and nasm, if they are missing
 runtime: build-tools ## Put the pinned ONNX Runtime library beside the release binary
 	tools/fetch-onnxruntime.sh '$(RELEASE)'
 
+.PHONY: test-servers
+test-servers: ## Put the Redis and the Valkey that tests start under target
+	tools/test-servers.sh '$(TEST_SERVERS)'
+
 .PHONY: test-rust
-test-rust: runtime ## Run the tests of the crates, on the real engine too
-	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 cargo test --workspace --locked
+test-rust: runtime test-servers ## Run the tests of the crates, on the real engine and real Redis servers too
+	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 OCELLI_REQUIRE_REDIS=1 cargo test --workspace --locked
 
 .PHONY: test-tools
 test-tools: ## Run the tests of the Python tools

@@ -3,6 +3,7 @@
 #
 #   tools/setup.sh build-tools   cmake, and nasm on x86-64: they build libjpeg-turbo with its SIMD code
 #   tools/setup.sh python-venv   what Debian's python3 lacks to make virtual environments
+#   tools/setup.sh redis-tools   the Redis that tests start, without the service that would start by itself
 set -euo pipefail
 
 fail() {
@@ -43,5 +44,6 @@ build_tools() {
 case "$*" in
     build-tools) build_tools ;;
     python-venv) install_packages python3-venv ;;
-    *) fail "usage: tools/setup.sh build-tools | python-venv" ;;
+    redis-tools) install_packages redis-tools ;;
+    *) fail "usage: tools/setup.sh build-tools | python-venv | redis-tools" ;;
 esac
