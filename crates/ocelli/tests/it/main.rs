@@ -28,29 +28,12 @@ mod photos;
 mod predict_command;
 mod predicting;
 mod process;
+mod proxy;
 mod queue;
+mod redis_servers;
 mod server;
 mod startup;
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::time::Duration;
-
-/// How long to wait for what must happen. Far longer than anything takes, also on a machine that compiles meanwhile.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Between two looks at something that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// Looks until `condition` holds. `what` says what was waited for if it never does.
-async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
-    assert!(comes_to_hold(condition).await, "waited in vain until {what}");
-}
-
-/// Looks until `condition` holds, and says whether it ever did.
-async fn comes_to_hold(mut condition: impl AsyncFnMut() -> bool) -> bool {
-    let wait = async {
-        while !condition().await {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.is_ok()
-}
+use support::{PATIENCE, comes_to_hold, eventually};

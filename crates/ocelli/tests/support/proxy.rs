@@ -1,0 +1,178 @@
+//! A network between two ends that a test makes as bad as it likes.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
+
+/// What is read at once, at most, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// How many chunks of one direction are under way, at most. Far more than anything sends within the delays that are
+/// tried here, so that a delay does not limit the throughput.
+const CHUNKS: usize = 16 << 10;
+
+/// What the network is like now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weather {
+    to_server: Duration,
+    to_client: Duration,
+    stalled: bool,
+    /// How often all connections were cut.
+    cuts: u64,
+}
+
+/// Passes on to one address what comes to another, on a free port of the loopback. Its tasks end with it.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    weather: Arc<watch::Sender<Weather>>,
+    connections: TaskTracker,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// A network without fault to `target`, which need not be there yet.
+    pub(crate) async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let weather = Arc::new(watch::Sender::new(Weather::default()));
+        let connections = TaskTracker::new();
+        let accepting = accept(listener, target, Arc::clone(&weather), connections.clone());
+        let accepting = tokio::spawn(accepting);
+        Self {
+            address,
+            weather,
+            connections,
+            accepting,
+        }
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on, every byte takes this long to the server and back to the client, however many are under way.
+    pub(crate) fn delay(&self, to_server: Duration, to_client: Duration) {
+        self.weather.send_modify(|weather| {
+            weather.to_server = to_server;
+            weather.to_client = to_client;
+        });
+    }
+
+    /// Closes all connections. New ones are welcome.
+    pub(crate) fn cut(&self) {
+        self.weather.send_modify(|weather| weather.cuts += 1);
+    }
+
+    /// A black hole: connections stay and are accepted, and nothing comes through until [`Proxy::resume`]. What was sent
+    /// meanwhile comes late, as TCP would deliver it.
+    pub(crate) fn stall(&self) {
+        self.weather.send_modify(|weather| weather.stalled = true);
+    }
+
+    /// Ends [`Proxy::stall`].
+    pub(crate) fn resume(&self) {
+        self.weather.send_modify(|weather| weather.stalled = false);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        // The connections would otherwise live as long as their ends do.
+        self.cut();
+    }
+}
+
+/// Takes connections, each into a task of its own, which ends with it or with the next cut.
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    weather: Arc<watch::Sender<Weather>>,
+    connections: TaskTracker,
+) {
+    while let Ok((client, _)) = listener.accept().await {
+        let weather = weather.subscribe();
+        let cuts = weather.borrow().cuts;
+        let mut watching = weather.clone();
+        connections.spawn(async move {
+            let cut = async {
+                let _ = watching.wait_for(|weather| weather.cuts != cuts).await;
+            };
+            tokio::select! {
+                // An end that fails, or was never there, closes the other one.
+                _ = carry(client, target, weather) => {}
+                () = cut => {}
+            }
+        });
+    }
+}
+
+/// One connection, until both ends have finished or one has failed.
+async fn carry(client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) -> io::Result<()> {
+    let server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let there = forward(from_client, to_server, weather.clone(), |weather| {
+        weather.to_server
+    });
+    let back = forward(from_server, to_client, weather, |weather| weather.to_client);
+    tokio::try_join!(there, back)?;
+    Ok(())
+}
+
+/// One direction: every chunk leaves `delay` after it came, when the network is not stalled.
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+    delay: impl Fn(&Weather) -> Duration,
+) -> io::Result<()> {
+    let (depart, mut under_way) = mpsc::channel::<(Option<Instant>, Bytes)>(CHUNKS);
+    let forecast = weather.clone();
+    let read = async move {
+        loop {
+            let mut chunk = BytesMut::with_capacity(CHUNK);
+            if from.read_buf(&mut chunk).await? == 0 {
+                return Ok(());
+            }
+            let delay = delay(&forecast.borrow());
+            // A timer is due a millisecond late, which is much where nothing is to be added.
+            let due = (!delay.is_zero()).then(|| Instant::now() + delay);
+            if depart.send((due, chunk.freeze())).await.is_err() {
+                return Ok(());
+            }
+        }
+    };
+    let write = async move {
+        while let Some((due, chunk)) = under_way.recv().await {
+            if let Some(due) = due {
+                sleep_until(due).await;
+            }
+            if weather.wait_for(|weather| !weather.stalled).await.is_err() {
+                break;
+            }
+            to.write_all(&chunk).await?;
+        }
+        to.shutdown().await
+    };
+    tokio::try_join!(read, write)?;
+    Ok(())
+}

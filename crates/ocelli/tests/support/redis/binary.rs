@@ -1,0 +1,44 @@
+//! Which program to start, and what becomes of a test where there is none.
+
+use std::path::{Path, PathBuf};
+
+/// A server program that is on this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Binary {
+    pub(crate) name: &'static str,
+    pub(crate) path: PathBuf,
+}
+
+impl Binary {
+    /// Redis; `None` after saying so where there is none, unless `OCELLI_REQUIRE_REDIS=1` makes that a failure.
+    pub(crate) fn redis() -> Option<Self> {
+        Self::find("redis-server", "OCELLI_REDIS_SERVER")
+    }
+
+    /// Valkey; `None` as with [`Binary::redis`].
+    pub(crate) fn valkey() -> Option<Self> {
+        Self::find("valkey-server", "OCELLI_VALKEY_SERVER")
+    }
+
+    /// The program that `variable` names, or the one that `make test-servers` put under target, or the one on the
+    /// `PATH`.
+    #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+    fn find(name: &'static str, variable: &str) -> Option<Self> {
+        let fetched = Path::new(env!("CARGO_BIN_EXE_ocelli"))
+            .ancestors()
+            .nth(2)
+            .map(|target| target.join("test-servers").join(name));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let installed = std::env::split_paths(&path).map(|folder| folder.join(name));
+        let found = std::env::var_os(variable)
+            .map(PathBuf::from)
+            .or_else(|| fetched.into_iter().chain(installed).find(|path| path.is_file()));
+        if found.is_none() {
+            let required = std::env::var("OCELLI_REQUIRE_REDIS").is_ok_and(|value| value == "1");
+            let missing = format!("there is no {name}: run `make test-servers`, or let {variable} name one");
+            assert!(!required, "OCELLI_REQUIRE_REDIS=1, and {missing}");
+            eprintln!("SKIPPED: {missing}");
+        }
+        found.map(|path| Self { name, path })
+    }
+}
