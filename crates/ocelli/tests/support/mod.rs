@@ -1,6 +1,6 @@
 //! What the integration binaries share: how to wait, and the servers and networks that Ocelli is tried with.
 //!
-//! A binary takes it in with `#[path = "../support/mod.rs"] mod support;`. Nothing in here knows Ocelli.
+//! A binary takes it in at its root, with `#[path = "../support/mod.rs"] mod support;`. Nothing in here knows Ocelli.
 
 pub(crate) mod proxy;
 pub(crate) mod redis;

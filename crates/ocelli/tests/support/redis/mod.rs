@@ -7,8 +7,17 @@
 //! ```
 
 mod binary;
+mod cluster;
+mod options;
 mod ports;
+mod process;
+mod sentinels;
 mod server;
+mod tls;
 
 pub(crate) use binary::Binary;
-pub(crate) use server::{Data, Options, RedisServer, Stop};
+pub(crate) use cluster::Cluster;
+pub(crate) use options::Options;
+pub(crate) use process::Stop;
+pub(crate) use sentinels::Sentinels;
+pub(crate) use server::{Data, RedisServer};

@@ -1,15 +1,16 @@
-//! One server process, from its configuration to its end.
+//! One server, from its configuration to its end, and what a test asks it.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
-use super::{Binary, ports};
+use super::process::{Process, Stop};
+use super::tls::{self, Certificates};
+use super::{Binary, Options, ports};
 use crate::support::{comes_to_hold, eventually};
 
 /// How often a start tries another port because somebody else was faster.
@@ -18,21 +19,6 @@ const PORTS_TO_TRY: u32 = 10;
 /// How long a command may take that a test sends. The client's own limit of half a second is short for a machine that
 /// compiles meanwhile.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a server is to be like. Without settings: nothing is saved, anybody may enter, memory has no limit.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    settings: Vec<(String, String)>,
-}
-
-/// How a server is stopped.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Stop {
-    /// SIGTERM: it says goodbye to its clients and replicas.
-    Term,
-    /// SIGKILL.
-    Kill,
-}
 
 /// What a server that comes back knows of its former life.
 #[derive(Clone, Copy, Debug)]
@@ -49,27 +35,15 @@ pub(crate) struct RedisServer {
     arguments: &'static [&'static str],
     options: Options,
     port: u16,
+    tls: Option<Tls>,
+    process: Option<Process>,
     folder: TempDir,
-    child: Option<Child>,
 }
 
-impl Options {
-    /// A line of the configuration file, such as `set("maxmemory", "64mb")`.
-    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
-        self.settings.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Each write is in a file before it is answered: it survives the end of the process, however sudden.
-    pub(crate) fn durable(self) -> Self {
-        self.set("appendonly", "yes")
-    }
-
-    /// The last value that was given to a setting.
-    fn get(&self, name: &str) -> Option<&str> {
-        let mut settings = self.settings.iter().rev();
-        settings.find_map(|(set, value)| (set == name).then_some(value.as_str()))
-    }
+/// The encrypted way into a server that also has the plain one.
+struct Tls {
+    port: u16,
+    certificates: Certificates,
 }
 
 impl RedisServer {
@@ -85,13 +59,19 @@ impl RedisServer {
         options: Options,
     ) -> Self {
         for _ in 0..PORTS_TO_TRY {
+            let folder = tempfile::tempdir().unwrap();
+            let tls = options.tls.then(|| Tls {
+                port: ports::free(),
+                certificates: tls::make(folder.path()),
+            });
             let mut server = Self {
                 binary: binary.clone(),
                 arguments,
                 options: options.clone(),
                 port: ports::free(),
-                folder: tempfile::tempdir().unwrap(),
-                child: None,
+                tls,
+                process: None,
+                folder,
             };
             server.configure();
             if server.launch().await {
@@ -101,20 +81,32 @@ impl RedisServer {
         panic!("somebody else took each of {PORTS_TO_TRY} ports that were free");
     }
 
-    /// What a client connects to, password included.
+    /// What a client connects to, password included: `rediss://` where it has [`Options::tls`].
     pub(crate) fn url(&self) -> String {
         self.url_at(self.address())
     }
 
     /// The same, at another address: that of a proxy.
     pub(crate) fn url_at(&self, address: SocketAddr) -> String {
-        let password = self.options.get("requirepass");
-        let user = password.map_or_else(String::new, |password| format!(":{password}@"));
-        format!("redis://{user}{address}")
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        self.options.url(scheme, address)
     }
 
+    /// Where clients connect to, and proxies.
     pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+        let port = self.tls.as_ref().map_or(self.port, |tls| tls.port);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// The certificate that clients of a server with [`Options::tls`] must trust, a file in PEM.
+    pub(crate) fn authority(&self) -> &Path {
+        let tls = self.tls.as_ref().expect("it has Options::tls()");
+        &tls.certificates.authority
+    }
+
+    /// The port without encryption, which names a server among others.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Sends a command, `["XLEN", "a stream"]`, on a connection of its own.
@@ -128,7 +120,8 @@ impl RedisServer {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT));
-        let client = Client::open(self.url())?;
+        let plain = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let client = Client::open(self.options.url("redis", plain))?;
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
@@ -152,14 +145,9 @@ impl RedisServer {
 
     /// Stops it; returns when it has ended. The port stays its own.
     pub(crate) async fn stop(&mut self, how: Stop) {
-        let Some(mut child) = self.child.take() else {
-            return;
-        };
-        match how {
-            Stop::Term => kill_process(Pid::from_child(&child), Signal::TERM).unwrap(),
-            Stop::Kill => child.kill().unwrap(),
+        if let Some(process) = self.process.take() {
+            process.stop(how).await;
         }
-        eventually("the server ends", async || child.try_wait().unwrap().is_some()).await;
     }
 
     /// Starts it again on the same port, after killing it if it still runs; returns when it answers.
@@ -181,17 +169,18 @@ impl RedisServer {
     }
 
     /// Freezes it: its connections stay, and nothing is answered.
-    pub(crate) fn pause(&self) {
-        let process = Pid::from_child(self.child.as_ref().expect("it runs"));
-        kill_process(process, Signal::STOP).unwrap();
-        // Until the last of its threads stands still.
-        waitpid(Some(process), WaitOptions::UNTRACED).unwrap();
+    pub(crate) fn pause(&mut self) {
+        self.process.as_mut().expect("it runs").pause();
     }
 
     /// Lets it go on after [`RedisServer::pause`].
-    pub(crate) fn resume(&self) {
-        let process = Pid::from_child(self.child.as_ref().expect("it runs"));
-        kill_process(process, Signal::CONT).unwrap();
+    pub(crate) fn resume(&mut self) {
+        self.process.as_mut().expect("it runs").resume();
+    }
+
+    /// Whether it can be expected to answer: it is neither stopped nor paused.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.is_paused())
     }
 
     /// What it has logged since it was first started.
@@ -211,9 +200,15 @@ impl RedisServer {
         if self.arguments.is_empty() {
             lines += "save \"\"\n";
         }
-        for (name, value) in &self.options.settings {
-            lines += &format!("{name} {value}\n");
+        if let Some(Tls { port, certificates }) = &self.tls {
+            lines += &format!(
+                "tls-port {port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
+                certificates.certificate.display(),
+                certificates.key.display(),
+                certificates.authority.display(),
+            );
         }
+        lines += &self.options.lines();
         fs::write(folder.join("redis.conf"), lines).unwrap();
     }
 
@@ -223,36 +218,31 @@ impl RedisServer {
         let said_before = self.log().len();
         let folder = self.folder.path();
         let log = File::options().append(true).create(true).open(folder.join("log"));
-        let child = Command::new(&self.binary.path)
-            .arg(folder.join("redis.conf"))
-            .args(self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.unwrap())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", self.binary.path.display()));
-        let id = child.id().to_string();
+        let config = folder.join("redis.conf");
+        let mut process = Process::spawn(&self.binary, &config, self.arguments, log.unwrap());
         let mut ended = false;
         let settled = comes_to_hold(async || {
-            ended = child.try_wait().unwrap().is_some();
-            ended || self.is_process(&id).await
+            ended = process.has_ended();
+            ended || self.is_process(process.id()).await
         });
-        let settled = settled.await;
-        self.child = Some(child);
-        assert!(settled, "it runs and does not answer:\n{}", self.log());
+        assert!(settled.await, "it runs and does not answer:\n{}", self.log());
         if ended {
-            self.child = None;
             let log = self.log();
             let taken = log[said_before..].contains("Address already in use");
             assert!(taken, "{} ended at once:\n{log}", self.binary.name);
+            return false;
         }
-        !ended
+        self.process = Some(process);
+        true
     }
 
     /// Whether who answers on the port is that process, and has loaded its data. Another server may have been faster.
-    async fn is_process(&self, id: &str) -> bool {
+    async fn is_process(&self, id: u32) -> bool {
         self.try_command::<String>(&["PING"]).await.is_ok()
-            && self.try_info("process_id").await.is_ok_and(|found| found == id)
+            && self
+                .try_info("process_id")
+                .await
+                .is_ok_and(|found| found == id.to_string())
     }
 
     async fn try_info(&self, field: &str) -> RedisResult<String> {
@@ -260,15 +250,5 @@ impl RedisServer {
         let mut lines = info.lines();
         let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         Ok(value.unwrap_or_default().to_owned())
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }

@@ -1,0 +1,50 @@
+//! What a server is to be like.
+
+use std::net::SocketAddr;
+
+/// Without settings nothing is saved, anybody may enter, and memory has no limit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    settings: Vec<(String, String)>,
+    pub(super) tls: bool,
+}
+
+impl Options {
+    /// A line of the configuration file, such as `set("maxmemory", "64mb")`.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Each write is in a file before it is answered: it survives the end of the process, however sudden.
+    pub(crate) fn durable(self) -> Self {
+        self.set("appendonly", "yes")
+    }
+
+    /// Clients connect over TLS. Debian's Redis can; the Valkey that is fetched was built without.
+    pub(crate) fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// The last value that was given to a setting.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let mut settings = self.settings.iter().rev();
+        settings.find_map(|(set, value)| (set == name).then_some(value.as_str()))
+    }
+
+    /// How a client that knows the password reaches a server with these options.
+    pub(super) fn url(&self, scheme: &str, address: SocketAddr) -> String {
+        let password = self.get("requirepass");
+        let user = password.map_or_else(String::new, |password| format!(":{password}@"));
+        format!("{scheme}://{user}{address}")
+    }
+
+    /// What stands in the configuration file.
+    pub(super) fn lines(&self) -> String {
+        let settings = self.settings.iter();
+        settings
+            .map(|(name, value)| format!("{name} {value}\n"))
+            .collect()
+    }
+}

@@ -1,0 +1,65 @@
+//! A certificate authority that lives as long as a test, and what it signs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// For the same machine, under both of its names. A leaf must not be an authority, or clients refuse it.
+const CONFIG: &str = "\
+[req]
+distinguished_name = name
+prompt = no
+[name]
+CN = overridden by -subj
+[authority]
+basicConstraints = critical, CA:true
+keyUsage = keyCertSign
+[server]
+basicConstraints = CA:false
+subjectAltName = DNS:localhost, IP:127.0.0.1
+";
+
+/// Files that a server and its clients are given.
+#[derive(Clone, Debug)]
+pub(super) struct Certificates {
+    /// What clients are to trust.
+    pub(super) authority: PathBuf,
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+/// Makes an authority and a server certificate in `folder`, with `openssl` 3.
+pub(super) fn make(folder: &Path) -> Certificates {
+    fs::write(folder.join("openssl.cnf"), CONFIG).unwrap();
+    request(folder, "authority", &[]);
+    request(
+        folder,
+        "server",
+        &["-CA", "authority.pem", "-CAkey", "authority.key"],
+    );
+    Certificates {
+        authority: folder.join("authority.pem"),
+        certificate: folder.join("server.pem"),
+        key: folder.join("server.key"),
+    }
+}
+
+/// Makes `NAME.pem` and `NAME.key`, with the extensions of that name in [`CONFIG`]; signed by itself unless `signer`
+/// says by whom.
+fn request(folder: &Path, name: &str, signer: &[&str]) {
+    let output = Command::new("openssl")
+        .current_dir(folder)
+        .args(["req", "-x509", "-config", "openssl.cnf", "-days", "2", "-noenc"])
+        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-extensions", name, "-subj", &format!("/CN=ocelli test {name}")])
+        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
+        .args(signer)
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl makes the certificates: run `make test-servers`");
+    assert!(
+        output.status.success(),
+        "openssl 3 or newer is needed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
