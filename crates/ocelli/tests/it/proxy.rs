@@ -78,6 +78,23 @@ async fn a_delay_takes_its_time_and_holds_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_direction_has_a_delay_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap()).await;
+    let mut client = connect(proxy.address()).await;
+    let (mut server, _) = listener.accept().await.unwrap();
+    let hour = Duration::from_secs(3600);
+    proxy.delay(hour, Duration::ZERO);
+    let sent = Instant::now();
+    server.write_u8(7).await.unwrap();
+    client.read_u8().await.unwrap();
+    assert_eq!(sent.elapsed(), Duration::ZERO);
+    client.write_u8(7).await.unwrap();
+    server.read_u8().await.unwrap();
+    assert!(sent.elapsed() >= hour);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_comes_out_of_a_black_hole_until_it_closes() {
     let proxy = echo().await;
     let mut stream = connect(proxy.address()).await;
