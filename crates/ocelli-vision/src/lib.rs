@@ -23,5 +23,5 @@ pub use decode::Decoder;
 pub use error::ImageError;
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
-pub use package::{Activation, Manifest, ModelPackage, OutputSpec, PackageError, Task};
+pub use package::{Activation, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
 pub use scores::{sigmoid, softmax, top_k};

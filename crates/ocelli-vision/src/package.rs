@@ -27,15 +27,47 @@ const MAX_ONNX_BYTES: u64 = 2 << 30;
 /// A package as it was read: checked, with its labels and its digest.
 #[derive(Debug, Clone)]
 pub struct ModelPackage {
-    /// `model.toml`.
-    pub manifest: Manifest,
+    /// What it says of itself.
+    pub card: ModelCard,
     /// `model.onnx`, unopened.
     pub onnx: Cow<'static, [u8]>,
+}
+
+/// A package without its weights: all that is needed to prepare images for the model and to name what comes out.
+#[derive(Debug, Clone)]
+pub struct ModelCard {
+    /// `model.toml`.
+    pub manifest: Manifest,
+    /// The text of `model.toml`, from which [`ModelCard::restore`] makes the manifest again elsewhere.
+    pub toml: String,
     /// Class names of each output, in the order of [`Manifest::outputs`]; empty where an output names no labels.
     /// A name may occur twice (`crane`), for the index identifies a class.
     pub labels: Vec<Vec<String>>,
     /// Lower-case hexadecimal SHA-256.
     digest: String,
+}
+
+impl ModelCard {
+    /// Makes a card again from what another process says of a package that it holds. The digest cannot be checked
+    /// without the weights.
+    ///
+    /// # Errors
+    /// When the manifest is wrong.
+    pub fn restore(toml: String, labels: Vec<Vec<String>>, digest: String) -> Result<Self, PackageError> {
+        let manifest = Manifest::parse(&toml)?;
+        Ok(Self {
+            manifest,
+            toml,
+            labels,
+            digest,
+        })
+    }
+
+    /// SHA-256 over `model.toml`, the ONNX file and each output's labels, as 64 lower-case hexadecimal digits.
+    /// Two digests under one name are two models.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
 }
 
 impl ModelPackage {
@@ -57,7 +89,7 @@ impl ModelPackage {
                     .transpose()?,
             );
         }
-        Ok(Self::assemble(&toml, manifest, Cow::Owned(onnx), &texts))
+        Ok(Self::assemble(toml, manifest, Cow::Owned(onnx), &texts))
     }
 
     /// Makes a package from its parts, as for one embedded in the binary; `labels` serves every output that names a file.
@@ -71,16 +103,10 @@ impl ModelPackage {
             .iter()
             .map(|output| output.labels.as_ref().map(|_| labels.to_owned()))
             .collect();
-        Ok(Self::assemble(toml, manifest, onnx, &texts))
+        Ok(Self::assemble(toml.to_owned(), manifest, onnx, &texts))
     }
 
-    /// SHA-256 over `model.toml`, the ONNX file and each output's labels, as 64 lower-case hexadecimal digits.
-    /// Two digests under one name are two models.
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-
-    fn assemble(toml: &str, manifest: Manifest, onnx: Cow<'static, [u8]>, texts: &[Option<String>]) -> Self {
+    fn assemble(toml: String, manifest: Manifest, onnx: Cow<'static, [u8]>, texts: &[Option<String>]) -> Self {
         let labels = texts
             .iter()
             .map(|text| text.as_deref().map(lines).unwrap_or_default())
@@ -89,12 +115,13 @@ impl ModelPackage {
             .iter()
             .map(|text| text.as_deref().unwrap_or_default().as_bytes());
         let digest = digest([toml.as_bytes(), &onnx].into_iter().chain(label_bytes));
-        Self {
+        let card = ModelCard {
             manifest,
-            onnx,
+            toml,
             labels,
             digest,
-        }
+        };
+        Self { card, onnx }
     }
 }
 
@@ -185,14 +212,14 @@ labels = "labels.txt"
         let folder = folder(b"crane\ncat\ncrane\n");
         let loaded = ModelPackage::load(folder.path()).unwrap();
         let made = package(TOML, b"onnx", "crane\ncat\ncrane\n");
-        assert_eq!(loaded.labels, [["crane", "cat", "crane"]]);
-        assert_eq!(loaded.manifest, made.manifest);
-        assert_eq!(loaded.digest(), made.digest());
+        assert_eq!(loaded.card.labels, [["crane", "cat", "crane"]]);
+        assert_eq!(loaded.card.manifest, made.card.manifest);
+        assert_eq!(loaded.card.digest(), made.card.digest());
     }
 
     #[test]
     fn windows_line_ends_do_not_stick_to_labels() {
-        assert_eq!(package(TOML, b"onnx", "cat\r\ndog").labels, [["cat", "dog"]]);
+        assert_eq!(package(TOML, b"onnx", "cat\r\ndog").card.labels, [["cat", "dog"]]);
     }
 
     #[test]
@@ -204,7 +231,7 @@ labels = "labels.txt"
             package(TOML, b"onnx", "cow"),
             package(TOML, b"onnxc", "at"),
         ]
-        .map(|package| package.digest().to_owned());
+        .map(|package| package.card.digest().to_owned());
         for (index, digest) in digests.iter().enumerate() {
             assert_eq!(digest.len(), 64);
             assert!(!digests[..index].contains(digest), "{index}");

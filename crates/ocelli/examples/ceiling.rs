@@ -60,7 +60,8 @@ fn main() -> anyhow::Result<()> {
         .into_iter()
         .map(|photo| photo.bytes)
         .collect();
-    let model = Arc::new(ServedModel::new(model::builtin()?));
+    let (model, file) = ServedModel::split(model::builtin()?);
+    let model = Arc::new(model);
     anyhow::ensure!(
         model.input().is_identity(),
         "this loop hands pixels to the engine as they are"
@@ -73,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     let mut loops = Vec::new();
     for index in 0..arguments.instances {
         let engine = backend.load(
-            &model.source(),
+            &file.source(),
             &EngineOptions {
                 threads: arguments.threads,
             },

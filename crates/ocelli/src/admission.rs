@@ -62,6 +62,12 @@ impl Admission {
         })
     }
 
+    /// How much may be in the house.
+    #[must_use]
+    pub fn limits(&self) -> AdmissionLimits {
+        self.limits
+    }
+
     /// What is in the house now.
     #[must_use]
     pub fn load(&self) -> Load {

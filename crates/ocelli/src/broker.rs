@@ -1,12 +1,109 @@
 //! Carries jobs to workers and replies back.
 //!
 //! The contract: bounded; what is accepted is answered or its waiter is told; answered once; jobs whose waiter has
-//! left or whose deadline has passed are not handed out; after `close`, what was accepted is still handed out.
-//! Taking jobs never blocks: a broker calls the crew of a model when there is something to take. So a broker of this
-//! process costs no thread and no task, and one across a network would fetch ahead on its own.
+//! left or whose deadline has passed are not handed out; a low priority waits longer but not for ever; after `close`,
+//! what was accepted is still handed out.
+//!
+//! The web side knows a [`Broker`], the worker a [`JobQueue`] of its own process. In one process the two are the same
+//! queue. Across a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its
+//! engines on the other, so that taking jobs never waits, and no thread of the crew ever waits for a network.
 
 mod memory;
+mod queue;
+pub mod redis;
+mod turns;
+pub mod wire;
 mod waiter;
 
-pub use memory::{Leased, MemoryBroker as Broker, Unsubmitted};
+use std::time::Duration;
+
+pub use memory::MemoryBroker;
+pub use queue::{JobQueue, Leased, QueueFull, Receipt, Supplier};
 pub use waiter::{Answer, Pending, PrepareTimes, Waiter, waiter};
+
+use crate::error::Error;
+use crate::job::Job;
+use crate::model::ServedModel;
+
+/// The way to the workers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// Workers of this process.
+    Memory(MemoryBroker),
+    /// Workers anywhere, over Redis.
+    Redis(redis::RedisBroker),
+}
+
+impl Broker {
+    /// Says whether `images` more images for `model` would be taken, in no time at all: the answer rests on what is
+    /// known, and [`Broker::submit`] has the last word.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
+    pub fn admit(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+        match self {
+            // The door counts the images of this process itself.
+            Self::Memory(_) => Ok(()),
+            Self::Redis(broker) => broker.admit(model, images),
+        }
+    }
+
+    /// Whether another job of `model` should be made now; more would only hold memory.
+    #[must_use]
+    pub fn wants(&self, model: &ServedModel) -> bool {
+        match self {
+            Self::Memory(broker) => broker.wants(&model.id),
+            Self::Redis(broker) => broker.wants(),
+        }
+    }
+
+    /// Takes a job for `model`. `waiter` hears what comes of it, a refusal included.
+    pub fn submit(&self, model: &ServedModel, job: Job, waiter: Waiter) {
+        match self {
+            Self::Memory(broker) => broker.submit(model, job, waiter),
+            Self::Redis(broker) => broker.submit(job, waiter),
+        }
+    }
+
+    /// Lets go of jobs that nobody waits for, where they would otherwise be kept. Called when somebody has left.
+    pub fn drop_dead(&self) {
+        match self {
+            // They cost little, and are dropped when a batch is drawn.
+            Self::Memory(_) => {}
+            Self::Redis(broker) => broker.drop_dead(),
+        }
+    }
+
+    /// How many jobs wait to be leased, as far as this process knows.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Memory(broker) => broker.depth(),
+            Self::Redis(broker) => broker.depth(),
+        }
+    }
+
+    /// Whether jobs can be submitted, or what a client is told meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`].
+    pub fn available(&self) -> Result<(), Error> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(broker) => broker.available(),
+        }
+    }
+
+    /// Takes no more jobs.
+    pub fn close(&self) {
+        match self {
+            Self::Memory(broker) => broker.close(),
+            Self::Redis(broker) => broker.close(),
+        }
+    }
+}
+
+/// When a client whose job found no room should come back: once what is ahead of it is computed.
+fn retry_after(model: &ServedModel, ahead: usize) -> Duration {
+    model.estimate(ahead).unwrap_or(Duration::from_secs(1))
+}

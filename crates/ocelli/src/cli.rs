@@ -22,6 +22,10 @@ pub struct Cli {
 pub enum Command {
     /// Answer requests over HTTP, in one process
     Serve(Box<ServeArgs>),
+    /// Answer requests over HTTP, computed by workers anywhere that share a Redis with this process
+    Web(Box<WebArgs>),
+    /// Compute what web processes anywhere ask for that share a Redis with this process
+    Worker(Box<WorkerArgs>),
     /// Classify files, without a server
     Predict(Box<PredictArgs>),
     /// Put a server under load and measure it
@@ -46,6 +50,97 @@ pub struct ServeArgs {
     /// What to log.
     #[command(flatten)]
     pub log: LogArgs,
+    /// Times of connections.
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
+    /// How it ends.
+    #[command(flatten)]
+    pub drain: DrainArgs,
+}
+
+/// `ocelli web`.
+#[derive(Debug, Args)]
+pub struct WebArgs {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "OCELLI_LISTEN", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddr,
+    /// Where the workers are.
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// The model of requests that name none; the first by name if left out
+    #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME")]
+    pub default_model: Option<String>,
+    /// Limits of an image.
+    #[command(flatten)]
+    pub image: ImageArgs,
+    /// Limits of requests.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Times of connections.
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
+    /// How it ends.
+    #[command(flatten)]
+    pub drain: DrainArgs,
+}
+
+/// `ocelli worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Address and port of /livez, /readyz and /metrics; port 0 takes a free one
+    #[arg(long, env = "OCELLI_LISTEN", default_value = "127.0.0.1:5001")]
+    pub listen: SocketAddr,
+    /// Where the jobs are.
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// The model and how to run it.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// How long a job is this worker's without a sign of life; then another worker takes it
+    #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = positive_duration)]
+    pub lease: Duration,
+    /// Jobs that end each worker which computes them are set aside: the most that are kept
+    #[arg(long, env = "OCELLI_DEAD_LETTERS", default_value_t = NonZeroUsize::new(1000).expect("not zero"))]
+    pub dead_letters: NonZeroUsize,
+    /// How long they are kept
+    #[arg(long, env = "OCELLI_DEAD_TTL", default_value = "7days", value_parser = positive_duration)]
+    pub dead_ttl: Duration,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Times of connections.
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
+    /// After SIGTERM or Ctrl-C: how long to go on taking jobs, so that web processes learn that this worker leaves
+    #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "2s", value_parser = duration)]
+    pub drain_delay: Duration,
+    /// After that: how long to finish what has been taken
+    #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub drain_timeout: Duration,
+}
+
+/// Where Redis is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Redis")]
+pub struct RedisArgs {
+    /// Redis or Valkey: redis://[user:password@]host[:port][/db], rediss:// for TLS,
+    /// redis+sentinel://host,host/service or redis+cluster://host,host
+    #[arg(long = "redis", env = "OCELLI_REDIS", value_name = "URL", hide_env_values = true)]
+    pub url: String,
+    /// What all keys in Redis begin with; another prefix is another system
+    #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", default_value = "ocelli")]
+    pub prefix: String,
+    /// The certificates (PEM) of those who may sign Redis' certificate; the system's if left out
+    #[arg(long = "redis-ca", env = "OCELLI_REDIS_CA", value_name = "FILE")]
+    pub authorities: Option<PathBuf>,
+}
+
+/// How a server ends.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
     /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz already says no
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
@@ -134,6 +229,12 @@ pub struct LimitArgs {
     /// The most that X-Timeout-Ms may ask for
     #[arg(long, env = "OCELLI_MAX_DEADLINE", default_value = "60s", value_parser = positive_duration)]
     pub max_deadline: Duration,
+}
+
+/// Times of connections.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectionArgs {
     /// For the head of a request to arrive, from the moment of connecting
     #[arg(long, env = "OCELLI_HEADER_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
     pub header_timeout: Duration,

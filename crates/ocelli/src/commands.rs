@@ -1,11 +1,14 @@
 //! The subcommands: from arguments to what the library offers.
 
 mod bench;
+mod listener;
 mod predict;
 mod predict_output;
 mod predict_sources;
 mod serve;
 mod settings;
+mod web;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -18,6 +21,8 @@ use crate::cli::Command;
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Web(args) => web::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

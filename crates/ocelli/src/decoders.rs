@@ -14,11 +14,11 @@ use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
 use parking_lot::{Condvar, Mutex};
 
 use crate::admission::Permit;
-use crate::broker::{Broker, PrepareTimes, Unsubmitted, Waiter};
+use crate::broker::{Broker, PrepareTimes, Waiter};
 use crate::cores::Cores;
 use crate::crew::{Crew, Turn, Urgency, Work};
 use crate::error::Error;
-use crate::job::Job;
+use crate::job::{Job, JobId, Priority};
 use crate::metrics::{DropReason, Metrics};
 use crate::model::ServedModel;
 
@@ -38,6 +38,10 @@ pub struct Photo {
     pub bytes: Bytes,
     /// The model whose input it is to become.
     pub model: Arc<ServedModel>,
+    /// How soon, compared with other photos.
+    pub priority: Priority,
+    /// The trace that it belongs to.
+    pub trace: Option<Arc<str>>,
     /// When nobody wants the answer any more.
     pub deadline: Instant,
     /// Room in the house, held at least until the file is let go.
@@ -164,7 +168,7 @@ impl Shared {
         let wanted = queue.tasks.iter().position(|task| {
             let model = &task.photo.model;
             // Long queues are mostly of one model, which need not be asked about again and again.
-            if unwanted.is_some_and(|other| Arc::ptr_eq(other, model)) || !self.broker.wants(&model.id) {
+            if unwanted.is_some_and(|other| Arc::ptr_eq(other, model)) || !self.broker.wants(model) {
                 unwanted = Some(model);
                 return false;
             }
@@ -199,24 +203,16 @@ impl Shared {
         match prepared {
             Ok((pixels, times)) => {
                 let job = Job {
+                    id: JobId::random(),
                     model: Arc::clone(&photo.model.id),
+                    priority: photo.priority,
+                    trace: photo.trace.clone(),
                     pixels,
                     deadline: photo.deadline,
                 };
-                self.forward(job, waiter.prepared(times), &photo.model);
+                self.broker.submit(&photo.model, job, waiter.prepared(times));
             }
             Err(error) => waiter.fail(error),
-        }
-    }
-
-    fn forward(&self, job: Job, waiter: Waiter, model: &ServedModel) {
-        match self.broker.submit(job, waiter) {
-            Ok(()) => {}
-            Err(Unsubmitted::Full(waiter)) => {
-                let ahead = model.estimate(self.broker.depth()).unwrap_or_default();
-                waiter.fail(Error::QueueFull { retry_after: ahead });
-            }
-            Err(Unsubmitted::Closed(waiter)) => waiter.fail(Error::NotReady("it is stopping")),
         }
     }
 

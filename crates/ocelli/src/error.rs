@@ -56,6 +56,15 @@ pub enum Error {
     /// The server is starting or stopping.
     #[error("the server is not ready: {0}; try again shortly")]
     NotReady(&'static str),
+    /// No live worker computes the model.
+    #[error("no worker is there for {0}; try again shortly, or start one: ocelli worker --redis URL --model DIR")]
+    NoWorker(String),
+    /// Redis cannot be reached, or refuses to take more.
+    #[error("the queue cannot be used: {0}; try again shortly")]
+    BrokerUnavailable(String),
+    /// The image ended every process that computed it.
+    #[error("this image ended each worker that computed it and was set aside; `ocelli queue dead list` shows it")]
+    Poisonous,
     /// A fault of the server's own; the details are in its log.
     #[error("the server failed to answer this request; its log says why, under this request_id")]
     Internal,
@@ -121,6 +130,18 @@ impl Error {
             http: 500,
             code: "internal",
         },
+        Status {
+            http: 503,
+            code: "no_worker",
+        },
+        Status {
+            http: 503,
+            code: "broker_unavailable",
+        },
+        Status {
+            http: 500,
+            code: "poisonous",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -139,6 +160,9 @@ impl Error {
             Self::DeadlineExceeded(_) => 9,
             Self::NotReady(_) => 10,
             Self::Internal => 11,
+            Self::NoWorker(_) => 12,
+            Self::BrokerUnavailable(_) => 13,
+            Self::Poisonous => 14,
         }]
     }
 
@@ -147,7 +171,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::QueueFull { retry_after } => Some(retry_after_seconds(*retry_after)),
-            Self::NotReady(_) => Some(1),
+            Self::NotReady(_) | Self::NoWorker(_) | Self::BrokerUnavailable(_) => Some(1),
             _ => None,
         }
     }
@@ -200,6 +224,13 @@ mod tests {
             (Error::DeadlineExceeded(Duration::ZERO), 504, "deadline_exceeded"),
             (Error::NotReady("starting"), 503, "not_ready"),
             (Error::Internal, 500, "internal"),
+            (Error::NoWorker(String::new()), 503, "no_worker"),
+            (
+                Error::BrokerUnavailable(String::new()),
+                503,
+                "broker_unavailable",
+            ),
+            (Error::Poisonous, 500, "poisonous"),
         ];
         assert_eq!(rows.len(), Error::TABLE.len());
         for (error, http, code) in rows {

@@ -7,23 +7,24 @@ mod connections;
 mod info;
 mod inputs;
 mod predict;
+mod probes;
 mod stream;
 
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRef, Request};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::error::Error;
 use crate::infer::Infer;
-use crate::lifecycle::Lifecycle;
 
 pub use connections::serve;
 pub use predict::{LabelledPrediction, labelled, top_k};
+pub use probes::{Health, Probe};
 
-/// Limits and times of the HTTP side.
+/// Limits and times of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpConfig {
     /// Bytes of a request's body.
@@ -34,6 +35,11 @@ pub struct HttpConfig {
     pub deadline: Duration,
     /// The most that a request may ask for.
     pub max_deadline: Duration,
+}
+
+/// Limits and times of connections, whatever is asked on them.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionConfig {
     /// For the head of a request, the sniffing of the protocol included.
     pub header_timeout: Duration,
     /// Between the requests of a connection.
@@ -49,8 +55,14 @@ pub struct AppState {
     pub infer: Infer,
     /// Limits and times.
     pub config: HttpConfig,
-    /// What the process is doing.
-    pub lifecycle: Lifecycle,
+    /// What the process says of its own state.
+    pub probe: Probe,
+}
+
+impl FromRef<AppState> for Probe {
+    fn from_ref(state: &AppState) -> Self {
+        state.probe.clone()
+    }
 }
 
 /// The routes, as metrics and the API description name them.
@@ -67,19 +79,34 @@ const ROUTES: [&str; 8] = [
 
 /// Every route, with what all answers have in common around it.
 pub fn router(state: AppState) -> Router {
-    Router::new()
+    let probe = state.probe.clone();
+    let routes = Router::new()
         .route("/predict", post(predict::predict))
         .route("/v1/models", get(info::models))
         .route("/v1/models/{model}", get(info::model))
         .route("/v1/models/{model}/predict", post(predict::predict_many))
-        .route("/livez", get(info::live))
-        .route("/readyz", get(info::ready))
-        .route("/metrics", get(info::metrics))
         .route("/openapi.json", get(info::openapi))
+        .with_state(state);
+    surround(routes, probe)
+}
+
+/// The routes of a process that answers no requests for predictions, so that its host can watch it.
+pub fn probe_router(probe: Probe) -> Router {
+    surround(Router::new(), probe)
+}
+
+/// Adds the probes, the answers for what is not there, and what all answers have in common.
+fn surround(routes: Router, probe: Probe) -> Router {
+    let probes = Router::new()
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+        .with_state(probe.clone());
+    routes
+        .merge(probes)
         .method_not_allowed_fallback(async |request: Request| Error::MethodNotAllowed(shown_path(&request)))
         .fallback(async |request: Request| Error::UnknownRoute(shown_path(&request)))
-        .layer(from_fn_with_state(state.clone(), answer::finish))
-        .with_state(state)
+        .layer(from_fn_with_state(probe, answer::finish))
 }
 
 /// A label of bounded variety: what clients make up is all one.

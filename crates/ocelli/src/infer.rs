@@ -10,9 +10,10 @@ use ocelli_vision::{Activation, sigmoid, softmax, top_k};
 
 use crate::admission::{Admission, Full, Permit};
 use crate::broker::{Answer, Broker, waiter};
+use crate::catalog::Catalog;
 use crate::decoders::{Decoders, Photo};
 use crate::error::Error;
-use crate::job::{JobCost, JobError};
+use crate::job::{JobCost, JobError, Priority};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 use crate::timing::Phases;
@@ -23,8 +24,8 @@ pub const DEFAULT_TOP_K: usize = 5;
 /// Everything between a protocol and the worker.
 #[derive(Clone, Debug)]
 pub struct Infer {
-    /// Models by name; the first is the default.
-    pub models: Arc<[Arc<ServedModel>]>,
+    /// What is served.
+    pub catalog: Catalog,
     /// The door.
     pub admission: Arc<Admission>,
     /// The decoder threads.
@@ -42,6 +43,10 @@ pub struct Request {
     pub model: Arc<ServedModel>,
     /// Predictions wanted for each image, at least 1 and at most the number of classes.
     pub top_k: usize,
+    /// How soon, compared with other requests.
+    pub priority: Priority,
+    /// The trace that the request belongs to (the value of `traceparent`).
+    pub trace: Option<Arc<str>>,
     /// When nobody wants the answer any more.
     pub deadline: Deadline,
     /// Room for all images and their bytes.
@@ -95,43 +100,21 @@ impl Deadline {
 }
 
 impl Infer {
-    /// The model of that name, or the default one.
+    /// Room for `images` images of `model` in `bytes` bytes, or a refusal that says when to come back.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`].
-    pub fn model(&self, name: Option<&str>) -> Result<&Arc<ServedModel>, Error> {
-        let found = match name {
-            None => self.models.first(),
-            Some(name) => self.models.iter().find(|model| model.id.name == name),
-        };
-        found.ok_or_else(|| Error::UnknownModel {
-            name: name.unwrap_or_default().chars().take(100).collect(),
-            known: self
-                .models
-                .iter()
-                .map(|model| model.id.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
-    }
-
-    /// Room for `images` images in `bytes` bytes, or a refusal that says when to come back.
-    ///
-    /// # Errors
-    /// [`Error::QueueFull`].
-    pub fn admit(&self, images: usize, bytes: u64) -> Result<Permit, Error> {
+    /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
+    pub fn admit(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
+        self.broker.admit(model, images)?;
         self.admission
             .admit(images, bytes)
-            .map_err(|full| self.refuse(full))
+            .map_err(|full| self.refuse(model, full))
     }
 
     /// The error for a house that is full: its time is what is ahead in the queue.
     #[must_use]
-    pub fn refuse(&self, full: Full) -> Error {
-        let ahead = self
-            .models
-            .first()
-            .and_then(|model| model.estimate(full.load.jobs));
+    pub fn refuse(&self, model: &ServedModel, full: Full) -> Error {
+        let ahead = model.estimate(full.load.jobs);
         Error::QueueFull {
             retry_after: ahead.unwrap_or(Duration::from_secs(1)),
         }
@@ -150,16 +133,16 @@ impl Infer {
     }
 
     async fn run_one(&self, request: &Request, bytes: Bytes) -> Result<Scored, Error> {
-        if !request.model.is_ready() {
-            return Err(Error::NotReady("its engine is starting or being rebuilt"));
-        }
+        request.model.ready()?;
         let photo = Photo {
             bytes,
             model: Arc::clone(&request.model),
+            priority: request.priority,
+            trace: request.trace.clone(),
             deadline: request.deadline.at,
             permit: Arc::clone(&request.permit),
         };
-        let leaving = DropOnLeaving(Some(&self.decoders));
+        let leaving = DropOnLeaving(Some(self));
         let (waiter, pending) = waiter();
         self.decoders.submit(photo, waiter);
         let answer = pending.await;
@@ -167,7 +150,8 @@ impl Infer {
         let Answer { reply, prepare } = answer?;
         let outputs = reply.result.map_err(|error| match error {
             JobError::DeadlinePassed => request.deadline.exceeded(),
-            JobError::EngineFault => Error::Internal,
+            JobError::EngineFault | JobError::Incompatible => Error::Internal,
+            JobError::Poisonous => Error::Poisonous,
         })?;
         let predictions = predictions(&request.model, &outputs, request.top_k)?;
         let JobCost {
@@ -186,9 +170,9 @@ impl Infer {
     }
 }
 
-/// Clears the decoders' queue when a request is dropped while it waits. Declared before what it waits with, so that
-/// by then the photo counts as abandoned.
-struct DropOnLeaving<'a>(Option<&'a Decoders>);
+/// Clears the queues when a request is dropped while it waits. Declared before what it waits with, so that by then the
+/// photo counts as abandoned.
+struct DropOnLeaving<'a>(Option<&'a Infer>);
 
 impl DropOnLeaving<'_> {
     fn stayed(mut self) {
@@ -198,8 +182,9 @@ impl DropOnLeaving<'_> {
 
 impl Drop for DropOnLeaving<'_> {
     fn drop(&mut self) {
-        if let Some(decoders) = self.0 {
-            decoders.drop_dead();
+        if let Some(infer) = self.0 {
+            infer.decoders.drop_dead();
+            infer.broker.drop_dead();
         }
     }
 }
@@ -211,13 +196,8 @@ fn predictions(model: &ServedModel, outputs: &[Tensor], top_k_: usize) -> Result
         tracing::error!(model = %model.id.name, "the model's scores are not all finite numbers");
         return Err(Error::Internal);
     };
-    match model
-        .package
-        .manifest
-        .outputs
-        .first()
-        .map(|output| output.activation)
-    {
+    let output = model.card.manifest.outputs.first();
+    match output.map(|output| output.activation) {
         Some(Activation::Softmax) => softmax(&mut scores),
         Some(Activation::Sigmoid) => sigmoid(&mut scores),
         Some(Activation::None) | None => {}

@@ -1,5 +1,6 @@
 //! What a broker carries: jobs to workers and replies back.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,74 @@ pub struct ModelId {
     pub digest: String,
 }
 
+/// Names one job among all that are under way: 128 random bits, so that no two processes have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobId(pub u128);
+
+impl JobId {
+    /// A new one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(fastrand::u128(..))
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// How soon a job is to be computed, compared with others that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// Somebody waits who matters more.
+    High,
+    /// The usual.
+    #[default]
+    Normal,
+    /// When there is time; yet it is never left for good.
+    Low,
+}
+
+impl Priority {
+    /// All of them, the first to go first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// Its name, as in `X-Priority` and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// The priority of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+
+    /// Its place in [`Priority::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// One image to compute.
 #[derive(Debug)]
 pub struct Job {
+    /// What everybody calls it.
+    pub id: JobId,
     /// The model that the pixels were prepared for.
     pub model: Arc<ModelId>,
+    /// How soon.
+    pub priority: Priority,
+    /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
+    pub trace: Option<Arc<str>>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,
     /// When nobody wants the answer any more.
@@ -45,6 +109,12 @@ pub enum JobError {
     /// The deadline passed before the job was computed.
     #[error("the deadline passed")]
     DeadlinePassed,
+    /// Each worker that computed the job alone died of it.
+    #[error("the job ends the processes that compute it")]
+    Poisonous,
+    /// The worker cannot use what it was sent: another release's form, or a tensor of another shape.
+    #[error("the worker cannot use the job")]
+    Incompatible,
 }
 
 /// What a worker spent on a job.

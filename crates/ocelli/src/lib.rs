@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod batcher;
 pub mod broker;
+pub mod catalog;
 pub mod cli;
 pub mod commands;
 pub mod cores;

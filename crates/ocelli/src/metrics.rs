@@ -46,6 +46,13 @@ pub struct DropLabels {
     pub reason: &'static str,
 }
 
+/// What could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusedLabels {
+    /// `garbage` or `newer` for jobs, `reply` for replies.
+    pub what: &'static str,
+}
+
 /// The size of a batch, for its expected cost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BatchLabels {
@@ -135,6 +142,22 @@ metrics! {
     engine_instances: Gauge = Gauge::default(),
     /// Expected seconds for a batch, by model and size.
     batch_cost_seconds: Family<BatchLabels, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Workers that live and announce themselves, as a web process sees them.
+    workers: Gauge = Gauge::default(),
+    /// Jobs that this worker has taken from Redis and not yet answered.
+    leases: Gauge = Gauge::default(),
+    /// Jobs of which this worker lost the lease, because it was not renewed in time.
+    lost_leases: Counter = Counter::default(),
+    /// Jobs taken over from workers that stopped renewing their leases.
+    redelivered: Counter = Counter::default(),
+    /// Jobs set aside because they end each worker that computes them.
+    dead_letters: Counter = Counter::default(),
+    /// Jobs submitted again because Redis had lost them.
+    resubmitted: Counter = Counter::default(),
+    /// Replies that nobody waited for any more.
+    orphaned_replies: Counter = Counter::default(),
+    /// Messages in Redis that could not be used, by what they were.
+    refused_messages: Family<RefusedLabels, Counter> = Family::default(),
     /// Whether the server is ready: 1 or 0.
     ready: Gauge = Gauge::default(),
 }
@@ -173,6 +196,11 @@ impl Metrics {
     /// Counts work that was dropped.
     pub fn count_dropped(&self, reason: DropReason) {
         self.dropped.get_or_create(&reason.into()).inc();
+    }
+
+    /// Counts a message of another process that could not be used.
+    pub fn count_refused(&self, what: &'static str) {
+        self.refused_messages.get_or_create(&RefusedLabels { what }).inc();
     }
 
     /// Publishes what batches are expected to cost.

@@ -7,36 +7,50 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ocelli_engine::{CostTable, ElementType, ModelSource, Signature, TensorSpec};
-use ocelli_vision::{InputSpec, InputType, Layout, ModelPackage, PackageError};
+use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, PackageError};
 use parking_lot::Mutex;
 
+use crate::error::Error;
 use crate::job::ModelId;
 
-/// A model package and its state in this process.
+/// A model as requests see it: its card, how it is run, and whether somebody computes it. The weights are the worker's.
 #[derive(Debug)]
 pub struct ServedModel {
     /// What jobs and answers call it.
     pub id: Arc<ModelId>,
     /// What goes in, what comes out.
-    pub package: ModelPackage,
-    signature: Signature,
+    pub card: ModelCard,
+    place: Place,
     live_instances: AtomicUsize,
     runtime: Mutex<Option<Runtime>>,
+}
+
+/// Where a model is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Here,
+    Elsewhere,
+}
+
+/// The weights of a model and what they must look like, for whoever loads them.
+#[derive(Debug)]
+pub struct ModelFile {
+    name: String,
+    onnx: Cow<'static, [u8]>,
+    signature: Signature,
 }
 
 /// How a model is run, known once it has been loaded and measured.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     /// The engine's name.
-    pub engine: &'static str,
+    pub engine: String,
     /// The engine's version.
     pub engine_version: String,
     /// How many instances run batches at once.
     pub instances: usize,
     /// Threads that each of them computes with.
     pub threads_per_instance: usize,
-    /// Threads that compute one image when nothing else is to be done; `None` where that is not done.
-    pub threads_when_idle: Option<usize>,
     /// The most images in a batch.
     pub max_batch: usize,
     /// What a batch costs one instance.
@@ -44,50 +58,77 @@ pub struct Runtime {
 }
 
 impl ServedModel {
-    /// A model that is not loaded yet.
+    /// A model that this process computes and that is not loaded yet, and its file.
     #[must_use]
-    pub fn new(package: ModelPackage) -> Self {
-        let id = ModelId {
-            name: package.manifest.name.clone(),
-            version: package.manifest.version.clone(),
-            digest: package.digest().to_owned(),
+    pub fn split(package: ModelPackage) -> (Self, ModelFile) {
+        let file = ModelFile {
+            name: package.card.manifest.name.clone(),
+            onnx: package.onnx,
+            signature: signature(&package.card),
         };
-        let signature = signature(&package);
-        Self {
-            id: Arc::new(id),
-            package,
-            signature,
-            live_instances: AtomicUsize::new(0),
-            runtime: Mutex::new(None),
-        }
+        (Self::new(package.card, Place::Here), file)
     }
 
-    /// What an engine has to load.
+    /// A model that other processes compute.
     #[must_use]
-    pub fn source(&self) -> ModelSource<'_> {
-        ModelSource {
-            name: &self.id.name,
-            onnx: &self.package.onnx,
-            signature: &self.signature,
+    pub fn elsewhere(card: ModelCard) -> Self {
+        Self::new(card, Place::Elsewhere)
+    }
+
+    fn new(card: ModelCard, place: Place) -> Self {
+        let id = ModelId {
+            name: card.manifest.name.clone(),
+            version: card.manifest.version.clone(),
+            digest: card.digest().to_owned(),
+        };
+        Self {
+            id: Arc::new(id),
+            card,
+            place,
+            live_instances: AtomicUsize::new(0),
+            runtime: Mutex::new(None),
         }
     }
 
     /// What images have to be made into.
     #[must_use]
     pub fn input(&self) -> &InputSpec {
-        &self.package.manifest.input
+        &self.card.manifest.input
     }
 
     /// The names of the classes of the first output.
     #[must_use]
     pub fn labels(&self) -> &[String] {
-        self.package.labels.first().map_or(&[], Vec::as_slice)
+        self.card.labels.first().map_or(&[], Vec::as_slice)
     }
 
     /// Whether an instance is there to compute with.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.live_instances.load(Ordering::Acquire) > 0
+        self.instances() > 0
+    }
+
+    /// What a request is told while no instance is there.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] where this process computes, [`Error::NoWorker`] where others do.
+    pub fn ready(&self) -> Result<(), Error> {
+        match self.place {
+            _ if self.is_ready() => Ok(()),
+            Place::Here => Err(Error::NotReady("its engine is starting or being rebuilt")),
+            Place::Elsewhere => Err(Error::NoWorker(self.id.name.clone())),
+        }
+    }
+
+    /// Instances that are there to compute with.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.live_instances.load(Ordering::Acquire)
+    }
+
+    /// Notes how many instances other processes have.
+    pub fn set_instances(&self, instances: usize) {
+        self.live_instances.store(instances, Ordering::Release);
     }
 
     /// Notes that an instance came up.
@@ -123,14 +164,28 @@ impl ServedModel {
     pub fn estimate(&self, images: usize) -> Option<Duration> {
         let runtime = self.runtime.lock();
         let runtime = runtime.as_ref()?;
-        let batches = images.div_ceil(runtime.max_batch).div_ceil(runtime.instances);
+        let batches = images
+            .div_ceil(runtime.max_batch.max(1))
+            .div_ceil(runtime.instances.max(1));
         Some(runtime.cost.estimate(runtime.max_batch) * u32::try_from(batches).unwrap_or(u32::MAX))
     }
 }
 
+impl ModelFile {
+    /// What an engine has to load.
+    #[must_use]
+    pub fn source(&self) -> ModelSource<'_> {
+        ModelSource {
+            name: &self.name,
+            onnx: &self.onnx,
+            signature: &self.signature,
+        }
+    }
+}
+
 /// The tensors that a package declares. The batch axis is open, and so is an output's length without labels.
-fn signature(package: &ModelPackage) -> Signature {
-    let input = package.manifest.input.clone();
+fn signature(card: &ModelCard) -> Signature {
+    let input = card.manifest.input.clone();
     let (height, width) = (Some(input.height as usize), Some(input.width as usize));
     let channels = Some(input.elements() / (input.height as usize * input.width as usize));
     let shape = match input.layout {
@@ -141,11 +196,11 @@ fn signature(package: &ModelPackage) -> Signature {
         InputType::Uint8 => ElementType::U8,
         InputType::Float32 => ElementType::F32,
     };
-    let outputs = package
+    let outputs = card
         .manifest
         .outputs
         .iter()
-        .zip(&package.labels)
+        .zip(&card.labels)
         .map(|(output, labels)| TensorSpec {
             name: output.name.clone(),
             element_type: ElementType::F32,

@@ -15,11 +15,11 @@ use ocelli_engine::cost::{MeasurePlan, measure};
 use ocelli_engine::{Backend, CostTable, EngineError, EngineOptions};
 
 use crate::batcher::BatchPolicy;
-use crate::broker::Broker;
+use crate::broker::JobQueue;
 use crate::cores::Cores;
 use crate::crew::{Crew, Member, Work};
 use crate::metrics::Metrics;
-use crate::model::{Runtime, ServedModel};
+use crate::model::{ModelFile, Runtime, ServedModel};
 use engines::{Engines, Loaded};
 use queue::WorkQueue;
 
@@ -61,7 +61,9 @@ pub struct WorkerParts {
     /// Computes what these cores compute.
     pub crew: Crew,
     /// Where jobs come from.
-    pub broker: Broker,
+    pub queue: JobQueue,
+    /// What to load.
+    pub file: Arc<ModelFile>,
     /// Where batches are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -98,7 +100,7 @@ pub fn build(
     let uses_cpu = parts.backend.uses_cpu();
     let shape = shape(config, uses_cpu, parts.cores.total());
     let started = Instant::now();
-    let mut loaded = load(parts, model, shape)?;
+    let mut loaded = load(parts, shape)?;
     let plan = MeasurePlan {
         max_batch: config.max_batch.unwrap_or(MEASURED_BATCH),
         rounds: MEASURED_ROUNDS,
@@ -120,11 +122,10 @@ pub fn build(
     );
     let pressing = pressing(&cost, max_batch);
     model.set_runtime(Runtime {
-        engine: parts.backend.name(),
+        engine: parts.backend.name().to_owned(),
         engine_version: parts.backend.version(),
         instances: shape.instances,
         threads_per_instance: shape.threads,
-        threads_when_idle: shape.idle_threads,
         max_batch,
         cost,
     });
@@ -135,7 +136,7 @@ pub fn build(
     let metrics = Arc::clone(&parts.metrics);
     let queue = Arc::new(WorkQueue::new(
         policy,
-        parts.broker.clone(),
+        parts.queue.clone(),
         Arc::clone(&model.id),
         metrics,
     ));
@@ -150,7 +151,7 @@ pub fn build(
     } else {
         crew.members(shape.instances, &[Arc::clone(&engines)])
     };
-    parts.broker.serve(
+    parts.queue.serve(
         &model.id,
         crew.clone(),
         shape.instances * max_batch * BATCHES_AHEAD,
@@ -201,8 +202,8 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
 }
 
 /// Loads all instances at once: a load keeps one core busy, and there are several.
-fn load(parts: &WorkerParts, model: &Arc<ServedModel>, shape: Shape) -> Result<Loaded, EngineError> {
-    let load = |threads| parts.backend.load(&model.source(), &EngineOptions { threads });
+fn load(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError> {
+    let load = |threads| parts.backend.load(&parts.file.source(), &EngineOptions { threads });
     thread::scope(|scope| {
         let wide = shape
             .idle_threads

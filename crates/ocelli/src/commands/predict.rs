@@ -16,6 +16,7 @@ use crate::admission::AdmissionLimits;
 use crate::cli::{OutputFormat, PredictArgs};
 use crate::http::{labelled, top_k};
 use crate::infer::{self, Deadline, Infer};
+use crate::job::Priority;
 use crate::model::ServedModel;
 use crate::roles::{Pipeline, PipelineConfig};
 use crate::telemetry;
@@ -41,7 +42,7 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         worker: settings::worker(&args.model),
     };
     let pipeline = Pipeline::new(&config, backend, package);
-    let model = Arc::clone(pipeline.infer.model(None)?);
+    let model = pipeline.infer.catalog.find(None)?;
     let top_k = top_k(args.top_k.as_deref(), model.labels().len())?;
     settings::runtime()?.block_on(async {
         let running = pipeline.start().await?;
@@ -82,11 +83,13 @@ impl Task {
             .map_err(|error| error.to_string())??;
         let permit = self
             .infer
-            .admit(1, bytes.len() as u64)
+            .admit(&self.model, 1, bytes.len() as u64)
             .map_err(|error| error.to_string())?;
         let request = infer::Request {
             model: Arc::clone(&self.model),
             top_k: self.top_k,
+            priority: Priority::default(),
+            trace: None,
             deadline: Deadline::new(Instant::now(), PATIENCE),
             permit: Arc::new(permit),
             receive: Duration::ZERO,

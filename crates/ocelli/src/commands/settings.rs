@@ -1,6 +1,8 @@
 //! Options translated into the configurations of the parts.
 
+use std::fs;
 use std::num::NonZeroUsize;
+use std::process;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -8,10 +10,15 @@ use anyhow::Context as _;
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend, Fake, FakeCost, OnnxRuntime};
 use ocelli_vision::{DecodeLimits, ModelPackage};
+use rustix::system::uname;
 
-use crate::cli::{EngineKind, ImageArgs, ModelArgs};
+use crate::admission::AdmissionLimits;
+use crate::broker::redis::Target;
+use crate::cli::{ConnectionArgs, DrainArgs, EngineKind, ImageArgs, LimitArgs, ModelArgs, RedisArgs};
 use crate::decoders::DecodeConfig;
+use crate::http::{ConnectionConfig, HttpConfig};
 use crate::model;
+use crate::roles::DrainTimes;
 use crate::worker::WorkerConfig;
 
 pub(super) fn cores() -> usize {
@@ -36,7 +43,7 @@ pub(super) fn backend(args: &ModelArgs, package: &ModelPackage) -> anyhow::Resul
                 fixed: args.fake_batch_time,
                 per_item: args.fake_image_time,
             };
-            let classes = package.labels.first().map_or(0, Vec::len);
+            let classes = package.card.labels.first().map_or(0, Vec::len);
             tracing::warn!("--engine fake makes its answers up");
             Ok(Arc::new(Fake::new(cost).with_classes(classes.max(1))))
         }
@@ -60,6 +67,56 @@ pub(super) fn decode(args: &ImageArgs) -> DecodeConfig {
         },
         pixel_bytes: args.max_decoding_bytes.as_u64(),
     }
+}
+
+pub(super) fn admission(args: &LimitArgs) -> AdmissionLimits {
+    AdmissionLimits {
+        jobs: args.queue_jobs.get(),
+        bytes: args.queue_bytes.as_u64(),
+    }
+}
+
+pub(super) fn http(args: &LimitArgs) -> HttpConfig {
+    HttpConfig {
+        max_body: args.max_body.as_u64(),
+        max_images: args.max_images.get(),
+        deadline: args.deadline,
+        max_deadline: args.max_deadline,
+    }
+}
+
+pub(super) fn connections(args: &ConnectionArgs) -> ConnectionConfig {
+    ConnectionConfig {
+        header_timeout: args.header_timeout,
+        idle_timeout: args.idle_timeout,
+        max_connections: args.max_connections.get(),
+    }
+}
+
+pub(super) fn drain(args: &DrainArgs) -> DrainTimes {
+    DrainTimes {
+        delay: args.drain_delay,
+        timeout: args.drain_timeout,
+    }
+}
+
+/// Where Redis is, with the certificates that it is to be trusted by.
+pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<Target> {
+    let authorities = args
+        .authorities
+        .as_ref()
+        .map(|path| {
+            fs::read(path).with_context(|| format!("--redis-ca {}: it cannot be read", path.display()))
+        })
+        .transpose()?;
+    Ok(Target::parse(&args.url, authorities)?)
+}
+
+/// What no other process is called: what it is, where it runs, and something random, for a process that is started again
+/// must not be taken for the one that it replaces.
+pub(super) fn process_name(role: &str) -> String {
+    let host = uname().nodename().to_string_lossy().into_owned();
+    format!("{role}-{host}-{}-{:08x}", process::id(), fastrand::u32(..))
 }
 
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::body::BodySlot;
 use super::stream::{Clock, RequestGuard};
-use super::{AppState, route_label};
+use super::{Probe, route_label};
 use crate::error::Error;
 use crate::lifecycle::Stage;
 use crate::metrics::Metrics;
@@ -53,7 +53,7 @@ impl IntoResponse for Error {
 
 /// Surrounds every handler: gives the request an id and its body a place, turns an error into its answer, and
 /// counts.
-pub(super) async fn finish(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: Next) -> Response {
     let arrival = Arrival(Instant::now());
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
@@ -81,15 +81,14 @@ pub(super) async fn finish(State(state): State<AppState>, request: Request, next
         None => "ok",
     };
     let read = slot.discard_rest(expects_continue, clock.as_deref()).await;
-    let ending = !read || state.lifecycle.stage() >= Stage::Draining;
+    let ending = !read || probe.lifecycle.stage() >= Stage::Draining;
     if ending && version <= Version::HTTP_11 {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID, id);
-    state
-        .infer
+    probe
         .metrics
         .count_request(route, response.status().as_u16(), code);
     response

@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::stream::Clock;
+use crate::admission::Permit;
 use crate::error::Error;
 use crate::infer::{Deadline, Infer};
+use crate::model::ServedModel;
 
 /// What is read and thrown away after an early answer, so that the connection can be used again. A larger rest costs
 /// more than a new connection.
@@ -148,7 +150,12 @@ pub(super) fn check_declared(declared: Option<u64>, limit: u64) -> Result<u64, E
 /// Takes room for a body's bytes from the house, as they come.
 pub(super) fn grow_permit<'a>(
     infer: &'a Infer,
-    permit: &'a mut crate::admission::Permit,
+    model: &'a ServedModel,
+    permit: &'a mut Permit,
 ) -> impl FnMut(u64) -> Result<(), Error> + 'a {
-    move |bytes| permit.grow(0, bytes).map_err(|full| infer.refuse(full))
+    move |bytes| {
+        permit
+            .grow(0, bytes)
+            .map_err(|full| infer.refuse(model, full))
+    }
 }

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use super::HttpConfig;
+use super::ConnectionConfig;
 use super::answer::{guard_body, late_head_answer, panicked};
 use super::stream::{ClientStream, ClientTimes, Clock};
 use crate::lifecycle::{Lifecycle, Stage};
@@ -53,7 +53,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    config: HttpConfig,
+    config: ConnectionConfig,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
 ) {

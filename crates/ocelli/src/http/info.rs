@@ -1,15 +1,12 @@
-//! What the server says of itself: probes, models, metrics, the API description.
+//! What the server says of what it serves: models, the API description.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
 use super::AppState;
 use super::answer::json;
 use crate::error::Error;
-use crate::lifecycle::Stage;
 use crate::model::ServedModel;
 
 /// The description of the API, kept by hand and checked against the routes and the status table by a test.
@@ -46,7 +43,7 @@ struct InputView<'a> {
 
 #[derive(Serialize)]
 struct EngineView {
-    name: &'static str,
+    name: String,
     version: String,
     instances: usize,
     threads_per_instance: usize,
@@ -60,48 +57,6 @@ struct BatchCost {
     ms: f64,
 }
 
-/// `GET /livez`: the process answers.
-pub(super) async fn live() -> &'static str {
-    "ok\n"
-}
-
-/// `GET /readyz`: requests will be computed.
-pub(super) async fn ready(State(state): State<AppState>) -> Result<&'static str, Error> {
-    match state.lifecycle.stage() {
-        Stage::Starting => Err(Error::NotReady("it is loading its models")),
-        Stage::Draining | Stage::Closing => Err(Error::NotReady("it is stopping")),
-        Stage::Serving if state.infer.models.iter().all(|model| model.is_ready()) => Ok("ready\n"),
-        Stage::Serving => Err(Error::NotReady("an engine is being rebuilt")),
-    }
-}
-
-/// `GET /metrics`, in the OpenMetrics text format.
-pub(super) async fn metrics(State(state): State<AppState>) -> Result<Response, Error> {
-    let load = state.infer.admission.load();
-    let metrics = &state.infer.metrics;
-    metrics.admitted_images.set(load.jobs as i64);
-    metrics.admitted_bytes.set(load.bytes as i64);
-    metrics.queue_depth.set(state.infer.broker.depth() as i64);
-    let ready =
-        state.lifecycle.stage() == Stage::Serving && state.infer.models.iter().all(|model| model.is_ready());
-    metrics.ready.set(i64::from(ready));
-    for model in state.infer.models.iter() {
-        if let Some(runtime) = model.runtime() {
-            metrics.set_batch_costs(&model.id.name, runtime.cost.entries());
-        }
-    }
-    let text = metrics.encode().map_err(|error| {
-        tracing::error!(%error, "the metrics could not be encoded");
-        Error::Internal
-    })?;
-    let mut response = text.into_response();
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(openmetrics));
-    Ok(response)
-}
-
 /// `GET /openapi.json`.
 pub(super) async fn openapi() -> Response {
     json(OPENAPI.as_bytes().to_vec())
@@ -109,9 +64,10 @@ pub(super) async fn openapi() -> Response {
 
 /// `GET /v1/models`.
 pub(super) async fn models(State(state): State<AppState>) -> Result<Response, Error> {
-    let views = state.infer.models.iter().enumerate();
+    let (models, default) = (state.infer.catalog.all(), state.infer.catalog.default_name());
+    let models = models.iter().map(|model| view(model, default.as_deref()));
     to_json(&ModelList {
-        models: views.map(|(index, model)| view(model, index == 0)).collect(),
+        models: models.collect(),
     })
 }
 
@@ -120,24 +76,23 @@ pub(super) async fn model(
     State(state): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Response, Error> {
-    let model = state.infer.model(Some(&name))?;
-    let default = state
-        .infer
-        .models
-        .first()
-        .is_some_and(|first| first.id == model.id);
-    to_json(&view(model, default))
+    let model = state.infer.catalog.find(Some(&name))?;
+    to_json(&view(&model, state.infer.catalog.default_name().as_deref()))
 }
 
-fn view(model: &ServedModel, default: bool) -> ModelView<'_> {
-    let manifest = &model.package.manifest;
+fn view<'a>(model: &'a ServedModel, default: Option<&str>) -> ModelView<'a> {
+    let manifest = &model.card.manifest;
     let input = model.input();
     ModelView {
         name: &model.id.name,
         version: &model.id.version,
         digest: &model.id.digest,
-        state: if model.is_ready() { "ready" } else { "loading" },
-        default,
+        state: match model.ready() {
+            Ok(()) => "ready",
+            Err(Error::NoWorker(_)) => "no_worker",
+            Err(_) => "loading",
+        },
+        default: default == Some(&model.id.name),
         classes: model.labels().len(),
         input: InputView {
             width: input.width,

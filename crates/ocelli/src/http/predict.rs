@@ -16,11 +16,18 @@ use super::body::{BodySlot, check_declared, grow_permit};
 use super::inputs::InputForm;
 use crate::error::Error;
 use crate::infer::{self, DEFAULT_TOP_K, Deadline, Scored};
+use crate::job::Priority;
 use crate::model::ServedModel;
 use crate::timing::Phases;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
+
+/// How soon, compared with other requests: `high`, `normal` or `low`.
+const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
+
+/// The trace of the request (W3C Trace Context).
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// Where the time went (W3C Server Timing).
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -84,7 +91,7 @@ pub struct LabelledPrediction<'a> {
 pub(super) async fn predict(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
     let parameters = parameters(&parts)?;
-    let model = Arc::clone(state.infer.model(parameters.model.as_deref())?);
+    let model = state.infer.catalog.find(parameters.model.as_deref())?;
     let Asked { request, images } = ask(&state, &parts, model, &parameters, 1).await?;
     let scored = state
         .infer
@@ -122,7 +129,7 @@ pub(super) async fn predict_many(
             "the path names the model; leave out the parameter 'model'".to_owned(),
         ));
     }
-    let model = Arc::clone(state.infer.model(Some(&name))?);
+    let model = state.infer.catalog.find(Some(&name))?;
     let Asked { request, images } = ask(&state, &parts, model, &parameters, state.config.max_images).await?;
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
@@ -170,17 +177,18 @@ async fn ask(
         .map_or_else(Instant::now, |arrival| arrival.0);
     let top_k = top_k(parameters.top_k.as_deref(), model.labels().len())?;
     let deadline = Deadline::new(arrival, timeout(&parts.headers, &state.config)?);
+    let priority = priority(&parts.headers)?;
     let form = InputForm::from_headers(&parts.headers)?;
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
     let declared = check_declared(body.declared_length(), state.config.max_body)?;
     // An image holds its file first and its pixels later, never both for long.
     let tensor = model.input().elements() as u64;
-    let mut permit = state.infer.admit(1, declared.max(tensor))?;
+    let mut permit = state.infer.admit(&model, 1, declared.max(tensor))?;
     let bytes = body
         .read(
             state.config.max_body,
             deadline,
-            grow_permit(&state.infer, &mut permit),
+            grow_permit(&state.infer, &model, &mut permit),
         )
         .await?;
     let receive = arrival.elapsed();
@@ -189,13 +197,15 @@ async fn ask(
         let tensors = (images.len() as u64 * tensor).saturating_sub(declared);
         permit
             .grow(images.len() - 1, tensors)
-            .map_err(|full| state.infer.refuse(full))?;
+            .map_err(|full| state.infer.refuse(&model, full))?;
     }
     let permit = Arc::new(permit);
     Ok(Asked {
         request: infer::Request {
             model,
             top_k,
+            priority,
+            trace: trace(&parts.headers),
             deadline,
             permit,
             receive,
@@ -250,6 +260,25 @@ fn timeout(headers: &HeaderMap, config: &super::HttpConfig) -> Result<Duration, 
                 longest.as_millis()
             ))
         })
+}
+
+fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
+    let Some(value) = headers.get(PRIORITY) else {
+        return Ok(Priority::default());
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| Priority::from_name(text.trim()))
+        .ok_or_else(|| Error::InvalidRequest("X-Priority must be high, normal or low".to_owned()))
+}
+
+/// What the trace's header says, as long as W3C Trace Context allows for. One that is not like that is ignored, as the
+/// standard asks for.
+fn trace(headers: &HeaderMap) -> Option<Arc<str>> {
+    const LENGTH: usize = 55;
+    let text = headers.get(TRACE)?.to_str().ok()?;
+    (text.len() == LENGTH).then(|| text.into())
 }
 
 /// Adds labels to predictions.

@@ -1,22 +1,24 @@
-//! Everything of one process but its protocols: decoders, broker and worker, ready for images.
+//! Everything of one process but its protocols: decoders, queue and worker, ready for images.
 
-use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
-use ocelli_engine::{Backend, EngineError};
+use ocelli_engine::Backend;
 use ocelli_vision::ModelPackage;
-use tokio::task;
 
+use super::engines::{EngineSide, StartError};
+use super::threads::Threads;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::broker::Broker;
+use crate::broker::{Broker, JobQueue, MemoryBroker, Supplier};
+use crate::catalog::Catalog;
 use crate::cores::Cores;
-use crate::crew::{Crew, Member, Work};
+use crate::crew::Crew;
 use crate::decoders::{self, DecodeConfig, DecodeWork};
+use crate::error::Error;
+use crate::http::Health;
 use crate::infer::Infer;
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
-use crate::worker::{self, Worker, WorkerConfig, WorkerParts};
+use crate::worker::{WorkerConfig, WorkerParts};
 
 /// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
@@ -35,32 +37,15 @@ pub struct PipelineConfig {
 pub struct Pipeline {
     /// The way in. It answers once the pipeline has started.
     pub infer: Infer,
-    model: Arc<ServedModel>,
     decode_work: Arc<DecodeWork>,
-    worker_config: WorkerConfig,
-    worker_parts: WorkerParts,
+    engines: EngineSide,
 }
 
-/// A pipeline's threads and tasks.
+/// A pipeline's threads.
 #[derive(Debug)]
 pub struct Running {
     infer: Infer,
-    crews: [Crew; 2],
-    threads: Vec<JoinHandle<()>>,
-}
-
-/// Why a pipeline did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The model cannot be run.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A thread could not be started.
-    #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
-    Thread(#[from] io::Error),
-    /// Loading panicked.
-    #[error("loading the model panicked: {0}")]
-    Panicked(#[from] task::JoinError),
+    threads: Threads,
 }
 
 impl Pipeline {
@@ -69,7 +54,9 @@ impl Pipeline {
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, package: ModelPackage) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (cores, crew) = (Cores::new(config.cores), Crew::default());
-        let broker = Broker::new(config.admission.jobs, crew.clone(), Arc::clone(&metrics));
+        let supplier = Supplier::Crew(crew.clone());
+        let queue = JobQueue::new(config.admission.jobs, supplier, Arc::clone(&metrics));
+        let broker = Broker::Memory(MemoryBroker::new(queue.clone()));
         let (decoders, decode_work) = decoders::pair(
             config.decode,
             cores.clone(),
@@ -77,81 +64,49 @@ impl Pipeline {
             broker.clone(),
             Arc::clone(&metrics),
         );
-        let model = Arc::new(ServedModel::new(package));
+        let (model, file) = ServedModel::split(package);
+        let model = Arc::new(model);
         let infer = Infer {
-            models: Arc::new([Arc::clone(&model)]),
+            catalog: Catalog::new(vec![Arc::clone(&model)], None),
             admission: Admission::new(config.admission),
             decoders,
-            broker: broker.clone(),
+            broker,
             metrics: Arc::clone(&metrics),
         };
-        let worker_parts = WorkerParts {
+        let parts = WorkerParts {
             backend,
             cores,
             crew,
-            broker,
+            queue,
+            file: Arc::new(file),
             metrics,
+        };
+        let engines = EngineSide {
+            model,
+            config: config.worker,
+            parts,
         };
         Self {
             infer,
-            model,
             decode_work,
-            worker_config: config.worker,
-            worker_parts,
+            engines,
         }
     }
 
-    /// Loads and measures the model, and starts threads and tasks. Afterwards the first image meets warm engines.
+    /// Loads and measures the model, and starts the threads. Afterwards the first image meets warm engines.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self {
-            infer,
-            model,
-            decode_work,
-            worker_config,
-            worker_parts,
-        } = self;
-        let (crew, cores) = (worker_parts.crew.clone(), worker_parts.cores.total());
-        let built = task::spawn_blocking(move || worker::build(&worker_config, &worker_parts, &model));
-        let Worker {
-            engines,
-            own_members,
-            crew: engine_crew,
-        } = built.await??;
-        let decode_work: Arc<dyn Work> = decode_work;
-        let work = if own_members.is_empty() {
-            vec![decode_work, engines]
-        } else {
-            vec![decode_work]
-        };
-        let members = crew.members(cores, &work);
-        let mut running = Running {
-            infer,
-            crews: [crew, engine_crew],
-            threads: Vec::new(),
-        };
-        let started = running
-            .start_threads("core", members)
-            .and_then(|()| running.start_threads("engine", own_members));
-        if let Err(error) = started {
-            running.stop().await;
-            return Err(error.into());
-        }
-        Ok(running)
+        let threads = self.engines.start(vec![self.decode_work]).await?;
+        Ok(Running {
+            infer: self.infer,
+            threads,
+        })
     }
 }
 
 impl Running {
-    fn start_threads(&mut self, name: &str, members: Vec<Member>) -> io::Result<()> {
-        for (index, member) in members.into_iter().enumerate() {
-            let thread = thread::Builder::new().name(format!("{name}-{index}"));
-            self.threads.push(thread.spawn(move || member.run())?);
-        }
-        Ok(())
-    }
-
     /// The way in.
     #[must_use]
     pub fn infer(&self) -> &Infer {
@@ -163,19 +118,31 @@ impl Running {
         self.infer.decoders.close();
         self.infer.broker.close();
         // Whatever is left was abandoned, and is dropped.
-        let joined = task::spawn_blocking(move || {
-            for crew in &self.crews {
-                crew.close();
+        self.threads.stop().await;
+    }
+}
+
+impl Health for Infer {
+    fn ready(&self) -> Result<(), Error> {
+        self.broker.available()?;
+        if let Broker::Memory(_) = self.broker {
+            // With workers elsewhere, a model without one is answered for, and so the process is of use.
+            let models = self.catalog.all();
+            let waiting = models.iter().find(|model| !model.is_ready());
+            return waiting.map_or(Ok(()), |_| Err(Error::NotReady("an engine is being rebuilt")));
+        }
+        Ok(())
+    }
+
+    fn report(&self, metrics: &Metrics) {
+        let load = self.admission.load();
+        metrics.admitted_images.set(load.jobs as i64);
+        metrics.admitted_bytes.set(load.bytes as i64);
+        metrics.queue_depth.set(self.broker.depth() as i64);
+        for model in self.catalog.all().iter() {
+            if let Some(runtime) = model.runtime() {
+                metrics.set_batch_costs(&model.id.name, runtime.cost.entries());
             }
-            for thread in self.threads {
-                let name = thread.thread().name().unwrap_or_default().to_owned();
-                if thread.join().is_err() {
-                    tracing::error!(thread = name, "a thread ended badly");
-                }
-            }
-        });
-        if let Err(error) = joined.await {
-            tracing::error!(%error, "the threads could not be waited for");
         }
     }
 }

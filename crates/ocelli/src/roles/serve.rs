@@ -1,15 +1,18 @@
 //! The role `serve`: web side and worker in one process.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::pipeline::{Pipeline, Running};
-use crate::http::{self, AppState, HttpConfig};
+use super::pipeline::Pipeline;
+use crate::http::{self, AppState, ConnectionConfig, HttpConfig, Probe};
 use crate::lifecycle::{Lifecycle, Stage};
+use crate::metrics::Metrics;
 
 /// How the role ends.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +26,10 @@ pub struct DrainTimes {
 /// What the role is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeConfig {
-    /// Limits and times of the HTTP side.
+    /// Limits and times of requests.
     pub http: HttpConfig,
+    /// Limits and times of connections.
+    pub connections: ConnectionConfig,
     /// How it ends.
     pub drain: DrainTimes,
 }
@@ -52,18 +57,22 @@ pub async fn serve(
         .local_addr()
         .context("the listening socket has no address")?;
     let lifecycle = Lifecycle::default();
-    let metrics = pipeline.infer.metrics.clone();
+    let metrics = Arc::clone(&pipeline.infer.metrics);
     let state = AppState {
         infer: pipeline.infer.clone(),
         config: config.http,
-        lifecycle: lifecycle.clone(),
+        probe: Probe {
+            lifecycle: lifecycle.clone(),
+            metrics: Arc::clone(&metrics),
+            health: Arc::new(pipeline.infer.clone()),
+        },
     };
     let web = http::serve(
         listener,
         http::router(state),
-        config.http,
+        config.connections,
         lifecycle.clone(),
-        metrics.clone(),
+        Arc::clone(&metrics),
     );
     let web = tokio::spawn(web);
     tracing::info!("listening on http://{address}");
@@ -84,18 +93,19 @@ pub async fn serve(
     lifecycle.advance(Stage::Draining);
     sleep(config.drain.delay).await;
     lifecycle.advance(Stage::Closing);
-    drain(web, running, &metrics, config.drain.timeout).await
+    drain(web, &metrics, config.drain.timeout, running.stop()).await
 }
 
-async fn drain(
-    web: tokio::task::JoinHandle<()>,
-    running: Running,
-    metrics: &crate::metrics::Metrics,
+/// Waits until every connection has ended, and then for what else has to end, within a time.
+pub(super) async fn drain(
+    web: JoinHandle<()>,
+    metrics: &Metrics,
     limit: Duration,
+    rest: impl Future<Output = ()>,
 ) -> anyhow::Result<Ending> {
     let finish = async {
         web.await.context("the HTTP server ended badly")?;
-        running.stop().await;
+        rest.await;
         anyhow::Ok(())
     };
     match timeout(limit, finish).await {

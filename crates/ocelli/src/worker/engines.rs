@@ -19,7 +19,7 @@ use crate::cores::{Cores, CoresGuard};
 use crate::crew::{Turn, Urgency, Work};
 use crate::job::{JobCost, JobError, Reply};
 use crate::metrics::Metrics;
-use crate::model::ServedModel;
+use crate::model::{ModelFile, ServedModel};
 
 /// Between attempts to rebuild a failed instance: the first pause, doubled each time up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -38,6 +38,7 @@ pub(super) struct Engines {
     cores: Cores,
     metrics: Arc<Metrics>,
     model: Arc<ServedModel>,
+    file: Arc<ModelFile>,
     queue: Arc<WorkQueue>,
 }
 
@@ -96,6 +97,7 @@ impl Engines {
             cores: parts.cores.clone(),
             metrics: Arc::clone(&parts.metrics),
             model: Arc::clone(model),
+            file: Arc::clone(&parts.file),
             queue: Arc::clone(queue),
         }
     }
@@ -212,7 +214,7 @@ impl Engines {
         tracing::error!(model = %self.model.id.name, %fault, "the engine failed; rebuilding its instance");
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             self.backend
-                .load(&self.model.source(), &EngineOptions { threads })
+                .load(&self.file.source(), &EngineOptions { threads })
         }))
         .unwrap_or_else(|_| Err(EngineError::Fault("loading panicked".to_owned())));
         slot.engine = loaded.map_err(|error| {

@@ -6,14 +6,14 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::batcher::{BatchPolicy, Batcher, Ripeness};
-use crate::broker::{Broker, Leased};
+use crate::broker::{JobQueue, Leased};
 use crate::job::ModelId;
 use crate::metrics::Metrics;
 
-/// Holds at most one batch; the rest stays with the broker, where another worker can take it.
+/// Holds at most one batch; the rest stays where it was, by priority.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
-    broker: Broker,
+    jobs: JobQueue,
     model: Arc<ModelId>,
     metrics: Arc<Metrics>,
     batcher: Mutex<Batcher<Leased>>,
@@ -22,12 +22,12 @@ pub(super) struct WorkQueue {
 impl WorkQueue {
     pub(super) fn new(
         policy: BatchPolicy,
-        broker: Broker,
+        jobs: JobQueue,
         model: Arc<ModelId>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            broker,
+            jobs,
             model,
             metrics,
             batcher: Mutex::new(Batcher::new(policy)),
@@ -63,7 +63,7 @@ impl WorkQueue {
         let room = batcher.room();
         if room > 0 {
             let now = Instant::now();
-            for job in self.broker.lease(&self.model, room) {
+            for job in self.jobs.lease(&self.model, room) {
                 batcher.push(job, now);
             }
         }

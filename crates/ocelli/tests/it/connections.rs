@@ -12,7 +12,7 @@ use crate::{PATIENCE, eventually};
 /// A server that waits this long for heads, and for ever for the next request.
 async fn impatient() -> Server {
     let mut setup = Setup::default();
-    setup.http.header_timeout = Duration::from_secs(1);
+    setup.connections.header_timeout = Duration::from_secs(1);
     setup.start().await
 }
 
@@ -121,7 +121,7 @@ async fn a_request_may_take_longer_than_its_head() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_the_end() {
     let mut setup = Setup::default();
-    setup.http.idle_timeout = Duration::from_millis(200);
+    setup.connections.idle_timeout = Duration::from_millis(200);
     let server = setup.start().await;
     let mut client = server.raw().await;
     client.write(&server.get("/livez").wire()).await;
@@ -137,7 +137,7 @@ async fn an_idle_connection_is_closed_in_the_end() {
 #[tokio::test]
 async fn an_idle_http2_connection_is_closed_in_the_end() {
     let mut setup = Setup::default();
-    setup.http.idle_timeout = Duration::from_millis(200);
+    setup.connections.idle_timeout = Duration::from_millis(200);
     let server = setup.start().await;
     // Often, for the end of a request and the watch on its connection are on different threads.
     for _ in 0..10 {
@@ -154,7 +154,7 @@ async fn an_idle_http2_connection_is_closed_in_the_end() {
 #[tokio::test]
 async fn connections_over_the_limit_wait_for_their_turn() {
     let mut setup = Setup::default();
-    setup.http.max_connections = 2;
+    setup.connections.max_connections = 2;
     let server = setup.start().await;
     let mut first = Raw::connect(server.address).await;
     let mut second = Raw::connect(server.address).await;

@@ -29,7 +29,7 @@ impl Photo {
     /// The pixels that the built-in model gets of it.
     fn pixels(&self) -> Vec<u8> {
         let header = ImageHeader::read(&self.bytes, &DecodeLimits::default()).unwrap();
-        let spec = &PACKAGE.manifest.input;
+        let spec = &PACKAGE.card.manifest.input;
         let mut pixels = vec![0; spec.elements()];
         let decoded = Decoder::new().unwrap().prepare(&self.bytes, &header, spec);
         spec.fill_u8(&decoded.unwrap(), &mut pixels);
@@ -38,7 +38,7 @@ impl Photo {
 
     /// The label that the fake engine gives it.
     pub(crate) fn label(&self) -> &'static str {
-        let labels = &PACKAGE.labels[0];
+        let labels = &PACKAGE.card.labels[0];
         &labels[class_of(&self.pixels(), labels.len())]
     }
 }

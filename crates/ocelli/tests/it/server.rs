@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
-use ocelli::http::HttpConfig;
+use ocelli::http::{ConnectionConfig, HttpConfig};
 use ocelli::roles::{DrainTimes, Ending, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
@@ -26,6 +26,7 @@ use crate::{PATIENCE, comes_to_hold, eventually};
 pub(crate) struct Setup {
     pub(crate) pipeline: PipelineConfig,
     pub(crate) http: HttpConfig,
+    pub(crate) connections: ConnectionConfig,
     pub(crate) drain: DrainTimes,
     /// Whether the engine takes the cores from the decoders while it runs.
     pub(crate) engine_uses_cores: bool,
@@ -64,6 +65,8 @@ impl Default for Setup {
                 max_images: 64,
                 deadline: PATIENCE * 2,
                 max_deadline: PATIENCE * 2,
+            },
+            connections: ConnectionConfig {
                 header_timeout: PATIENCE * 2,
                 idle_timeout: PATIENCE * 2,
                 max_connections: 4096,
@@ -99,6 +102,7 @@ impl Setup {
         let address = listener.local_addr().unwrap();
         let config = ServeConfig {
             http: self.http,
+            connections: self.connections,
             drain: self.drain,
         };
         let (stop, stopped) = oneshot::channel();

@@ -1,0 +1,427 @@
+//! The jobs of this process that wait for its engines: one bounded queue for each model.
+//!
+//! Whoever fills it is told when something was taken, and the crew of a model is called when there is something to take,
+//! so nobody polls and taking never blocks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::redis::Lease;
+use super::turns::Turns;
+use super::waiter::Waiter;
+use crate::crew::Crew;
+use crate::error::Error;
+use crate::job::{Job, JobCost, JobError, ModelId, Priority, Reply};
+use crate::metrics::{DropReason, Metrics};
+
+/// Queues of jobs in memory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct JobQueue {
+    shared: Arc<Shared>,
+}
+
+/// Who fills a queue, and is told when there is room again.
+#[derive(Clone, Debug)]
+pub enum Supplier {
+    /// The crew that prepares photos, called once for each job taken.
+    Crew(Crew),
+    /// A task that fetches jobs from elsewhere.
+    Task(Arc<Notify>),
+}
+
+#[derive(Debug)]
+struct Shared {
+    capacity: usize,
+    metrics: Arc<Metrics>,
+    supplier: Supplier,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    queues: HashMap<Arc<ModelId>, Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: Turns<Leased>,
+    worker: Option<Worker>,
+}
+
+/// Who takes a model's jobs.
+#[derive(Clone, Debug)]
+struct Worker {
+    crew: Crew,
+    ahead: usize,
+}
+
+/// Why a job was not taken. It is given back, so that whoever waits for it can be told.
+#[derive(Debug)]
+pub enum QueueFull {
+    /// The model's queue is at its capacity.
+    Full(Leased),
+    /// The queue is closed.
+    Closed(Leased),
+}
+
+impl JobQueue {
+    /// Queues that hold at most `capacity` jobs each, filled by `supplier`.
+    #[must_use]
+    pub fn new(capacity: usize, supplier: Supplier, metrics: Arc<Metrics>) -> Self {
+        let state = Mutex::default();
+        Self {
+            shared: Arc::new(Shared {
+                capacity,
+                supplier,
+                metrics,
+                state,
+            }),
+        }
+    }
+
+    /// Queues a job and calls the model's crew.
+    ///
+    /// # Errors
+    /// When the queue is full or closed; the job is not queued then.
+    pub fn push(&self, leased: Leased) -> Result<(), QueueFull> {
+        let crew = {
+            let mut state = self.shared.state.lock();
+            if state.closed {
+                return Err(QueueFull::Closed(leased));
+            }
+            let queue = state.queues.entry(Arc::clone(&leased.job.model)).or_default();
+            if queue.jobs.len() >= self.shared.capacity {
+                queue.drop_dead(&self.shared.metrics);
+            }
+            if queue.jobs.len() >= self.shared.capacity {
+                return Err(QueueFull::Full(leased));
+            }
+            queue.jobs.push(leased.job.priority, leased);
+            queue.worker.as_ref().map(|worker| worker.crew.clone())
+        };
+        if let Some(crew) = crew {
+            crew.call();
+        }
+        Ok(())
+    }
+
+    /// Has `crew` called whenever there is a job of `model` to take. It wants up to `ahead` jobs to wait for it, so
+    /// that it never waits for one; more would only hold memory.
+    pub fn serve(&self, model: &Arc<ModelId>, crew: Crew, ahead: usize) {
+        let mut state = self.shared.state.lock();
+        state.queues.entry(Arc::clone(model)).or_default().worker = Some(Worker { crew, ahead });
+    }
+
+    /// Whether another job of `model` should be made now.
+    #[must_use]
+    pub fn wants(&self, model: &ModelId) -> bool {
+        let state = self.shared.state.lock();
+        state.queues.get(model).is_some_and(|queue| {
+            queue
+                .worker
+                .as_ref()
+                .is_some_and(|worker| queue.jobs.len() < worker.ahead)
+        })
+    }
+
+    /// Hands out up to `max` jobs of `model`, by priority and age, or none. Dead ones are dropped and counted on the way.
+    #[must_use]
+    pub fn lease(&self, model: &ModelId, max: usize) -> Vec<Leased> {
+        let (jobs, taken) = {
+            let mut state = self.shared.state.lock();
+            let Some(queue) = state.queues.get_mut(model) else {
+                return Vec::new();
+            };
+            let before = queue.jobs.len();
+            let jobs = queue.take_live(max, &self.shared.metrics);
+            (jobs, before - queue.jobs.len())
+        };
+        match &self.shared.supplier {
+            Supplier::Crew(crew) => (0..taken).for_each(|_| crew.call()),
+            Supplier::Task(room) if taken > 0 => room.notify_one(),
+            Supplier::Task(_) => {}
+        }
+        jobs
+    }
+
+    /// How many jobs of all models wait to be leased.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let state = self.shared.state.lock();
+        state.queues.values().map(|queue| queue.jobs.len()).sum()
+    }
+
+    /// How many jobs of one model and priority wait to be leased.
+    #[must_use]
+    pub fn depth_of(&self, model: &ModelId, priority: Priority) -> usize {
+        let state = self.shared.state.lock();
+        state
+            .queues
+            .get(model)
+            .map_or(0, |queue| queue.jobs.len_of(priority))
+    }
+
+    /// Takes no more jobs. Those queued are still handed out.
+    pub fn close(&self) {
+        self.shared.state.lock().closed = true;
+    }
+}
+
+impl Queue {
+    fn take_live(&mut self, max: usize, metrics: &Metrics) -> Vec<Leased> {
+        let mut live = Vec::new();
+        if self.jobs.len() == 0 {
+            return live;
+        }
+        let now = Instant::now();
+        while live.len() < max
+            && let Some(leased) = self.jobs.pop()
+        {
+            live.extend(leased.unless_dead(now, metrics));
+        }
+        live
+    }
+
+    /// Makes room: what nobody waits for must not keep others out.
+    fn drop_dead(&mut self, metrics: &Metrics) {
+        let now = Instant::now();
+        self.jobs.filter(|leased| leased.unless_dead(now, metrics));
+    }
+}
+
+/// A job in a worker's hands. Dropping it without completing it gives it up: a waiter of this process is told that it is
+/// lost, and a lease of Redis runs out, so that another worker takes the job.
+#[derive(Debug)]
+pub struct Leased {
+    /// The job.
+    pub job: Job,
+    /// When it was submitted.
+    pub submitted: Instant,
+    receipt: Receipt,
+}
+
+/// Where the reply of a job goes.
+#[derive(Debug)]
+pub enum Receipt {
+    /// To a request of this process.
+    Waiter(Waiter),
+    /// To Redis.
+    Lease(Lease),
+}
+
+impl Leased {
+    /// A job that was submitted just now.
+    #[must_use]
+    pub fn new(job: Job, receipt: Receipt) -> Self {
+        Self::submitted_at(Instant::now(), job, receipt)
+    }
+
+    /// A job that was submitted elsewhere, at a time told by this process's clock.
+    #[must_use]
+    pub fn submitted_at(submitted: Instant, job: Job, receipt: Receipt) -> Self {
+        Self {
+            job,
+            submitted,
+            receipt,
+        }
+    }
+
+    /// Where the reply goes.
+    #[must_use]
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Why computing this job would help nobody, if so.
+    #[must_use]
+    pub fn dead(&self, now: Instant) -> Option<DropReason> {
+        let gone = match &self.receipt {
+            Receipt::Waiter(waiter) => waiter.is_gone(),
+            Receipt::Lease(lease) => lease.is_lost(),
+        };
+        DropReason::of(self.job.deadline <= now, gone)
+    }
+
+    /// Gives the job back if it is worth computing; otherwise tells its waiter, if any, and counts it.
+    #[must_use]
+    pub fn unless_dead(self, now: Instant, metrics: &Metrics) -> Option<Self> {
+        let Some(reason) = self.dead(now) else {
+            return Some(self);
+        };
+        metrics.count_dropped(reason);
+        let queue = now.saturating_duration_since(self.submitted);
+        let cost = JobCost {
+            queue,
+            ..JobCost::default()
+        };
+        self.complete(Reply {
+            result: Err(JobError::DeadlinePassed),
+            cost,
+        });
+        None
+    }
+
+    /// Answers whoever waits.
+    pub fn complete(self, reply: Reply) {
+        match self.receipt {
+            Receipt::Waiter(waiter) => waiter.complete(reply),
+            Receipt::Lease(lease) => lease.complete(reply),
+        }
+    }
+
+    /// Tells a waiter of this process that its job was not taken. A lease is given up.
+    pub fn refuse(self, error: Error) {
+        match self.receipt {
+            Receipt::Waiter(waiter) => waiter.fail(error),
+            Receipt::Lease(lease) => drop(lease),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::{Pending, waiter};
+    use crate::job::JobId;
+
+    fn model() -> Arc<ModelId> {
+        Arc::new(ModelId {
+            name: "m".to_owned(),
+            version: "1".to_owned(),
+            digest: String::new(),
+        })
+    }
+
+    fn queue(capacity: usize, metrics: Arc<Metrics>) -> JobQueue {
+        JobQueue::new(capacity, Supplier::Crew(Crew::default()), metrics)
+    }
+
+    fn push(queue: &JobQueue, pixel: u8, priority: Priority, life: Duration) -> Result<Pending, QueueFull> {
+        let (waiter, pending) = waiter();
+        let job = Job {
+            id: JobId::random(),
+            model: model(),
+            priority,
+            trace: None,
+            pixels: vec![pixel],
+            deadline: Instant::now() + life,
+        };
+        queue
+            .push(Leased::new(job, Receipt::Waiter(waiter)))
+            .map(|()| pending)
+    }
+
+    fn submit(queue: &JobQueue, pixel: u8, life: Duration) -> Result<Pending, QueueFull> {
+        push(queue, pixel, Priority::Normal, life)
+    }
+
+    fn first_pixels(jobs: &[Leased]) -> Vec<u8> {
+        jobs.iter().map(|leased| leased.job.pixels[0]).collect()
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn jobs_leave_in_order_once_and_answers_reach_their_waiters() {
+        let queue = queue(8, Arc::default());
+        let waiting: Vec<Pending> = (0..3)
+            .map(|pixel| submit(&queue, pixel, LONG).expect("room"))
+            .collect();
+        assert!(queue.lease(&model(), 0).is_empty());
+        let mut jobs = queue.lease(&model(), 2);
+        jobs.extend(queue.lease(&model(), 2));
+        assert_eq!(first_pixels(&jobs), [0, 1, 2]);
+        assert!(queue.lease(&model(), 2).is_empty(), "no job leaves twice");
+        for (index, leased) in jobs.into_iter().enumerate().rev() {
+            let cost = JobCost {
+                batch_size: index,
+                ..JobCost::default()
+            };
+            leased.complete(Reply {
+                result: Ok(Vec::new()),
+                cost,
+            });
+        }
+        for (index, pending) in waiting.into_iter().enumerate() {
+            assert_eq!(pending.await.expect("an answer").reply.cost.batch_size, index);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_dropped_is_lost_and_its_waiter_is_told() {
+        let queue = queue(8, Arc::default());
+        let pending = submit(&queue, 0, LONG).expect("room");
+        drop(queue.lease(&model(), 1));
+        assert_eq!(pending.await.unwrap_err(), Error::Internal);
+    }
+
+    #[tokio::test]
+    async fn the_dead_are_not_handed_out_and_are_counted() {
+        let metrics = Arc::new(Metrics::default());
+        let queue = queue(8, Arc::clone(&metrics));
+        drop(submit(&queue, 0, LONG).expect("room"));
+        let late = submit(&queue, 1, Duration::ZERO).expect("room");
+        let _waiting = submit(&queue, 2, LONG).expect("room");
+        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [2]);
+        assert_eq!(
+            late.await.expect("an answer").reply.result,
+            Err(JobError::DeadlinePassed)
+        );
+        let text = metrics.encode().expect("encodes");
+        for reason in ["client_gone", "deadline_passed"] {
+            let line = format!("ocelli_dropped_total{{reason=\"{reason}\"}} 1");
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_higher_priority_overtakes_what_waits() {
+        let queue = queue(8, Arc::default());
+        let _waiting: Vec<_> = [(0, Priority::Low), (1, Priority::Normal), (2, Priority::High)]
+            .map(|(pixel, priority)| push(&queue, pixel, priority, LONG).expect("room"))
+            .into();
+        assert_eq!(queue.depth_of(&model(), Priority::Low), 1);
+        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_unless_it_is_full_of_the_dead() {
+        let queue = queue(2, Arc::default());
+        let first = submit(&queue, 0, LONG).expect("room");
+        let _second = submit(&queue, 1, LONG).expect("room");
+        assert!(matches!(submit(&queue, 2, LONG), Err(QueueFull::Full(_))));
+        drop(first);
+        let _third = submit(&queue, 3, LONG).expect("the place of the one who left");
+        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [1, 3]);
+    }
+
+    #[test]
+    fn what_was_accepted_before_the_close_is_still_handed_out() {
+        let queue = queue(8, Arc::default());
+        let _pending = submit(&queue, 0, LONG).expect("open");
+        queue.close();
+        assert!(matches!(submit(&queue, 1, LONG), Err(QueueFull::Closed(_))));
+        assert_eq!(queue.depth(), 1);
+        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [0]);
+    }
+
+    #[test]
+    fn jobs_are_wanted_until_enough_wait_for_a_worker() {
+        let queue = queue(8, Arc::default());
+        assert!(!queue.wants(&model()), "nobody serves the model");
+        queue.serve(&model(), Crew::default(), 2);
+        let _first = submit(&queue, 0, LONG).expect("room");
+        assert!(queue.wants(&model()));
+        let _second = submit(&queue, 1, LONG).expect("room");
+        assert!(!queue.wants(&model()));
+        assert_eq!(queue.lease(&model(), 1).len(), 1);
+        assert!(queue.wants(&model()));
+    }
+}

@@ -1,0 +1,32 @@
+//! The broker across machines: jobs in streams of Redis or Valkey, workers in consumer groups.
+//!
+//! A web process admits a job with a script that bounds the model's queue, and hears replies on one stream of its own.
+//! A worker leases jobs, renews its leases while it computes, writes the reply, and only then takes the job away; a job
+//! whose worker died is leased by another one. So a job is computed at least once, and answered once, because the web
+//! process answers a request once and forgets it.
+//!
+//! `docs/scale-out.md` explains the design, its guarantees and their limits.
+
+mod clock;
+mod entries;
+mod feeder;
+pub mod keys;
+mod lease;
+mod link;
+mod registry;
+mod replier;
+mod scripts;
+mod server;
+mod target;
+mod waiting;
+mod watcher;
+mod web;
+mod worker;
+
+pub use lease::{Lease, Place, ReplyTo};
+pub use link::{Link, LinkError};
+pub use registry::{Announcement, watch};
+pub use server::{Limits, ServerError, check};
+pub use target::{Target, TargetError};
+pub use web::{RedisBroker, WebConfig, WebTasks, web};
+pub use worker::{WorkerSideConfig, WorkerTasks, RedisWorker, worker};

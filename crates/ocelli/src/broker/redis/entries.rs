@@ -1,0 +1,128 @@
+//! Stream entries as Redis returns them, taken apart without copying what they hold.
+
+use ::redis::Value;
+
+/// One entry of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its id in the stream.
+    pub(super) id: String,
+    /// Its fields, in order.
+    pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// Takes a field out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Vec<u8>> {
+        let (_, value) = self
+            .fields
+            .iter_mut()
+            .find(|(field, _)| field == name.as_bytes())?;
+        Some(std::mem::take(value))
+    }
+}
+
+/// The entries of each stream in the answer of `XREAD` and `XREADGROUP`; none where there is no answer in time.
+pub(super) fn streams(value: Value) -> Vec<(String, Vec<Entry>)> {
+    let pairs: Vec<(Value, Value)> = match value {
+        Value::Array(streams) => streams.into_iter().filter_map(pair).collect(),
+        // RESP3.
+        Value::Map(streams) => streams,
+        _ => return Vec::new(),
+    };
+    pairs
+        .into_iter()
+        .filter_map(|(key, list)| Some((text(key)?, entries(list))))
+        .collect()
+}
+
+/// The entries in the answer of `XAUTOCLAIM`. Those that were deleted while they were pending are not among them.
+pub(super) fn claimed(value: Value) -> Vec<Entry> {
+    match value {
+        Value::Array(mut parts) if parts.len() >= 2 => entries(parts.swap_remove(1)),
+        _ => Vec::new(),
+    }
+}
+
+/// The entries in the answer of `XRANGE`.
+pub(super) fn entries(value: Value) -> Vec<Entry> {
+    let Value::Array(list) = value else {
+        return Vec::new();
+    };
+    list.into_iter().filter_map(entry).collect()
+}
+
+fn entry(value: Value) -> Option<Entry> {
+    let (id, fields) = pair(value)?;
+    let fields = match fields {
+        Value::Array(flat) => {
+            let mut flat = flat.into_iter();
+            let mut fields = Vec::with_capacity(flat.len() / 2);
+            while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+                fields.push((bytes(name)?, bytes(value)?));
+            }
+            fields
+        }
+        Value::Map(fields) => fields
+            .into_iter()
+            .map(|(name, value)| Some((bytes(name)?, bytes(value)?)))
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    Some(Entry { id: text(id)?, fields })
+}
+
+fn pair(value: Value) -> Option<(Value, Value)> {
+    let Value::Array(parts) = value else { return None };
+    <[Value; 2]>::try_from(parts).ok().map(|[first, second]| (first, second))
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
+        _ => None,
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn one(id: &str) -> Value {
+        Value::Array(vec![bulk(id), Value::Array(vec![bulk("j"), bulk("x"), bulk("p"), bulk("y")])])
+    }
+
+    #[test]
+    fn a_read_gives_the_entries_of_each_stream() {
+        let answer = Value::Array(vec![Value::Array(vec![bulk("high"), Value::Array(vec![one("1-0")])])]);
+        let mut read = streams(answer);
+        let (key, mut entries) = read.pop().expect("one stream");
+        assert_eq!((key.as_str(), entries[0].id.as_str()), ("high", "1-0"));
+        assert_eq!(entries[0].take("p"), Some(b"y".to_vec()));
+        assert_eq!(entries[0].take("nothing"), None);
+        assert!(streams(Value::Nil).is_empty(), "nothing came in time");
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_claimed() {
+        let answer = Value::Array(vec![bulk("0-0"), Value::Array(vec![Value::Nil, one("2-0")])]);
+        let ids: Vec<String> = claimed(answer).into_iter().map(|entry| entry.id).collect();
+        assert_eq!(ids, ["2-0"]);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_skipped() {
+        assert!(entries(Value::Okay).is_empty());
+        assert!(entries(Value::Array(vec![Value::Int(3), Value::Array(vec![bulk("1-0")])])).is_empty());
+    }
+}

@@ -1,0 +1,348 @@
+//! Fills the worker's queue: leases new jobs as its engines need them, and claims jobs of workers that died.
+//!
+//! A claimed job is a *suspect*: perhaps it ended its worker. It is computed when nothing else is in this process, and a note
+//! in Redis says so meanwhile; if this worker ends too, the note tells the next one that the job did it. So a job's
+//! neighbours, and jobs that only waited in a worker that died, are not blamed for anything.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::entries::{self, Entry};
+use super::keys::GROUP;
+use super::lease::{Place, ReplyTo, Task};
+use super::link::{Link, LinkError};
+use super::scripts::{BURY, SUSPECT};
+use super::worker::Shared;
+use crate::broker::wire::{ElementKind, JobHeader, ReplyKind, WireError};
+use crate::broker::{Leased, QueueFull, Receipt};
+use crate::job::{Job, JobCost, JobError, Priority, Reply};
+
+/// How long one read waits for the first job.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// Between attempts while Redis cannot be used.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Suspects that one worker takes at a time, so that others help.
+const SUSPECTS: usize = 4;
+
+/// How often a job may end a worker that computed it alone.
+const MOST_CRASHES: i64 = 3;
+
+/// How long notes about suspects are kept.
+const KEEP_NOTES: Duration = Duration::from_secs(3600);
+
+/// The feeding task.
+pub(super) struct Feeder {
+    shared: Arc<Shared>,
+    reader: Link,
+    room: Arc<Notify>,
+    next_claim: Instant,
+}
+
+impl Feeder {
+    pub(super) fn new(shared: Arc<Shared>, reader: Link, room: Arc<Notify>) -> Self {
+        Self {
+            shared,
+            reader,
+            room,
+            next_claim: Instant::now(),
+        }
+    }
+
+    /// Feeds until `stop`. What a read under way brings is still taken: it has been leased.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.turn(&stop).await {
+                self.recover(&error).await;
+            }
+        }
+    }
+
+    async fn recover(&self, error: &LinkError) {
+        tracing::debug!(%error, "jobs cannot be leased");
+        if let LinkError::NoGroup = error
+            && let Err(error) = self.make_groups().await
+        {
+            tracing::debug!(%error, "the consumer groups cannot be made");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Makes the streams and their groups. A job that is there already is for the group too.
+    async fn make_groups(&self) -> Result<(), LinkError> {
+        for key in &self.shared.keys.jobs {
+            let mut create = ::redis::cmd("XGROUP");
+            create.arg("CREATE").arg(key).arg(GROUP).arg("0").arg("MKSTREAM");
+            match self.reader.query::<()>(&create).await {
+                Err(LinkError::Refused(text)) if text.contains("BUSYGROUP") => {}
+                created => created?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
+        if Instant::now() >= self.next_claim {
+            self.claim(stop).await?;
+            self.next_claim = Instant::now() + self.shared.config.lease / 4;
+        }
+        let quotas = self.quotas();
+        if quotas.iter().all(|&quota| quota == 0) {
+            // Told when something is taken from the queue.
+            let until = tokio::time::Instant::from_std(self.next_claim);
+            tokio::select! {
+                () = self.room.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = stop.cancelled() => {}
+            }
+            return Ok(());
+        }
+        self.read(quotas).await
+    }
+
+    /// How many jobs of each priority may be leased: one batch for each instance waits here, no more, so that what is not
+    /// needed yet stays where another worker can take it. Asked for by halves, so that a busy worker does not lease one by
+    /// one.
+    fn quotas(&self) -> [usize; 3] {
+        let Some(runtime) = self.shared.model.runtime() else {
+            return [0; 3];
+        };
+        let ahead = (runtime.max_batch * runtime.instances).max(1);
+        Priority::ALL.map(|priority| {
+            let room = ahead.saturating_sub(self.shared.queue.depth_of(&self.shared.model.id, priority));
+            if room * 2 >= ahead { room } else { 0 }
+        })
+    }
+
+    async fn read(&mut self, quotas: [usize; 3]) -> Result<(), LinkError> {
+        let wanted: Vec<Priority> = Priority::ALL
+            .into_iter()
+            .filter(|priority| quotas[priority.index()] > 0)
+            .collect();
+        let count = wanted.iter().map(|priority| quotas[priority.index()]).min().unwrap_or(1);
+        let block = BLOCK.min(self.shared.config.lease / 4);
+        let mut read = ::redis::cmd("XREADGROUP");
+        read.arg("GROUP")
+            .arg(GROUP)
+            .arg(&self.shared.config.name)
+            .arg("COUNT")
+            .arg(count)
+            .arg("BLOCK")
+            .arg(block.as_millis() as u64)
+            .arg("STREAMS");
+        for priority in &wanted {
+            read.arg(&self.shared.keys.jobs[priority.index()]);
+        }
+        for _ in &wanted {
+            read.arg(">");
+        }
+        let answer: Value = self.reader.query(&read).await?;
+        *self.shared.last_read.lock() = Some(Instant::now());
+        for (key, entries) in entries::streams(answer) {
+            let Some(index) = self.shared.keys.jobs.iter().position(|jobs| *jobs == key) else {
+                continue;
+            };
+            for entry in entries {
+                if let Some(leased) = self.take(Priority::ALL[index], entry) {
+                    self.push(leased);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&self, leased: Leased) {
+        match self.shared.queue.push(leased) {
+            Ok(()) => {}
+            // Given up, so that another worker takes it. The queue is larger than all quotas, so this is the end.
+            Err(QueueFull::Full(leased) | QueueFull::Closed(leased)) => drop(leased),
+        }
+    }
+
+    /// Claims jobs of workers that died and computes them, each alone.
+    async fn claim(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
+        for priority in Priority::ALL {
+            loop {
+                let suspects = self.claim_some(priority).await?;
+                if suspects.is_empty() {
+                    break;
+                }
+                tracing::warn!(jobs = suspects.len(), "took over jobs of a worker that stopped renewing its leases");
+                self.shared.metrics.redelivered.inc_by(suspects.len() as u64);
+                // All are leased from now on, and so renewed while they wait for their turn.
+                let suspects: Vec<Leased> = suspects
+                    .into_iter()
+                    .filter_map(|entry| self.take(priority, entry))
+                    .collect();
+                for suspect in &suspects {
+                    if let Some(place) = place(suspect) {
+                        self.shared.leases.set_aside(place, true);
+                    }
+                }
+                for suspect in suspects {
+                    self.compute_alone(suspect).await?;
+                }
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim_some(&self, priority: Priority) -> Result<Vec<Entry>, LinkError> {
+        let mut claim = ::redis::cmd("XAUTOCLAIM");
+        claim
+            .arg(&self.shared.keys.jobs[priority.index()])
+            .arg(GROUP)
+            .arg(&self.shared.config.name)
+            .arg(self.shared.config.lease.as_millis() as u64)
+            .arg("0-0")
+            .arg("COUNT")
+            .arg(SUSPECTS);
+        Ok(entries::claimed(self.reader.query(&claim).await?))
+    }
+
+    /// Waits until nothing else is being computed here, and lets the engines have this job alone.
+    async fn compute_alone(&self, suspect: Leased) -> Result<(), LinkError> {
+        let Some(place) = place(&suspect).cloned() else {
+            return Ok(());
+        };
+        self.shared.leases.idle().await;
+        let mut note = SUSPECT.prepare_invoke();
+        note.key(&self.shared.keys.jobs[place.priority.index()])
+            .key(&self.shared.keys.crashes)
+            .arg(&place.entry)
+            .arg(KEEP_NOTES.as_millis() as u64);
+        let crashes: i64 = self.reader.script(&note).await?;
+        if crashes < 0 {
+            // Somebody else answered it, or whoever waited has left.
+            drop(suspect);
+            return Ok(());
+        }
+        if crashes >= MOST_CRASHES {
+            return self.bury(suspect, &place).await;
+        }
+        self.shared.leases.set_aside(&place, false);
+        self.push(suspect);
+        self.shared.leases.idle().await;
+        Ok(())
+    }
+
+    /// Sets a job aside that ends whoever computes it, and tells its waiter.
+    async fn bury(&self, suspect: Leased, place: &Place) -> Result<(), LinkError> {
+        tracing::error!(
+            job = %suspect.job.id,
+            model = self.shared.model.id.name,
+            "a job ended each worker that computed it alone; it is a dead letter now: see `ocelli queue dead list`"
+        );
+        let reason = format!("it ended {MOST_CRASHES} workers that computed it alone");
+        let mut bury = BURY.prepare_invoke();
+        bury.key(&self.shared.keys.jobs[place.priority.index()])
+            .key(&self.shared.keys.dead)
+            .arg(GROUP)
+            .arg(&place.entry)
+            .arg(self.shared.config.dead_letters)
+            .arg(self.shared.config.dead_ttl.as_millis() as u64)
+            .arg(reason)
+            .arg(&self.shared.config.name);
+        let _: i64 = self.reader.script(&bury).await?;
+        self.shared.metrics.dead_letters.inc();
+        suspect.complete(Reply {
+            result: Err(JobError::Poisonous),
+            cost: JobCost::default(),
+        });
+        Ok(())
+    }
+
+    /// Turns an entry into a job. One that this worker cannot use is answered at once.
+    fn take(&self, priority: Priority, mut entry: Entry) -> Option<Leased> {
+        let (header, submitted, payload) = (entry.take("j"), entry.take("t"), entry.take("p"));
+        let header = header.unwrap_or_default();
+        let payload = payload.unwrap_or_default();
+        let now = Instant::now();
+        let micros = submitted
+            .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
+            .unwrap_or(0_u64);
+        let submitted = self.shared.clock.instant(micros, now).min(now);
+        let (header_bytes, decoded) = (header.len(), JobHeader::decode_frame(&header));
+        let (header, refusal) = match decoded {
+            Ok(header) => {
+                let refusal = self.unusable(&header, &payload);
+                (header, refusal)
+            }
+            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
+        };
+        let deadline = submitted + Duration::from_micros(header.timeout_us);
+        let task = Task {
+            id: header.job_id(),
+            place: Place {
+                priority,
+                entry: entry.id,
+            },
+            size: header_bytes + payload.len(),
+            reply_to: ReplyTo {
+                kind: ReplyKind::try_from(header.reply_kind).unwrap_or(ReplyKind::Stream),
+                key: header.reply_to.clone(),
+                part: header.part,
+            },
+            // A refusal is tried for a while, however old the job.
+            deadline: if refusal.is_some() { now + PAUSE * 10 } else { deadline },
+        };
+        let lease = self.shared.leases.take(task);
+        if let Some(error) = refusal {
+            self.refuse(&error, lease);
+            return None;
+        }
+        let job = Job {
+            id: header.job_id(),
+            model: Arc::clone(&self.shared.model.id),
+            priority,
+            trace: (!header.trace.is_empty()).then(|| header.trace.into()),
+            pixels: payload,
+            deadline,
+        };
+        Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
+    }
+
+    /// Why a job cannot be computed, if so.
+    fn unusable(&self, header: &JobHeader, payload: &[u8]) -> Option<WireError> {
+        let input = self.shared.model.input();
+        let wanted = [input.height, input.width, 3];
+        let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
+        match header.inputs.as_slice() {
+            [only] if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes => None,
+            inputs => Some(WireError::Garbage(format!(
+                "the model takes {wanted:?} uint8 pixels, and this is {} tensors in {} bytes",
+                inputs.len(),
+                payload.len()
+            ))),
+        }
+    }
+
+    fn refuse(&self, error: &WireError, lease: super::Lease) {
+        let reason = match error {
+            WireError::Garbage(_) => "garbage",
+            WireError::Newer { .. } => "newer",
+        };
+        self.shared.metrics.count_refused(reason);
+        tracing::warn!(%error, "a job in the stream cannot be used, and was refused");
+        lease.complete(Reply {
+            result: Err(JobError::Incompatible),
+            cost: JobCost::default(),
+        });
+    }
+}
+
+/// Where a leased job stands.
+fn place(leased: &Leased) -> Option<&Place> {
+    match leased.receipt() {
+        Receipt::Lease(lease) => lease.place(),
+        Receipt::Waiter(_) => None,
+    }
+}

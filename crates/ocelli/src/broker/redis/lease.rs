@@ -1,0 +1,253 @@
+//! Jobs that this worker has taken from Redis and not yet answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use crate::broker::wire::ReplyKind;
+use crate::job::{JobId, Priority, Reply};
+
+/// Where a job stands in Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Whose stream.
+    pub priority: Priority,
+    /// Its entry there.
+    pub entry: String,
+}
+
+/// Where a reply goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The kind of key.
+    pub kind: ReplyKind,
+    /// The key.
+    pub key: String,
+    /// Which part of an asynchronous job.
+    pub part: u32,
+}
+
+/// A job's lease. Completing it sends the reply; dropping it lets the lease run out.
+#[derive(Debug)]
+pub struct Lease {
+    task: Option<Task>,
+    lost: Arc<AtomicBool>,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+/// What is needed to answer a job and to take it away.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) id: JobId,
+    pub(super) place: Place,
+    /// Bytes of the entry, as admission counted them.
+    pub(super) size: usize,
+    pub(super) reply_to: ReplyTo,
+    /// When nobody wants the reply any more.
+    pub(super) deadline: Instant,
+}
+
+/// A lease that has ended in this process.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// With a reply.
+    Completed(Task, Reply),
+    /// Without one.
+    GivenUp(Place),
+}
+
+/// All leases of this worker.
+#[derive(Debug)]
+pub(super) struct Leases {
+    held: Mutex<HashMap<Place, Held>>,
+    /// Told whenever a lease ends.
+    ended: Notify,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+#[derive(Debug)]
+struct Held {
+    lost: Arc<AtomicBool>,
+    /// Set aside until everything else is done.
+    aside: bool,
+}
+
+impl Lease {
+    /// Whether another worker has the job now.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Where the job stands.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.task.as_ref().map(|task| &task.place)
+    }
+
+    /// Sends the reply.
+    pub fn complete(mut self, reply: Reply) {
+        if let Some(task) = self.task.take() {
+            // Without a receiver the worker has ended, and the lease runs out.
+            let _ = self.done.send(Done::Completed(task, reply));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            let _ = self.done.send(Done::GivenUp(task.place));
+        }
+    }
+}
+
+impl Leases {
+    /// No leases yet, and where those that end are told of.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
+        // Bounded by the leases that there may be.
+        let (done, ended) = mpsc::unbounded_channel();
+        let leases = Self {
+            held: Mutex::default(),
+            ended: Notify::new(),
+            done,
+        };
+        (leases, ended)
+    }
+
+    /// Notes a job that Redis has handed out.
+    pub(super) fn take(&self, task: Task) -> Lease {
+        let lost = Arc::new(AtomicBool::new(false));
+        let held = Held {
+            lost: Arc::clone(&lost),
+            aside: false,
+        };
+        self.held.lock().insert(task.place.clone(), held);
+        Lease {
+            task: Some(task),
+            lost,
+            done: self.done.clone(),
+        }
+    }
+
+    /// Forgets a lease that has ended.
+    pub(super) fn end(&self, place: &Place) {
+        self.held.lock().remove(place);
+        self.ended.notify_waiters();
+    }
+
+    /// Notes that another worker has the job: nobody needs to compute it here.
+    pub(super) fn lose(&self, place: &Place) {
+        if let Some(held) = self.held.lock().get(place) {
+            held.lost.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes that a job waits until everything else is done, or that its turn has come.
+    pub(super) fn set_aside(&self, place: &Place, aside: bool) {
+        if let Some(held) = self.held.lock().get_mut(place) {
+            held.aside = aside;
+        }
+    }
+
+    /// All that are to be renewed.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.held.lock().keys().cloned().collect()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.held.lock().len()
+    }
+
+    /// Waits until there are none but those set aside.
+    pub(super) async fn idle(&self) {
+        self.until(|held| held.values().all(|held| held.aside)).await;
+    }
+
+    /// Waits until there are none.
+    pub(super) async fn none_left(&self) {
+        self.until(HashMap::is_empty).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&HashMap<Place, Held>) -> bool) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Registered before looking, so that no end is missed.
+            ended.as_mut().enable();
+            if holds(&self.held.lock()) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::JobCost;
+
+    fn task(entry: &str) -> Task {
+        Task {
+            id: JobId(1),
+            place: Place {
+                priority: Priority::Normal,
+                entry: entry.to_owned(),
+            },
+            size: 1,
+            reply_to: ReplyTo {
+                kind: ReplyKind::Stream,
+                key: "r".to_owned(),
+                part: 0,
+            },
+            deadline: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_ends_once_with_a_reply_or_without() {
+        let (leases, mut done) = Leases::new();
+        let (answered, dropped) = (leases.take(task("1")), leases.take(task("2")));
+        let reply = Reply {
+            result: Ok(Vec::new()),
+            cost: JobCost::default(),
+        };
+        answered.complete(reply);
+        drop(dropped);
+        assert!(matches!(done.recv().await, Some(Done::Completed(task, _)) if task.place.entry == "1"));
+        assert!(matches!(done.recv().await, Some(Done::GivenUp(place)) if place.entry == "2"));
+        assert!(done.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_not_set_aside_keeps_a_worker_busy() {
+        let (leases, _done) = Leases::new();
+        let _leases = [leases.take(task("1")), leases.take(task("2"))];
+        leases.set_aside(&task("1").place, true);
+        tokio::select! {
+            biased;
+            () = leases.idle() => panic!("the second is being computed"),
+            () = std::future::ready(()) => {}
+        }
+        leases.end(&task("2").place);
+        leases.idle().await;
+        assert_eq!(leases.len(), 1);
+        leases.end(&task("1").place);
+        leases.none_left().await;
+    }
+
+    #[test]
+    fn a_lost_lease_knows_it() {
+        let (leases, _done) = Leases::new();
+        let lease = leases.take(task("1"));
+        leases.lose(&task("2").place);
+        assert!(!lease.is_lost());
+        leases.lose(&task("1").place);
+        assert!(lease.is_lost());
+    }
+}

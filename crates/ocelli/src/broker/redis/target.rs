@@ -1,0 +1,295 @@
+//! Where Redis is, as a URL says it.
+//!
+//! `redis://[user:password@]host[:port][/db]` is one server; `redis+sentinel://host:port,host:port/service[/db]` is the
+//! master that sentinels know under a name; `redis+cluster://host:port,host:port` is a cluster. `rediss` instead of `redis`
+//! speaks TLS; `valkey` and `valkeys` mean the same.
+
+use std::fmt;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::cluster::ClusterClientBuilder;
+use ::redis::io::tcp::TcpSettings;
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
+    TlsCertificates, TlsMode,
+};
+
+use super::link::Connection;
+
+/// The port of a sentinel where the URL names none.
+const SENTINEL_PORT: u16 = 26379;
+
+/// A Redis to connect to.
+#[derive(Clone)]
+pub enum Target {
+    /// One server.
+    Single(Box<Server>),
+    /// The master that sentinels name.
+    Sentinel(Box<Sentinels>),
+    /// A cluster.
+    Cluster(Box<Nodes>),
+}
+
+/// One server.
+#[derive(Clone)]
+pub struct Server {
+    info: ConnectionInfo,
+    certificates: Option<TlsCertificates>,
+}
+
+/// Sentinels and the name of a master.
+#[derive(Clone)]
+pub struct Sentinels {
+    nodes: Nodes,
+    service: String,
+}
+
+/// Several servers that one may ask, all with the same login.
+#[derive(Clone)]
+pub struct Nodes {
+    /// Not empty.
+    infos: Vec<ConnectionInfo>,
+    certificates: Option<TlsCertificates>,
+}
+
+/// Why a URL names no Redis.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{url}' is not the URL of a Redis: {problem}; write redis://host:6379, rediss:// for TLS, \
+     redis+sentinel://host:26379,host:26379/service or redis+cluster://host:6379,host:6379, with user:password@ \
+     before the hosts where a login is needed"
+)]
+pub struct TargetError {
+    /// The URL without its password.
+    url: String,
+    problem: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+impl Target {
+    /// The Redis that `url` names, whose certificate one of `authorities` (PEM) must have signed; one of the system's where
+    /// that is `None`.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub fn parse(url: &str, authorities: Option<Vec<u8>>) -> Result<Self, TargetError> {
+        let wrong = |problem: &str| TargetError {
+            url: without_password(url),
+            problem: problem.to_owned(),
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
+        let (plain, kind) = match scheme.split_once('+') {
+            None => (scheme, Kind::Single),
+            Some((plain, "sentinel")) => (plain, Kind::Sentinel),
+            Some((plain, "cluster")) => (plain, Kind::Cluster),
+            Some(_) => return Err(wrong("its scheme is unknown")),
+        };
+        if !["redis", "rediss", "valkey", "valkeys"].contains(&plain) {
+            return Err(wrong("its scheme is unknown"));
+        }
+        let (login, rest) = rest
+            .rsplit_once('@')
+            .map_or((String::new(), rest), |(login, rest)| (format!("{login}@"), rest));
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (service, path) = match kind {
+            Kind::Sentinel => path.split_once('/').unwrap_or((path, "")),
+            Kind::Single | Kind::Cluster => ("", path),
+        };
+        let info = |host: &str| {
+            let port = if kind == Kind::Sentinel && !host.contains(':') {
+                format!(":{SENTINEL_PORT}")
+            } else {
+                String::new()
+            };
+            format!("{plain}://{login}{host}{port}/{path}")
+                .into_connection_info()
+                .map_err(|error| wrong(&error.to_string()))
+        };
+        let infos = hosts
+            .split(',')
+            .map(|host| match host {
+                "" => Err(wrong("it names no host")),
+                host => info(host),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let certificates = authorities.map(|authorities| TlsCertificates {
+            client_tls: None,
+            root_cert: Some(authorities),
+        });
+        match (kind, infos) {
+            (Kind::Single, infos) => match <[ConnectionInfo; 1]>::try_from(infos) {
+                Ok([info]) => Ok(Self::Single(Box::new(Server { info, certificates }))),
+                Err(_) => Err(wrong("it names several hosts, which only sentinels and clusters have")),
+            },
+            (Kind::Sentinel, _) if service.is_empty() => Err(wrong("it does not name the sentinels' service")),
+            (Kind::Sentinel, infos) => Ok(Self::Sentinel(Box::new(Sentinels {
+                nodes: Nodes { infos, certificates },
+                service: service.to_owned(),
+            }))),
+            (Kind::Cluster, _) if !path.is_empty() => Err(wrong("a cluster has no numbered databases")),
+            (Kind::Cluster, infos) => Ok(Self::Cluster(Box::new(Nodes { infos, certificates }))),
+        }
+    }
+
+    /// Connects. A command on the connection that takes longer than `patience` fails.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub(super) async fn connect(&self, patience: Duration, timeout: Duration) -> Result<Connection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(patience))
+            .set_connection_timeout(Some(timeout));
+        match self {
+            Self::Single(server) => server.connect(&config).await.map(Connection::Single),
+            Self::Sentinel(sentinels) => sentinels.connect(&config).await.map(Connection::Single),
+            Self::Cluster(nodes) => nodes.connect(patience, timeout).await.map(Connection::Cluster),
+        }
+    }
+}
+
+impl Server {
+    async fn connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+        let info = self.info.clone().set_tcp_settings(tcp_settings());
+        let client = match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+            None => Client::open(info),
+        }?;
+        client.get_multiplexed_async_connection_with_config(config).await
+    }
+}
+
+impl Sentinels {
+    /// Asks for the master each time: that is how a failover is followed.
+    async fn connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+        let addresses = self.nodes.infos.iter().map(|info| info.addr().clone());
+        let mut builder = SentinelClientBuilder::new(addresses, &self.service, SentinelServerType::Master)?;
+        builder = builder
+            .set_client_to_redis_tcp_settings(tcp_settings())
+            .set_client_to_sentinel_tcp_settings(tcp_settings());
+        let first = self.nodes.first()?;
+        if let ConnectionAddr::TcpTls { .. } = first.addr() {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = &self.nodes.certificates {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates.clone());
+        }
+        let login = first.redis_settings();
+        builder = builder.set_client_to_redis_db(login.db());
+        if let Some(user) = login.username() {
+            builder = builder.set_client_to_redis_username(user);
+        }
+        if let Some(password) = login.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        builder.build()?.get_async_connection_with_config(config).await
+    }
+}
+
+impl Nodes {
+    fn first(&self) -> Result<&ConnectionInfo, RedisError> {
+        let none = || RedisError::from((ErrorKind::InvalidClientConfig, "no host is named"));
+        self.infos.first().ok_or_else(none)
+    }
+
+    async fn connect(&self, patience: Duration, timeout: Duration) -> Result<ClusterConnection, RedisError> {
+        let mut builder = ClusterClientBuilder::new(self.infos.clone())
+            .connection_timeout(timeout)
+            .response_timeout(patience)
+            .tcp_settings(tcp_settings())
+            // A command is tried again by whoever knows what it means.
+            .retries(1);
+        if let Some(certificates) = &self.certificates {
+            builder = builder.certs(certificates.clone());
+        }
+        builder.build()?.get_async_connection().await
+    }
+}
+
+/// A peer that vanished without a word is noticed by the system, and small commands are not held back.
+fn tcp_settings() -> TcpSettings {
+    const IDLE: Duration = Duration::from_secs(10);
+    const INTERVAL: Duration = Duration::from_secs(5);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(INTERVAL);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        Some((_, hosts)) => format!("{scheme}://***@{hosts}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Hosts and service, never a login.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, infos, service) = match self {
+            Self::Single(server) => ("", std::slice::from_ref(&server.info), None),
+            Self::Sentinel(sentinels) => ("sentinel ", &sentinels.nodes.infos[..], Some(&sentinels.service)),
+            Self::Cluster(nodes) => ("cluster ", &nodes.infos[..], None),
+        };
+        let hosts: Vec<String> = infos.iter().map(|info| info.addr().to_string()).collect();
+        write!(f, "{kind}{}", hosts.join(","))?;
+        service.map_or(Ok(()), |service| write!(f, "/{service}"))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> String {
+        Target::parse(url, None).expect(url).to_string()
+    }
+
+    #[test]
+    fn each_kind_of_redis_has_its_url() {
+        assert_eq!(parsed("redis://10.0.0.1"), "10.0.0.1:6379");
+        assert_eq!(parsed("rediss://user:secret@cache:7000/2"), "cache:7000");
+        assert_eq!(parsed("valkey://cache"), "cache:6379");
+        assert_eq!(parsed("redis+sentinel://a,b:5/mymaster/1"), "sentinel a:26379,b:5/mymaster");
+        assert_eq!(parsed("redis+cluster://:pw@a:1,b:2"), "cluster a:1,b:2");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_password() {
+        for (url, says) in [
+            ("localhost:6379", "no scheme"),
+            ("http://:secret@localhost", "scheme is unknown"),
+            ("redis+ring://localhost", "scheme is unknown"),
+            ("redis+sentinel://:secret@a,b", "service"),
+            ("redis+cluster://a/3", "numbered databases"),
+            ("redis://:secret@a,b", "several hosts"),
+            ("redis+cluster://a,,b", "names no host"),
+            ("redis://:secret@a:notaport", "redis://***@a"),
+        ] {
+            let error = Target::parse(url, None).expect_err(url).to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Jobs that this web process has submitted and that are not answered: whom they are for, and all that is needed to
+//! submit them again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::lease::Place;
+use crate::broker::Waiter;
+use crate::broker::wire::JobHeader;
+use crate::error::Error;
+use crate::job::{JobId, ModelId, Priority, Reply};
+
+/// How often in a row a job must be missing from its stream before it is submitted again. Once may mean that its reply
+/// is on its way.
+const MISSES: u32 = 2;
+
+/// A submitted job.
+#[derive(Debug)]
+struct Job {
+    waiter: Waiter,
+    form: Arc<Form>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// On its way to Redis. The flag says whether it has been there before.
+    Submitting { again: bool },
+    /// In its stream, since then.
+    Queued {
+        entry: String,
+        since: Instant,
+        misses: u32,
+    },
+}
+
+/// What is submitted.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub(super) id: JobId,
+    pub(super) model: Arc<ModelId>,
+    pub(super) priority: Priority,
+    pub(super) header: JobHeader,
+    pub(super) payload: Bytes,
+    pub(super) deadline: Instant,
+}
+
+/// All jobs that wait for their replies.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    jobs: Mutex<HashMap<JobId, Job>>,
+}
+
+/// A queued job that nobody waits for any more.
+#[derive(Debug)]
+pub(super) struct Abandoned {
+    pub(super) form: Arc<Form>,
+    pub(super) place: Place,
+}
+
+impl Waiting {
+    pub(super) fn add(&self, form: Arc<Form>, waiter: Waiter) {
+        let job = Job {
+            waiter,
+            form: Arc::clone(&form),
+            state: State::Submitting { again: false },
+        };
+        self.jobs.lock().insert(form.id, job);
+    }
+
+    /// What to submit; `None` when nobody waits for it any more.
+    pub(super) fn form(&self, id: JobId) -> Option<Arc<Form>> {
+        self.jobs.lock().get(&id).map(|job| Arc::clone(&job.form))
+    }
+
+    /// Notes that a job is in its stream. `None` when nobody waits for it any more, so that it can be taken out again.
+    pub(super) fn queued(&self, id: JobId, entry: &str, now: Instant) -> Option<()> {
+        let mut jobs = self.jobs.lock();
+        let job = jobs.get_mut(&id)?;
+        job.state = State::Queued {
+            entry: entry.to_owned(),
+            since: now,
+            misses: 0,
+        };
+        Some(())
+    }
+
+    /// Ends a job that could not be submitted. One that had been accepted before is kept, to be tried again.
+    pub(super) fn failed(&self, id: JobId, error: Error) {
+        let mut jobs = self.jobs.lock();
+        let again = |job: &Job| matches!(job.state, State::Submitting { again: true });
+        if jobs.get(&id).is_some_and(again) {
+            return;
+        }
+        let job = jobs.remove(&id);
+        drop(jobs);
+        if let Some(job) = job {
+            job.waiter.fail(error);
+        }
+    }
+
+    /// Hands a reply to whoever waits for it. False when nobody does.
+    pub(super) fn answer(&self, id: JobId, reply: Reply) -> bool {
+        let job = self.jobs.lock().remove(&id);
+        let Some(job) = job else { return false };
+        let waited_for = !job.waiter.is_gone();
+        job.waiter.complete(reply);
+        waited_for
+    }
+
+    /// Lets go of jobs whose waiters have left, and says which of them are in their streams.
+    pub(super) fn take_abandoned(&self) -> Vec<Abandoned> {
+        let mut jobs = self.jobs.lock();
+        let gone: Vec<JobId> = jobs
+            .iter()
+            .filter(|(_, job)| job.waiter.is_gone())
+            .map(|(&id, _)| id)
+            .collect();
+        let taken = gone.into_iter().filter_map(|id| jobs.remove(&id));
+        taken
+            .filter_map(|job| match job.state {
+                State::Submitting { .. } => None,
+                State::Queued { entry, .. } => Some(Abandoned {
+                    place: Place {
+                        priority: job.form.priority,
+                        entry,
+                    },
+                    form: job.form,
+                }),
+            })
+            .collect()
+    }
+
+    /// The jobs that have been in their streams for `age`, by model, at most `most` of each.
+    pub(super) fn queued_for(
+        &self,
+        age: Duration,
+        now: Instant,
+        most: usize,
+    ) -> HashMap<Arc<ModelId>, Vec<(JobId, Place)>> {
+        let mut by_model: HashMap<Arc<ModelId>, Vec<(JobId, Place)>> = HashMap::new();
+        for (&id, job) in self.jobs.lock().iter() {
+            if let State::Queued { entry, since, .. } = &job.state
+                && now.saturating_duration_since(*since) >= age
+            {
+                let list = by_model.entry(Arc::clone(&job.form.model)).or_default();
+                if list.len() < most {
+                    let place = Place {
+                        priority: job.form.priority,
+                        entry: entry.clone(),
+                    };
+                    list.push((id, place));
+                }
+            }
+        }
+        by_model
+    }
+
+    /// Notes which of the jobs asked about are missing, and says which are to be submitted again.
+    pub(super) fn note_missing(&self, asked: &[(JobId, Place)], missing: &[usize]) -> Vec<JobId> {
+        let mut again = Vec::new();
+        let mut jobs = self.jobs.lock();
+        for (index, (id, place)) in asked.iter().enumerate() {
+            let Some(job) = jobs.get_mut(id) else { continue };
+            let State::Queued { entry, misses, .. } = &mut job.state else {
+                continue;
+            };
+            if *entry != place.entry {
+                continue;
+            }
+            *misses = if missing.contains(&index) { *misses + 1 } else { 0 };
+            if *misses >= MISSES {
+                job.state = State::Submitting { again: true };
+                again.push(*id);
+            }
+        }
+        again
+    }
+
+    /// Jobs that were accepted once and are on no stream: their last submission failed.
+    pub(super) fn unsubmitted(&self) -> Vec<JobId> {
+        let again = |job: &Job| matches!(job.state, State::Submitting { again: true });
+        let jobs = self.jobs.lock();
+        jobs.iter()
+            .filter(|(_, job)| again(job))
+            .map(|(&id, _)| id)
+            .collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Pending, waiter};
+    use crate::job::JobCost;
+
+    fn added(waiting: &Waiting, id: u128) -> Pending {
+        let (waiter, pending) = waiter();
+        let form = Form {
+            id: JobId(id),
+            model: Arc::new(ModelId {
+                name: "m".to_owned(),
+                version: "1".to_owned(),
+                digest: String::new(),
+            }),
+            priority: Priority::Normal,
+            header: JobHeader::default(),
+            payload: Bytes::new(),
+            deadline: Instant::now(),
+        };
+        waiting.add(Arc::new(form), waiter);
+        pending
+    }
+
+    fn reply() -> Reply {
+        Reply {
+            result: Ok(Vec::new()),
+            cost: JobCost::default(),
+        }
+    }
+
+    fn asked(waiting: &Waiting) -> Vec<(JobId, Place)> {
+        let by_model = waiting.queued_for(Duration::ZERO, Instant::now(), 10);
+        by_model.into_values().flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn a_second_reply_reaches_nobody() {
+        let waiting = Waiting::default();
+        let pending = added(&waiting, 1);
+        assert!(waiting.answer(JobId(1), reply()));
+        assert!(!waiting.answer(JobId(1), reply()), "it was answered before");
+        assert!(pending.await.is_ok());
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_redis_lost_is_submitted_again_and_one_on_its_way_back_is_not() {
+        let waiting = Waiting::default();
+        let _pending = added(&waiting, 1);
+        waiting.queued(JobId(1), "1-0", Instant::now()).expect("waits");
+        let jobs = asked(&waiting);
+        assert!(waiting.note_missing(&jobs, &[0]).is_empty(), "its reply may be on its way");
+        assert!(waiting.note_missing(&jobs, &[]).is_empty(), "it is there again");
+        assert!(waiting.note_missing(&jobs, &[0]).is_empty());
+        assert_eq!(waiting.note_missing(&jobs, &[0]), [JobId(1)]);
+        assert!(asked(&waiting).is_empty(), "it is not asked about while it is submitted");
+        assert_eq!(waiting.unsubmitted(), [JobId(1)]);
+    }
+
+    #[tokio::test]
+    async fn what_was_never_accepted_fails_and_what_was_is_kept() {
+        let waiting = Waiting::default();
+        let (refused, kept) = (added(&waiting, 1), added(&waiting, 2));
+        waiting.failed(JobId(1), Error::Internal);
+        assert_eq!(refused.await.unwrap_err(), Error::Internal);
+        waiting.queued(JobId(2), "2-0", Instant::now()).expect("waits");
+        let jobs = asked(&waiting);
+        (0..MISSES).for_each(|_| drop(waiting.note_missing(&jobs, &[0])));
+        waiting.failed(JobId(2), Error::Internal);
+        assert_eq!(waiting.unsubmitted(), [JobId(2)]);
+        drop(kept);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_taken_out_of_its_stream() {
+        let waiting = Waiting::default();
+        let (gone, stays) = (added(&waiting, 1), added(&waiting, 2));
+        for (id, entry) in [(1, "1-0"), (2, "2-0")] {
+            waiting.queued(JobId(id), entry, Instant::now()).expect("waits");
+        }
+        drop(gone);
+        let abandoned = waiting.take_abandoned();
+        assert_eq!(abandoned.len(), 1);
+        assert_eq!(abandoned[0].place.entry, "1-0");
+        assert_eq!(waiting.queued(JobId(1), "1-1", Instant::now()), None);
+        drop(stays);
+    }
+}

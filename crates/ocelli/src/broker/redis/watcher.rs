@@ -1,0 +1,196 @@
+//! The heartbeat of a web process: keeps its reply stream alive, learns who serves what, and finds jobs that Redis lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::keys;
+use super::link::LinkError;
+use super::registry::{self, Announcement};
+use super::scripts::MISSING;
+use super::web::{Outgoing, Shared};
+use crate::job::ModelId;
+use crate::model::ServedModel;
+
+/// Between heartbeats.
+const BEAT: Duration = Duration::from_millis(900);
+
+/// Between heartbeats while Redis cannot be used, so that its return is noticed.
+const BEAT_WITHOUT_REDIS: Duration = Duration::from_millis(200);
+
+/// How long the reply stream of a process lives that has died.
+const REPLIES_LIVE: Duration = Duration::from_secs(30);
+
+/// How long a job has to be queued before it is looked for.
+const LOOK_AFTER: Duration = Duration::from_millis(900);
+
+/// Jobs of a model that one heartbeat looks for.
+const LOOK_FOR: usize = 512;
+
+/// How long a model is remembered that nobody serves: its name gets 503 `no_worker`, later 404 `unknown_model`.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// The watching task.
+pub(super) struct Watcher {
+    shared: Arc<Shared>,
+    outbox: mpsc::UnboundedSender<Outgoing>,
+    models: HashMap<Arc<ModelId>, Known>,
+}
+
+struct Known {
+    model: Arc<ServedModel>,
+    last_served: Instant,
+}
+
+impl Watcher {
+    pub(super) fn new(shared: Arc<Shared>, outbox: mpsc::UnboundedSender<Outgoing>) -> Self {
+        Self {
+            shared,
+            outbox,
+            models: HashMap::new(),
+        }
+    }
+
+    /// Beats for ever.
+    pub(super) async fn run(mut self) {
+        loop {
+            let beaten = self.beat().await;
+            if let Err(error) = &beaten {
+                tracing::debug!(%error, "a heartbeat failed");
+            }
+            let pause = if beaten.is_ok() { BEAT } else { BEAT_WITHOUT_REDIS };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn beat(&mut self) -> Result<(), LinkError> {
+        self.keep_replies().await?;
+        self.learn().await?;
+        self.shared.listening.store(true, Ordering::Release);
+        self.look_for_lost().await
+    }
+
+    /// Renews the reply stream, and makes it anew where it is gone.
+    async fn keep_replies(&self) -> Result<(), LinkError> {
+        let config = &self.shared.config;
+        let key = keys::replies(&config.prefix, &config.name);
+        let mut renew = ::redis::cmd("PEXPIRE");
+        renew.arg(&key).arg(REPLIES_LIVE.as_millis() as u64);
+        if self.shared.link.query::<i64>(&renew).await? == 1 {
+            return Ok(());
+        }
+        let mut create = ::redis::cmd("XGROUP");
+        // The group is of no use; making one is how an empty stream is made.
+        create.arg("CREATE").arg(&key).arg("none").arg("$").arg("MKSTREAM");
+        match self.shared.link.query::<()>(&create).await {
+            Err(LinkError::Refused(text)) if text.contains("BUSYGROUP") => {}
+            created => created?,
+        }
+        self.shared.link.query::<i64>(&renew).await.map(|_| ())
+    }
+
+    /// Brings the catalog up to date with the live workers.
+    async fn learn(&mut self) -> Result<(), LinkError> {
+        let shared = Arc::clone(&self.shared);
+        let live = registry::watch(&shared.link, &shared.config.prefix).await?;
+        let now = Instant::now();
+        let mut by_model: HashMap<ModelId, Vec<Announcement>> = HashMap::new();
+        for (_, announcement) in live {
+            by_model
+                .entry(announcement.model_id())
+                .or_default()
+                .push(announcement);
+        }
+        for (id, workers) in &by_model {
+            if !self.models.contains_key(id) {
+                let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await? else {
+                    continue;
+                };
+                tracing::info!(model = id.name, version = id.version, digest = id.digest, "workers serve a new model");
+                let model = Arc::new(ServedModel::elsewhere(card));
+                self.models.insert(
+                    Arc::clone(&model.id),
+                    Known {
+                        model,
+                        last_served: now,
+                    },
+                );
+            }
+            if let Some(known) = self.models.get_mut(id) {
+                known.note(workers, now);
+            }
+        }
+        for (id, known) in &mut self.models {
+            if !by_model.contains_key(&**id) && known.model.is_ready() {
+                tracing::warn!(model = id.name, version = id.version, "no worker serves the model any more");
+                known.model.set_instances(0);
+            }
+        }
+        self.models
+            .retain(|_, known| now.saturating_duration_since(known.last_served) < REMEMBERED);
+        let mut models: Vec<Arc<ServedModel>> = self.models.values().map(|known| Arc::clone(&known.model)).collect();
+        models.sort_by(|one, other| (&one.id.name, &one.id.version).cmp(&(&other.id.name, &other.id.version)));
+        shared.metrics.workers.set(by_model.values().map(Vec::len).sum::<usize>() as i64);
+        shared.catalog.set(models);
+        Ok(())
+    }
+
+    /// Finds jobs that are neither in their streams nor answered, and submits them again.
+    async fn look_for_lost(&self) -> Result<(), LinkError> {
+        let shared = &self.shared;
+        let mut asked = shared.waiting.queued_for(LOOK_AFTER, Instant::now(), LOOK_FOR);
+        for known in self.models.values() {
+            // Their depth is of interest also where nothing is queued by this process.
+            if known.model.is_ready() {
+                asked.entry(Arc::clone(&known.model.id)).or_default();
+            }
+        }
+        let mut again = shared.waiting.unsubmitted();
+        for (model, jobs) in asked {
+            let keys = shared.keys(&model);
+            let mut script = MISSING.prepare_invoke();
+            keys.jobs.iter().for_each(|key| {
+                script.key(key);
+            });
+            for (_, place) in &jobs {
+                script.arg(place.priority.index() + 1).arg(&place.entry);
+            }
+            let answer: Vec<usize> = shared.link.script(&script).await?;
+            let Some((&depth, missing)) = answer.split_first() else {
+                continue;
+            };
+            shared.note_depth(&model, depth);
+            let missing: Vec<usize> = missing.iter().map(|position| position - 1).collect();
+            again.extend(shared.waiting.note_missing(&jobs, &missing));
+        }
+        if !again.is_empty() {
+            tracing::warn!(jobs = again.len(), "Redis lost jobs; they are submitted again");
+            shared.metrics.resubmitted.inc_by(again.len() as u64);
+        }
+        for id in again {
+            // The tasks end together.
+            let _ = self.outbox.send(Outgoing::Job(id));
+        }
+        Ok(())
+    }
+}
+
+impl Known {
+    /// Notes what the live workers of a model say.
+    fn note(&mut self, workers: &[Announcement], now: Instant) {
+        self.last_served = now;
+        // Workers that are leaving still take what is there, but get nothing new, unless nobody else is there.
+        let staying = workers.iter().filter(|worker| !worker.leaving);
+        let instances: u32 = staying.map(|worker| worker.instances).sum();
+        let leaving: u32 = workers.iter().map(|worker| worker.instances).sum();
+        let instances = if instances > 0 { instances } else { leaving.min(1) };
+        self.model.set_instances(instances as usize);
+        if let Some(mut runtime) = workers.iter().find_map(Announcement::runtime) {
+            runtime.instances = workers.iter().map(|worker| worker.instances as usize).sum();
+            self.model.set_runtime(runtime);
+        }
+    }
+}

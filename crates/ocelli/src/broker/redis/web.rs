@@ -1,0 +1,456 @@
+//! The web side: submits jobs, hears replies, knows who serves what, and notices what Redis has lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::entries;
+use super::keys::{self, GROUP, ModelKeys};
+use super::link::{Link, LinkError};
+use super::scripts::{FINISH, SUBMIT};
+use super::waiting::{Abandoned, Form, Waiting};
+use super::watcher::Watcher;
+use crate::broker::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader};
+use crate::broker::{Waiter, retry_after};
+use crate::catalog::Catalog;
+use crate::crew::Crew;
+use crate::error::Error;
+use crate::job::{Job, JobId, ModelId};
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+
+/// Jobs on their way to Redis at once. More would only wait for each other, prepared, in this process.
+const MOST_SUBMITTING: usize = 16;
+
+/// How long a depth that Redis named is taken for true at the door.
+const DEPTH_COUNTS: Duration = Duration::from_millis(100);
+
+/// Keys are kept this much longer than the jobs in them, for replies and for slow clocks.
+const KEEP_LONGER: Duration = Duration::from_secs(60);
+
+/// How long one read of replies waits for the first.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// Replies that one read takes.
+const READ_REPLIES: usize = 64;
+
+/// Between attempts to read replies while Redis cannot be used.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the web side is made from.
+#[derive(Clone, Debug)]
+pub struct WebConfig {
+    /// What every key begins with.
+    pub prefix: String,
+    /// The name of this process, which no other has.
+    pub name: String,
+    /// The most jobs of a model in Redis, waiting and being computed.
+    pub max_jobs: usize,
+    /// The most bytes that they may hold.
+    pub max_bytes: u64,
+}
+
+/// Submits jobs to workers anywhere. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RedisBroker {
+    shared: Arc<Shared>,
+    outbox: mpsc::UnboundedSender<Outgoing>,
+}
+
+/// What the handle and the tasks share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: WebConfig,
+    pub(super) link: Link,
+    pub(super) catalog: Catalog,
+    pub(super) waiting: Waiting,
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether replies can arrive: this process' stream is there.
+    pub(super) listening: AtomicBool,
+    depths: Mutex<HashMap<Arc<ModelId>, Depth>>,
+    submitting: AtomicUsize,
+    suppliers: Crew,
+    closed: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Depth {
+    jobs: usize,
+    at: Instant,
+}
+
+/// What the submitting task is to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outgoing {
+    /// Submit this job.
+    Job(JobId),
+    /// Take jobs out of Redis that nobody waits for.
+    Sweep,
+}
+
+/// The tasks behind a [`RedisBroker`].
+#[derive(Debug)]
+pub struct WebTasks {
+    shared: Arc<Shared>,
+    inbox: mpsc::UnboundedReceiver<Outgoing>,
+    outbox: mpsc::UnboundedSender<Outgoing>,
+    replies: Link,
+}
+
+/// The handle, and what has to run for it. `replies` must have patience for a second of blocking.
+#[must_use]
+pub fn web(
+    config: WebConfig,
+    (link, replies): (Link, Link),
+    catalog: Catalog,
+    suppliers: Crew,
+    metrics: Arc<Metrics>,
+) -> (RedisBroker, WebTasks) {
+    // Bounded by `wants` and by admission.
+    let (outbox, inbox) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        config,
+        link,
+        catalog,
+        waiting: Waiting::default(),
+        metrics,
+        listening: AtomicBool::new(false),
+        depths: Mutex::default(),
+        submitting: AtomicUsize::new(0),
+        suppliers,
+        closed: AtomicBool::new(false),
+    });
+    let tasks = WebTasks {
+        shared: Arc::clone(&shared),
+        inbox,
+        outbox: outbox.clone(),
+        replies,
+    };
+    (RedisBroker { shared, outbox }, tasks)
+}
+
+impl RedisBroker {
+    /// Says whether Redis can be used.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`].
+    pub fn available(&self) -> Result<(), Error> {
+        let trouble = self.shared.link.trouble().or_else(|| {
+            let listening = self.shared.listening.load(Ordering::Acquire);
+            (!listening).then(|| "this process is not known there yet".to_owned())
+        });
+        trouble.map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
+    }
+
+    /// Says whether `images` more images for `model` would be taken, as far as is known.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
+    pub fn admit(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+        self.available()?;
+        model.ready()?;
+        let depth = self.shared.depths.lock().get(&model.id).copied();
+        match depth {
+            Some(Depth { jobs, at })
+                if at.elapsed() < DEPTH_COUNTS && jobs + images > self.shared.config.max_jobs =>
+            {
+                let retry_after = retry_after(model, jobs);
+                Err(Error::QueueFull { retry_after })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether another job may be made: as long as few are on their way.
+    #[must_use]
+    pub fn wants(&self) -> bool {
+        self.shared.submitting.load(Ordering::Acquire) < MOST_SUBMITTING
+    }
+
+    /// Sends a job on its way.
+    pub fn submit(&self, job: Job, waiter: Waiter) {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return waiter.fail(Error::NotReady("it is stopping"));
+        }
+        let form = self.shared.form(job);
+        let id = form.id;
+        self.shared.waiting.add(Arc::new(form), waiter);
+        self.shared.submitting.fetch_add(1, Ordering::AcqRel);
+        // Without its tasks the process has ended, and so has whoever waits.
+        let _ = self.outbox.send(Outgoing::Job(id));
+    }
+
+    /// Takes jobs out of Redis that nobody waits for.
+    pub fn drop_dead(&self) {
+        let _ = self.outbox.send(Outgoing::Sweep);
+    }
+
+    /// How many jobs of all models were in Redis when it was last asked.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.shared.depths.lock().values().map(|depth| depth.jobs).sum()
+    }
+
+    /// Takes no more jobs.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn form(&self, job: Job) -> Form {
+        let input = self.input_of(&job.model);
+        let header = JobHeader {
+            id: job.id.0.to_be_bytes().to_vec(),
+            reply_to: keys::replies(&self.config.prefix, &self.config.name),
+            timeout_us: 0,
+            priority: job.priority.index() as u32,
+            trace: job.trace.as_deref().unwrap_or_default().to_owned(),
+            inputs: vec![TensorHeader {
+                name: String::new(),
+                kind: ElementKind::U8 as i32,
+                shape: input,
+            }],
+            outputs: Vec::new(),
+            reply_kind: ReplyKind::Stream as i32,
+            part: 0,
+        };
+        Form {
+            id: job.id,
+            model: job.model,
+            priority: job.priority,
+            header,
+            payload: Bytes::from(job.pixels),
+            deadline: job.deadline,
+        }
+    }
+
+    /// Height, width, channels.
+    fn input_of(&self, model: &ModelId) -> Vec<u32> {
+        let models = self.catalog.all();
+        let served = models.iter().find(|served| *served.id == *model);
+        served.map_or_else(Vec::new, |served| {
+            let input = served.input();
+            vec![input.height, input.width, 3]
+        })
+    }
+
+    pub(super) fn keys(&self, model: &ModelId) -> ModelKeys {
+        ModelKeys::new(&self.config.prefix, model)
+    }
+
+    pub(super) fn note_depth(&self, model: &Arc<ModelId>, jobs: usize) {
+        let depth = Depth {
+            jobs,
+            at: Instant::now(),
+        };
+        self.depths.lock().insert(Arc::clone(model), depth);
+    }
+
+    /// Submits a job and notes what comes of it.
+    async fn submit(&self, id: JobId) {
+        let Some(form) = self.waiting.form(id) else {
+            return;
+        };
+        match self.push(&form).await {
+            Ok(Ok(entry)) => {
+                if self.waiting.queued(id, &entry, Instant::now()).is_none() {
+                    // Its waiter left while it was on its way.
+                    let place = super::Place {
+                        priority: form.priority,
+                        entry,
+                    };
+                    self.take_out(Abandoned { form, place }).await;
+                }
+            }
+            Ok(Err(depth)) => {
+                let models = self.catalog.all();
+                let model = models.iter().find(|model| model.id == form.model);
+                let retry_after = model.map_or(Duration::from_secs(1), |model| retry_after(model, depth));
+                self.waiting.failed(id, Error::QueueFull { retry_after });
+            }
+            Err(error) => self
+                .waiting
+                .failed(id, Error::BrokerUnavailable(error.to_string())),
+        }
+    }
+
+    /// The job's entry, or the depth of a queue that is full.
+    async fn push(&self, form: &Form) -> Result<Result<String, usize>, LinkError> {
+        let keys = self.keys(&form.model);
+        let left = form.deadline.saturating_duration_since(Instant::now());
+        let mut header = form.header.clone();
+        header.timeout_us = left.as_micros() as u64;
+        let (code, depth, entry): (i64, usize, Option<String>) = {
+            let mut script = SUBMIT.prepare_invoke();
+            for key in keys.jobs.iter().chain([&keys.bytes]) {
+                script.key(key);
+            }
+            script
+                .arg(form.priority.index() + 1)
+                .arg(self.config.max_jobs)
+                .arg(self.config.max_bytes)
+                .arg((left + KEEP_LONGER).as_millis() as u64)
+                .arg(header.encode_frame())
+                .arg(&form.payload[..]);
+            let answer: ::redis::Value = self.link.script(&script).await?;
+            submitted(&answer).ok_or_else(|| LinkError::Refused("a submission has a strange answer".to_owned()))?
+        };
+        self.note_depth(&form.model, depth);
+        Ok(match (code, entry) {
+            (1, Some(entry)) => Ok(entry),
+            _ => Err(depth),
+        })
+    }
+
+    /// Takes a job out of its stream that nobody waits for. What fails is left to its deadline.
+    async fn take_out(&self, abandoned: Abandoned) {
+        let keys = self.keys(&abandoned.form.model);
+        let size = abandoned.form.size();
+        let mut script = FINISH.prepare_invoke();
+        script
+            .key(&keys.jobs[abandoned.place.priority.index()])
+            .key(&keys.bytes)
+            .key(&keys.crashes)
+            .arg(GROUP)
+            .arg(&abandoned.place.entry)
+            .arg(size);
+        let taken: Result<i64, LinkError> = self.link.script(&script).await;
+        match taken {
+            Ok(0) => {}
+            Ok(_) => self.metrics.count_dropped(crate::metrics::DropReason::ClientGone),
+            Err(error) => tracing::debug!(%error, "an abandoned job stays until its deadline"),
+        }
+    }
+}
+
+impl Form {
+    /// Bytes of the entry, as admission counts them.
+    fn size(&self) -> usize {
+        self.header.encode_frame().len() + self.payload.len()
+    }
+}
+
+fn submitted(answer: &::redis::Value) -> Option<(i64, usize, Option<String>)> {
+    use ::redis::Value;
+    let Value::Array(parts) = answer else { return None };
+    match parts.as_slice() {
+        [Value::Int(code), Value::Int(depth)] => Some((*code, usize::try_from(*depth).ok()?, None)),
+        [Value::Int(code), Value::Int(depth), Value::BulkString(entry)] => Some((
+            *code,
+            usize::try_from(*depth).ok()?,
+            String::from_utf8(entry.clone()).ok(),
+        )),
+        _ => None,
+    }
+}
+
+impl WebTasks {
+    /// Runs until `stop`, and leaves nothing of this process behind in Redis.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self {
+            shared,
+            inbox,
+            outbox,
+            replies,
+        } = self;
+        let submitting = submit_all(&shared, inbox);
+        let listening = listen(&shared, &replies);
+        let watching = Watcher::new(Arc::clone(&shared), outbox).run();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = async { tokio::join!(submitting, listening, watching); } => {}
+        }
+        let mut forget = ::redis::cmd("DEL");
+        forget.arg(keys::replies(&shared.config.prefix, &shared.config.name));
+        let forgotten: Result<(), LinkError> = shared.link.query(&forget).await;
+        if let Err(error) = forgotten {
+            tracing::debug!(%error, "the reply stream is left to expire");
+        }
+    }
+}
+
+/// Submits what is in the inbox, several at a time.
+async fn submit_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            id = inbox.recv() => match id {
+                None => return,
+                Some(Outgoing::Sweep) => {
+                    for abandoned in shared.waiting.take_abandoned() {
+                        shared.take_out(abandoned).await;
+                    }
+                }
+                Some(Outgoing::Job(id)) => under_way.push(shared.submit(id)),
+            },
+            Some(()) = under_way.next() => {
+                let before = shared.submitting.load(Ordering::Acquire);
+                if before > 0 {
+                    shared.submitting.fetch_sub(1, Ordering::AcqRel);
+                }
+                shared.suppliers.call();
+            }
+        }
+    }
+}
+
+/// Reads replies as they come and hands them to whoever waits.
+async fn listen(shared: &Shared, link: &Link) {
+    let key = keys::replies(&shared.config.prefix, &shared.config.name);
+    let mut read_before: Vec<String> = Vec::new();
+    loop {
+        let mut read = ::redis::cmd("XREAD");
+        read.arg("COUNT")
+            .arg(READ_REPLIES)
+            .arg("BLOCK")
+            .arg(BLOCK.as_millis() as u64)
+            .arg("STREAMS")
+            .arg(&key)
+            // From the start: what was read is deleted, and no clock that jumps can hide a reply.
+            .arg("0-0");
+        let mut delete = ::redis::cmd("XDEL");
+        delete.arg(&key).arg(&read_before);
+        let answer = if read_before.is_empty() {
+            link.query(&read).await
+        } else {
+            // Sent together and carried out in this order.
+            let (deleted, answer) = tokio::join!(link.query::<i64>(&delete), link.query(&read));
+            deleted.and(answer)
+        };
+        match answer {
+            Ok(value) => {
+                let read = entries::streams(value).into_iter().flat_map(|(_, entries)| entries);
+                read_before = read.map(|entry| hear(shared, entry)).collect();
+            }
+            Err(error) => {
+                tracing::debug!(%error, "replies cannot be read");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Hands a reply to its waiter, and names its entry.
+fn hear(shared: &Shared, mut entry: entries::Entry) -> String {
+    match wire::decode_reply(&entry.take("r").unwrap_or_default()) {
+        Ok(received) => {
+            if !shared.waiting.answer(received.id, received.reply) {
+                shared.metrics.orphaned_replies.inc();
+                tracing::debug!(job = %received.id, worker = received.worker, "nobody waits for a reply");
+            }
+        }
+        Err(error) => {
+            shared.metrics.count_refused("reply");
+            tracing::warn!(%error, entry = entry.id, "a reply cannot be read");
+        }
+    }
+    entry.id
+}

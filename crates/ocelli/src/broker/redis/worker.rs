@@ -1,0 +1,333 @@
+//! The worker's side: fills the queue of this process from Redis, answers, and keeps its leases and its name alive.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::RedisClock;
+use super::feeder::Feeder;
+use super::keys::{GROUP, ModelKeys};
+use super::lease::{Done, Leases, Place};
+use super::link::{Link, LinkError};
+use super::registry::{self, Announced, Announcement, BatchCost};
+use super::replier;
+use super::scripts::{MISSING, RENEW};
+use crate::broker::JobQueue;
+use crate::error::Error;
+use crate::job::Priority;
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+
+/// Between heartbeats, unless leases need renewing sooner.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// How long a worker may hear nothing from Redis, not even that there is nothing, and still count as ready.
+const DEAF: Duration = Duration::from_secs(5);
+
+/// How long the streams of a model are kept that no worker serves and no web process fills.
+const KEEP_STREAMS: Duration = Duration::from_secs(60);
+
+/// What the worker's side is made from.
+#[derive(Clone, Debug)]
+pub struct WorkerSideConfig {
+    /// What every key begins with.
+    pub prefix: String,
+    /// The name of this process, which no other has.
+    pub name: String,
+    /// How long a job is this worker's without a sign of life.
+    pub lease: Duration,
+    /// The most dead letters kept.
+    pub dead_letters: usize,
+    /// How long dead letters are kept.
+    pub dead_ttl: Duration,
+}
+
+/// What a worker's tasks share, and what its role may ask. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RedisWorker {
+    shared: Arc<Shared>,
+}
+
+/// What the tasks share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: WorkerSideConfig,
+    pub(super) keys: ModelKeys,
+    pub(super) link: Link,
+    pub(super) model: Arc<ServedModel>,
+    pub(super) queue: JobQueue,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) leases: Leases,
+    pub(super) clock: RedisClock,
+    /// When Redis last answered a read for jobs.
+    pub(super) last_read: Mutex<Option<Instant>>,
+    card: Vec<u8>,
+    /// The digest that is served by others under this model's name and version.
+    conflict: Mutex<Option<String>>,
+    leaving: AtomicBool,
+}
+
+/// The tasks behind a [`RedisWorker`].
+#[derive(Debug)]
+pub struct WorkerTasks {
+    shared: Arc<Shared>,
+    reader: Link,
+    room: Arc<Notify>,
+    done: mpsc::UnboundedReceiver<Done>,
+}
+
+/// The handle, and what has to run for it. `reader` must have patience for a second of blocking. `room` is told when
+/// something was taken from `queue`.
+#[must_use]
+pub fn worker(
+    config: WorkerSideConfig,
+    (link, reader): (Link, Link),
+    model: &Arc<ServedModel>,
+    (queue, room): (JobQueue, Arc<Notify>),
+    metrics: Arc<Metrics>,
+) -> (RedisWorker, WorkerTasks) {
+    let (leases, done) = Leases::new();
+    let shared = Arc::new(Shared {
+        keys: ModelKeys::new(&config.prefix, &model.id),
+        card: registry::encode_card(&model.card),
+        config,
+        link,
+        model: Arc::clone(model),
+        queue,
+        metrics,
+        leases,
+        clock: RedisClock::default(),
+        last_read: Mutex::new(None),
+        conflict: Mutex::new(None),
+        leaving: AtomicBool::new(false),
+    });
+    let tasks = WorkerTasks {
+        shared: Arc::clone(&shared),
+        reader,
+        room,
+        done,
+    };
+    (RedisWorker { shared }, tasks)
+}
+
+impl RedisWorker {
+    /// Says whether jobs reach this worker.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`], or [`Error::NotReady`] where others serve another digest under the same name.
+    pub fn ready(&self) -> Result<(), Error> {
+        if let Some(trouble) = self.shared.link.trouble() {
+            return Err(Error::BrokerUnavailable(trouble));
+        }
+        if self.shared.conflict.lock().is_some() {
+            return Err(Error::NotReady("others serve another digest under the same name and version"));
+        }
+        let heard = *self.shared.last_read.lock();
+        if heard.is_none_or(|heard| heard.elapsed() > DEAF) && self.shared.leases.len() == 0 {
+            return Err(Error::BrokerUnavailable("no answer to reading jobs".to_owned()));
+        }
+        self.shared.model.ready()
+    }
+
+    /// Jobs that this worker has taken and not answered.
+    #[must_use]
+    pub fn leases(&self) -> usize {
+        self.shared.leases.len()
+    }
+
+    /// Publishes the model, once it is loaded.
+    ///
+    /// # Errors
+    /// [`LinkError`], for a conflict too: others serve another digest under the same name and version.
+    pub async fn announce(&self) -> Result<(), LinkError> {
+        match self.shared.announce().await? {
+            Announced::Yes => Ok(()),
+            Announced::Conflict(digest) => Err(LinkError::Refused(format!(
+                "live workers serve {} version {} with digest {digest}, and this package has {}; give it another \
+                 version in model.toml, or stop those workers first",
+                self.shared.model.id.name, self.shared.model.id.version, self.shared.model.id.digest
+            ))),
+        }
+    }
+
+    /// Tells the web processes to send nothing new for this worker's sake.
+    pub async fn leave(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
+        if let Err(error) = self.shared.announce().await {
+            tracing::warn!(%error, "the web processes could not be told that this worker leaves");
+        }
+    }
+
+    /// Whether others go on with what waits: another live worker has the same package, or nothing waits.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn is_replaced(&self) -> Result<bool, LinkError> {
+        let shared = &self.shared;
+        let live = registry::watch(&shared.link, &shared.config.prefix).await?;
+        let others = live.iter().any(|(name, other)| {
+            *name != shared.config.name && other.model_id() == *shared.model.id && !other.leaving
+        });
+        Ok(others || shared.depth().await? == 0)
+    }
+
+    /// Waits until every job that was taken is answered.
+    pub async fn finished(&self) {
+        self.shared.leases.none_left().await;
+    }
+}
+
+impl Shared {
+    async fn depth(&self) -> Result<usize, LinkError> {
+        let mut script = MISSING.prepare_invoke();
+        for key in &self.keys.jobs {
+            script.key(key);
+        }
+        let answer: Vec<usize> = self.link.script(&script).await?;
+        Ok(answer.first().copied().unwrap_or_default())
+    }
+
+    fn announcement(&self) -> Announcement {
+        let runtime = self.model.runtime();
+        let mut announcement = Announcement {
+            model: self.model.id.name.clone(),
+            version: self.model.id.version.clone(),
+            digest: self.model.id.digest.clone(),
+            instances: self.model.instances() as u32,
+            leaving: self.leaving.load(Ordering::Acquire),
+            leases: self.leases.len() as u32,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Announcement::default()
+        };
+        if let Some(runtime) = runtime {
+            let cost = |(batch, time): (usize, Duration)| BatchCost {
+                batch: batch as u32,
+                nanoseconds: time.as_nanos() as u64,
+            };
+            announcement.costs = runtime.cost.entries().map(cost).collect();
+            announcement.engine = runtime.engine;
+            announcement.engine_version = runtime.engine_version;
+            announcement.threads_per_instance = runtime.threads_per_instance as u32;
+            announcement.max_batch = runtime.max_batch as u32;
+        }
+        announcement
+    }
+
+    async fn announce(&self) -> Result<Announced, LinkError> {
+        let announced = registry::announce(
+            &self.link,
+            &self.config.prefix,
+            &self.config.name,
+            (&self.announcement(), &self.card),
+            &self.clock,
+        )
+        .await?;
+        let conflict = match &announced {
+            Announced::Yes => None,
+            Announced::Conflict(digest) => Some(digest.clone()),
+        };
+        let mut known = self.conflict.lock();
+        if conflict.is_some() && *known != conflict {
+            tracing::error!(
+                model = self.model.id.name,
+                version = self.model.id.version,
+                served = conflict,
+                own = self.model.id.digest,
+                "others serve another digest under the same name and version; this worker gets no jobs until they stop"
+            );
+        }
+        *known = conflict;
+        Ok(announced)
+    }
+
+    /// Renews all leases, and marks those that are another worker's now.
+    async fn renew(&self) -> Result<(), LinkError> {
+        let places: Vec<Place> = self.leases.places();
+        let mut script = RENEW.prepare_invoke();
+        for key in &self.keys.jobs {
+            script.key(key);
+        }
+        script
+            .arg(GROUP)
+            .arg(&self.config.name)
+            .arg(KEEP_STREAMS.as_millis() as u64);
+        for place in &places {
+            script.arg(place.priority.index() + 1).arg(&place.entry);
+        }
+        let lost: Vec<usize> = self.link.script(&script).await?;
+        for place in lost.into_iter().filter_map(|position| places.get(position.checked_sub(1)?)) {
+            self.metrics.lost_leases.inc();
+            tracing::debug!(entry = place.entry, "a lease is lost");
+            self.leases.lose(place);
+        }
+        Ok(())
+    }
+
+    async fn beat(&self) -> Result<(), LinkError> {
+        self.renew().await?;
+        self.announce().await?;
+        self.metrics.leases.set(self.leases.len() as i64);
+        Ok(())
+    }
+
+    /// Removes this worker's name from Redis. Its consumers go too, unless they still have jobs, which others then claim.
+    async fn sign_off(&self) -> Result<(), LinkError> {
+        registry::withdraw(&self.link, &self.config.prefix, &self.config.name).await?;
+        for priority in Priority::ALL {
+            let key = &self.keys.jobs[priority.index()];
+            let mut pending = ::redis::cmd("XPENDING");
+            pending
+                .arg(key)
+                .arg(GROUP)
+                .arg("-")
+                .arg("+")
+                .arg(1)
+                .arg(&self.config.name);
+            let held: Vec<::redis::Value> = self.link.query(&pending).await?;
+            if held.is_empty() {
+                let mut forget = ::redis::cmd("XGROUP");
+                forget.arg("DELCONSUMER").arg(key).arg(GROUP).arg(&self.config.name);
+                let _: i64 = self.link.query(&forget).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WorkerTasks {
+    /// Leases jobs until `stop_leasing`, answers what was leased until `stop`, and then takes this worker's name out of
+    /// Redis.
+    pub async fn run(self, stop_leasing: CancellationToken, stop: CancellationToken) {
+        let Self {
+            shared,
+            reader,
+            room,
+            done,
+        } = self;
+        let feeding = Feeder::new(Arc::clone(&shared), reader, room).run(stop_leasing);
+        let replying = replier::run(&shared, done);
+        let beating = beat(&shared);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ((), (), ()) = async { tokio::join!(feeding, replying, beating) } => {}
+        }
+        if let Err(error) = shared.sign_off().await {
+            tracing::debug!(%error, "this worker's name is left to expire");
+        }
+    }
+}
+
+/// Beats for ever.
+async fn beat(shared: &Shared) {
+    let pause = BEAT.min(shared.config.lease / 3);
+    loop {
+        if let Err(error) = shared.beat().await {
+            tracing::debug!(%error, "a heartbeat failed");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,92 @@
+//! What all serving commands do around their role: the socket, the signals, the limits of the process, the exit status.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
+
+use crate::lifecycle::stop_signal;
+use crate::roles::Ending;
+
+/// Clients that may wait to be accepted, as far as the system allows. The usual 128 are few: a thousand clients that
+/// come at once would find most of their connections dropped by the kernel, and try again for seconds.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address` and runs a role there until it ends or a second signal ends it.
+pub(super) fn run(
+    runtime: Runtime,
+    address: SocketAddr,
+    role: impl AsyncFnOnce(TcpListener) -> anyhow::Result<Ending>,
+) -> anyhow::Result<ExitCode> {
+    let served = runtime.block_on(async {
+        let listener = listen(address).with_context(|| {
+            format!("cannot listen on {address}; is another server there? --listen takes another address")
+        })?;
+        tokio::select! {
+            served = role(listener) => served,
+            // The first signal drains, the second does not wait.
+            () = twice() => {
+                tracing::error!("stopped at once by a second signal");
+                Ok(Ending::CutShort)
+            }
+        }
+    });
+    // Whatever a failed drain left behind must not keep the process.
+    runtime.shutdown_background();
+    served.map(|ending| match ending {
+        Ending::Drained => ExitCode::SUCCESS,
+        Ending::CutShort => ExitCode::FAILURE,
+    })
+}
+
+/// Raises the process's limit of open files, which is often a quarter of what `--max-connections` promises.
+pub(super) fn allow_connections(connections: usize) {
+    /// Besides connections: the model, the library, logs, timers.
+    const OTHER_FILES: u64 = 128;
+    let wanted = connections as u64 + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, ..limit }) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    } else if current < Some(wanted) {
+        tracing::warn!(
+            allowed = current,
+            wanted,
+            "fewer files may be open than --max-connections needs; raise the hard limit (ulimit -Hn)"
+        );
+    }
+}
+
+/// Waits for a signal to stop, and names it.
+pub(super) async fn stop() -> &'static str {
+    match stop_signal().await {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be received; kill the process to stop it");
+            std::future::pending().await
+        }
+    }
+}
+
+async fn twice() {
+    stop().await;
+    stop().await;
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // As the standard library does: a server that restarts need not wait for the connections of the last one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

@@ -1,0 +1,80 @@
+//! What a process says of its own state to whoever runs it: alive, ready, metrics. Every role has these routes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use crate::error::Error;
+use crate::lifecycle::{Lifecycle, Stage};
+use crate::metrics::Metrics;
+
+/// What the parts of a role know of their own state.
+pub trait Health: Send + Sync {
+    /// Whether the role can do its work now.
+    ///
+    /// # Errors
+    /// What it lacks.
+    fn ready(&self) -> Result<(), Error>;
+
+    /// Writes what is only known when it is asked for.
+    fn report(&self, metrics: &Metrics);
+}
+
+/// What the probes stand on. Cheap to clone.
+#[derive(Clone)]
+pub struct Probe {
+    /// What the process is doing.
+    pub lifecycle: Lifecycle,
+    /// What it has counted.
+    pub metrics: Arc<Metrics>,
+    /// The role's parts.
+    pub health: Arc<dyn Health>,
+}
+
+impl Probe {
+    fn readiness(&self) -> Result<(), Error> {
+        match self.lifecycle.stage() {
+            Stage::Starting => Err(Error::NotReady("it is loading its models")),
+            Stage::Draining | Stage::Closing => Err(Error::NotReady("it is stopping")),
+            Stage::Serving => self.health.ready(),
+        }
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe")
+            .field("lifecycle", &self.lifecycle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `GET /livez`: the process answers.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the process can do its work.
+pub(super) async fn ready(State(probe): State<Probe>) -> Result<&'static str, Error> {
+    probe.readiness().map(|()| "ready\n")
+}
+
+/// `GET /metrics`, in the OpenMetrics text format.
+pub(super) async fn metrics(State(probe): State<Probe>) -> Result<Response, Error> {
+    probe.health.report(&probe.metrics);
+    probe.metrics.ready.set(i64::from(probe.readiness().is_ok()));
+    let text = probe.metrics.encode().map_err(|error| {
+        tracing::error!(%error, "the metrics could not be encoded");
+        Error::Internal
+    })?;
+    let mut response = text.into_response();
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(openmetrics));
+    Ok(response)
+}

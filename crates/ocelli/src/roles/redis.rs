@@ -1,0 +1,37 @@
+//! What both roles need of Redis before they start.
+
+use std::time::Duration;
+
+use crate::broker::redis::{Limits, Link, LinkError, ServerError, Target, check};
+
+/// How long a command may take. Clients hear within a second that Redis is gone, so it cannot be longer.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// How long a command may take that blocks for a second: a Redis that is slow is no reason to give up a read that took jobs.
+const BLOCKING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Between attempts to reach a Redis that is not there.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// One link for commands that answer at once, and one for those that block.
+pub(super) fn links(target: &Target, name: &str) -> (Link, Link) {
+    (
+        Link::new(target.clone(), name.to_owned(), PATIENCE),
+        Link::new(target.clone(), format!("{name}-blocking"), BLOCKING_PATIENCE),
+    )
+}
+
+/// Waits until Redis is there. A process that starts before its Redis does no harm; one that ended would be started
+/// again and again.
+///
+/// # Errors
+/// [`ServerError`] for a Redis that must not be used, or a login that it refuses.
+pub(super) async fn wait_for_redis(link: &Link, limits: Limits) -> Result<(), ServerError> {
+    loop {
+        match check(link, limits).await {
+            // The link has logged it.
+            Err(ServerError::Link(LinkError::Down(_))) => tokio::time::sleep(PAUSE).await,
+            checked => return checked,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The role `web`: everything of `serve` but the engines, which are wherever workers are.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::redis::{links, wait_for_redis};
+use super::serve::{Ending, ServeConfig, drain};
+use super::threads::Threads;
+use crate::admission::{Admission, AdmissionLimits};
+use crate::broker::Broker;
+use crate::broker::redis::{self, Limits, Link, Target, WebConfig, WebTasks};
+use crate::catalog::Catalog;
+use crate::cores::Cores;
+use crate::crew::{Crew, Work};
+use crate::decoders::{self, DecodeConfig, DecodeWork};
+use crate::http::{self, AppState, Probe};
+use crate::infer::Infer;
+use crate::lifecycle::{Lifecycle, Stage};
+use crate::metrics::Metrics;
+
+/// How long the tasks may take to sign off.
+const SIGN_OFF: Duration = Duration::from_secs(2);
+
+/// What a web process is made from.
+#[derive(Clone, Debug)]
+pub struct WebTierConfig {
+    /// Cores to decode on.
+    pub cores: usize,
+    /// Limits of the house.
+    pub admission: AdmissionLimits,
+    /// Limits of decoding.
+    pub decode: DecodeConfig,
+    /// The model of requests that name none.
+    pub default_model: Option<String>,
+    /// How jobs are submitted.
+    pub broker: WebConfig,
+}
+
+/// A web process, built and not running.
+pub struct WebTier {
+    infer: Infer,
+    cores: usize,
+    crew: Crew,
+    decode_work: Arc<DecodeWork>,
+    link: Link,
+    limits: Limits,
+    tasks: WebTasks,
+}
+
+impl WebTier {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(config: &WebTierConfig, target: &Target) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let (cores, crew) = (Cores::new(config.cores), Crew::default());
+        let catalog = Catalog::new(Vec::new(), config.default_model.clone());
+        let links = links(target, &config.broker.name);
+        let link = links.0.clone();
+        let (broker, tasks) = redis::web(
+            config.broker.clone(),
+            links,
+            catalog.clone(),
+            crew.clone(),
+            Arc::clone(&metrics),
+        );
+        let broker = Broker::Redis(broker);
+        let (decoders, decode_work) =
+            decoders::pair(config.decode, cores, crew.clone(), broker.clone(), Arc::clone(&metrics));
+        let infer = Infer {
+            catalog,
+            admission: Admission::new(config.admission),
+            decoders,
+            broker,
+            metrics,
+        };
+        Self {
+            infer,
+            cores: config.cores,
+            crew,
+            decode_work,
+            link,
+            limits: Limits {
+                queue_bytes: config.broker.max_bytes,
+            },
+            tasks,
+        }
+    }
+}
+
+/// Serves on `listener` until `stop` names a reason; then drains.
+///
+/// # Errors
+/// When Redis is not as it must be, or a part of the server ended badly.
+pub async fn web(
+    listener: TcpListener,
+    tier: WebTier,
+    config: ServeConfig,
+    stop: impl Future<Output = &'static str>,
+) -> anyhow::Result<Ending> {
+    let address = listener
+        .local_addr()
+        .context("the listening socket has no address")?;
+    let lifecycle = Lifecycle::default();
+    let metrics = Arc::clone(&tier.infer.metrics);
+    let state = AppState {
+        infer: tier.infer.clone(),
+        config: config.http,
+        probe: Probe {
+            lifecycle: lifecycle.clone(),
+            metrics: Arc::clone(&metrics),
+            health: Arc::new(tier.infer.clone()),
+        },
+    };
+    let serving = http::serve(
+        listener,
+        http::router(state),
+        config.connections,
+        lifecycle.clone(),
+        Arc::clone(&metrics),
+    );
+    let serving = tokio::spawn(serving);
+    tracing::info!("listening on http://{address}");
+    tracing::info!(
+        queue_jobs = config_jobs(&tier),
+        queue_bytes = tier.limits.queue_bytes,
+        "each model may hold this much in Redis"
+    );
+
+    tokio::pin!(stop);
+    tokio::select! {
+        usable = wait_for_redis(&tier.link, tier.limits) => usable?,
+        signal = &mut stop => {
+            tracing::info!(signal, "stopped before Redis could be used");
+            return Ok(Ending::Drained);
+        }
+    }
+    let mut threads = Threads::default();
+    let work: Arc<dyn Work> = tier.decode_work;
+    let members = tier.crew.members(tier.cores, &[work]);
+    threads.start("core", tier.crew, members)?;
+    let signed_off = CancellationToken::new();
+    let tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
+    lifecycle.advance(Stage::Serving);
+    tracing::info!("ready; try: curl -F image=@photo.jpg http://{address}/predict");
+
+    let signal = stop.await;
+    tracing::info!(signal, "draining: /readyz says no, what is accepted is finished");
+    lifecycle.advance(Stage::Draining);
+    sleep(config.drain.delay).await;
+    lifecycle.advance(Stage::Closing);
+    let rest = async {
+        tier.infer.decoders.close();
+        tier.infer.broker.close();
+        threads.stop().await;
+        signed_off.cancel();
+        if tokio::time::timeout(SIGN_OFF, tasks).await.is_err() {
+            tracing::debug!("Redis did not hear that this process has ended");
+        }
+    };
+    drain(serving, &metrics, config.drain.timeout, rest).await
+}
+
+fn config_jobs(tier: &WebTier) -> usize {
+    tier.infer.admission.limits().jobs
+}
