@@ -106,7 +106,12 @@ impl ModelPackage {
         Ok(Self::assemble(toml.to_owned(), manifest, onnx, &texts))
     }
 
-    fn assemble(toml: String, manifest: Manifest, onnx: Cow<'static, [u8]>, texts: &[Option<String>]) -> Self {
+    fn assemble(
+        toml: String,
+        manifest: Manifest,
+        onnx: Cow<'static, [u8]>,
+        texts: &[Option<String>],
+    ) -> Self {
         let labels = texts
             .iter()
             .map(|text| text.as_deref().map(lines).unwrap_or_default())

@@ -12,8 +12,8 @@ mod memory;
 mod queue;
 pub mod redis;
 mod turns;
-pub mod wire;
 mod waiter;
+pub mod wire;
 
 use std::time::Duration;
 

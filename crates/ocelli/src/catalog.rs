@@ -72,7 +72,10 @@ impl Catalog {
 }
 
 /// One of several versions, each as often as it has instances; any where none has.
-fn share<'a>(versions: &[&'a Arc<ServedModel>], draw: impl FnOnce(usize) -> usize) -> Option<&'a Arc<ServedModel>> {
+fn share<'a>(
+    versions: &[&'a Arc<ServedModel>],
+    draw: impl FnOnce(usize) -> usize,
+) -> Option<&'a Arc<ServedModel>> {
     if let &[only] = versions {
         return Some(only);
     }

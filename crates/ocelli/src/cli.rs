@@ -128,7 +128,12 @@ pub struct WorkerArgs {
 pub struct RedisArgs {
     /// Redis or Valkey: redis://[user:password@]host[:port][/db], rediss:// for TLS,
     /// redis+sentinel://host,host/service or redis+cluster://host,host
-    #[arg(long = "redis", env = "OCELLI_REDIS", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long = "redis",
+        env = "OCELLI_REDIS",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub url: String,
     /// What all keys in Redis begin with; another prefix is another system
     #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", default_value = "ocelli")]

@@ -57,13 +57,17 @@ pub enum Error {
     #[error("the server is not ready: {0}; try again shortly")]
     NotReady(&'static str),
     /// No live worker computes the model.
-    #[error("no worker is there for {0}; try again shortly, or start one: ocelli worker --redis URL --model DIR")]
+    #[error(
+        "no worker is there for {0}; try again shortly, or start one: ocelli worker --redis URL --model DIR"
+    )]
     NoWorker(String),
     /// Redis cannot be reached, or refuses to take more.
     #[error("the queue cannot be used: {0}; try again shortly")]
     BrokerUnavailable(String),
     /// The image ended every process that computed it.
-    #[error("this image ended each worker that computed it and was set aside; `ocelli queue dead list` shows it")]
+    #[error(
+        "this image ended each worker that computed it and was set aside; `ocelli queue dead list` shows it"
+    )]
     Poisonous,
     /// A fault of the server's own; the details are in its log.
     #[error("the server failed to answer this request; its log says why, under this request_id")]
@@ -225,11 +229,7 @@ mod tests {
             (Error::NotReady("starting"), 503, "not_ready"),
             (Error::Internal, 500, "internal"),
             (Error::NoWorker(String::new()), 503, "no_worker"),
-            (
-                Error::BrokerUnavailable(String::new()),
-                503,
-                "broker_unavailable",
-            ),
+            (Error::BrokerUnavailable(String::new()), 503, "broker_unavailable"),
             (Error::Poisonous, 500, "poisonous"),
         ];
         assert_eq!(rows.len(), Error::TABLE.len());

@@ -203,7 +203,11 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
 
 /// Loads all instances at once: a load keeps one core busy, and there are several.
 fn load(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError> {
-    let load = |threads| parts.backend.load(&parts.file.source(), &EngineOptions { threads });
+    let load = |threads| {
+        parts
+            .backend
+            .load(&parts.file.source(), &EngineOptions { threads })
+    };
     thread::scope(|scope| {
         let wide = shape
             .idle_threads

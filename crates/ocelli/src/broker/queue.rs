@@ -64,9 +64,9 @@ struct Worker {
 #[derive(Debug)]
 pub enum QueueFull {
     /// The model's queue is at its capacity.
-    Full(Leased),
+    Full(Box<Leased>),
     /// The queue is closed.
-    Closed(Leased),
+    Closed(Box<Leased>),
 }
 
 impl JobQueue {
@@ -92,14 +92,14 @@ impl JobQueue {
         let crew = {
             let mut state = self.shared.state.lock();
             if state.closed {
-                return Err(QueueFull::Closed(leased));
+                return Err(QueueFull::Closed(Box::new(leased)));
             }
             let queue = state.queues.entry(Arc::clone(&leased.job.model)).or_default();
             if queue.jobs.len() >= self.shared.capacity {
                 queue.drop_dead(&self.shared.metrics);
             }
             if queue.jobs.len() >= self.shared.capacity {
-                return Err(QueueFull::Full(leased));
+                return Err(QueueFull::Full(Box::new(leased)));
             }
             queue.jobs.push(leased.job.priority, leased);
             queue.worker.as_ref().map(|worker| worker.crew.clone())

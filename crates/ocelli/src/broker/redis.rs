@@ -29,4 +29,4 @@ pub use registry::{Announcement, watch};
 pub use server::{Limits, ServerError, check};
 pub use target::{Target, TargetError};
 pub use web::{RedisBroker, WebConfig, WebTasks, web};
-pub use worker::{WorkerSideConfig, WorkerTasks, RedisWorker, worker};
+pub use worker::{RedisWorker, WorkerSideConfig, WorkerTasks, worker};

@@ -137,7 +137,9 @@ pub enum WireError {
     #[error("it is not a message of Ocelli's: {0}")]
     Garbage(String),
     /// They are one of a later release, which says that this one cannot understand it.
-    #[error("it has form {version}, and this release knows forms up to {VERSION}; run the same release everywhere")]
+    #[error(
+        "it has form {version}, and this release knows forms up to {VERSION}; run the same release everywhere"
+    )]
     Newer {
         /// The form.
         version: u8,
@@ -172,7 +174,10 @@ impl JobHeader {
         match (decoded, newer) {
             (decoded, Some(error)) => Err((error, decoded.ok().map(Box::new))),
             (Ok(header), None) if header.id.len() == 16 => Ok(header),
-            (Ok(_), None) => Err((WireError::Garbage("its id does not have 16 bytes".to_owned()), None)),
+            (Ok(_), None) => Err((
+                WireError::Garbage("its id does not have 16 bytes".to_owned()),
+                None,
+            )),
             (Err(error), None) => Err((error, None)),
         }
     }
@@ -186,7 +191,10 @@ impl JobHeader {
     /// The job's priority; what a later release may add counts as normal.
     #[must_use]
     pub fn job_priority(&self) -> Priority {
-        Priority::ALL.get(self.priority as usize).copied().unwrap_or_default()
+        Priority::ALL
+            .get(self.priority as usize)
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -302,7 +310,9 @@ fn unframe(kind: u8, bytes: &[u8]) -> Result<(&[u8], Option<WireError>), WireErr
             let newer = (*needs > VERSION).then_some(WireError::Newer { version: *version });
             Ok((body, newer))
         }
-        _ => Err(WireError::Garbage("it does not begin as a message does".to_owned())),
+        _ => Err(WireError::Garbage(
+            "it does not begin as a message does".to_owned(),
+        )),
     }
 }
 

@@ -29,4 +29,3 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         roles::serve(listener, pipeline, serve, listener::stop()).await
     })
 }
-

@@ -153,9 +153,5 @@ pub(super) fn grow_permit<'a>(
     model: &'a ServedModel,
     permit: &'a mut Permit,
 ) -> impl FnMut(u64) -> Result<(), Error> + 'a {
-    move |bytes| {
-        permit
-            .grow(0, bytes)
-            .map_err(|full| infer.refuse(model, full))
-    }
+    move |bytes| permit.grow(0, bytes).map_err(|full| infer.refuse(model, full))
 }

@@ -38,11 +38,7 @@ impl EngineSide {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub(super) async fn start(self, other: Vec<Arc<dyn Work>>) -> Result<Threads, StartError> {
-        let Self {
-            model,
-            config,
-            parts,
-        } = self;
+        let Self { model, config, parts } = self;
         let (crew, cores) = (parts.crew.clone(), parts.cores.total());
         let built = task::spawn_blocking(move || worker::build(&config, &parts, &model));
         let Worker {

@@ -70,8 +70,13 @@ impl WebTier {
             Arc::clone(&metrics),
         );
         let broker = Broker::Redis(broker);
-        let (decoders, decode_work) =
-            decoders::pair(config.decode, cores, crew.clone(), broker.clone(), Arc::clone(&metrics));
+        let (decoders, decode_work) = decoders::pair(
+            config.decode,
+            cores,
+            crew.clone(),
+            broker.clone(),
+            Arc::clone(&metrics),
+        );
         let infer = Infer {
             catalog,
             admission: Admission::new(config.admission),

@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::engines::EngineSide;
 use super::redis::{links, wait_for_redis};
 use super::serve::{DrainTimes, Ending};
-use crate::broker::redis::{self, Limits, Link, LinkError, RedisWorker, Target, WorkerSideConfig, WorkerTasks};
+use super::threads::Threads;
+use crate::broker::redis::{
+    self, Limits, Link, LinkError, RedisWorker, Target, WorkerSideConfig, WorkerTasks,
+};
 use crate::broker::{JobQueue, Supplier};
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
@@ -183,33 +186,19 @@ pub async fn worker(
             return Ok(Ending::Drained);
         }
     };
-    let (stop_leasing, stop_tasks) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = tokio::spawn(tier.tasks.run(stop_leasing.clone(), stop_tasks.clone()));
+    let stops = Stops::default();
+    let tasks = tokio::spawn(tier.tasks.run(stops.leasing.clone(), stops.tasks.clone()));
     lifecycle.advance(Stage::Serving);
-    tracing::info!(model = tier.model.id.name, "ready; computing what web processes ask for");
+    tracing::info!(
+        model = tier.model.id.name,
+        "ready; computing what web processes ask for"
+    );
 
     let signal = stop.await;
     tracing::info!(signal, "leaving: what was taken is finished");
     lifecycle.advance(Stage::Draining);
-    tier.side.leave().await;
-    sleep(tier.drain.delay).await;
-    let finish = async {
-        wait_for_replacement(&tier.side).await;
-        stop_leasing.cancel();
-        tier.side.finished().await;
-        threads.stop().await;
-    };
-    let ending = match timeout(tier.drain.timeout, finish).await {
-        Ok(()) => Ending::Drained,
-        Err(_) => {
-            tracing::error!(
-                jobs = tier.side.leases(),
-                "not everything was finished in time; other workers take what is left"
-            );
-            Ending::CutShort
-        }
-    };
-    stop_tasks.cancel();
+    let ending = leave(&tier.side, tier.drain, &stops.leasing, threads).await;
+    stops.tasks.cancel();
     if timeout(SIGN_OFF, tasks).await.is_err() {
         tracing::debug!("Redis did not hear that this worker has ended");
     }
@@ -217,6 +206,40 @@ pub async fn worker(
     probes.abort();
     tracing::info!("stopped");
     Ok(ending)
+}
+
+/// What ends a worker's tasks: first the leasing of more jobs, and all of them once what was leased is answered.
+#[derive(Default)]
+struct Stops {
+    leasing: CancellationToken,
+    tasks: CancellationToken,
+}
+
+/// Goes on taking jobs until the web processes know and others go on, and finishes what was taken.
+async fn leave(
+    side: &RedisWorker,
+    drain: DrainTimes,
+    stop_leasing: &CancellationToken,
+    threads: Threads,
+) -> Ending {
+    side.leave().await;
+    sleep(drain.delay).await;
+    let finish = async {
+        wait_for_replacement(side).await;
+        stop_leasing.cancel();
+        side.finished().await;
+        threads.stop().await;
+    };
+    match timeout(drain.timeout, finish).await {
+        Ok(()) => Ending::Drained,
+        Err(_) => {
+            tracing::error!(
+                jobs = side.leases(),
+                "not everything was finished in time; other workers take what is left"
+            );
+            Ending::CutShort
+        }
+    }
 }
 
 /// Publishes the model, waiting for a while where its name is still taken.

@@ -213,8 +213,7 @@ impl Engines {
     fn rebuild(&self, slot: &mut Slot, threads: usize, fault: &EngineError, pause: Duration) -> bool {
         tracing::error!(model = %self.model.id.name, %fault, "the engine failed; rebuilding its instance");
         let loaded = catch_unwind(AssertUnwindSafe(|| {
-            self.backend
-                .load(&self.file.source(), &EngineOptions { threads })
+            self.backend.load(&self.file.source(), &EngineOptions { threads })
         }))
         .unwrap_or_else(|_| Err(EngineError::Fault("loading panicked".to_owned())));
         slot.engine = loaded.map_err(|error| {

@@ -69,12 +69,17 @@ fn entry(value: Value) -> Option<Entry> {
             .collect::<Option<_>>()?,
         _ => return None,
     };
-    Some(Entry { id: text(id)?, fields })
+    Some(Entry {
+        id: text(id)?,
+        fields,
+    })
 }
 
 fn pair(value: Value) -> Option<(Value, Value)> {
     let Value::Array(parts) = value else { return None };
-    <[Value; 2]>::try_from(parts).ok().map(|[first, second]| (first, second))
+    <[Value; 2]>::try_from(parts)
+        .ok()
+        .map(|[first, second]| (first, second))
 }
 
 fn bytes(value: Value) -> Option<Vec<u8>> {
@@ -99,12 +104,18 @@ mod tests {
     }
 
     fn one(id: &str) -> Value {
-        Value::Array(vec![bulk(id), Value::Array(vec![bulk("j"), bulk("x"), bulk("p"), bulk("y")])])
+        Value::Array(vec![
+            bulk(id),
+            Value::Array(vec![bulk("j"), bulk("x"), bulk("p"), bulk("y")]),
+        ])
     }
 
     #[test]
     fn a_read_gives_the_entries_of_each_stream() {
-        let answer = Value::Array(vec![Value::Array(vec![bulk("high"), Value::Array(vec![one("1-0")])])]);
+        let answer = Value::Array(vec![Value::Array(vec![
+            bulk("high"),
+            Value::Array(vec![one("1-0")]),
+        ])]);
         let mut read = streams(answer);
         let (key, mut entries) = read.pop().expect("one stream");
         assert_eq!((key.as_str(), entries[0].id.as_str()), ("high", "1-0"));

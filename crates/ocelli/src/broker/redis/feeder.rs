@@ -124,7 +124,11 @@ impl Feeder {
             .into_iter()
             .filter(|priority| quotas[priority.index()] > 0)
             .collect();
-        let count = wanted.iter().map(|priority| quotas[priority.index()]).min().unwrap_or(1);
+        let count = wanted
+            .iter()
+            .map(|priority| quotas[priority.index()])
+            .min()
+            .unwrap_or(1);
         let block = BLOCK.min(self.shared.config.lease / 4);
         let mut read = ::redis::cmd("XREADGROUP");
         read.arg("GROUP")
@@ -172,7 +176,10 @@ impl Feeder {
                 if suspects.is_empty() {
                     break;
                 }
-                tracing::warn!(jobs = suspects.len(), "took over jobs of a worker that stopped renewing its leases");
+                tracing::warn!(
+                    jobs = suspects.len(),
+                    "took over jobs of a worker that stopped renewing its leases"
+                );
                 self.shared.metrics.redelivered.inc_by(suspects.len() as u64);
                 // All are leased from now on, and so renewed while they wait for their turn.
                 let suspects: Vec<Leased> = suspects
@@ -292,7 +299,11 @@ impl Feeder {
                 part: header.part,
             },
             // A refusal is tried for a while, however old the job.
-            deadline: if refusal.is_some() { now + PAUSE * 10 } else { deadline },
+            deadline: if refusal.is_some() {
+                now + PAUSE * 10
+            } else {
+                deadline
+            },
         };
         let lease = self.shared.leases.take(task);
         if let Some(error) = refusal {
@@ -316,7 +327,11 @@ impl Feeder {
         let wanted = [input.height, input.width, 3];
         let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
         match header.inputs.as_slice() {
-            [only] if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes => None,
+            [only]
+                if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes =>
+            {
+                None
+            }
             inputs => Some(WireError::Garbage(format!(
                 "the model takes {wanted:?} uint8 pixels, and this is {} tensors in {} bytes",
                 inputs.len(),

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ScriptInvocation, ServerErrorKind, Value};
+use ::redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ScriptInvocation, ServerErrorKind, Value,
+};
 use parking_lot::Mutex;
 
 use super::target::Target;
@@ -83,7 +85,9 @@ impl LinkError {
             (_, "NOGROUP") => Self::NoGroup,
             // A script or a module keeps it from answering.
             (_, "BUSY") => Self::Down(text),
-            (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS" | "NOPERM") => Self::Login(text),
+            (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS" | "NOPERM") => {
+                Self::Login(text)
+            }
             (
                 ErrorKind::Server(
                     ServerErrorKind::ReadOnly
@@ -96,8 +100,9 @@ impl LinkError {
                 ),
                 _,
             ) => Self::Down(text),
-            (ErrorKind::Server(_), _) => Self::Refused(text),
-            (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => Self::Refused(text),
+            (ErrorKind::Server(_) | ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
+                Self::Refused(text)
+            }
             _ if text.contains("NOGROUP") => Self::NoGroup,
             (ErrorKind::Extension, _) => Self::Refused(text),
             _ => Self::Down(text),

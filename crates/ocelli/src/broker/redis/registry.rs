@@ -153,7 +153,11 @@ pub(super) async fn announce(
         .script(
             ANNOUNCE
                 .key(keys::workers(prefix))
-                .key(keys::digest_of(prefix, &announcement.model, &announcement.version))
+                .key(keys::digest_of(
+                    prefix,
+                    &announcement.model,
+                    &announcement.version,
+                ))
                 .key(keys::card(prefix, &announcement.digest))
                 .arg(worker)
                 .arg(&announcement.digest)
@@ -174,7 +178,9 @@ pub(super) async fn announce(
             Ok(Announced::Yes)
         }
         [_, digest] => Ok(Announced::Conflict(text(digest))),
-        _ => Err(LinkError::Refused("an announcement has a strange answer".to_owned())),
+        _ => Err(LinkError::Refused(
+            "an announcement has a strange answer".to_owned(),
+        )),
     }
 }
 

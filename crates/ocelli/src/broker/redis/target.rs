@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::cluster::ClusterClientBuilder;
-use ::redis::io::tcp::TcpSettings;
 use ::redis::cluster_async::ClusterConnection;
+use ::redis::io::tcp::TcpSettings;
 use ::redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
-    TlsCertificates, TlsMode,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
+    RedisError, TlsCertificates, TlsMode,
 };
 
 use super::link::Connection;
@@ -121,6 +121,10 @@ impl Target {
                 host => info(host),
             })
             .collect::<Result<Vec<_>, _>>()?;
+        if ["rediss", "valkeys"].contains(&plain) {
+            // The client takes the process's cryptography, which somebody has to choose; a second choice changes nothing.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let certificates = authorities.map(|authorities| TlsCertificates {
             client_tls: None,
             root_cert: Some(authorities),
@@ -128,9 +132,13 @@ impl Target {
         match (kind, infos) {
             (Kind::Single, infos) => match <[ConnectionInfo; 1]>::try_from(infos) {
                 Ok([info]) => Ok(Self::Single(Box::new(Server { info, certificates }))),
-                Err(_) => Err(wrong("it names several hosts, which only sentinels and clusters have")),
+                Err(_) => Err(wrong(
+                    "it names several hosts, which only sentinels and clusters have",
+                )),
             },
-            (Kind::Sentinel, _) if service.is_empty() => Err(wrong("it does not name the sentinels' service")),
+            (Kind::Sentinel, _) if service.is_empty() => {
+                Err(wrong("it does not name the sentinels' service"))
+            }
             (Kind::Sentinel, infos) => Ok(Self::Sentinel(Box::new(Sentinels {
                 nodes: Nodes { infos, certificates },
                 service: service.to_owned(),
@@ -144,7 +152,11 @@ impl Target {
     ///
     /// # Errors
     /// What the client says.
-    pub(super) async fn connect(&self, patience: Duration, timeout: Duration) -> Result<Connection, RedisError> {
+    pub(super) async fn connect(
+        &self,
+        patience: Duration,
+        timeout: Duration,
+    ) -> Result<Connection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(patience))
             .set_connection_timeout(Some(timeout));
@@ -271,7 +283,10 @@ mod tests {
         assert_eq!(parsed("redis://10.0.0.1"), "10.0.0.1:6379");
         assert_eq!(parsed("rediss://user:secret@cache:7000/2"), "cache:7000");
         assert_eq!(parsed("valkey://cache"), "cache:6379");
-        assert_eq!(parsed("redis+sentinel://a,b:5/mymaster/1"), "sentinel a:26379,b:5/mymaster");
+        assert_eq!(
+            parsed("redis+sentinel://a,b:5/mymaster/1"),
+            "sentinel a:26379,b:5/mymaster"
+        );
         assert_eq!(parsed("redis+cluster://:pw@a:1,b:2"), "cluster a:1,b:2");
     }
 

@@ -84,7 +84,12 @@ impl Watcher {
         }
         let mut create = ::redis::cmd("XGROUP");
         // The group is of no use; making one is how an empty stream is made.
-        create.arg("CREATE").arg(&key).arg("none").arg("$").arg("MKSTREAM");
+        create
+            .arg("CREATE")
+            .arg(&key)
+            .arg("none")
+            .arg("$")
+            .arg("MKSTREAM");
         match self.shared.link.query::<()>(&create).await {
             Err(LinkError::Refused(text)) if text.contains("BUSYGROUP") => {}
             created => created?,
@@ -106,10 +111,16 @@ impl Watcher {
         }
         for (id, workers) in &by_model {
             if !self.models.contains_key(id) {
-                let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await? else {
+                let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await?
+                else {
                     continue;
                 };
-                tracing::info!(model = id.name, version = id.version, digest = id.digest, "workers serve a new model");
+                tracing::info!(
+                    model = id.name,
+                    version = id.version,
+                    digest = id.digest,
+                    "workers serve a new model"
+                );
                 let model = Arc::new(ServedModel::elsewhere(card));
                 self.models.insert(
                     Arc::clone(&model.id),
@@ -125,15 +136,27 @@ impl Watcher {
         }
         for (id, known) in &mut self.models {
             if !by_model.contains_key(&**id) && known.model.is_ready() {
-                tracing::warn!(model = id.name, version = id.version, "no worker serves the model any more");
+                tracing::warn!(
+                    model = id.name,
+                    version = id.version,
+                    "no worker serves the model any more"
+                );
                 known.model.set_instances(0);
             }
         }
         self.models
             .retain(|_, known| now.saturating_duration_since(known.last_served) < REMEMBERED);
-        let mut models: Vec<Arc<ServedModel>> = self.models.values().map(|known| Arc::clone(&known.model)).collect();
-        models.sort_by(|one, other| (&one.id.name, &one.id.version).cmp(&(&other.id.name, &other.id.version)));
-        shared.metrics.workers.set(by_model.values().map(Vec::len).sum::<usize>() as i64);
+        let mut models: Vec<Arc<ServedModel>> = self
+            .models
+            .values()
+            .map(|known| Arc::clone(&known.model))
+            .collect();
+        models
+            .sort_by(|one, other| (&one.id.name, &one.id.version).cmp(&(&other.id.name, &other.id.version)));
+        shared
+            .metrics
+            .workers
+            .set(by_model.values().map(Vec::len).sum::<usize>() as i64);
         shared.catalog.set(models);
         Ok(())
     }

@@ -181,7 +181,7 @@ impl RedisBroker {
         }
         let form = self.shared.form(job);
         let id = form.id;
-        self.shared.waiting.add(Arc::new(form), waiter);
+        self.shared.waiting.add(form, waiter);
         self.shared.submitting.fetch_add(1, Ordering::AcqRel);
         // Without its tasks the process has ended, and so has whoever waits.
         let _ = self.outbox.send(Outgoing::Job(id));
@@ -301,7 +301,8 @@ impl Shared {
                 .arg(header.encode_frame())
                 .arg(&form.payload[..]);
             let answer: ::redis::Value = self.link.script(&script).await?;
-            submitted(&answer).ok_or_else(|| LinkError::Refused("a submission has a strange answer".to_owned()))?
+            submitted(&answer)
+                .ok_or_else(|| LinkError::Refused("a submission has a strange answer".to_owned()))?
         };
         self.note_depth(&form.model, depth);
         Ok(match (code, entry) {
@@ -427,7 +428,9 @@ async fn listen(shared: &Shared, link: &Link) {
         };
         match answer {
             Ok(value) => {
-                let read = entries::streams(value).into_iter().flat_map(|(_, entries)| entries);
+                let read = entries::streams(value)
+                    .into_iter()
+                    .flat_map(|(_, entries)| entries);
                 read_before = read.map(|entry| hear(shared, entry)).collect();
             }
             Err(error) => {

@@ -124,7 +124,9 @@ impl RedisWorker {
             return Err(Error::BrokerUnavailable(trouble));
         }
         if self.shared.conflict.lock().is_some() {
-            return Err(Error::NotReady("others serve another digest under the same name and version"));
+            return Err(Error::NotReady(
+                "others serve another digest under the same name and version",
+            ));
         }
         let heard = *self.shared.last_read.lock();
         if heard.is_none_or(|heard| heard.elapsed() > DEAF) && self.shared.leases.len() == 0 {
@@ -259,7 +261,10 @@ impl Shared {
             script.arg(place.priority.index() + 1).arg(&place.entry);
         }
         let lost: Vec<usize> = self.link.script(&script).await?;
-        for place in lost.into_iter().filter_map(|position| places.get(position.checked_sub(1)?)) {
+        for place in lost
+            .into_iter()
+            .filter_map(|position| places.get(position.checked_sub(1)?))
+        {
             self.metrics.lost_leases.inc();
             tracing::debug!(entry = place.entry, "a lease is lost");
             self.leases.lose(place);
@@ -290,7 +295,11 @@ impl Shared {
             let held: Vec<::redis::Value> = self.link.query(&pending).await?;
             if held.is_empty() {
                 let mut forget = ::redis::cmd("XGROUP");
-                forget.arg("DELCONSUMER").arg(key).arg(GROUP).arg(&self.config.name);
+                forget
+                    .arg("DELCONSUMER")
+                    .arg(key)
+                    .arg(GROUP)
+                    .arg(&self.config.name);
                 let _: i64 = self.link.query(&forget).await?;
             }
         }

@@ -97,7 +97,10 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
     let (error, refused) = JobHeader::decode_frame(&bytes).expect_err("a form that it does not know");
     assert_eq!(error, WireError::Newer { version: VERSION + 1 });
     let refused = refused.expect("what a refusal needs");
-    assert_eq!((refused.job_id(), refused.reply_to), (header().job_id(), header().reply_to));
+    assert_eq!(
+        (refused.job_id(), refused.reply_to),
+        (header().job_id(), header().reply_to)
+    );
     let mut bytes = encode_reply(JobId(9), &reply(), "w1");
     bytes[1..3].fill(VERSION + 1);
     assert_eq!(
