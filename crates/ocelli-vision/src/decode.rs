@@ -79,7 +79,36 @@ impl Decoder {
     ) -> Result<Vec<u8>, ImageError> {
         let plan = Plan::new(header, spec);
         let decoded = self.decode(bytes, header, plan.scale);
-        let prepared = decoded.and_then(|()| self.resample(header, &plan, spec));
+        let prepared = decoded.and_then(|()| self.resample(scaled_size(header, plan.scale), &plan, spec));
+        self.release_large_scratch();
+        prepared
+    }
+
+    /// Crops and resizes packed 8-bit RGB of `height` x `width` x 3 as [`prepare`](Self::prepare) does with the pixels
+    /// of a file.
+    ///
+    /// # Errors
+    /// None that depends on the pixels.
+    ///
+    /// # Panics
+    /// When `rgb` has another length, or a side is 0.
+    pub fn prepare_pixels(
+        &mut self,
+        rgb: &[u8],
+        (width, height): (u32, u32),
+        spec: &InputSpec,
+    ) -> Result<Vec<u8>, ImageError> {
+        assert!(width > 0 && height > 0, "there must be pixels");
+        assert_eq!(
+            rgb.len(),
+            width as usize * height as usize * 3,
+            "rgb must be height x width x 3 bytes"
+        );
+        let frame = size_frame(&mut self.frame, width, height);
+        for (pixel, &[r, g, b]) in frame.iter_mut().zip(rgb.as_chunks().0) {
+            *pixel = [r, g, b, u8::MAX];
+        }
+        let prepared = self.resample((width, height), &Plan::of_pixels(width, height, spec), spec);
         self.release_large_scratch();
         prepared
     }
@@ -96,11 +125,10 @@ impl Decoder {
 
     fn resample(
         &mut self,
-        header: &ImageHeader,
+        (width, height): (u32, u32),
         plan: &Plan,
         spec: &InputSpec,
     ) -> Result<Vec<u8>, ImageError> {
-        let (width, height) = scaled_size(header, plan.scale);
         let sampling = plan.sampling.scaled(plan.scale, width, height);
         let frame = Frame {
             pixels: &self.frame,

@@ -85,6 +85,15 @@ impl Plan {
             scale,
         }
     }
+
+    /// For upright pixels in memory, which nobody has to decode.
+    pub(crate) fn of_pixels(width: u32, height: u32, spec: &InputSpec) -> Self {
+        Self {
+            sampling: Sampling::new(width, height, spec),
+            orientation: Orientation::Upright,
+            scale: 1,
+        }
+    }
 }
 
 impl Sampling {

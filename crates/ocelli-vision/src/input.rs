@@ -1,6 +1,7 @@
 //! What a model takes: the tensor's shape and arithmetic, and the way from a photo to it.
 
 mod fill;
+mod recover;
 mod resize;
 
 use serde::Deserialize;

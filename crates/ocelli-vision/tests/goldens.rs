@@ -64,13 +64,19 @@ impl Case {
     }
 
     fn expected(&self) -> Vec<u8> {
-        let file = File::open(folder().join("expected").join(format!("{}.png", self.name))).unwrap();
-        let mut reader = png::Decoder::new(BufReader::new(file)).read_info().unwrap();
-        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
-        let info = reader.next_frame(&mut pixels).unwrap();
-        assert_eq!(info.color_type, png::ColorType::Rgb, "{}", self.name);
-        pixels
+        read_rgb(&folder().join("expected").join(format!("{}.png", self.name))).0
     }
+}
+
+/// The pixels and size of an RGB file, read without the crate.
+fn read_rgb(path: &Path) -> (Vec<u8>, (u32, u32)) {
+    let mut reader = png::Decoder::new(BufReader::new(File::open(path).unwrap()))
+        .read_info()
+        .unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!(info.color_type, png::ColorType::Rgb, "{}", path.display());
+    (pixels, (info.width, info.height))
 }
 
 fn folder() -> PathBuf {
@@ -134,6 +140,19 @@ fn every_golden_equals_pillow() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+#[test]
+fn pixels_in_memory_are_prepared_as_a_file_of_them() {
+    let mut decoder = Decoder::new().unwrap();
+    let (pixels, size) = read_rgb(&folder().join("inputs/coffee.png"));
+    let mut compared = 0;
+    for case in cases().iter().filter(|case| case.input == "coffee.png") {
+        let prepared = decoder.prepare_pixels(&pixels, size, &case.spec()).unwrap();
+        assert!(case.prepare(&mut decoder) == Ok(prepared), "{}", case.name);
+        compared += 1;
+    }
+    assert!(compared >= 20, "the cases are missing");
 }
 
 #[test]
