@@ -11,6 +11,7 @@
 mod memory;
 mod queue;
 pub mod redis;
+pub mod tutorial;
 mod turns;
 mod waiter;
 pub mod wire;
