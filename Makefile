@@ -15,6 +15,7 @@ CHECK_TOOLS := .venv-check/bin
 # The servers that tests start; the tests look for them here by themselves.
 TEST_SERVERS := $(CARGO_TARGET_DIR)/test-servers
 GOLDENS := crates/ocelli-vision/tests/goldens
+TUTORIAL := crates/ocelli/tests/tutorial
 
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
 SERVE_ARGS ?=
@@ -81,9 +82,15 @@ runtime: build-tools ## Put the pinned ONNX Runtime library beside the release b
 test-servers: ## Put the Redis and the Valkey that tests start under target
 	tools/test-servers.sh '$(TEST_SERVERS)'
 
+.PHONY: test-tutorial
+test-tutorial: ## Install what the tutorial's own processes import, which tests start
+	tools/venv.sh .venv-tutorial $(TUTORIAL)/requirements.txt
+
 .PHONY: test-rust
-test-rust: runtime test-servers ## Run the tests of the crates, on the real engine and real Redis servers too
-	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 OCELLI_REQUIRE_REDIS=1 cargo test --workspace --locked
+test-rust: runtime test-servers test-tutorial ## Run the tests of the crates, on the real engine and real Redis servers too
+	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 OCELLI_REQUIRE_REDIS=1 \
+	    OCELLI_TUTORIAL_PYTHON='$(abspath .venv-tutorial/bin/python)' OCELLI_REQUIRE_TUTORIAL=1 \
+	    cargo test --workspace --locked
 
 .PHONY: test-tools
 test-tools: ## Run the tests of the Python tools

@@ -35,5 +35,6 @@ mod server;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod tutorial;
 
 use support::{PATIENCE, comes_to_hold, eventually};

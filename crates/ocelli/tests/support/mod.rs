@@ -4,6 +4,7 @@
 
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod tutorial;
 
 use std::time::Duration;
 

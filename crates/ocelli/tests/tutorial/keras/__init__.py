@@ -1,0 +1,1 @@
+"""What the tutorial uses of Keras; see the README beside the processes."""
