@@ -36,7 +36,7 @@ serve: build ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 test: test-rust test-tools ## Run all tests
 
 .PHONY: check
-check: check-sources check-format check-scripts check-packages check-lints check-docs ## Run everything that judges without running: formats, lints, docs, licences
+check: check-sources check-format check-scripts check-deploy check-packages check-lints check-docs ## Run everything that judges Ocelli without running it: formats, lints, docs, licences, deploy/
 
 .PHONY: fmt
 fmt: check-tools ## Format Rust and Python files
@@ -112,6 +112,11 @@ check-format: ## Check the format of Rust files
 .PHONY: check-scripts
 check-scripts: check-tools ## Lint shell and Python files
 	tools/ci/scripts.sh $(CHECK_TOOLS)
+
+.PHONY: check-deploy
+check-deploy: check-tools test-servers ## Check the examples of deploy/ with the tools that will read them
+	tools/setup.sh deploy-tools
+	tools/ci/deploy.sh $(CHECK_TOOLS)
 
 .PHONY: check-packages
 check-packages: check-tools ## Check licences, bans, sources, unused dependencies, their number, and the crates' boundaries

@@ -4,6 +4,7 @@
 #   tools/setup.sh build-tools   cmake, and nasm on x86-64: they build libjpeg-turbo with its SIMD code
 #   tools/setup.sh python-venv   what Debian's python3 lacks to make virtual environments
 #   tools/setup.sh test-tools    a Redis for tests to start, and openssl for their certificates
+#   tools/setup.sh deploy-tools  what checks the examples of deploy/, without the services that would start by themselves
 set -euo pipefail
 
 fail() {
@@ -11,10 +12,10 @@ fail() {
     exit 1
 }
 
-# Installs Debian packages when this user may; otherwise says what to install. It never waits for a password that
-# nobody is there to type.
-install_packages() {
-    local run=()
+# The words that make a command run as root when this user may; else it says what to install. It never waits for a
+# password that nobody is there to type.
+root=()
+need_root() {
     if ! command -v apt-get >/dev/null; then
         fail "missing: $*. Install them with this system's package manager (for example 'brew install $*' or" \
             "'dnf install $*'), then run this again."
@@ -22,13 +23,30 @@ install_packages() {
         if ! command -v sudo >/dev/null || { [ ! -t 0 ] && ! sudo -n true 2>/dev/null; }; then
             fail "missing: $*. Ask an administrator to run 'apt-get install $*', then run this again."
         fi
-        run=(sudo)
+        root=(sudo)
     fi
+}
+
+# Installs Debian packages.
+install_packages() {
+    need_root "$@"
     printf 'setup: installing %s with apt-get\n' "$*"
-    run+=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -qq)
-    "${run[@]}" update
-    "${run[@]}" install -y --no-install-recommends "$@" >/dev/null ||
+    local apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -qq)
+    "${apt[@]}" update
+    "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null ||
         fail "apt-get could not install: $*. Its message is above; install them by hand, then run this again."
+}
+
+# Installs Debian packages without starting their services, which nobody has asked for.
+install_programs() {
+    local policy=/usr/sbin/policy-rc.d
+    need_root "$@"
+    if [ ! -e "$policy" ]; then
+        # shellcheck disable=SC2064 # what is removed is known now
+        trap "${root[*]} rm -f $policy" EXIT
+        printf '#!/bin/sh\nexit 101\n' | "${root[@]}" install -m 755 /dev/stdin "$policy"
+    fi
+    install_packages "$@"
 }
 
 build_tools() {
@@ -50,9 +68,20 @@ test_tools() {
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
+deploy_tools() {
+    local missing=() program
+    PATH=$PATH:/usr/sbin
+    # By program and package.
+    for program in nginx:nginx apache2:apache2-bin systemd-analyze:systemd docker-compose:docker-compose; do
+        command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] || install_programs "${missing[@]}"
+}
+
 case "$*" in
     build-tools) build_tools ;;
     python-venv) install_packages python3-venv ;;
     test-tools) test_tools ;;
-    *) fail "usage: tools/setup.sh build-tools | python-venv | test-tools" ;;
+    deploy-tools) deploy_tools ;;
+    *) fail "usage: tools/setup.sh build-tools | python-venv | test-tools | deploy-tools" ;;
 esac

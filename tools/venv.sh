@@ -11,7 +11,7 @@ python=${PYTHON:-python3}
 stamp=$dir/.complete
 
 command -v "$python" >/dev/null || {
-    echo "venv: $python is missing: install Python 3.10 or newer, then run this again" >&2
+    echo "venv: $python is missing: install Python 3.11 or newer, then run this again" >&2
     exit 1
 }
 
