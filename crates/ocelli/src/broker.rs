@@ -11,8 +11,8 @@
 mod memory;
 mod queue;
 pub mod redis;
-pub mod tutorial;
 mod turns;
+pub mod tutorial;
 mod waiter;
 pub mod wire;
 

@@ -12,6 +12,7 @@ mod api;
 mod batching;
 mod bench_command;
 mod bodies;
+mod brokers;
 mod client;
 mod connections;
 mod deadlines;

@@ -15,8 +15,8 @@ use super::entries::{self, Entry};
 use super::keys::GROUP;
 use super::lease::{Place, ReplyTo, Task};
 use super::link::{Link, LinkError};
-use super::scripts::{BURY, SUSPECT};
-use super::worker::Shared;
+use super::scripts::{BURY, GROUPS, SUSPECT};
+use super::worker::{KEEP_STREAMS, Shared};
 use crate::broker::wire::{ElementKind, JobHeader, ReplyKind, WireError};
 use crate::broker::{Leased, QueueFull, Receipt};
 use crate::job::{Job, JobCost, JobError, Priority, Reply};
@@ -73,17 +73,14 @@ impl Feeder {
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Makes the streams and their groups. A job that is there already is for the group too.
+    /// Makes the streams and their groups.
     async fn make_groups(&self) -> Result<(), LinkError> {
+        let mut make = GROUPS.prepare_invoke();
         for key in &self.shared.keys.jobs {
-            let mut create = ::redis::cmd("XGROUP");
-            create.arg("CREATE").arg(key).arg(GROUP).arg("0").arg("MKSTREAM");
-            match self.reader.query::<()>(&create).await {
-                Err(LinkError::Refused(text)) if text.contains("BUSYGROUP") => {}
-                created => created?,
-            }
+            make.key(key);
         }
-        Ok(())
+        make.arg(GROUP).arg(KEEP_STREAMS.as_millis() as u64);
+        self.reader.script(&make).await
     }
 
     async fn turn(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
@@ -212,7 +209,20 @@ impl Feeder {
             .arg("0-0")
             .arg("COUNT")
             .arg(SUSPECTS);
-        Ok(entries::claimed(self.reader.query(&claim).await?))
+        let mut suspects = entries::claimed(self.reader.query(&claim).await?);
+        if suspects.len() > 1 {
+            // Whoever has ended a worker before goes last, so that it does not take the others with it again.
+            let mut notes = ::redis::cmd("HMGET");
+            notes.arg(&self.shared.keys.crashes);
+            for suspect in &suspects {
+                notes.arg(&suspect.id);
+            }
+            let crashes: Vec<Option<u64>> = self.reader.query(&notes).await?;
+            let mut judged: Vec<(Option<u64>, Entry)> = crashes.into_iter().zip(suspects).collect();
+            judged.sort_by_key(|(crashes, _)| *crashes);
+            suspects = judged.into_iter().map(|(_, entry)| entry).collect();
+        }
+        Ok(suspects)
     }
 
     /// Waits until nothing else is being computed here, and lets the engines have this job alone.

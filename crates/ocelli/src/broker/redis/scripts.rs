@@ -13,6 +13,7 @@ macro_rules! scripts {
 scripts! {
     SUBMIT = "lua/submit.lua";
     FINISH = "lua/finish.lua";
+    GROUPS = "lua/groups.lua";
     RENEW = "lua/renew.lua";
     SUSPECT = "lua/suspect.lua";
     BURY = "lua/bury.lua";

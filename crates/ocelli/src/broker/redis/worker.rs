@@ -29,7 +29,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const DEAF: Duration = Duration::from_secs(5);
 
 /// How long the streams of a model are kept that no worker serves and no web process fills.
-const KEEP_STREAMS: Duration = Duration::from_secs(60);
+pub(super) const KEEP_STREAMS: Duration = Duration::from_secs(60);
 
 /// What the worker's side is made from.
 #[derive(Clone, Debug)]

@@ -1,0 +1,323 @@
+//! What every broker holds to, and what holds over Redis only.
+
+use std::time::Duration;
+
+use ocelli::broker::Pending;
+use ocelli::broker::redis::keys::ModelKeys;
+use ocelli::error::Error;
+use ocelli::job::{JobError, Priority};
+
+use super::harness::{Harness, LONG, Limits, compute};
+use crate::server::value;
+use crate::support::{PATIENCE, eventually};
+
+const ROOMY: Limits = Limits { jobs: 100, ahead: 32 };
+
+/// The contract. `make` makes a new broker with one worker each time.
+pub(crate) async fn hold(make: impl AsyncFn(Limits) -> Harness) {
+    replies_reach_whoever_waits(make(ROOMY).await).await;
+    a_full_queue_refuses(make(Limits { jobs: 2, ahead: 32 }).await).await;
+    a_higher_priority_overtakes_and_a_low_one_does_not_starve(make(ROOMY).await).await;
+    what_nobody_waits_for_is_not_computed(make(Limits { jobs: 100, ahead: 1 }).await).await;
+    what_is_too_late_is_not_computed(make(ROOMY).await).await;
+    a_closed_broker_takes_nothing_and_hands_out_what_it_has(make(ROOMY).await).await;
+}
+
+/// What holds over Redis on top of that.
+pub(crate) async fn redis_holds(make: impl AsyncFn(Limits) -> Harness) {
+    a_job_leaves_nothing_behind(make(ROOMY).await).await;
+    jobs_of_a_dead_worker_go_to_another(make(ROOMY).await).await;
+    a_job_that_is_given_up_is_handed_out_again(make(ROOMY).await).await;
+    a_job_that_ends_three_workers_alone_is_set_aside(make(ROOMY).await).await;
+    what_redis_lost_is_submitted_again(make(ROOMY).await).await;
+    what_is_no_job_is_refused_and_harms_nobody(make(ROOMY).await).await;
+}
+
+async fn score(pending: Pending) -> f32 {
+    let answer = tokio::time::timeout(PATIENCE, pending).await;
+    let reply = answer.expect("an answer in time").expect("an answer").reply;
+    assert_eq!(
+        (reply.cost.batch_size, reply.cost.infer),
+        (3, Duration::from_millis(7))
+    );
+    reply.result.expect("outputs")[0].f32s().expect("numbers")[0]
+}
+
+async fn replies_reach_whoever_waits(harness: Harness) {
+    let jobs: Vec<(u8, Priority)> = (1..=6).map(|pixel| (pixel, Priority::Normal)).collect();
+    let pending = harness.submit_all(&jobs).await;
+    let mut leased = harness.worker.lease(4).await;
+    leased.extend(harness.worker.lease(2).await);
+    let order: Vec<u8> = leased.iter().map(|leased| leased.job.pixels[0]).collect();
+    assert_eq!(order, [1, 2, 3, 4, 5, 6], "first come, first served");
+    assert!(leased.iter().all(|leased| leased.job.trace.is_some()));
+    leased.into_iter().rev().for_each(compute);
+    for (pixel, pending) in (1..).zip(pending) {
+        assert_eq!(
+            score(pending).await,
+            pixel as f32,
+            "a reply reached somebody else"
+        );
+    }
+    assert!(
+        harness.worker.queue.lease(&harness.model.id, 9).is_empty(),
+        "no job is handed out twice"
+    );
+}
+
+async fn a_full_queue_refuses(harness: Harness) {
+    let waiting = harness
+        .submit_all(&[(1, Priority::Normal), (2, Priority::Low)])
+        .await;
+    let refused = harness
+        .submit(3, Priority::High, LONG)
+        .await
+        .expect_err("no room");
+    assert!(matches!(refused, Error::QueueFull { .. }), "{refused}");
+    harness.worker.lease(2).await.into_iter().for_each(compute);
+    for pending in waiting {
+        score(pending).await;
+    }
+    let pending = harness.submit(4, Priority::Normal, LONG);
+    harness.worker.lease(1).await.into_iter().for_each(compute);
+    assert_eq!(score(pending).await, 4.0, "there is room again");
+}
+
+async fn a_higher_priority_overtakes_and_a_low_one_does_not_starve(harness: Harness) {
+    let mut jobs = vec![(1, Priority::Low), (2, Priority::Low)];
+    jobs.extend([(3, Priority::Normal); 4]);
+    jobs.extend([(4, Priority::High); 16]);
+    let pending = harness.submit_all(&jobs).await;
+    harness.worker.fetched(22).await;
+    let mut order = Vec::new();
+    for leased in harness.worker.lease(22).await {
+        order.push(leased.job.pixels[0]);
+        compute(leased);
+    }
+    assert_eq!(order[0], 4, "high goes first: {order:?}");
+    let first_low = order.iter().position(|&pixel| pixel == 1).expect("it is there");
+    assert!(first_low < 16, "low starves while high waits: {order:?}");
+    assert!(order[first_low..].contains(&4), "{order:?}");
+    for pending in pending {
+        score(pending).await;
+    }
+}
+
+async fn what_nobody_waits_for_is_not_computed(harness: Harness) {
+    // The worker has room for one, so that the others wait where they were submitted to.
+    let jobs: Vec<(u8, Priority)> = (1..=4).map(|pixel| (pixel, Priority::Normal)).collect();
+    let mut pending = harness.submit_all(&jobs).await;
+    drop(pending.remove(2));
+    harness.broker.drop_dead();
+    eventually("the job that was left is dropped", async || {
+        // Over memory it goes when a batch is drawn.
+        matches!(harness.broker, ocelli::broker::Broker::Memory(_)) || dropped(&harness, "client_gone") == 1.0
+    })
+    .await;
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        for leased in harness.worker.lease(1).await {
+            order.push(leased.job.pixels[0]);
+            compute(leased);
+        }
+    }
+    assert_eq!(order, [1, 2, 4]);
+    for pending in pending {
+        score(pending).await;
+    }
+    assert_eq!(dropped(&harness, "client_gone"), 1.0);
+}
+
+async fn what_is_too_late_is_not_computed(harness: Harness) {
+    let late = harness.submit(1, Priority::Normal, Duration::from_millis(300));
+    let pending = harness.submit(2, Priority::Normal, LONG);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let leased = harness.worker.lease(1).await;
+    assert_eq!(leased[0].job.pixels[0], 2, "the deadline of the first has passed");
+    leased.into_iter().for_each(compute);
+    score(pending).await;
+    let answer = late.await.expect("an answer").reply.result;
+    assert_eq!(answer, Err(JobError::DeadlinePassed));
+}
+
+async fn a_closed_broker_takes_nothing_and_hands_out_what_it_has(harness: Harness) {
+    let pending = harness.submit_all(&[(1, Priority::Normal)]).await;
+    harness.broker.close();
+    let refused = harness
+        .submit(2, Priority::Normal, LONG)
+        .await
+        .expect_err("it is closed");
+    assert_eq!(refused.status().code, "not_ready");
+    harness.worker.lease(1).await.into_iter().for_each(compute);
+    for pending in pending {
+        assert_eq!(score(pending).await, 1.0);
+    }
+}
+
+/// Keys of the harness's model.
+fn keys(harness: &Harness) -> ModelKeys {
+    ModelKeys::new(harness.prefix(), &harness.model.id)
+}
+
+async fn length(harness: &Harness, key: &str) -> usize {
+    harness.command(::redis::cmd("XLEN").arg(key)).await
+}
+
+async fn a_job_leaves_nothing_behind(harness: Harness) {
+    let pending = harness
+        .submit_all(&[(1, Priority::High), (2, Priority::Low)])
+        .await;
+    harness.worker.lease(2).await.into_iter().for_each(compute);
+    for pending in pending {
+        score(pending).await;
+    }
+    let keys = keys(&harness);
+    eventually("the job streams are empty", async || {
+        length(&harness, &keys.jobs[0]).await + length(&harness, &keys.jobs[2]).await == 0
+    })
+    .await;
+    let bytes: String = harness.command(::redis::cmd("GET").arg(&keys.bytes)).await;
+    assert_eq!(bytes, "0", "the bytes of the jobs are given back");
+    let replies = ocelli::broker::redis::keys::replies(harness.prefix(), "web");
+    eventually("the replies are deleted", async || {
+        length(&harness, &replies).await == 0
+    })
+    .await;
+    for key in keys.jobs.iter().chain([&keys.bytes, &replies]) {
+        let life: i64 = harness.command(::redis::cmd("PTTL").arg(key)).await;
+        assert!(life > 0, "{key} would stay for ever");
+    }
+}
+
+async fn jobs_of_a_dead_worker_go_to_another(mut harness: Harness) {
+    let pending = harness
+        .submit_all(&[(1, Priority::Normal), (2, Priority::Normal)])
+        .await;
+    // One is being computed, one waits for its turn there.
+    let held = harness.worker.lease(1).await;
+    harness.worker.fetched(1).await;
+    harness.worker.crash();
+    let second = harness.another_worker("worker-1");
+    for _ in 0..2 {
+        let mut alone = second.lease(1).await;
+        assert!(
+            second.queue.lease(&harness.model.id, 9).is_empty(),
+            "a suspect is computed alone"
+        );
+        alone.drain(..).for_each(compute);
+    }
+    for (pixel, pending) in (1..).zip(pending) {
+        assert_eq!(score(pending).await, pixel as f32);
+    }
+    // The first worker was only frozen, and comes back: nobody waits for what it has.
+    held.into_iter().for_each(compute);
+    assert_eq!(counted(&second, "ocelli_redelivered_total"), 2.0);
+}
+
+async fn a_job_that_is_given_up_is_handed_out_again(harness: Harness) {
+    let pending = harness.submit(1, Priority::Normal, LONG);
+    drop(harness.worker.lease(1).await);
+    harness.worker.lease(1).await.into_iter().for_each(compute);
+    assert_eq!(score(pending).await, 1.0);
+}
+
+async fn a_job_that_ends_three_workers_alone_is_set_aside(mut harness: Harness) {
+    let (poison, innocent) = (
+        harness.submit(13, Priority::Normal, LONG),
+        harness.submit(1, Priority::Normal, LONG),
+    );
+    // Both are in one batch, so that neither is to blame for the first crash.
+    let batch = harness.worker.lease(2).await;
+    harness.worker.crash();
+    drop(batch);
+    let mut innocent = Some(innocent);
+    let mut crashes = 0;
+    while crashes < 3 {
+        let mut worker = harness.another_worker(&format!("worker-{}", crashes + 1));
+        let suspect = worker.lease(1).await.pop().expect("one");
+        if suspect.job.pixels[0] == 13 {
+            worker.crash();
+            crashes += 1;
+        } else {
+            compute(suspect);
+            // A worker that ends before it has taken the job away leaves it to be computed again.
+            if let Some(innocent) = innocent.take() {
+                score(innocent).await;
+            }
+        }
+    }
+    let last = harness.another_worker("worker-4");
+    let answer = poison.await.expect("an answer").reply.result;
+    assert_eq!(answer, Err(JobError::Poisonous));
+    assert!(innocent.is_none(), "its neighbour was computed");
+    assert!(last.queue.lease(&harness.model.id, 1).is_empty());
+    assert_eq!(counted(&last, "ocelli_dead_letters_total"), 1.0);
+    let keys = keys(&harness);
+    assert_eq!(length(&harness, &keys.dead).await, 1);
+    eventually("it is not queued any more", async || {
+        length(&harness, &keys.jobs[1]).await == 0
+    })
+    .await;
+    let notes: bool = harness.command(::redis::cmd("EXISTS").arg(&keys.crashes)).await;
+    assert!(!notes, "no note about it is left");
+}
+
+async fn what_redis_lost_is_submitted_again(harness: Harness) {
+    harness.worker.stop_leasing().await;
+    let pending = harness.submit_all(&[(1, Priority::Normal)]).await;
+    let keys = keys(&harness);
+    for key in keys.jobs.iter().chain([&keys.bytes]) {
+        let _: i64 = harness.command(::redis::cmd("DEL").arg(key)).await;
+    }
+    let worker = harness.another_worker("worker-1");
+    worker.lease(1).await.into_iter().for_each(compute);
+    for pending in pending {
+        assert_eq!(score(pending).await, 1.0);
+    }
+    let metrics = harness.metrics.encode().expect("encodes");
+    assert!(value(&metrics, "ocelli_resubmitted_total") >= 1.0);
+}
+
+async fn what_is_no_job_is_refused_and_harms_nobody(harness: Harness) {
+    let keys = keys(&harness);
+    for fields in [
+        ["x", "y", "z", "w"],
+        ["j", "Jxx\u{1}", "t", "soon"],
+        ["p", "", "j", ""],
+    ] {
+        let mut add = ::redis::cmd("XADD");
+        let _: String = harness
+            .command(add.arg(&keys.jobs[1]).arg("*").arg(&fields))
+            .await;
+    }
+    let replies = ocelli::broker::redis::keys::replies(harness.prefix(), "web");
+    let mut add = ::redis::cmd("XADD");
+    let _: String = harness
+        .command(add.arg(&replies).arg("*").arg("r").arg("garbage"))
+        .await;
+    let pending = harness.submit(1, Priority::Normal, LONG);
+    harness.worker.lease(1).await.into_iter().for_each(compute);
+    assert_eq!(score(pending).await, 1.0);
+    eventually("the garbage is gone", async || {
+        length(&harness, &keys.jobs[1]).await == 0
+    })
+    .await;
+    for (what, count) in [("garbage", 2.0), ("newer", 1.0)] {
+        let name = format!("ocelli_refused_messages_total{{what=\"{what}\"}}");
+        assert_eq!(counted(&harness.worker, &name), count, "{what}");
+    }
+    let metrics = harness.metrics.encode().expect("encodes");
+    assert_eq!(
+        value(&metrics, "ocelli_refused_messages_total{what=\"reply\"}"),
+        1.0
+    );
+}
+
+fn dropped(harness: &Harness, reason: &str) -> f64 {
+    let metrics = harness.metrics.encode().expect("encodes");
+    value(&metrics, &format!("ocelli_dropped_total{{reason=\"{reason}\"}}"))
+}
+
+fn counted(worker: &super::harness::Worker, name: &str) -> f64 {
+    value(&worker.metrics.encode().expect("encodes"), name)
+}
