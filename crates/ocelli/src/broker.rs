@@ -49,6 +49,17 @@ impl Broker {
         }
     }
 
+    /// The same for images that may wait until a worker is there, where they wait outside of this process.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::NotReady`] and [`Error::BrokerUnavailable`].
+    pub fn admit_later(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+        match self {
+            Self::Memory(_) => model.ready(),
+            Self::Redis(broker) => broker.admit_later(model, images),
+        }
+    }
+
     /// Whether another job of `model` should be made now; more would only hold memory.
     #[must_use]
     pub fn wants(&self, model: &ServedModel) -> bool {

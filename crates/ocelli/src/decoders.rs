@@ -131,6 +131,15 @@ impl Decoders {
         self.crew.call();
     }
 
+    /// Says whether a file looks like an image within the limits, from its first bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`].
+    pub fn look_at(&self, bytes: &[u8]) -> Result<(), Error> {
+        ImageHeader::read(bytes, &self.shared.config.image)?;
+        Ok(())
+    }
+
     /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
     /// keeps nobody else out.
     pub fn drop_dead(&self) {

@@ -69,6 +69,28 @@ pub enum Error {
         "this image ended each worker that computed it and was set aside; `ocelli queue dead list` shows it"
     )]
     Poisonous,
+    /// No asynchronous job of that id is kept.
+    #[error(
+        "no job of this id is known here; it was deleted, its time is over (--job-ttl), or the id is not one that \
+         POST /v1/jobs gave out"
+    )]
+    UnknownJob,
+    /// As many asynchronous jobs are kept as may be.
+    #[error(
+        "as many jobs are kept as may be; DELETE /v1/jobs/{{id}} those whose results were read, try again in {} s, or \
+         raise --max-job-images",
+        retry_after_seconds(*.retry_after)
+    )]
+    TooManyJobs {
+        /// When the next of them is forgotten.
+        retry_after: Duration,
+    },
+    /// The key of an earlier request came with another request.
+    #[error("this Idempotency-Key was used for another request; use a new key for each job")]
+    IdempotencyConflict,
+    /// A request with the same key has not been answered yet.
+    #[error("a request with this Idempotency-Key is being accepted at the moment; try again shortly")]
+    IdempotencyInProgress,
     /// A fault of the server's own; the details are in its log.
     #[error("the server failed to answer this request; its log says why, under this request_id")]
     Internal,
@@ -146,6 +168,22 @@ impl Error {
             http: 500,
             code: "poisonous",
         },
+        Status {
+            http: 404,
+            code: "unknown_job",
+        },
+        Status {
+            http: 429,
+            code: "too_many_jobs",
+        },
+        Status {
+            http: 422,
+            code: "idempotency_conflict",
+        },
+        Status {
+            http: 409,
+            code: "idempotency_in_progress",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -167,6 +205,10 @@ impl Error {
             Self::NoWorker(_) => 12,
             Self::BrokerUnavailable(_) => 13,
             Self::Poisonous => 14,
+            Self::UnknownJob => 15,
+            Self::TooManyJobs { .. } => 16,
+            Self::IdempotencyConflict => 17,
+            Self::IdempotencyInProgress => 18,
         }]
     }
 
@@ -174,8 +216,13 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after } => Some(retry_after_seconds(*retry_after)),
-            Self::NotReady(_) | Self::NoWorker(_) | Self::BrokerUnavailable(_) => Some(1),
+            Self::QueueFull { retry_after } | Self::TooManyJobs { retry_after } => {
+                Some(retry_after_seconds(*retry_after))
+            }
+            Self::NotReady(_)
+            | Self::NoWorker(_)
+            | Self::BrokerUnavailable(_)
+            | Self::IdempotencyInProgress => Some(1),
             _ => None,
         }
     }
@@ -231,6 +278,16 @@ mod tests {
             (Error::NoWorker(String::new()), 503, "no_worker"),
             (Error::BrokerUnavailable(String::new()), 503, "broker_unavailable"),
             (Error::Poisonous, 500, "poisonous"),
+            (Error::UnknownJob, 404, "unknown_job"),
+            (
+                Error::TooManyJobs {
+                    retry_after: Duration::ZERO,
+                },
+                429,
+                "too_many_jobs",
+            ),
+            (Error::IdempotencyConflict, 422, "idempotency_conflict"),
+            (Error::IdempotencyInProgress, 409, "idempotency_in_progress"),
         ];
         assert_eq!(rows.len(), Error::TABLE.len());
         for (error, http, code) in rows {

@@ -2,10 +2,12 @@
 //! [`crate::infer`]; a handler only translates.
 
 mod answer;
+mod asking;
 mod body;
 mod connections;
 mod info;
 mod inputs;
+mod jobs;
 mod predict;
 mod probes;
 mod stream;
@@ -15,13 +17,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRef, Request};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::error::Error;
 use crate::infer::Infer;
+use crate::jobs::Jobs;
 
+pub use asking::top_k;
 pub use connections::serve;
-pub use predict::{LabelledPrediction, labelled, top_k};
 pub use probes::{Health, Probe};
 
 /// Limits and times of requests.
@@ -53,6 +56,8 @@ pub struct ConnectionConfig {
 pub struct AppState {
     /// The one path.
     pub infer: Infer,
+    /// Asynchronous jobs.
+    pub jobs: Jobs,
     /// Limits and times.
     pub config: HttpConfig,
     /// What the process says of its own state.
@@ -66,8 +71,10 @@ impl FromRef<AppState> for Probe {
 }
 
 /// The routes, as metrics and the API description name them.
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 10] = [
     "/predict",
+    "/v1/jobs",
+    "/v1/jobs/{id}",
     "/v1/models",
     "/v1/models/{model}",
     "/v1/models/{model}/predict",
@@ -82,6 +89,9 @@ pub fn router(state: AppState) -> Router {
     let probe = state.probe.clone();
     let routes = Router::new()
         .route("/predict", post(predict::predict))
+        .route("/v1/jobs", post(jobs::submit))
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}", delete(jobs::forget))
         .route("/v1/models", get(info::models))
         .route("/v1/models/{model}", get(info::model))
         .route("/v1/models/{model}/predict", post(predict::predict_many))

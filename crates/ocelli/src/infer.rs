@@ -13,7 +13,7 @@ use crate::broker::{Answer, Broker, waiter};
 use crate::catalog::Catalog;
 use crate::decoders::{Decoders, Photo};
 use crate::error::Error;
-use crate::job::{JobCost, JobError, Priority};
+use crate::job::{JobCost, JobError, Priority, Reply};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 use crate::timing::Phases;
@@ -111,6 +111,17 @@ impl Infer {
             .map_err(|full| self.refuse(model, full))
     }
 
+    /// The same for images that may wait until a worker is there.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::NotReady`] and [`Error::BrokerUnavailable`].
+    pub fn admit_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
+        self.broker.admit_later(model, images)?;
+        self.admission
+            .admit(images, bytes)
+            .map_err(|full| self.refuse(model, full))
+    }
+
     /// The error for a house that is full: its time is what is ahead in the queue.
     #[must_use]
     pub fn refuse(&self, model: &ServedModel, full: Full) -> Error {
@@ -122,14 +133,23 @@ impl Infer {
 
     /// Computes every image, each of which succeeds or fails alone. Dropping the future abandons them all.
     pub async fn run(&self, request: &Request, images: Vec<Bytes>) -> Vec<Result<Scored, Error>> {
-        let run_one = |image| async {
-            let deadline = tokio::time::Instant::from_std(request.deadline.at);
-            match tokio::time::timeout_at(deadline, self.run_one(request, image)).await {
-                Ok(result) => result,
-                Err(_) => Err(request.deadline.exceeded()),
+        join_all(images.into_iter().map(|image| self.run_image(request, image))).await
+    }
+
+    /// Computes one image of a request.
+    ///
+    /// # Errors
+    /// Whatever can go wrong with it, and [`Error::DeadlineExceeded`].
+    pub async fn run_image(&self, request: &Request, image: Bytes) -> Result<Scored, Error> {
+        let deadline = tokio::time::Instant::from_std(request.deadline.at);
+        match tokio::time::timeout_at(deadline, self.run_one(request, image)).await {
+            // Who drops a late image looks at the clock before the timer does, and says nothing.
+            Ok(Err(Error::Internal)) if request.deadline.at <= Instant::now() => {
+                Err(request.deadline.exceeded())
             }
-        };
-        join_all(images.into_iter().map(run_one)).await
+            Ok(result) => result,
+            Err(_) => Err(request.deadline.exceeded()),
+        }
     }
 
     async fn run_one(&self, request: &Request, bytes: Bytes) -> Result<Scored, Error> {
@@ -148,26 +168,36 @@ impl Infer {
         let answer = pending.await;
         leaving.stayed();
         let Answer { reply, prepare } = answer?;
-        let outputs = reply.result.map_err(|error| match error {
-            JobError::DeadlinePassed => request.deadline.exceeded(),
-            JobError::EngineFault | JobError::Incompatible => Error::Internal,
-            JobError::Poisonous => Error::Poisonous,
-        })?;
-        let predictions = predictions(&request.model, &outputs, request.top_k)?;
-        let JobCost {
-            queue, fill, infer, ..
-        } = reply.cost;
-        let phases = Phases {
-            receive: request.receive,
-            decode_wait: prepare.wait,
-            decode: prepare.decode,
-            queue,
-            fill,
-            infer,
-        };
-        self.metrics.count_image(&phases);
-        Ok(Scored { predictions, phases })
+        let mut scored = scored(&request.model, reply, request.top_k, request.deadline.timeout)?;
+        scored.phases.receive = request.receive;
+        scored.phases.decode_wait = prepare.wait;
+        scored.phases.decode = prepare.decode;
+        self.metrics.count_image(&scored.phases);
+        Ok(scored)
     }
+}
+
+/// What a worker's reply means for whoever allowed `timeout` for it. The phases are those of the worker.
+///
+/// # Errors
+/// What the reply says went wrong, and [`Error::Internal`] for scores that are no numbers.
+pub fn scored(model: &ServedModel, reply: Reply, top_k: usize, timeout: Duration) -> Result<Scored, Error> {
+    let outputs = reply.result.map_err(|error| match error {
+        JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
+        JobError::EngineFault | JobError::Incompatible => Error::Internal,
+        JobError::Poisonous => Error::Poisonous,
+    })?;
+    let predictions = predictions(model, &outputs, top_k)?;
+    let JobCost {
+        queue, fill, infer, ..
+    } = reply.cost;
+    let phases = Phases {
+        queue,
+        fill,
+        infer,
+        ..Phases::default()
+    };
+    Ok(Scored { predictions, phases })
 }
 
 /// Clears the queues when a request is dropped while it waits. Declared before what it waits with, so that by then the

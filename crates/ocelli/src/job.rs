@@ -18,7 +18,7 @@ pub struct ModelId {
 }
 
 /// Names one job among all that are under way: 128 random bits, so that no two processes have to agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u128);
 
 impl JobId {
@@ -26,6 +26,13 @@ impl JobId {
     #[must_use]
     pub fn random() -> Self {
         Self(fastrand::u128(..))
+    }
+
+    /// The id that [`fmt::Display`] wrote: 32 hexadecimal digits, small letters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let written = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        written.then(|| u128::from_str_radix(text, 16).ok().map(Self))?
     }
 }
 
@@ -128,4 +135,29 @@ pub struct JobCost {
     pub infer: Duration,
     /// How many jobs the batch had.
     pub batch_size: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_not_otherwise() {
+        for id in [JobId(0), JobId(u128::MAX), JobId::random()] {
+            assert_eq!(JobId::parse(&id.to_string()), Some(id));
+        }
+        let digits = "0123456789abcdef0123456789abcdef";
+        assert!(JobId::parse(digits).is_some());
+        let bad = [
+            String::new(),
+            digits[1..].to_owned(),
+            format!("{digits}0"),
+            digits.to_uppercase(),
+            format!("+{}", &digits[1..]),
+            format!("{}\u{e9}", &digits[2..]),
+        ];
+        for text in bad {
+            assert_eq!(JobId::parse(&text), None, "{text}");
+        }
+    }
 }

@@ -158,6 +158,8 @@ metrics! {
     orphaned_replies: Counter = Counter::default(),
     /// Messages in Redis that could not be used, by what they were.
     refused_messages: Family<RefusedLabels, Counter> = Family::default(),
+    /// Asynchronous jobs accepted.
+    async_jobs: Counter = Counter::default(),
     /// Whether the server is ready: 1 or 0.
     ready: Gauge = Gauge::default(),
 }

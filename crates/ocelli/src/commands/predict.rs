@@ -14,10 +14,11 @@ use super::predict_sources::{Source, expand};
 use super::settings;
 use crate::admission::AdmissionLimits;
 use crate::cli::{OutputFormat, PredictArgs};
-use crate::http::{labelled, top_k};
+use crate::http::top_k;
 use crate::infer::{self, Deadline, Infer};
 use crate::job::Priority;
 use crate::model::ServedModel;
+use crate::results::labelled;
 use crate::roles::{Pipeline, PipelineConfig};
 use crate::telemetry;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
-use crate::http::LabelledPrediction;
+use crate::results::LabelledPrediction;
 
 #[derive(Serialize)]
 #[serde(untagged)]

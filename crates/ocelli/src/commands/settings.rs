@@ -14,9 +14,12 @@ use rustix::system::uname;
 
 use crate::admission::AdmissionLimits;
 use crate::broker::redis::Target;
-use crate::cli::{ConnectionArgs, DrainArgs, EngineKind, ImageArgs, LimitArgs, ModelArgs, RedisArgs};
+use crate::cli::{
+    ConnectionArgs, DrainArgs, EngineKind, ImageArgs, JobArgs, LimitArgs, ModelArgs, RedisArgs,
+};
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
+use crate::jobs::JobsConfig;
 use crate::model;
 use crate::roles::DrainTimes;
 use crate::worker::WorkerConfig;
@@ -97,6 +100,14 @@ pub(super) fn drain(args: &DrainArgs) -> DrainTimes {
     DrainTimes {
         delay: args.drain_delay,
         timeout: args.drain_timeout,
+    }
+}
+
+pub(super) fn jobs(args: &JobArgs) -> JobsConfig {
+    JobsConfig {
+        deadline: args.job_deadline,
+        ttl: args.job_ttl,
+        max_images: args.max_job_images.get(),
     }
 }
 

@@ -139,6 +139,17 @@ pub(super) fn json(body: Vec<u8>) -> Response {
     response
 }
 
+/// A 200 with a JSON body.
+///
+/// # Errors
+/// [`Error::Internal`] for what cannot be written as JSON.
+pub(super) fn to_json(body: &impl Serialize) -> Result<Response, Error> {
+    serde_json::to_vec(body).map(json).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Error::Internal
+    })
+}
+
 /// What a client hears whose request's head did not arrive in time, written past the HTTP library, which says
 /// nothing in this case.
 pub(super) fn late_head_answer(limit: Duration) -> Arc<[u8]> {

@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::AppState;
-use super::answer::json;
+use super::answer::{json, to_json};
 use crate::error::Error;
 use crate::model::ServedModel;
 
@@ -117,11 +117,4 @@ fn view<'a>(model: &'a ServedModel, default: Option<&str>) -> ModelView<'a> {
                 .collect(),
         }),
     }
-}
-
-fn to_json(body: &impl Serialize) -> Result<Response, Error> {
-    serde_json::to_vec(body).map(json).map_err(|error| {
-        tracing::error!(%error, "an answer could not be written as JSON");
-        Error::Internal
-    })
 }

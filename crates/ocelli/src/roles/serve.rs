@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::pipeline::Pipeline;
 use crate::http::{self, AppState, ConnectionConfig, HttpConfig, Probe};
+use crate::jobs::{Jobs, JobsConfig};
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::Metrics;
 
@@ -24,7 +25,7 @@ pub struct DrainTimes {
 }
 
 /// What the role is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServeConfig {
     /// Limits and times of requests.
     pub http: HttpConfig,
@@ -32,6 +33,8 @@ pub struct ServeConfig {
     pub connections: ConnectionConfig,
     /// How it ends.
     pub drain: DrainTimes,
+    /// How asynchronous jobs are kept.
+    pub jobs: JobsConfig,
 }
 
 /// How it ended.
@@ -58,8 +61,10 @@ pub async fn serve(
         .context("the listening socket has no address")?;
     let lifecycle = Lifecycle::default();
     let metrics = Arc::clone(&pipeline.infer.metrics);
+    let jobs = Jobs::new(config.jobs, &pipeline.infer);
     let state = AppState {
         infer: pipeline.infer.clone(),
+        jobs: jobs.clone(),
         config: config.http,
         probe: Probe {
             lifecycle: lifecycle.clone(),
@@ -93,7 +98,11 @@ pub async fn serve(
     lifecycle.advance(Stage::Draining);
     sleep(config.drain.delay).await;
     lifecycle.advance(Stage::Closing);
-    drain(web, &metrics, config.drain.timeout, running.stop()).await
+    let rest = async {
+        jobs.close().await;
+        running.stop().await;
+    };
+    drain(web, &metrics, config.drain.timeout, rest).await
 }
 
 /// Waits until every connection has ended, and then for what else has to end, within a time.

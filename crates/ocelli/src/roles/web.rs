@@ -21,6 +21,7 @@ use crate::crew::{Crew, Work};
 use crate::decoders::{self, DecodeConfig, DecodeWork};
 use crate::http::{self, AppState, Probe};
 use crate::infer::Infer;
+use crate::jobs::Jobs;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::Metrics;
 
@@ -113,8 +114,10 @@ pub async fn web(
         .context("the listening socket has no address")?;
     let lifecycle = Lifecycle::default();
     let metrics = Arc::clone(&tier.infer.metrics);
+    let jobs = Jobs::new(config.jobs, &tier.infer);
     let state = AppState {
         infer: tier.infer.clone(),
+        jobs: jobs.clone(),
         config: config.http,
         probe: Probe {
             lifecycle: lifecycle.clone(),
@@ -160,6 +163,7 @@ pub async fn web(
     sleep(config.drain.delay).await;
     lifecycle.advance(Stage::Closing);
     let rest = async {
+        jobs.close().await;
         tier.infer.decoders.close();
         tier.infer.broker.close();
         threads.stop().await;

@@ -21,6 +21,7 @@ mod faults;
 mod garbage;
 mod images;
 mod info;
+mod jobs;
 mod leaving;
 mod many;
 mod memory;

@@ -8,6 +8,7 @@ use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
 use ocelli::http::{ConnectionConfig, HttpConfig};
+use ocelli::jobs::JobsConfig;
 use ocelli::roles::{DrainTimes, Ending, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
@@ -28,6 +29,7 @@ pub(crate) struct Setup {
     pub(crate) http: HttpConfig,
     pub(crate) connections: ConnectionConfig,
     pub(crate) drain: DrainTimes,
+    pub(crate) jobs: JobsConfig,
     /// Whether the engine takes the cores from the decoders while it runs.
     pub(crate) engine_uses_cores: bool,
 }
@@ -75,6 +77,11 @@ impl Default for Setup {
                 delay: Duration::ZERO,
                 timeout: PATIENCE,
             },
+            jobs: JobsConfig {
+                deadline: PATIENCE * 2,
+                ttl: PATIENCE * 2,
+                max_images: 10_000,
+            },
             engine_uses_cores: false,
         }
     }
@@ -104,6 +111,7 @@ impl Setup {
             http: self.http,
             connections: self.connections,
             drain: self.drain,
+            jobs: self.jobs,
         };
         let (stop, stopped) = oneshot::channel();
         let stopped = async { stopped.await.unwrap_or("the test is over") };
@@ -138,6 +146,10 @@ impl Server {
 
     pub(crate) fn post(&self, target: &str) -> Call {
         Call::new(self.address, Method::POST, target)
+    }
+
+    pub(crate) fn delete(&self, target: &str) -> Call {
+        Call::new(self.address, Method::DELETE, target)
     }
 
     /// A photo for the tutorial's route, as the tutorial's client sends it.

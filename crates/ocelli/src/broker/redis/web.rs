@@ -156,6 +156,19 @@ impl RedisBroker {
     pub fn admit(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
         self.available()?;
         model.ready()?;
+        self.room(model, images)
+    }
+
+    /// The same for images that may wait until a worker is there.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`] and [`Error::BrokerUnavailable`].
+    pub fn admit_later(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+        self.available()?;
+        self.room(model, images)
+    }
+
+    fn room(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
         let depth = self.shared.depths.lock().get(&model.id).copied();
         match depth {
             Some(Depth { jobs, at })

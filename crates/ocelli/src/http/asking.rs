@@ -1,0 +1,213 @@
+//! From a request to images that may be computed: what every route asks of its clients.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::Query;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::AppState;
+use super::answer::Arrival;
+use super::body::{BodySlot, check_declared, grow_permit};
+use super::inputs::InputForm;
+use crate::error::Error;
+use crate::infer::{self, DEFAULT_TOP_K, Deadline};
+use crate::job::Priority;
+use crate::model::ServedModel;
+
+/// How long the client wants to wait, in milliseconds from the end of the headers.
+const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
+
+/// How soon, compared with other requests: `high`, `normal` or `low`.
+const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
+
+/// The trace of the request (W3C Trace Context).
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
+
+/// What a route wants of a request.
+pub(super) struct Order {
+    /// For this model.
+    pub(super) model: Arc<ServedModel>,
+    /// The parameter of that name.
+    pub(super) top_k: Option<String>,
+    /// The most images.
+    pub(super) most: usize,
+    /// When nobody wants the answer any more.
+    pub(super) deadline: Deadline,
+    /// When the body has to be there.
+    pub(super) reading: Deadline,
+    /// Who is let in.
+    pub(super) door: Door,
+}
+
+/// Who is let in.
+pub(super) enum Door {
+    /// Whoever can be answered soon.
+    Now,
+    /// Also who waits until a worker is there.
+    Later,
+}
+
+/// What one request asks for, whatever the route.
+pub(super) struct Asked {
+    /// What to do.
+    pub(super) request: infer::Request,
+    /// With these.
+    pub(super) images: Vec<Bytes>,
+}
+
+/// Everything before the images are computed: checks that cost nothing, then room, then the body.
+///
+/// # Errors
+/// Whatever can be wrong with a request, or keep it out.
+pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result<Asked, Error> {
+    let Order { model, deadline, .. } = order;
+    let top_k = top_k(order.top_k.as_deref(), model.labels().len())?;
+    let priority = priority(&parts.headers)?;
+    let form = InputForm::from_headers(&parts.headers)?;
+    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
+    let declared = check_declared(body.declared_length(), state.config.max_body)?;
+    // An image holds its file first and its pixels later, never both for long.
+    let tensor = model.input().elements() as u64;
+    let needed = declared.max(tensor);
+    let mut permit = match order.door {
+        Door::Now => state.infer.admit(&model, 1, needed)?,
+        Door::Later => state.infer.admit_later(&model, 1, needed)?,
+    };
+    let bytes = body
+        .read(
+            state.config.max_body,
+            order.reading,
+            grow_permit(&state.infer, &model, &mut permit),
+        )
+        .await?;
+    let receive = arrival(parts).elapsed();
+    let images = form.images(bytes, order.most).await?;
+    if images.len() > 1 {
+        let tensors = (images.len() as u64 * tensor).saturating_sub(declared);
+        permit
+            .grow(images.len() - 1, tensors)
+            .map_err(|full| state.infer.refuse(&model, full))?;
+    }
+    let permit = Arc::new(permit);
+    Ok(Asked {
+        request: infer::Request {
+            model,
+            top_k,
+            priority,
+            trace: trace(&parts.headers),
+            deadline,
+            permit,
+            receive,
+        },
+        images,
+    })
+}
+
+/// When the headers of the request had arrived.
+pub(super) fn arrival(parts: &Parts) -> Instant {
+    let arrival = parts.extensions.get::<Arrival>();
+    arrival.map_or_else(Instant::now, |arrival| arrival.0)
+}
+
+/// The parameters of the query, which are called `names`.
+///
+/// # Errors
+/// [`Error::InvalidRequest`] for a parameter that there is not.
+pub(super) fn parameters<T: DeserializeOwned>(parts: &Parts, names: &str) -> Result<T, Error> {
+    match Query::<T>::try_from_uri(&parts.uri) {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(rejection) => Err(Error::InvalidRequest(format!(
+            "{}; the parameters are {names}",
+            rejection.body_text()
+        ))),
+    }
+}
+
+/// The number of predictions wanted.
+///
+/// # Errors
+/// [`Error::InvalidRequest`] unless it is a whole number from 1 to the number of classes.
+pub fn top_k(text: Option<&str>, classes: usize) -> Result<usize, Error> {
+    let Some(text) = text else {
+        return Ok(DEFAULT_TOP_K.min(classes));
+    };
+    text.parse()
+        .ok()
+        .filter(|top_k| (1..=classes).contains(top_k))
+        .ok_or_else(|| {
+            Error::InvalidRequest(format!(
+                "top_k must be a whole number from 1 to {classes}, the number of classes"
+            ))
+        })
+}
+
+/// When nobody wants the answer any more: after the usual time, or what `X-Timeout-Ms` says, which may not be more than
+/// the longest, for which there is an option.
+///
+/// # Errors
+/// [`Error::InvalidRequest`].
+pub(super) fn deadline(
+    arrival: Instant,
+    headers: &HeaderMap,
+    (usual, longest, option): (Duration, Duration, &str),
+) -> Result<Deadline, Error> {
+    let Some(value) = headers.get(TIMEOUT) else {
+        return Ok(Deadline::new(arrival, usual));
+    };
+    let asked = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .map(Duration::from_millis);
+    asked
+        .filter(|asked| !asked.is_zero() && *asked <= longest)
+        .map(|asked| Deadline::new(arrival, asked))
+        .ok_or_else(|| {
+            Error::InvalidRequest(format!(
+                "X-Timeout-Ms must be a whole number of milliseconds from 1 to {}; see {option}",
+                longest.as_millis()
+            ))
+        })
+}
+
+fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
+    let Some(value) = headers.get(PRIORITY) else {
+        return Ok(Priority::default());
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| Priority::from_name(text.trim()))
+        .ok_or_else(|| Error::InvalidRequest("X-Priority must be high, normal or low".to_owned()))
+}
+
+/// What the trace's header says, as long as W3C Trace Context allows for. One that is not like that is ignored, as the
+/// standard asks for.
+fn trace(headers: &HeaderMap) -> Option<Arc<str>> {
+    const LENGTH: usize = 55;
+    let text = headers.get(TRACE)?.to_str().ok()?;
+    (text.len() == LENGTH).then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_k_is_a_whole_number_within_the_classes() {
+        assert_eq!(top_k(None, 1000), Ok(5));
+        assert_eq!(top_k(None, 3), Ok(3), "a small model has no five classes");
+        assert_eq!(top_k(Some("1000"), 1000), Ok(1000));
+        for bad in ["0", "1001", "abc", "-1", "1.5", "", "99999999999999999999999"] {
+            assert_eq!(
+                top_k(Some(bad), 1000).unwrap_err().status().code,
+                "invalid_request",
+                "{bad}"
+            );
+        }
+    }
+}

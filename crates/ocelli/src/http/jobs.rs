@@ -1,0 +1,165 @@
+//! The routes of asynchronous jobs.
+
+use axum::extract::{Path, Request, State};
+use axum::http::header::LOCATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use humantime::format_rfc3339_millis;
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use super::AppState;
+use super::answer::to_json;
+use super::asking::{Asked, Door, Order, arrival, ask, deadline, parameters};
+use crate::error::Error;
+use crate::infer::Deadline;
+use crate::job::JobId;
+use crate::jobs::{Idempotency, JobView, Submission, Ticket};
+
+/// What a client calls its request, so that it may send it again (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest of these keys.
+const KEY_LENGTH: usize = 128;
+
+/// The names of [`Parameters`].
+const PARAMETERS: &str = "top_k and model";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    top_k: Option<String>,
+    model: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    id: String,
+    state: &'static str,
+    created: String,
+    expires: String,
+    durable: bool,
+}
+
+/// `POST /v1/jobs`: takes images to be computed later.
+pub(super) async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
+    let (parts, _) = request.into_parts();
+    let parameters: Parameters = parameters(&parts, PARAMETERS)?;
+    let key = idempotency_key(&parts.headers)?;
+    let model = state.infer.catalog.find(parameters.model.as_deref())?;
+    let order = Order {
+        model,
+        top_k: parameters.top_k,
+        most: state.config.max_images,
+        deadline: job_deadline(&state, &parts)?,
+        reading: Deadline::new(arrival(&parts), state.config.deadline),
+        door: Door::Later,
+    };
+    let asked = ask(&state, &parts, order).await?;
+    let idempotency = key.map(|key| Idempotency {
+        key,
+        fingerprint: fingerprint(&asked),
+    });
+    let Asked { request, images } = asked;
+    let ticket = state
+        .jobs
+        .submit(Submission {
+            request,
+            images,
+            idempotency,
+        })
+        .await?;
+    accepted(&ticket, state.jobs.durable())
+}
+
+/// `GET /v1/jobs/{id}`.
+pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Error> {
+    let id = JobId::parse(&id).ok_or(Error::UnknownJob)?;
+    let job = state.jobs.get(id).await?;
+    to_json(&JobView::new(&job))
+}
+
+/// `DELETE /v1/jobs/{id}`.
+pub(super) async fn forget(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Error> {
+    let id = JobId::parse(&id).ok_or(Error::UnknownJob)?;
+    state.jobs.delete(id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A job has its own limit, which the client may shorten.
+fn job_deadline(state: &AppState, parts: &Parts) -> Result<Deadline, Error> {
+    let longest = state.jobs.config().deadline;
+    deadline(
+        arrival(parts),
+        &parts.headers,
+        (longest, longest, "--job-deadline"),
+    )
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    if text.is_empty() || text.len() > KEY_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::InvalidRequest(format!(
+            "Idempotency-Key must have 1 to {KEY_LENGTH} printable ASCII characters without spaces; a UUID will do"
+        )));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// A hash of what is asked for. Not of the body's bytes: a form has another boundary each time it is sent.
+fn fingerprint(asked: &Asked) -> [u8; 32] {
+    let Asked { request, images } = asked;
+    let mut hash = Context::new(&SHA256);
+    let mut add = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    // A model may be replaced between two attempts, so its name has to do.
+    add(request.model.id.name.as_bytes());
+    add(&(request.top_k as u64).to_be_bytes());
+    for image in images {
+        add(image);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    digest
+}
+
+fn accepted(ticket: &Ticket, durable: bool) -> Result<Response, Error> {
+    let id = ticket.id.to_string();
+    let location = HeaderValue::try_from(format!("/v1/jobs/{id}")).map_err(|_| Error::Internal)?;
+    let mut response = to_json(&Accepted {
+        id,
+        state: "queued",
+        created: format_rfc3339_millis(ticket.created).to_string(),
+        expires: format_rfc3339_millis(ticket.expires).to_string(),
+        durable,
+    })?;
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_short_and_printable() {
+        let key = |text: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_bytes(text).expect("a header"));
+            idempotency_key(&headers)
+        };
+        assert_eq!(idempotency_key(&HeaderMap::new()), Ok(None));
+        assert_eq!(key(b"a-key"), Ok(Some("a-key".to_owned())));
+        assert_eq!(key(&[b'x'; 128]), Ok(Some("x".repeat(128))));
+        for bad in [&b""[..], b"a key", &[b'x'; 129], b"\xe9"] {
+            assert_eq!(key(bad).unwrap_err().status().code, "invalid_request");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Asynchronous jobs: images that are accepted now, computed in their turn, and asked about later.
+//!
+//! Owns what a job is, its states, and how long it is kept. Where it is kept is the store's business. Images are computed on the one path
+//! ([`crate::infer`]); forms, headers and status codes are those of [`crate::http`].
+
+mod kept;
+mod memory;
+mod view;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::infer::{Infer, Request, Scored};
+use crate::job::JobId;
+use crate::model::ServedModel;
+
+pub use memory::MemoryJobs;
+pub use view::JobView;
+
+/// How jobs are kept.
+#[derive(Clone, Debug)]
+pub struct JobsConfig {
+    /// How long a job may take, from the end of the request's headers, unless the request allows less.
+    pub deadline: Duration,
+    /// How long a job and its result are kept after that.
+    pub ttl: Duration,
+    /// The most images of all jobs that are kept.
+    pub max_images: usize,
+}
+
+/// All asynchronous jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    config: JobsConfig,
+    store: JobStore,
+}
+
+/// Where jobs are kept.
+#[derive(Clone, Debug)]
+enum JobStore {
+    /// In this process.
+    Memory(MemoryJobs),
+}
+
+/// A job to be accepted.
+#[derive(Debug)]
+pub struct Submission {
+    /// What to do.
+    pub request: Request,
+    /// With these images, at least one.
+    pub images: Vec<Bytes>,
+    /// What tells this request from others, where the client may send it again.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What tells a request from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// What the client calls it.
+    pub key: String,
+    /// A hash of all that it asks for.
+    pub fingerprint: [u8; 32],
+}
+
+/// An accepted job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its id, which nobody can guess.
+    pub id: JobId,
+    /// When it was accepted.
+    pub created: SystemTime,
+    /// When it is forgotten.
+    pub expires: SystemTime,
+}
+
+/// A job as it is now.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The job.
+    pub ticket: Ticket,
+    /// What its images are computed with.
+    pub model: Arc<ServedModel>,
+    /// What each image came to, in their order; `None` for those that are not computed yet.
+    pub results: Vec<Option<Result<Scored, Error>>>,
+}
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No image has its result yet.
+    Queued,
+    /// Some images have theirs.
+    Running,
+    /// Every image has its result, and at least one was computed.
+    Done,
+    /// No image was computed, and none will be.
+    Failed,
+}
+
+impl State {
+    /// The state of a job whose images came to `results`.
+    #[must_use]
+    pub fn of(results: &[Option<Result<Scored, Error>>]) -> Self {
+        let answered = results.iter().flatten().count();
+        if answered < results.len() {
+            return if answered == 0 {
+                Self::Queued
+            } else {
+                Self::Running
+            };
+        }
+        if results.iter().flatten().any(Result::is_ok) {
+            Self::Done
+        } else {
+            Self::Failed
+        }
+    }
+
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl Jobs {
+    /// No jobs yet, kept where `infer`'s broker is.
+    #[must_use]
+    pub fn new(config: JobsConfig, infer: &Infer) -> Self {
+        let store = match &infer.broker {
+            Broker::Memory(_) | Broker::Redis(_) => {
+                JobStore::Memory(MemoryJobs::new(config.clone(), infer.clone()))
+            }
+        };
+        Self { config, store }
+    }
+
+    /// How jobs are kept.
+    #[must_use]
+    pub fn config(&self) -> &JobsConfig {
+        &self.config
+    }
+
+    /// Whether an accepted job outlives this process.
+    #[must_use]
+    pub fn durable(&self) -> bool {
+        match self.store {
+            JobStore::Memory(_) => false,
+        }
+    }
+
+    /// Accepts a job, or names the one that an earlier request with the same key was.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`],
+    /// [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
+    pub async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.submit(submission),
+        }
+    }
+
+    /// A job as it is now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`].
+    pub async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.get(id),
+        }
+    }
+
+    /// Forgets a job. What is not computed yet never will be.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`].
+    pub async fn delete(&self, id: JobId) -> Result<(), Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.delete(id),
+        }
+    }
+
+    /// Takes no more jobs, and ends the tasks of those that this process has.
+    pub async fn close(&self) {
+        match &self.store {
+            JobStore::Memory(store) => store.close().await,
+        }
+    }
+}
+
+/// An id that nobody can guess, since knowing it is all that it takes to read a job.
+fn secret_id() -> Result<JobId, Error> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        tracing::error!("the system gives no random numbers");
+        Error::Internal
+    })?;
+    Ok(JobId(u128::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timing::Phases;
+
+    #[test]
+    fn a_job_is_as_far_as_its_images() {
+        let good = || {
+            Some(Ok(Scored {
+                predictions: Vec::new(),
+                phases: Phases::default(),
+            }))
+        };
+        let bad = || Some(Err(Error::Internal));
+        for (results, state) in [
+            (vec![None], State::Queued),
+            (vec![None, None], State::Queued),
+            (vec![good(), None], State::Running),
+            (vec![None, bad()], State::Running),
+            (vec![good()], State::Done),
+            (vec![bad(), good()], State::Done),
+            (vec![bad()], State::Failed),
+            (vec![bad(), bad()], State::Failed),
+        ] {
+            assert_eq!(State::of(&results), state, "{results:?}");
+            assert_eq!(state.is_final(), results.iter().all(Option::is_some));
+        }
+    }
+
+    #[test]
+    fn ids_differ() {
+        assert_ne!(secret_id(), secret_id());
+    }
+}

@@ -1,0 +1,134 @@
+//! Jobs of one process: it computes them in tasks of its own, and they end with it.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::kept::{Entered, Kept};
+use super::{JobsConfig, Snapshot, Submission, Ticket, secret_id};
+use crate::error::Error;
+use crate::infer::{Infer, Request, Scored};
+use crate::job::JobId;
+use crate::model::ServedModel;
+
+/// Keeps jobs in memory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MemoryJobs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: JobsConfig,
+    infer: Infer,
+    kept: Mutex<Kept<Arc<Entry>>>,
+    tasks: TaskTracker,
+    /// Cancelled when the process stops, and with it what each job has of it.
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ticket: Ticket,
+    model: Arc<ServedModel>,
+    results: Mutex<Vec<Option<Result<Scored, Error>>>>,
+    /// Cancelled when nobody wants the job any more.
+    unwanted: CancellationToken,
+}
+
+impl MemoryJobs {
+    pub(super) fn new(config: JobsConfig, infer: Infer) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                kept: Mutex::new(Kept::new(config.max_images)),
+                config,
+                infer,
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    pub(super) fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+        let shared = &self.shared;
+        if shared.stop.is_cancelled() {
+            return Err(Error::NotReady("it is stopping"));
+        }
+        let Submission {
+            request,
+            images,
+            idempotency,
+        } = submission;
+        // Decoding waits for its turn, so that only what shows at once can be said at once.
+        if let [only] = images.as_slice() {
+            shared.infer.decoders.look_at(only)?;
+        }
+        let (now, created) = (Instant::now(), SystemTime::now());
+        let left = request.deadline.at.saturating_duration_since(now) + shared.config.ttl;
+        let entry = Arc::new(Entry {
+            ticket: Ticket {
+                id: secret_id()?,
+                created,
+                expires: created + left,
+            },
+            model: Arc::clone(&request.model),
+            results: Mutex::new(images.iter().map(|_| None).collect()),
+            unwanted: shared.stop.child_token(),
+        });
+        let job = (entry.ticket.id, images.len(), Arc::clone(&entry));
+        match shared.kept.lock().enter(job, idempotency, now + left, now)? {
+            Entered::Known(known) => return Ok(known.ticket),
+            Entered::New => {}
+        }
+        let ticket = entry.ticket;
+        shared.infer.metrics.async_jobs.inc();
+        let infer = shared.infer.clone();
+        shared.tasks.spawn(async move {
+            let unwanted = entry.unwanted.clone();
+            tokio::select! {
+                () = unwanted.cancelled() => {}
+                () = compute(&infer, &request, images, &entry) => {}
+            }
+        });
+        Ok(ticket)
+    }
+
+    pub(super) fn get(&self, id: JobId) -> Result<Snapshot, Error> {
+        let entry = self.shared.kept.lock().get(id, Instant::now());
+        let entry = entry.ok_or(Error::UnknownJob)?;
+        let results = entry.results.lock().clone();
+        Ok(Snapshot {
+            ticket: entry.ticket,
+            model: Arc::clone(&entry.model),
+            results,
+        })
+    }
+
+    pub(super) fn delete(&self, id: JobId) -> Result<(), Error> {
+        let entry = self.shared.kept.lock().remove(id, Instant::now());
+        entry.ok_or(Error::UnknownJob)?.unwanted.cancel();
+        Ok(())
+    }
+
+    /// Ends the tasks: nobody can ask a process that has ended for what they would find.
+    pub(super) async fn close(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+/// Computes every image and notes what it came to, as soon as it has.
+async fn compute(infer: &Infer, request: &Request, images: Vec<bytes::Bytes>, entry: &Entry) {
+    let each = images.into_iter().enumerate().map(|(part, image)| async move {
+        let result = infer.run_image(request, image).await;
+        if let Some(place) = entry.results.lock().get_mut(part) {
+            *place = Some(result);
+        }
+    });
+    join_all(each).await;
+}
