@@ -33,6 +33,8 @@ pub enum Broker {
     Memory(MemoryBroker),
     /// Workers anywhere, over Redis.
     Redis(redis::RedisBroker),
+    /// The tutorial's model process.
+    Tutorial(tutorial::TutorialBroker),
 }
 
 impl Broker {
@@ -46,6 +48,7 @@ impl Broker {
             // The door counts the images of this process itself.
             Self::Memory(_) => Ok(()),
             Self::Redis(broker) => broker.admit(model, images),
+            Self::Tutorial(broker) => broker.available(),
         }
     }
 
@@ -57,6 +60,7 @@ impl Broker {
         match self {
             Self::Memory(_) => model.ready(),
             Self::Redis(broker) => broker.admit_later(model, images),
+            Self::Tutorial(broker) => broker.available(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Broker {
         match self {
             Self::Memory(broker) => broker.wants(&model.id),
             Self::Redis(broker) => broker.wants(),
+            Self::Tutorial(broker) => broker.wants(),
         }
     }
 
@@ -74,14 +79,16 @@ impl Broker {
         match self {
             Self::Memory(broker) => broker.submit(model, job, waiter),
             Self::Redis(broker) => broker.submit(job, waiter),
+            Self::Tutorial(broker) => broker.submit(job, waiter),
         }
     }
 
     /// Lets go of jobs that nobody waits for, where they would otherwise be kept. Called when somebody has left.
     pub fn drop_dead(&self) {
         match self {
-            // They cost little, and are dropped when a batch is drawn.
-            Self::Memory(_) => {}
+            // In memory they cost little, and are dropped when a batch is drawn. From the tutorial's list nothing can be
+            // taken back; its replies are deleted as they come.
+            Self::Memory(_) | Self::Tutorial(_) => {}
             Self::Redis(broker) => broker.drop_dead(),
         }
     }
@@ -92,6 +99,7 @@ impl Broker {
         match self {
             Self::Memory(broker) => broker.depth(),
             Self::Redis(broker) => broker.depth(),
+            Self::Tutorial(broker) => broker.depth(),
         }
     }
 
@@ -103,6 +111,7 @@ impl Broker {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(broker) => broker.available(),
+            Self::Tutorial(broker) => broker.available(),
         }
     }
 
@@ -111,6 +120,7 @@ impl Broker {
         match self {
             Self::Memory(broker) => broker.close(),
             Self::Redis(broker) => broker.close(),
+            Self::Tutorial(broker) => broker.close(),
         }
     }
 }

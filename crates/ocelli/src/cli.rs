@@ -70,6 +70,9 @@ pub struct WebArgs {
     /// Where the workers are.
     #[command(flatten)]
     pub redis: RedisArgs,
+    /// What to speak with the workers
+    #[arg(long, env = "OCELLI_WIRE", value_enum, default_value_t = Wire::Native)]
+    pub wire: Wire,
     /// The model of requests that name none; the first by name if left out
     #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME")]
     pub default_model: Option<String>,
@@ -102,6 +105,9 @@ pub struct WorkerArgs {
     /// Where the jobs are.
     #[command(flatten)]
     pub redis: RedisArgs,
+    /// What to speak with the web processes
+    #[arg(long, env = "OCELLI_WIRE", value_enum, default_value_t = Wire::Native)]
+    pub wire: Wire,
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -126,6 +132,16 @@ pub struct WorkerArgs {
     /// After that: how long to finish what has been taken
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
+}
+
+/// What web processes and workers say to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wire {
+    /// Streams of Ocelli's own, which lose nothing
+    Native,
+    /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to move from it one half at a time; no
+    /// prefix, no priorities, and its polling and its losses
+    Tutorial,
 }
 
 /// Where Redis is.

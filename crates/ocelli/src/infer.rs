@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use ocelli_engine::Tensor;
-use ocelli_vision::{Activation, sigmoid, softmax, top_k};
 
 use crate::admission::{Admission, Full, Permit};
 use crate::broker::{Answer, Broker, waiter};
@@ -16,10 +14,8 @@ use crate::error::Error;
 use crate::job::{JobCost, JobError, Priority, Reply};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
+use crate::ranking::{Prediction, rank};
 use crate::timing::Phases;
-
-/// How many predictions an answer has unless the request says otherwise, as the tutorial's has.
-pub const DEFAULT_TOP_K: usize = 5;
 
 /// Everything between a protocol and the worker.
 #[derive(Clone, Debug)]
@@ -62,15 +58,6 @@ pub struct Deadline {
     pub at: Instant,
     /// How long the request was allowed to take.
     pub timeout: Duration,
-}
-
-/// One class and how likely it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prediction {
-    /// The class's index.
-    pub index: usize,
-    /// The probability, 0 to 1.
-    pub probability: f32,
 }
 
 /// What one image came to.
@@ -167,8 +154,15 @@ impl Infer {
         self.decoders.submit(photo, waiter);
         let answer = pending.await;
         leaving.stayed();
-        let Answer { reply, prepare } = answer?;
-        let mut scored = scored(&request.model, reply, request.top_k, request.deadline.timeout)?;
+        let Answer {
+            reply,
+            ranked,
+            prepare,
+        } = answer?;
+        let mut scored = match ranked {
+            Some(predictions) => Scored::ranked(predictions, reply.cost, request.top_k),
+            None => scored(&request.model, reply, request.top_k, request.deadline.timeout)?,
+        };
         scored.phases.receive = request.receive;
         scored.phases.decode_wait = prepare.wait;
         scored.phases.decode = prepare.decode;
@@ -187,17 +181,22 @@ pub fn scored(model: &ServedModel, reply: Reply, top_k: usize, timeout: Duration
         JobError::EngineFault | JobError::Incompatible => Error::Internal,
         JobError::Poisonous => Error::Poisonous,
     })?;
-    let predictions = predictions(model, &outputs, top_k)?;
-    let JobCost {
-        queue, fill, infer, ..
-    } = reply.cost;
-    let phases = Phases {
-        queue,
-        fill,
-        infer,
-        ..Phases::default()
-    };
-    Ok(Scored { predictions, phases })
+    let predictions = rank(model, &outputs, top_k)?;
+    Ok(Scored::ranked(predictions, reply.cost, top_k))
+}
+
+impl Scored {
+    /// The first `top_k` of `predictions`, which are the best first.
+    fn ranked(mut predictions: Vec<Prediction>, cost: JobCost, top_k: usize) -> Self {
+        predictions.truncate(top_k);
+        let phases = Phases {
+            queue: cost.queue,
+            fill: cost.fill,
+            infer: cost.infer,
+            ..Phases::default()
+        };
+        Self { predictions, phases }
+    }
 }
 
 /// Clears the queues when a request is dropped while it waits. Declared before what it waits with, so that by then the
@@ -217,23 +216,4 @@ impl Drop for DropOnLeaving<'_> {
             infer.broker.drop_dead();
         }
     }
-}
-
-/// The best `top_k` classes of the model's first output.
-fn predictions(model: &ServedModel, outputs: &[Tensor], top_k_: usize) -> Result<Vec<Prediction>, Error> {
-    let scores = outputs.first().and_then(Tensor::f32s).map(<[f32]>::to_vec);
-    let Some(mut scores) = scores.filter(|scores| scores.iter().all(|score| score.is_finite())) else {
-        tracing::error!(model = %model.id.name, "the model's scores are not all finite numbers");
-        return Err(Error::Internal);
-    };
-    let output = model.card.manifest.outputs.first();
-    match output.map(|output| output.activation) {
-        Some(Activation::Softmax) => softmax(&mut scores),
-        Some(Activation::Sigmoid) => sigmoid(&mut scores),
-        Some(Activation::None) | None => {}
-    }
-    Ok(top_k(&scores, top_k_)
-        .into_iter()
-        .map(|(index, probability)| Prediction { index, probability })
-        .collect())
 }

@@ -144,7 +144,7 @@ impl Jobs {
     #[must_use]
     pub fn new(config: JobsConfig, infer: &Infer) -> Self {
         let store = match &infer.broker {
-            Broker::Memory(_) | Broker::Redis(_) => {
+            Broker::Memory(_) | Broker::Redis(_) | Broker::Tutorial(_) => {
                 JobStore::Memory(MemoryJobs::new(config.clone(), infer.clone()))
             }
         };

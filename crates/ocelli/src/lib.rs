@@ -21,6 +21,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+pub mod ranking;
 pub mod results;
 pub mod roles;
 pub mod telemetry;

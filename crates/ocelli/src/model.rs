@@ -102,6 +102,17 @@ impl ServedModel {
         self.card.labels.first().map_or(&[], Vec::as_slice)
     }
 
+    /// The most predictions that an answer may have: one for each class, as far as the classes are known.
+    #[must_use]
+    pub fn most_predictions(&self) -> usize {
+        /// As many classes as ImageNet has; an answer with fewer has all that there are.
+        const UNKNOWN: usize = 1000;
+        match self.labels().len() {
+            0 => UNKNOWN,
+            classes => classes,
+        }
+    }
+
     /// Whether an instance is there to compute with.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -29,8 +29,9 @@ pub enum ImageAnswer<'a> {
 pub struct LabelledPrediction<'a> {
     /// The class's name.
     pub label: &'a str,
-    /// The class's index.
-    pub index: usize,
+    /// The class's index, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
     /// The probability, 0 to 1.
     pub probability: f32,
 }
@@ -38,7 +39,7 @@ pub struct LabelledPrediction<'a> {
 impl<'a> ImageAnswer<'a> {
     /// The answer for one image of `model`.
     #[must_use]
-    pub fn new(model: &'a ServedModel, result: &Result<Scored, Error>) -> Self {
+    pub fn new(model: &'a ServedModel, result: &'a Result<Scored, Error>) -> Self {
         match result {
             Ok(scored) => Self::Predictions {
                 predictions: labelled(model, scored),
@@ -53,14 +54,13 @@ impl<'a> ImageAnswer<'a> {
 
 /// Adds labels to predictions.
 #[must_use]
-pub fn labelled<'a>(model: &'a ServedModel, scored: &Scored) -> Vec<LabelledPrediction<'a>> {
-    let labels = model.labels();
+pub fn labelled<'a>(model: &'a ServedModel, scored: &'a Scored) -> Vec<LabelledPrediction<'a>> {
     scored
         .predictions
         .iter()
         .map(|prediction| LabelledPrediction {
-            label: labels.get(prediction.index).map_or("", String::as_str),
-            index: prediction.index,
+            label: prediction.class.label(model),
+            index: prediction.class.index(),
             probability: prediction.probability,
         })
         .collect()

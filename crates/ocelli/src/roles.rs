@@ -6,10 +6,14 @@ mod redis;
 mod serve;
 mod threads;
 mod web;
+mod web_side;
 mod worker;
+mod worker_side;
 
 pub use engines::StartError;
 pub use pipeline::{Pipeline, PipelineConfig, Running};
 pub use serve::{DrainTimes, Ending, ServeConfig, serve};
 pub use web::{WebTier, WebTierConfig, web};
+pub use web_side::WebWire;
 pub use worker::{WorkerTier, WorkerTierConfig, worker};
+pub use worker_side::WorkerWire;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::redis::Lease;
 use super::turns::Turns;
+use super::tutorial::Ticket;
 use super::waiter::Waiter;
 use crate::crew::Crew;
 use crate::error::Error;
@@ -212,6 +213,8 @@ pub enum Receipt {
     Waiter(Waiter),
     /// To Redis.
     Lease(Lease),
+    /// To the tutorial's web process.
+    Ticket(Ticket),
 }
 
 impl Leased {
@@ -243,6 +246,8 @@ impl Leased {
         let gone = match &self.receipt {
             Receipt::Waiter(waiter) => waiter.is_gone(),
             Receipt::Lease(lease) => lease.is_lost(),
+            // It does not say when it has left.
+            Receipt::Ticket(_) => false,
         };
         DropReason::of(self.job.deadline <= now, gone)
     }
@@ -271,6 +276,7 @@ impl Leased {
         match self.receipt {
             Receipt::Waiter(waiter) => waiter.complete(reply),
             Receipt::Lease(lease) => lease.complete(reply),
+            Receipt::Ticket(ticket) => ticket.complete(reply),
         }
     }
 
@@ -279,6 +285,7 @@ impl Leased {
         match self.receipt {
             Receipt::Waiter(waiter) => waiter.fail(error),
             Receipt::Lease(lease) => drop(lease),
+            Receipt::Ticket(ticket) => drop(ticket),
         }
     }
 }

@@ -1,19 +1,28 @@
 //! The wire of the tutorial "Keras + Redis + Flask": what its web process and its model process say to each other.
 //!
-//! Owns the texts and the picture inside them: a job is `{"id", "image"}` on the list [`QUEUE`], where the image is the
-//! base64 of a float32 tensor in Keras' caffe mode ([`input`]); its reply is the value of the key that is the id, a
-//! list of `{"label", "probability"}`. It deliberately has no versions, deadlines, priorities or errors, for the
-//! tutorial has none; who loses what by that is the business of whoever carries these texts.
+//! Owns both sides of it, the texts and the picture inside them: a job is `{"id", "image"}` on the list [`QUEUE`], where
+//! the image is the base64 of a float32 tensor in Keras' caffe mode ([`input`]); its reply is the value of the key that
+//! is the id, a list of `{"label", "probability"}`. It deliberately has no versions, deadlines, priorities or errors, for the
+//! tutorial has none; `docs/tutorial.md` says who loses what by that.
 
+mod asked;
 mod job;
 mod reply;
+mod tickets;
+mod web;
+mod worker;
 
 use std::sync::LazyLock;
 
-use ocelli_vision::{InputSpec, Manifest};
+use ocelli_vision::{InputSpec, Manifest, ModelCard};
 
-pub use job::{BadJob, MAX_JOB_BYTES, TutorialJob};
+pub use job::{BadJob, BadPicture, MAX_JOB_BYTES, TutorialJob};
 pub use reply::{BadReply, MAX_REPLY_BYTES, Named, decode_reply, encode_reply};
+pub use tickets::Ticket;
+pub use web::{MOST_BYTES_UNDER_WAY, TutorialBroker, TutorialWebTask, web};
+pub use worker::{TutorialWorker, TutorialWorkerTasks, worker};
+
+use crate::model::ServedModel;
 
 /// The list that jobs wait in, oldest first.
 pub const QUEUE: &str = "image_queue";
@@ -33,12 +42,23 @@ pub fn input() -> &'static InputSpec {
     &INPUT
 }
 
+/// The model process as a model. Whether it is there nobody can know, so that it counts as there.
+pub fn model() -> ServedModel {
+    // Its digest is that of nothing, for its weights are not known.
+    let digest = "0".repeat(64);
+    let card = ModelCard::restore(MANIFEST.to_owned(), vec![Vec::new()], digest);
+    let model = ServedModel::elsewhere(card.expect("a test restores it"));
+    model.set_instances(1);
+    model
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_manifest_is_one() {
+        assert!(model().ready().is_ok());
         let Manifest { input: parsed, .. } = Manifest::parse(MANIFEST).unwrap();
         assert_eq!(&parsed, input());
         assert_eq!(

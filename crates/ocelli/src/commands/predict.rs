@@ -44,7 +44,7 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     };
     let pipeline = Pipeline::new(&config, backend, package);
     let model = pipeline.infer.catalog.find(None)?;
-    let top_k = top_k(args.top_k.as_deref(), model.labels().len())?;
+    let top_k = top_k(args.top_k.as_deref(), model.most_predictions())?;
     settings::runtime()?.block_on(async {
         let running = pipeline.start().await?;
         let task = Task {

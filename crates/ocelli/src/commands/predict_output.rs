@@ -84,9 +84,10 @@ fn csv(file: &str, result: Result<&[LabelledPrediction<'_>], &str>) -> String {
                 } = prediction;
                 let _ = writeln!(
                     text,
-                    "{file},{},{},{index},{probability},",
+                    "{file},{},{},{},{probability},",
                     rank + 1,
-                    csv_field(label)
+                    csv_field(label),
+                    index.map_or_else(String::new, |index| index.to_string())
                 );
             }
         }
@@ -113,12 +114,12 @@ mod tests {
     const BEST: [LabelledPrediction<'static>; 2] = [
         LabelledPrediction {
             label: "beagle",
-            index: 162,
+            index: Some(162),
             probability: 0.9,
         },
         LabelledPrediction {
             label: "plate, rack",
-            index: 729,
+            index: Some(729),
             probability: 0.05,
         },
     ];

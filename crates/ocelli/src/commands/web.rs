@@ -4,25 +4,30 @@ use std::process::ExitCode;
 
 use super::{listener, settings};
 use crate::broker::redis::WebConfig;
-use crate::cli::WebArgs;
-use crate::roles::{self, ServeConfig, WebTier, WebTierConfig};
+use crate::cli::{WebArgs, Wire};
+use crate::roles::{self, ServeConfig, WebTier, WebTierConfig, WebWire};
 use crate::telemetry;
 
 pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     listener::allow_connections(args.connections.max_connections.get());
     let target = settings::redis(&args.redis)?;
+    let name = settings::process_name("web");
+    let wire = match args.wire {
+        Wire::Native => WebWire::Native(WebConfig {
+            prefix: args.redis.prefix.clone(),
+            name,
+            max_jobs: args.limits.queue_jobs.get(),
+            max_bytes: args.limits.queue_bytes.as_u64(),
+        }),
+        Wire::Tutorial => WebWire::Tutorial { name },
+    };
     let tier = WebTierConfig {
         cores: settings::cores(),
         admission: settings::admission(&args.limits),
         decode: settings::decode(&args.image),
         default_model: args.default_model.clone(),
-        broker: WebConfig {
-            prefix: args.redis.prefix.clone(),
-            name: settings::process_name("web"),
-            max_jobs: args.limits.queue_jobs.get(),
-            max_bytes: args.limits.queue_bytes.as_u64(),
-        },
+        wire,
     };
     let serve = ServeConfig {
         http: settings::http(&args.limits),
@@ -30,7 +35,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         drain: settings::drain(&args.drain),
         jobs: settings::jobs(&args.jobs),
     };
-    let tier = WebTier::new(&tier, &target);
+    let tier = WebTier::new(tier, &target);
     listener::run(settings::runtime()?, args.listen, async |listener| {
         roles::web(listener, tier, serve, listener::stop()).await
     })

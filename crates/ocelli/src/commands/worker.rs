@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use super::{listener, settings};
 use crate::broker::redis::WorkerSideConfig;
-use crate::cli::WorkerArgs;
-use crate::roles::{self, DrainTimes, WorkerTier, WorkerTierConfig};
+use crate::cli::{Wire, WorkerArgs};
+use crate::roles::{self, DrainTimes, WorkerTier, WorkerTierConfig, WorkerWire};
 use crate::telemetry;
 
 pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
@@ -13,6 +13,17 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let target = settings::redis(&args.redis)?;
     let package = settings::package(&args.model)?;
     let backend = settings::backend(&args.model, &package)?;
+    let name = settings::process_name("worker");
+    let wire = match args.wire {
+        Wire::Native => WorkerWire::Native(WorkerSideConfig {
+            prefix: args.redis.prefix.clone(),
+            name,
+            lease: args.lease,
+            dead_letters: args.dead_letters.get(),
+            dead_ttl: args.dead_ttl,
+        }),
+        Wire::Tutorial => WorkerWire::Tutorial { name },
+    };
     let config = WorkerTierConfig {
         cores: settings::cores(),
         worker: settings::worker(&args.model),
@@ -21,13 +32,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
             delay: args.drain_delay,
             timeout: args.drain_timeout,
         },
-        side: WorkerSideConfig {
-            prefix: args.redis.prefix.clone(),
-            name: settings::process_name("worker"),
-            lease: args.lease,
-            dead_letters: args.dead_letters.get(),
-            dead_ttl: args.dead_ttl,
-        },
+        wire,
     };
     let tier = WorkerTier::new(config, &target, backend, package);
     listener::run(settings::runtime()?, args.listen, async |listener| {

@@ -14,9 +14,10 @@ use super::answer::Arrival;
 use super::body::{BodySlot, check_declared, grow_permit};
 use super::inputs::InputForm;
 use crate::error::Error;
-use crate::infer::{self, DEFAULT_TOP_K, Deadline};
+use crate::infer::{self, Deadline};
 use crate::job::Priority;
 use crate::model::ServedModel;
+use crate::ranking::DEFAULT_TOP_K;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
@@ -65,7 +66,7 @@ pub(super) struct Asked {
 /// Whatever can be wrong with a request, or keep it out.
 pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result<Asked, Error> {
     let Order { model, deadline, .. } = order;
-    let top_k = top_k(order.top_k.as_deref(), model.labels().len())?;
+    let top_k = top_k(order.top_k.as_deref(), model.most_predictions())?;
     let priority = priority(&parts.headers)?;
     let form = InputForm::from_headers(&parts.headers)?;
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;

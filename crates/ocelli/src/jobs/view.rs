@@ -49,10 +49,11 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::infer::{Prediction, Scored};
+    use crate::infer::Scored;
     use crate::job::JobId;
     use crate::jobs::Ticket;
     use crate::model::{self, ServedModel};
+    use crate::ranking::{Class, Prediction};
     use crate::timing::Phases;
 
     #[test]
@@ -72,7 +73,7 @@ mod tests {
         insta::assert_snapshot!(json(&job), @r#"{"id":"00000000000000000000000000000007","state":"running","model":"efficientnet-lite0","version":"1","created":"1970-01-01T00:00:01.500Z","expires":"1970-01-01T00:01:01.500Z"}"#);
         job.results[0] = Some(Ok(Scored {
             predictions: vec![Prediction {
-                index: 162,
+                class: Class::Index(162),
                 probability: 0.5,
             }],
             phases: Phases::default(),

@@ -9,13 +9,12 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::redis::{links, wait_for_redis};
+use super::redis::wait_for_redis;
 use super::serve::{Ending, ServeConfig, drain};
 use super::threads::Threads;
+use super::web_side::{SideTasks, WebSide, WebWire};
 use crate::admission::{Admission, AdmissionLimits};
-use crate::broker::Broker;
-use crate::broker::redis::{self, Limits, Link, Target, WebConfig, WebTasks};
-use crate::catalog::Catalog;
+use crate::broker::redis::{Limits, Link, Target};
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
 use crate::decoders::{self, DecodeConfig, DecodeWork};
@@ -40,7 +39,7 @@ pub struct WebTierConfig {
     /// The model of requests that name none.
     pub default_model: Option<String>,
     /// How jobs are submitted.
-    pub broker: WebConfig,
+    pub wire: WebWire,
 }
 
 /// A web process, built and not running.
@@ -51,26 +50,24 @@ pub struct WebTier {
     decode_work: Arc<DecodeWork>,
     link: Link,
     limits: Limits,
-    tasks: WebTasks,
+    tasks: SideTasks,
 }
 
 impl WebTier {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(config: &WebTierConfig, target: &Target) -> Self {
+    pub fn new(config: WebTierConfig, target: &Target) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (cores, crew) = (Cores::new(config.cores), Crew::default());
-        let catalog = Catalog::new(Vec::new(), config.default_model.clone());
-        let links = links(target, &config.broker.name);
-        let link = links.0.clone();
-        let (broker, tasks) = redis::web(
-            config.broker.clone(),
-            links,
-            catalog.clone(),
-            crew.clone(),
-            Arc::clone(&metrics),
-        );
-        let broker = Broker::Redis(broker);
+        let WebSide {
+            broker,
+            catalog,
+            link,
+            limits,
+            tasks,
+        } = config
+            .wire
+            .build(target, config.default_model, crew.clone(), Arc::clone(&metrics));
         let (decoders, decode_work) = decoders::pair(
             config.decode,
             cores,
@@ -91,9 +88,7 @@ impl WebTier {
             crew,
             decode_work,
             link,
-            limits: Limits {
-                queue_bytes: config.broker.max_bytes,
-            },
+            limits,
             tasks,
         }
     }
@@ -134,11 +129,6 @@ pub async fn web(
     );
     let serving = tokio::spawn(serving);
     tracing::info!("listening on http://{address}");
-    tracing::info!(
-        queue_jobs = config_jobs(&tier),
-        queue_bytes = tier.limits.queue_bytes,
-        "each model may hold this much in Redis"
-    );
 
     tokio::pin!(stop);
     tokio::select! {
@@ -173,8 +163,4 @@ pub async fn web(
         }
     };
     drain(serving, &metrics, config.drain.timeout, rest).await
-}
-
-fn config_jobs(tier: &WebTier) -> usize {
-    tier.infer.admission.limits().jobs
 }

@@ -9,16 +9,15 @@ use ocelli_engine::Backend;
 use ocelli_vision::ModelPackage;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::engines::EngineSide;
 use super::redis::{links, wait_for_redis};
 use super::serve::{DrainTimes, Ending};
 use super::threads::Threads;
-use crate::broker::redis::{
-    self, Limits, Link, LinkError, RedisWorker, Target, WorkerSideConfig, WorkerTasks,
-};
+use super::worker_side::{SideTasks, WorkerSide, WorkerWire};
+use crate::broker::redis::{Limits, Link, Target};
 use crate::broker::{JobQueue, Supplier};
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
@@ -31,12 +30,6 @@ use crate::worker::{WorkerConfig, WorkerParts};
 
 /// Jobs that the process may hold; the feeder asks for fewer.
 const QUEUE: usize = 1 << 16;
-
-/// How long a name that another digest has is waited for: the workers that had it may just have ended.
-const NAME_IS_FREE_WITHIN: Duration = Duration::from_secs(10);
-
-/// Between looks at something in Redis that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long the tasks may take to sign off.
 const SIGN_OFF: Duration = Duration::from_secs(2);
@@ -52,8 +45,8 @@ pub struct WorkerTierConfig {
     pub connections: ConnectionConfig,
     /// How it ends.
     pub drain: DrainTimes,
-    /// How jobs are leased.
-    pub side: WorkerSideConfig,
+    /// How jobs come.
+    pub wire: WorkerWire,
 }
 
 /// A worker process, built and not running.
@@ -65,8 +58,8 @@ pub struct WorkerTier {
     model: Arc<ServedModel>,
     queue: JobQueue,
     engines: EngineSide,
-    side: RedisWorker,
-    tasks: WorkerTasks,
+    side: WorkerSide,
+    tasks: SideTasks,
 }
 
 impl WorkerTier {
@@ -83,15 +76,11 @@ impl WorkerTier {
         let model = Arc::new(model);
         let room = Arc::new(Notify::new());
         let queue = JobQueue::new(QUEUE, Supplier::Task(Arc::clone(&room)), Arc::clone(&metrics));
-        let links = links(target, &config.side.name);
+        let links = links(target, config.wire.name());
         let link = links.0.clone();
-        let (side, tasks) = redis::worker(
-            config.side,
-            links,
-            &model,
-            (queue.clone(), room),
-            Arc::clone(&metrics),
-        );
+        let (side, tasks) = config
+            .wire
+            .build(links, &model, (queue.clone(), room), Arc::clone(&metrics));
         let engines = EngineSide {
             model: Arc::clone(&model),
             config: config.worker,
@@ -120,7 +109,7 @@ impl WorkerTier {
 
 /// What the probes of a worker ask.
 struct WorkerHealth {
-    side: RedisWorker,
+    side: WorkerSide,
     queue: JobQueue,
     model: Arc<ServedModel>,
 }
@@ -132,7 +121,7 @@ impl Health for WorkerHealth {
 
     fn report(&self, metrics: &Metrics) {
         metrics.queue_depth.set(self.queue.depth() as i64);
-        metrics.leases.set(self.side.leases() as i64);
+        metrics.leases.set(self.side.jobs() as i64);
         if let Some(runtime) = self.model.runtime() {
             metrics.set_batch_costs(&self.model.id.name, runtime.cost.entries());
         }
@@ -176,7 +165,7 @@ pub async fn worker(
     let starting = async {
         wait_for_redis(&tier.link, Limits { queue_bytes: 0 }).await?;
         let threads = engines.start(Vec::<Arc<dyn Work>>::new()).await?;
-        take_name(&tier.side).await?;
+        tier.side.take_name().await?;
         anyhow::Ok(threads)
     };
     let threads = tokio::select! {
@@ -217,7 +206,7 @@ struct Stops {
 
 /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken.
 async fn leave(
-    side: &RedisWorker,
+    side: &WorkerSide,
     drain: DrainTimes,
     stop_leasing: &CancellationToken,
     threads: Threads,
@@ -225,7 +214,7 @@ async fn leave(
     side.leave().await;
     sleep(drain.delay).await;
     let finish = async {
-        wait_for_replacement(side).await;
+        side.wait_for_replacement().await;
         stop_leasing.cancel();
         side.finished().await;
         threads.stop().await;
@@ -234,35 +223,10 @@ async fn leave(
         Ok(()) => Ending::Drained,
         Err(_) => {
             tracing::error!(
-                jobs = side.leases(),
+                jobs = side.jobs(),
                 "not everything was finished in time; other workers take what is left"
             );
             Ending::CutShort
         }
-    }
-}
-
-/// Publishes the model, waiting for a while where its name is still taken.
-async fn take_name(side: &RedisWorker) -> Result<(), LinkError> {
-    let give_up = Instant::now() + NAME_IS_FREE_WITHIN;
-    loop {
-        match side.announce().await {
-            Err(LinkError::Refused(_)) if Instant::now() < give_up => {}
-            Err(LinkError::Down(_)) => {}
-            announced => return announced,
-        }
-        sleep(LOOK_AGAIN).await;
-    }
-}
-
-/// The last worker of a package leaves nothing behind that nobody else would compute.
-async fn wait_for_replacement(side: &RedisWorker) {
-    loop {
-        match side.is_replaced().await {
-            Ok(true) => return,
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "whether others go on cannot be told"),
-        }
-        sleep(LOOK_AGAIN).await;
     }
 }

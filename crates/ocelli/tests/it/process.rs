@@ -12,7 +12,7 @@ use hyper::Method;
 use crate::client::Call;
 use crate::{comes_to_hold, eventually, server};
 
-/// A running `ocelli serve`.
+/// A running `ocelli` that serves.
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
@@ -80,7 +80,17 @@ impl Process {
     }
 
     /// Starts a command that serves; returns when it is ready.
-    pub(crate) async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(command: Command) -> Self {
+        Self::start_until(command, "ready; try:", "listening on http://").await
+    }
+
+    /// Starts a worker; returns when it takes jobs. Its address is that of its probes.
+    pub(crate) async fn start_worker(command: Command) -> Self {
+        Self::start_until(command, "ready; computing", "probes listen on http://").await
+    }
+
+    /// Starts a command; returns when it has said that it is `ready`, and what it listens on after `address`.
+    async fn start_until(mut command: Command, ready: &str, address: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -96,8 +106,8 @@ impl Process {
             log,
             reader: Some(reader),
         };
-        process.logs("ready; try:").await;
-        let line = process.logs("listening on http://").await;
+        process.logs(ready).await;
+        let line = process.logs(address).await;
         process.address = line.rsplit('/').next().unwrap().parse().unwrap();
         process
     }

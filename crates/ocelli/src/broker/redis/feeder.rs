@@ -368,6 +368,6 @@ impl Feeder {
 fn place(leased: &Leased) -> Option<&Place> {
     match leased.receipt() {
         Receipt::Lease(lease) => lease.place(),
-        Receipt::Waiter(_) => None,
+        Receipt::Waiter(_) | Receipt::Ticket(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ocelli_vision::ImageError;
 use serde::{Deserialize, Serialize};
 
 use super::input;
@@ -64,6 +65,9 @@ pub enum BadPicture {
         /// What is there.
         value: f32,
     },
+    /// It is one, and cannot be made what the model takes.
+    #[error("{0}")]
+    Unprepared(ImageError),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -84,7 +88,10 @@ impl TutorialJob {
     pub fn encode(&self) -> String {
         let mut tensor = vec![0.0; input().elements()];
         input().fill_f32(&self.rgb, &mut tensor);
-        let bytes: Vec<u8> = tensor.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut bytes = Vec::with_capacity(size_of_val(tensor.as_slice()));
+        for value in tensor {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
         let text = Text {
             id: Cow::Borrowed(&self.id),
             image: STANDARD.encode(bytes).into(),

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ServedModel;
+use crate::ranking::{Class, Prediction};
+
 /// The longest text that is read, in bytes; 1,000 classes take about 60,000.
 pub const MAX_REPLY_BYTES: usize = 1 << 20;
 
@@ -12,6 +15,26 @@ pub struct Named {
     pub label: String,
     /// How likely it is, 0 to 1.
     pub probability: f32,
+}
+
+impl Named {
+    /// One of `model`'s classes.
+    #[must_use]
+    pub fn new(prediction: &Prediction, model: &ServedModel) -> Self {
+        Self {
+            label: prediction.class.label(model).to_owned(),
+            probability: prediction.probability,
+        }
+    }
+}
+
+impl From<Named> for Prediction {
+    fn from(Named { label, probability }: Named) -> Self {
+        Self {
+            class: Class::Name(label),
+            probability,
+        }
+    }
 }
 
 /// Why a text is no reply. Its `Display` is for the log of whoever runs the web side.

@@ -1,0 +1,111 @@
+//! How a web process submits its jobs: over Ocelli's own wire, or over the tutorial's, which says nothing of models.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::redis::links;
+use crate::broker::Broker;
+use crate::broker::redis::{self, Limits, Link, Target, WebConfig, WebTasks};
+use crate::broker::tutorial::{self, TutorialWebTask};
+use crate::catalog::Catalog;
+use crate::crew::Crew;
+use crate::metrics::Metrics;
+
+/// What a web process speaks.
+#[derive(Clone, Debug)]
+pub enum WebWire {
+    /// Ocelli's own wire.
+    Native(WebConfig),
+    /// The tutorial's.
+    Tutorial {
+        /// The name of this process, which no other has.
+        name: String,
+    },
+}
+
+/// The web side, built and not running.
+pub(super) struct WebSide {
+    /// The way to the workers.
+    pub(super) broker: Broker,
+    /// What they serve, as far as is known.
+    pub(super) catalog: Catalog,
+    /// For questions to Redis.
+    pub(super) link: Link,
+    /// What may be in Redis.
+    pub(super) limits: Limits,
+    /// What has to run.
+    pub(super) tasks: SideTasks,
+}
+
+/// What has to run for a broker.
+#[derive(Debug)]
+pub(super) enum SideTasks {
+    Native(Box<WebTasks>),
+    Tutorial(TutorialWebTask),
+}
+
+impl WebWire {
+    /// Puts the side together. `suppliers` are told when more jobs are wanted; `default` is the model of requests that
+    /// name none.
+    pub(super) fn build(
+        self,
+        target: &Target,
+        default: Option<String>,
+        suppliers: Crew,
+        metrics: Arc<Metrics>,
+    ) -> WebSide {
+        match self {
+            Self::Native(config) => {
+                let limits = Limits {
+                    queue_bytes: config.max_bytes,
+                };
+                tracing::info!(
+                    queue_jobs = config.max_jobs,
+                    queue_bytes = config.max_bytes,
+                    "each model may hold this much in Redis"
+                );
+                let catalog = Catalog::new(Vec::new(), default);
+                let (link, replies) = links(target, &config.name);
+                let links = (link.clone(), replies);
+                let (broker, tasks) = redis::web(config, links, catalog.clone(), suppliers, metrics);
+                WebSide {
+                    broker: Broker::Redis(broker),
+                    catalog,
+                    link,
+                    limits,
+                    tasks: SideTasks::Native(Box::new(tasks)),
+                }
+            }
+            Self::Tutorial { name } => {
+                tracing::warn!(
+                    list = tutorial::QUEUE,
+                    "--wire tutorial: replies have to be asked for again and again, a model process that dies or that \
+                     has another beside it loses jobs, and what it computes for clients that have left is computed all \
+                     the same. Use it only until the model side is Ocelli's too"
+                );
+                let (link, _) = links(target, &name);
+                let (broker, task) = tutorial::web(link.clone(), suppliers, metrics);
+                WebSide {
+                    broker: Broker::Tutorial(broker),
+                    catalog: Catalog::new(vec![Arc::new(tutorial::model())], default),
+                    link,
+                    limits: Limits {
+                        queue_bytes: tutorial::MOST_BYTES_UNDER_WAY,
+                    },
+                    tasks: SideTasks::Tutorial(task),
+                }
+            }
+        }
+    }
+}
+
+impl SideTasks {
+    /// Runs until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        match self {
+            Self::Native(tasks) => Box::pin(tasks.run(stop)).await,
+            Self::Tutorial(task) => task.run(stop).await,
+        }
+    }
+}

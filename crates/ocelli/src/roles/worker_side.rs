@@ -1,0 +1,162 @@
+//! How a worker gets its jobs: over Ocelli's own wire, or over the tutorial's, which has no names to take and nobody to
+//! tell that a worker leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::JobQueue;
+use crate::broker::redis::{self, Link, LinkError, RedisWorker, WorkerSideConfig, WorkerTasks};
+use crate::broker::tutorial::{self, TutorialWorker, TutorialWorkerTasks};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+
+/// How long a name that another digest has is waited for: the workers that had it may just have ended.
+const NAME_IS_FREE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between looks at something in Redis that nobody announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a worker speaks.
+#[derive(Clone, Debug)]
+pub enum WorkerWire {
+    /// Ocelli's own wire.
+    Native(WorkerSideConfig),
+    /// The tutorial's.
+    Tutorial {
+        /// The name of this process, which no other has.
+        name: String,
+    },
+}
+
+/// The worker's side, as its role sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) enum WorkerSide {
+    Native(RedisWorker),
+    Tutorial(TutorialWorker),
+}
+
+/// What has to run for it.
+#[derive(Debug)]
+pub(super) enum SideTasks {
+    Native(Box<WorkerTasks>),
+    Tutorial(Box<TutorialWorkerTasks>),
+}
+
+impl WorkerWire {
+    /// The name of this process, which no other has.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Native(config) => &config.name,
+            Self::Tutorial { name } => name,
+        }
+    }
+
+    /// The handle, and what has to run for it.
+    pub(super) fn build(
+        self,
+        links: (Link, Link),
+        model: &Arc<ServedModel>,
+        queue: (JobQueue, Arc<Notify>),
+        metrics: Arc<Metrics>,
+    ) -> (WorkerSide, SideTasks) {
+        match self {
+            Self::Native(config) => {
+                let (side, tasks) = redis::worker(config, links, model, queue, metrics);
+                (WorkerSide::Native(side), SideTasks::Native(Box::new(tasks)))
+            }
+            Self::Tutorial { .. } => {
+                tracing::warn!(
+                    list = tutorial::QUEUE,
+                    "--wire tutorial: jobs have no deadlines and no bound, a job whose worker dies is lost, and web \
+                     processes ask for replies again and again; a model process of the tutorial beside this one \
+                     trims jobs away unread. Use it only until the web side is Ocelli's too"
+                );
+                let (side, tasks) = tutorial::worker(links, model, queue, metrics);
+                (WorkerSide::Tutorial(side), SideTasks::Tutorial(Box::new(tasks)))
+            }
+        }
+    }
+}
+
+impl WorkerSide {
+    /// Says whether jobs reach this worker.
+    ///
+    /// # Errors
+    /// What keeps them from it.
+    pub(super) fn ready(&self) -> Result<(), Error> {
+        match self {
+            Self::Native(side) => side.ready(),
+            Self::Tutorial(side) => side.ready(),
+        }
+    }
+
+    /// Jobs that were taken and not answered.
+    pub(super) fn jobs(&self) -> usize {
+        match self {
+            Self::Native(side) => side.leases(),
+            Self::Tutorial(side) => side.jobs(),
+        }
+    }
+
+    /// Publishes the model, waiting for a while where its name is still taken.
+    ///
+    /// # Errors
+    /// [`LinkError`], when it stays taken.
+    pub(super) async fn take_name(&self) -> Result<(), LinkError> {
+        let Self::Native(side) = self else {
+            return Ok(());
+        };
+        let give_up = Instant::now() + NAME_IS_FREE_WITHIN;
+        loop {
+            match side.announce().await {
+                Err(LinkError::Refused(_)) if Instant::now() < give_up => {}
+                Err(LinkError::Down(_)) => {}
+                announced => return announced,
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Tells the web processes to send nothing new for this worker's sake.
+    pub(super) async fn leave(&self) {
+        if let Self::Native(side) = self {
+            side.leave().await;
+        }
+    }
+
+    /// The last worker of a package leaves nothing behind that nobody else would compute.
+    pub(super) async fn wait_for_replacement(&self) {
+        let Self::Native(side) = self else { return };
+        loop {
+            match side.is_replaced().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "whether others go on cannot be told"),
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until every job that was taken is answered.
+    pub(super) async fn finished(&self) {
+        match self {
+            Self::Native(side) => side.finished().await,
+            Self::Tutorial(side) => side.finished().await,
+        }
+    }
+}
+
+impl SideTasks {
+    /// Takes jobs until `stop_taking`, and answers what was taken until `stop`.
+    pub(super) async fn run(self, stop_taking: CancellationToken, stop: CancellationToken) {
+        match self {
+            Self::Native(tasks) => Box::pin(tasks.run(stop_taking, stop)).await,
+            Self::Tutorial(tasks) => tasks.run(stop_taking, stop).await,
+        }
+    }
+}
