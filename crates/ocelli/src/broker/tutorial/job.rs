@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use ocelli_vision::ImageError;
 use serde::{Deserialize, Serialize};
 
-use super::input;
+use super::{QUEUE, input};
 
 /// The longest id that is taken, in bytes. The tutorial's are 36 long; an id names a key in Redis.
 const MAX_ID_BYTES: usize = 256;
@@ -118,6 +118,10 @@ impl TutorialJob {
                 id.len()
             )));
         }
+        if id == QUEUE {
+            // Its reply would take the list's place.
+            return Err(BadJob::Unreadable("its id is the name of the list".to_owned()));
+        }
         let id = id.into_owned();
         match tensor(&image) {
             Ok(tensor) => Ok(Self {
@@ -215,6 +219,7 @@ mod tests {
             (br#"{"id": "a"}"#, "missing field `image`"),
             (br#"{"id": 7, "image": ""}"#, "expected a string"),
             (br#"{"id": "", "image": ""}"#, "0 bytes long"),
+            (br#"{"id": "image_queue", "image": ""}"#, "name of the list"),
             (br#"{"id": "a", "image": "AA"#, "EOF"),
             (long.as_bytes(), "257 bytes long"),
             (&vec![b' '; MAX_JOB_BYTES + 1], "at most"),
