@@ -148,7 +148,7 @@ pub enum Wire {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Redis or Valkey: redis://[user:password@]host[:port][/db], rediss:// for TLS,
+    /// Redis or Valkey: redis://user:password@host:6379/0, of which only the host must be there; rediss:// for TLS,
     /// redis+sentinel://host,host/service or redis+cluster://host,host
     #[arg(
         long = "redis",
