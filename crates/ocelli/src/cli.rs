@@ -26,6 +26,8 @@ pub enum Command {
     Web(Box<WebArgs>),
     /// Compute what web processes anywhere ask for that share a Redis with this process
     Worker(Box<WorkerArgs>),
+    /// Look at the queues in Redis
+    Queue(QueueArgs),
     /// Classify files, without a server
     Predict(Box<PredictArgs>),
     /// Put a server under load and measure it
@@ -142,6 +144,63 @@ pub enum Wire {
     /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to move from it one half at a time; no
     /// prefix, no priorities, and its polling and its losses
     Tutorial,
+}
+
+/// `ocelli queue`.
+#[derive(Debug, Args)]
+pub struct QueueArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: QueueCommand,
+}
+
+/// What can be done to queues.
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Show every model's queue: what waits, who computes, what was set aside
+    Status {
+        /// Where the queues are.
+        #[command(flatten)]
+        redis: RedisArgs,
+        /// Print JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Jobs that were set aside because they ended each worker that computed them
+    #[command(subcommand)]
+    Dead(DeadCommand),
+}
+
+/// What can be done to dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadCommand {
+    /// Show them
+    List {
+        /// Where the queues are.
+        #[command(flatten)]
+        redis: RedisArgs,
+        /// Print JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Queue some of them again
+    Retry(DeadArgs),
+    /// Delete some of them
+    Drop(DeadArgs),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub struct DeadArgs {
+    /// Their entries, as `list` shows them
+    #[arg(required_unless_present = "all", value_name = "ENTRY")]
+    pub entries: Vec<String>,
+    /// All of them
+    #[arg(long, conflicts_with = "entries")]
+    pub all: bool,
+    /// Where the queues are.
+    #[command(flatten)]
+    pub redis: RedisArgs,
 }
 
 /// Where Redis is.

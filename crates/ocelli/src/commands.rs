@@ -5,6 +5,7 @@ mod listener;
 mod predict;
 mod predict_output;
 mod predict_sources;
+mod queue;
 mod serve;
 mod settings;
 mod web;
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(&args),
         Command::Web(args) => web::run(&args),
         Command::Worker(args) => worker::run(&args),
+        Command::Queue(args) => queue::run(&args.command),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -10,6 +10,7 @@
 mod clock;
 mod entries;
 mod feeder;
+mod inspect;
 pub mod keys;
 mod lease;
 mod link;
@@ -23,6 +24,7 @@ mod watcher;
 mod web;
 mod worker;
 
+pub use inspect::{DeadLetter, Inspector, QueueStatus};
 pub use lease::{Lease, Place, ReplyTo};
 pub use link::{Link, LinkError};
 pub use registry::{Announcement, watch};

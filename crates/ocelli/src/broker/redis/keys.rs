@@ -11,6 +11,44 @@ const DIGEST_DIGITS: usize = 16;
 /// The consumer group of every job stream.
 pub const GROUP: &str = "workers";
 
+/// A model as keys name it, with the beginning of its digest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModelName {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The first digits of its digest.
+    pub digest: String,
+}
+
+impl ModelName {
+    /// How keys name `model`.
+    #[must_use]
+    pub fn of(model: &ModelId) -> Self {
+        Self {
+            name: model.name.clone(),
+            version: model.version.clone(),
+            digest: model.digest.chars().take(DIGEST_DIGITS).collect(),
+        }
+    }
+
+    /// The model whose key this is; `None` for other keys.
+    #[must_use]
+    pub fn in_key(prefix: &str, key: &str) -> Option<Self> {
+        let rest = key.strip_prefix(prefix)?.strip_prefix(":{")?;
+        let (name, rest) = rest.split_once("}:")?;
+        let (version, rest) = rest.split_once(':')?;
+        let (digest, kind) = rest.split_once(':')?;
+        let jobs = kind.starts_with("jobs:") || kind == "dead";
+        (jobs && name != "registry").then(|| Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            digest: digest.to_owned(),
+        })
+    }
+}
+
 /// The keys of one model under one digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelKeys {
@@ -28,8 +66,13 @@ impl ModelKeys {
     /// The keys of `model`, all beginning with `prefix`.
     #[must_use]
     pub fn new(prefix: &str, model: &ModelId) -> Self {
-        let digest: String = model.digest.chars().take(DIGEST_DIGITS).collect();
-        let base = format!("{prefix}:{{{}}}:{}:{digest}", model.name, model.version);
+        Self::named(prefix, &ModelName::of(model))
+    }
+
+    /// The keys of the model of that name, all beginning with `prefix`.
+    #[must_use]
+    pub fn named(prefix: &str, model: &ModelName) -> Self {
+        let base = format!("{prefix}:{{{}}}:{}:{}", model.name, model.version, model.digest);
         Self {
             jobs: Priority::ALL.map(|priority| format!("{base}:jobs:{}", priority.name())),
             bytes: format!("{base}:bytes"),
@@ -78,6 +121,12 @@ mod tests {
         assert_eq!(keys.jobs[0], "ocelli:{lite}:2:0123456789abcdef:jobs:high");
         assert_eq!(keys.jobs[2], "ocelli:{lite}:2:0123456789abcdef:jobs:low");
         assert_eq!(keys.dead, "ocelli:{lite}:2:0123456789abcdef:dead");
+        for key in keys.jobs.iter().chain([&keys.dead]) {
+            assert_eq!(ModelName::in_key("ocelli", key), Some(ModelName::of(&model)));
+        }
+        for other in [&keys.bytes, &workers("ocelli"), &digest_of("ocelli", "lite", "2")] {
+            assert_eq!(ModelName::in_key("ocelli", other), None, "{other}");
+        }
         assert_eq!(workers("ocelli"), "ocelli:{registry}:workers");
         assert_eq!(replies("ocelli", "web-1"), "ocelli:replies:web-1");
     }

@@ -15,6 +15,7 @@ scripts! {
     FINISH = "lua/finish.lua";
     GROUPS = "lua/groups.lua";
     RENEW = "lua/renew.lua";
+    RETRY = "lua/retry.lua";
     SUSPECT = "lua/suspect.lua";
     BURY = "lua/bury.lua";
     MISSING = "lua/missing.lua";
