@@ -171,6 +171,17 @@ pub enum QueueCommand {
     Dead(DeadCommand),
 }
 
+impl QueueCommand {
+    /// Where the queues are.
+    #[must_use]
+    pub fn redis(&self) -> &RedisArgs {
+        match self {
+            Self::Status { redis, .. } | Self::Dead(DeadCommand::List { redis, .. }) => redis,
+            Self::Dead(DeadCommand::Retry(args) | DeadCommand::Drop(args)) => &args.redis,
+        }
+    }
+}
+
 /// What can be done to dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadCommand {

@@ -1,7 +1,8 @@
 //! The `ocelli` command.
 
 use std::io::{self, Write as _};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
 use ocelli::cli::Cli;
@@ -10,10 +11,35 @@ use ocelli::commands;
 /// Nothing was done: the options, the model or the machine do not allow it.
 const NOT_STARTED: u8 = 2;
 
+/// Unless this is 1, ONNX Runtime from 1.31 on tells its maker that and how it is used, from the moment it is loaded and
+/// whatever its own interface is told later. A server of people's photos tells nobody anything.
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
 fn main() -> ExitCode {
-    commands::run(Cli::parse().command).unwrap_or_else(|error| {
-        // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(io::stderr(), "ocelli: {error:#}");
-        ExitCode::from(NOT_STARTED)
-    })
+    let command = Cli::parse().command;
+    silence_onnxruntime()
+        .and_then(|()| commands::run(command))
+        .unwrap_or_else(|error| {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(io::stderr(), "ocelli: {error:#}");
+            ExitCode::from(NOT_STARTED)
+        })
+}
+
+/// Starts this program anew, in the same process, with an environment that keeps ONNX Runtime quiet: a program cannot
+/// safely change the environment that it has. Somebody who has set the variable has decided.
+fn silence_onnxruntime() -> anyhow::Result<()> {
+    if std::env::var_os(NO_TELEMETRY).is_some() {
+        return Ok(());
+    }
+    let mut arguments = std::env::args_os();
+    let program = std::env::current_exe();
+    let failed = |error: io::Error| {
+        anyhow::anyhow!("cannot start again without ONNX Runtime's telemetry: {error}; set {NO_TELEMETRY}=1")
+    };
+    let mut again = Command::new(program.map_err(failed)?);
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    Err(failed(again.args(arguments).env(NO_TELEMETRY, "1").exec()))
 }

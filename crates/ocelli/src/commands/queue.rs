@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::json;
 
 use super::settings;
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const DIGITS: usize = 12;
 
 pub(super) fn run(command: &QueueCommand) -> anyhow::Result<ExitCode> {
-    settings::runtime()?.block_on(async {
+    let asked = settings::runtime()?.block_on(async {
         match command {
             QueueCommand::Status { redis, json } => status(redis, *json).await,
             QueueCommand::Dead(DeadCommand::List { redis, json }) => list(redis, *json).await,
@@ -36,7 +37,8 @@ pub(super) fn run(command: &QueueCommand) -> anyhow::Result<ExitCode> {
                 .await
             }
         }
-    })
+    });
+    asked.with_context(|| format!("asking Redis at {}", settings::redis_name(command.redis())))
 }
 
 fn inspector(args: &RedisArgs) -> anyhow::Result<Inspector> {

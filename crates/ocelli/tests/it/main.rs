@@ -32,6 +32,7 @@ mod predicting;
 mod process;
 mod proxy;
 mod queue;
+mod queue_command;
 mod redis_servers;
 mod server;
 mod startup;

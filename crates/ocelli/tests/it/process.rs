@@ -129,6 +129,12 @@ impl Process {
         found.unwrap()
     }
 
+    /// The environment that it runs in, as the system tells.
+    pub(crate) fn environment(&self) -> String {
+        let environment = std::fs::read(format!("/proc/{}/environ", self.child.id())).unwrap();
+        String::from_utf8_lossy(&environment).replace('\0', "\n")
+    }
+
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         // The shell has `kill` built in; a program of that name is not everywhere.

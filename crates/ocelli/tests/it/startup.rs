@@ -143,3 +143,14 @@ async fn the_dog_is_a_beagle() {
     process.signal("TERM");
     assert_eq!(process.ended().await.0, Some(0));
 }
+
+/// ONNX Runtime would look up its maker's host as soon as it is loaded.
+#[tokio::test]
+async fn the_engine_is_told_to_tell_nobody() {
+    let server = Process::fake(&[]).await;
+    let environment = server.environment();
+    assert!(
+        environment.lines().any(|line| line == "ORT_DISABLE_TELEMETRY=1"),
+        "{environment}"
+    );
+}

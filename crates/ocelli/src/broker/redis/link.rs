@@ -132,6 +132,12 @@ impl Link {
         self.shared.trouble.lock().clone()
     }
 
+    /// Where Redis is, without a login.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.shared.target.to_string()
+    }
+
     /// Whether Redis is a cluster, where keys of different slots cannot be used together.
     #[must_use]
     pub fn is_cluster(&self) -> bool {

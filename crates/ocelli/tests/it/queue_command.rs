@@ -1,0 +1,141 @@
+//! `ocelli queue`, on a real Redis with a real worker.
+
+use std::process::Stdio;
+
+use ocelli::broker::redis::keys::{ModelKeys, ModelName};
+use ocelli::broker::wire::{ElementKind, JobHeader, TensorHeader};
+use ocelli::job::{JobId, ModelId};
+
+use crate::photos;
+use crate::process::{ocelli, run};
+use crate::support::eventually;
+use crate::support::redis::{Binary, Options, RedisServer};
+
+/// What the command prints, which must succeed.
+async fn prints(server: &RedisServer, arguments: &[&str]) -> String {
+    let (ok, text) = says(server, arguments).await;
+    assert!(ok, "{text}");
+    text
+}
+
+async fn says(server: &RedisServer, arguments: &[&str]) -> (bool, String) {
+    let mut command = ocelli(&["queue"]);
+    command.args(arguments).args(["--redis", &server.url()]);
+    let output = run(command, b"").await;
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+fn keys() -> ModelKeys {
+    let card = &photos::PACKAGE.card;
+    let model = ModelId {
+        name: card.manifest.name.clone(),
+        version: card.manifest.version.clone(),
+        digest: card.digest().to_owned(),
+    };
+    ModelKeys::named("ocelli", &ModelName::of(&model))
+}
+
+/// Puts a job among the dead letters, as a worker does.
+async fn bury(server: &RedisServer, id: u128) -> String {
+    let input = &photos::PACKAGE.card.manifest.input;
+    let header = JobHeader {
+        id: JobId(id).0.to_be_bytes().to_vec(),
+        reply_to: "ocelli:replies:nobody".to_owned(),
+        timeout_us: 60_000_000,
+        priority: 2,
+        inputs: vec![TensorHeader {
+            name: String::new(),
+            kind: ElementKind::U8 as i32,
+            shape: vec![input.height, input.width, 3],
+        }],
+        ..JobHeader::default()
+    };
+    let mut add = redis::cmd("XADD");
+    add.arg(keys().dead)
+        .arg("*")
+        .arg("j")
+        .arg(header.encode_frame())
+        .arg("t")
+        .arg("1")
+        .arg("p")
+        .arg(vec![7_u8; input.elements()])
+        .arg("reason")
+        .arg("a test says so")
+        .arg("worker")
+        .arg("w9");
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    add.query_async(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn queues_are_shown_and_dead_letters_are_listed_dropped_and_tried_again() {
+    let Some(binary) = Binary::redis() else { return };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    assert!(
+        prints(&server, &["status"])
+            .await
+            .contains("no worker has served")
+    );
+    assert_eq!(prints(&server, &["dead", "list"]).await, "no dead letters\n");
+
+    let (first, second) = (bury(&server, 1).await, bury(&server, 2).await);
+    let status = prints(&server, &["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status["dead"], &status["workers"]),
+        (&2.into(), &0.into()),
+        "{status}"
+    );
+    let list = prints(&server, &["dead", "list"]).await;
+    for word in [
+        &first,
+        "a test says so",
+        "w9",
+        "00000000000000000000000000000001",
+        "150528",
+    ] {
+        assert!(list.contains(word), "{word} is missing from\n{list}");
+    }
+
+    let dropped = prints(&server, &["dead", "drop", &first]).await;
+    assert_eq!(dropped, format!("{first}: deleted\n"));
+    let (ok, text) = says(&server, &["dead", "drop", &first]).await;
+    assert!(!ok && text.contains("no such dead letter"), "{text}");
+    assert!(prints(&server, &["dead", "list"]).await.contains(&second));
+
+    let retried = prints(&server, &["dead", "retry", "--all"]).await;
+    assert_eq!(retried, format!("{second}: queued again\n"));
+    assert_eq!(prints(&server, &["dead", "list"]).await, "no dead letters\n");
+    let queued: usize = server.command(&["XLEN", &keys().jobs[2]]).await;
+    assert_eq!(queued, 1, "it is queued with its own priority");
+    let status = prints(&server, &["status"]).await;
+    assert!(status.contains("efficientnet-lite0 1"), "{status}");
+
+    let mut worker = ocelli(&["worker", "--listen", "127.0.0.1:0", "--engine", "fake"]);
+    let mut worker = worker
+        .args(["--redis", &server.url()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the job is computed", async || {
+        let left: usize = server.command(&["XLEN", &keys().jobs[2]]).await;
+        left == 0
+    })
+    .await;
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_is_named() {
+    let output = run(
+        ocelli(&["queue", "status", "--redis", "redis://127.0.0.1:1"]),
+        b"",
+    )
+    .await;
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("127.0.0.1:1"), "{text}");
+}
