@@ -1,5 +1,7 @@
 //! Every option, its environment variable and its default. Nowhere else has a default.
 
+mod queue;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 
 /// Serves image models: send it a photo, it answers with labels.
 #[derive(Debug, Parser)]
@@ -144,74 +148,6 @@ pub enum Wire {
     /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to move from it one half at a time; no
     /// prefix, no priorities, and its polling and its losses
     Tutorial,
-}
-
-/// `ocelli queue`.
-#[derive(Debug, Args)]
-pub struct QueueArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: QueueCommand,
-}
-
-/// What can be done to queues.
-#[derive(Debug, Subcommand)]
-pub enum QueueCommand {
-    /// Show every model's queue: what waits, who computes, what was set aside
-    Status {
-        /// Where the queues are.
-        #[command(flatten)]
-        redis: RedisArgs,
-        /// Print JSON, one object a line
-        #[arg(long)]
-        json: bool,
-    },
-    /// Jobs that were set aside because they ended each worker that computed them
-    #[command(subcommand)]
-    Dead(DeadCommand),
-}
-
-impl QueueCommand {
-    /// Where the queues are.
-    #[must_use]
-    pub fn redis(&self) -> &RedisArgs {
-        match self {
-            Self::Status { redis, .. } | Self::Dead(DeadCommand::List { redis, .. }) => redis,
-            Self::Dead(DeadCommand::Retry(args) | DeadCommand::Drop(args)) => &args.redis,
-        }
-    }
-}
-
-/// What can be done to dead letters.
-#[derive(Debug, Subcommand)]
-pub enum DeadCommand {
-    /// Show them
-    List {
-        /// Where the queues are.
-        #[command(flatten)]
-        redis: RedisArgs,
-        /// Print JSON, one object a line
-        #[arg(long)]
-        json: bool,
-    },
-    /// Queue some of them again
-    Retry(DeadArgs),
-    /// Delete some of them
-    Drop(DeadArgs),
-}
-
-/// Which dead letters.
-#[derive(Debug, Args)]
-pub struct DeadArgs {
-    /// Their entries, as `list` shows them
-    #[arg(required_unless_present = "all", value_name = "ENTRY")]
-    pub entries: Vec<String>,
-    /// All of them
-    #[arg(long, conflicts_with = "entries")]
-    pub all: bool,
-    /// Where the queues are.
-    #[command(flatten)]
-    pub redis: RedisArgs,
 }
 
 /// Where Redis is.

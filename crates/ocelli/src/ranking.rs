@@ -50,13 +50,19 @@ impl Class {
 /// The best `most` classes of the model's first output, best first.
 ///
 /// # Errors
-/// [`Error::Internal`] where the scores are no numbers.
+/// [`Error::Internal`] where the scores are no numbers, or not one for each label: whoever computed them has another
+/// model than it says.
 pub fn rank(model: &ServedModel, outputs: &[Tensor], most: usize) -> Result<Vec<Prediction>, Error> {
     let scores = outputs.first().and_then(Tensor::f32s).map(<[f32]>::to_vec);
     let Some(mut scores) = scores.filter(|scores| scores.iter().all(|score| score.is_finite())) else {
         tracing::error!(model = %model.id.name, "the model's scores are not all finite numbers");
         return Err(Error::Internal);
     };
+    if !model.labels().is_empty() && scores.len() != model.labels().len() {
+        let (scores, labels) = (scores.len(), model.labels().len());
+        tracing::error!(model = %model.id.name, scores, labels, "the model's scores are not one for each label");
+        return Err(Error::Internal);
+    }
     let output = model.card.manifest.outputs.first();
     match output.map(|output| output.activation) {
         Some(Activation::Softmax) => softmax(&mut scores),
@@ -70,4 +76,30 @@ pub fn rank(model: &ServedModel, outputs: &[Tensor], most: usize) -> Result<Vec<
             probability,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_engine::TensorData;
+
+    use super::*;
+    use crate::model;
+
+    fn ranked(scores: Vec<f32>) -> Result<Vec<Prediction>, Error> {
+        let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        let tensor = Tensor::new([1, scores.len()], TensorData::F32(scores)).expect("shape");
+        rank(&model, &[tensor], 2)
+    }
+
+    #[test]
+    fn the_best_come_first_and_what_is_no_score_for_each_label_is_refused() {
+        let mut scores = vec![0.0; 1000];
+        (scores[7], scores[3]) = (9.0, 8.0);
+        let best = ranked(scores.clone()).expect("a score for each label");
+        assert_eq!(best[0].class, Class::Index(7));
+        assert_eq!(best[1].class, Class::Index(3));
+        scores[500] = f32::NAN;
+        assert_eq!(ranked(scores), Err(Error::Internal));
+        assert_eq!(ranked(vec![0.0; 999]), Err(Error::Internal));
+    }
 }
