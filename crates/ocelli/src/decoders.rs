@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use crate::admission::Permit;
 use crate::broker::{Broker, PrepareTimes, Waiter};
@@ -48,6 +49,20 @@ pub struct Photo {
     pub permit: Arc<Permit>,
 }
 
+impl Photo {
+    /// The job that its pixels are.
+    fn job(&self, pixels: Vec<u8>) -> Job {
+        Job {
+            id: JobId::random(),
+            model: Arc::clone(&self.model.id),
+            priority: self.priority,
+            trace: self.trace.clone(),
+            pixels,
+            deadline: self.deadline,
+        }
+    }
+}
+
 /// The way to the decoders. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Decoders {
@@ -76,7 +91,34 @@ struct Queue {
 struct Task {
     photo: Photo,
     submitted: Instant,
-    waiter: Waiter,
+    goal: Goal,
+}
+
+/// What is to become of the job that a photo is made into.
+#[derive(Debug)]
+enum Goal {
+    /// It is submitted, and the waiter hears its reply.
+    Submit(Waiter),
+    /// It is handed back.
+    HandBack(oneshot::Sender<Result<Job, Error>>),
+}
+
+impl Goal {
+    /// Whether nobody waits any more.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Submit(waiter) => waiter.is_gone(),
+            Self::HandBack(sender) => sender.is_closed(),
+        }
+    }
+
+    fn fail(self, error: Error) {
+        match self {
+            Self::Submit(waiter) => waiter.fail(error),
+            // Whoever has left in the meantime needs no answer.
+            Self::HandBack(sender) => drop(sender.send(Err(error))),
+        }
+    }
 }
 
 /// The crew's side: one decoder for each member, made when it is first needed.
@@ -116,16 +158,31 @@ pub fn pair(
 impl Decoders {
     /// Has a photo prepared and submitted as a job; `waiter` hears what comes of it.
     pub fn submit(&self, photo: Photo, waiter: Waiter) {
+        self.queue(photo, Goal::Submit(waiter));
+    }
+
+    /// Has a photo prepared and gives the job back, to be submitted in another way.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`], [`Error::NotReady`] where the process stops, and [`Error::Internal`] for a photo whose
+    /// deadline passed, which whoever waits knows.
+    pub async fn prepare(&self, photo: Photo) -> Result<Job, Error> {
+        let (sender, job) = oneshot::channel();
+        self.queue(photo, Goal::HandBack(sender));
+        job.await.unwrap_or(Err(Error::Internal))
+    }
+
+    fn queue(&self, photo: Photo, goal: Goal) {
         {
             let mut queue = self.shared.queue.lock();
             if queue.closed {
-                return waiter.fail(Error::NotReady("it is stopping"));
+                return goal.fail(Error::NotReady("it is stopping"));
             }
             // Bounded by admission: each task holds a permit.
             queue.tasks.push_back(Task {
                 photo,
                 submitted: Instant::now(),
-                waiter,
+                goal,
             });
         }
         self.crew.call();
@@ -146,7 +203,7 @@ impl Decoders {
         let mut queue = self.shared.queue.lock();
         queue
             .tasks
-            .retain(|task| !self.shared.is_dead(&task.photo, &task.waiter));
+            .retain(|task| !self.shared.is_dead(&task.photo, &task.goal));
     }
 
     /// Takes no more photos. Those waiting are still prepared.
@@ -190,15 +247,15 @@ impl Shared {
         let Task {
             photo,
             submitted,
-            waiter,
+            goal,
         } = task;
-        if self.is_dead(&photo, &waiter) {
+        if self.is_dead(&photo, &goal) {
             return;
         }
         // A panic in a codec must neither hang the client nor end the thread. What the decoder holds then is
         // unknown, so it is made anew.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            self.prepare(&photo, &waiter, submitted, decoder)
+            self.prepare(&photo, &goal, submitted, decoder)
         }));
         let prepared = match result {
             Ok(Some(prepared)) => prepared,
@@ -209,19 +266,14 @@ impl Shared {
                 Err(Error::Internal)
             }
         };
-        match prepared {
-            Ok((pixels, times)) => {
-                let job = Job {
-                    id: JobId::random(),
-                    model: Arc::clone(&photo.model.id),
-                    priority: photo.priority,
-                    trace: photo.trace.clone(),
-                    pixels,
-                    deadline: photo.deadline,
-                };
+        match (prepared, goal) {
+            (Ok((pixels, times)), Goal::Submit(waiter)) => {
+                let job = photo.job(pixels);
                 self.broker.submit(&photo.model, job, waiter.prepared(times));
             }
-            Err(error) => waiter.fail(error),
+            // Whoever has left in the meantime needs no job.
+            (Ok((pixels, _)), Goal::HandBack(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
+            (Err(error), goal) => goal.fail(error),
         }
     }
 
@@ -229,7 +281,7 @@ impl Shared {
     fn prepare(
         &self,
         photo: &Photo,
-        waiter: &Waiter,
+        goal: &Goal,
         submitted: Instant,
         decoder: &mut Option<Decoder>,
     ) -> Option<Result<(Vec<u8>, PrepareTimes), Error>> {
@@ -243,7 +295,7 @@ impl Shared {
             Err(error) => return Some(Err(error)),
         };
         let _core = self.cores.for_decoder();
-        if self.is_dead(photo, waiter) {
+        if self.is_dead(photo, goal) {
             return None;
         }
         let started = Instant::now();
@@ -265,8 +317,8 @@ impl Shared {
 
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
-    fn is_dead(&self, photo: &Photo, waiter: &Waiter) -> bool {
-        let Some(reason) = DropReason::of(photo.deadline <= Instant::now(), waiter.is_gone()) else {
+    fn is_dead(&self, photo: &Photo, goal: &Goal) -> bool {
+        let Some(reason) = DropReason::of(photo.deadline <= Instant::now(), goal.is_gone()) else {
             return false;
         };
         self.metrics.count_dropped(reason);

@@ -86,6 +86,21 @@ impl Deadline {
     }
 }
 
+impl Request {
+    /// One of its images, to be decoded.
+    #[must_use]
+    pub fn photo(&self, bytes: Bytes) -> Photo {
+        Photo {
+            bytes,
+            model: Arc::clone(&self.model),
+            priority: self.priority,
+            trace: self.trace.clone(),
+            deadline: self.deadline.at,
+            permit: Arc::clone(&self.permit),
+        }
+    }
+}
+
 impl Infer {
     /// Room for `images` images of `model` in `bytes` bytes, or a refusal that says when to come back.
     ///
@@ -141,14 +156,7 @@ impl Infer {
 
     async fn run_one(&self, request: &Request, bytes: Bytes) -> Result<Scored, Error> {
         request.model.ready()?;
-        let photo = Photo {
-            bytes,
-            model: Arc::clone(&request.model),
-            priority: request.priority,
-            trace: request.trace.clone(),
-            deadline: request.deadline.at,
-            permit: Arc::clone(&request.permit),
-        };
+        let photo = request.photo(bytes);
         let leaving = DropOnLeaving(Some(self));
         let (waiter, pending) = waiter();
         self.decoders.submit(photo, waiter);

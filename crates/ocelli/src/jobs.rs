@@ -1,10 +1,12 @@
 //! Asynchronous jobs: images that are accepted now, computed in their turn, and asked about later.
 //!
-//! Owns what a job is, its states, and how long it is kept. Where it is kept is the store's business. Images are computed on the one path
+//! Owns what a job is, its states, and how long it is kept. Where it is kept is the store's business: in this process,
+//! which forgets it when it ends, or in Redis, where any web process finds it. Images are computed on the one path
 //! ([`crate::infer`]); forms, headers and status codes are those of [`crate::http`].
 
 mod kept;
 mod memory;
+mod redis;
 mod view;
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::job::JobId;
 use crate::model::ServedModel;
 
 pub use memory::MemoryJobs;
+pub use redis::RedisJobs;
 pub use view::JobView;
 
 /// How jobs are kept.
@@ -45,6 +48,8 @@ pub struct Jobs {
 enum JobStore {
     /// In this process.
     Memory(MemoryJobs),
+    /// In Redis.
+    Redis(RedisJobs),
 }
 
 /// A job to be accepted.
@@ -144,8 +149,11 @@ impl Jobs {
     #[must_use]
     pub fn new(config: JobsConfig, infer: &Infer) -> Self {
         let store = match &infer.broker {
-            Broker::Memory(_) | Broker::Redis(_) | Broker::Tutorial(_) => {
+            Broker::Memory(_) | Broker::Tutorial(_) => {
                 JobStore::Memory(MemoryJobs::new(config.clone(), infer.clone()))
+            }
+            Broker::Redis(broker) => {
+                JobStore::Redis(RedisJobs::new(config.clone(), infer.clone(), broker.clone()))
             }
         };
         Self { config, store }
@@ -162,6 +170,7 @@ impl Jobs {
     pub fn durable(&self) -> bool {
         match self.store {
             JobStore::Memory(_) => false,
+            JobStore::Redis(_) => true,
         }
     }
 
@@ -173,6 +182,7 @@ impl Jobs {
     pub async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
         match &self.store {
             JobStore::Memory(store) => store.submit(submission),
+            JobStore::Redis(store) => store.submit(submission).await,
         }
     }
 
@@ -183,6 +193,7 @@ impl Jobs {
     pub async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
         match &self.store {
             JobStore::Memory(store) => store.get(id),
+            JobStore::Redis(store) => store.get(id).await,
         }
     }
 
@@ -193,6 +204,7 @@ impl Jobs {
     pub async fn delete(&self, id: JobId) -> Result<(), Error> {
         match &self.store {
             JobStore::Memory(store) => store.delete(id),
+            JobStore::Redis(store) => store.delete(id).await,
         }
     }
 
@@ -200,6 +212,7 @@ impl Jobs {
     pub async fn close(&self) {
         match &self.store {
             JobStore::Memory(store) => store.close().await,
+            JobStore::Redis(store) => store.close().await,
         }
     }
 }

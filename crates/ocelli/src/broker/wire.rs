@@ -7,10 +7,14 @@
 //!
 //! These are not the types that the rest of the program uses: [`crate::job`] has those.
 
+mod record;
+
 use std::time::Duration;
 
 use ocelli_engine::{Tensor, TensorData};
 use prost::Message;
+
+pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts};
 
 use crate::job::{JobCost, JobError, JobId, Priority, Reply};
 

@@ -33,6 +33,7 @@ mod process;
 mod proxy;
 mod queue;
 mod queue_command;
+mod redis_jobs;
 mod redis_servers;
 mod server;
 mod startup;

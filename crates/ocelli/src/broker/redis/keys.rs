@@ -3,7 +3,7 @@
 //! The part in braces decides the slot of a key in a cluster: all keys of one model are in one slot, so that a script may
 //! touch them together, and models spread over the nodes.
 
-use crate::job::{ModelId, Priority};
+use crate::job::{JobId, ModelId, Priority};
 
 /// Digits of a digest that keys carry: enough to tell packages apart, short enough to read.
 const DIGEST_DIGITS: usize = 16;
@@ -104,6 +104,30 @@ pub fn digest_of(prefix: &str, name: &str, version: &str) -> String {
 #[must_use]
 pub fn card(prefix: &str, digest: &str) -> String {
     format!("{prefix}:{{registry}}:card:{digest}")
+}
+
+/// The record of an asynchronous job.
+#[must_use]
+pub fn record(prefix: &str, id: JobId) -> String {
+    format!("{prefix}:job:{{{id}}}")
+}
+
+/// The asynchronous jobs that are kept, by the time when they end.
+#[must_use]
+pub fn kept_jobs(prefix: &str) -> String {
+    format!("{prefix}:{{jobs}}:kept")
+}
+
+/// The images of all of them.
+#[must_use]
+pub fn kept_images(prefix: &str) -> String {
+    format!("{prefix}:{{jobs}}:images")
+}
+
+/// What an idempotency key stands for.
+#[must_use]
+pub fn once(prefix: &str, key: &str) -> String {
+    format!("{prefix}:once:{key}")
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use ::redis::{
 use parking_lot::Mutex;
 
 use super::target::Target;
+use crate::error::Error;
 
 /// For a connection to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -107,6 +108,13 @@ impl LinkError {
             (ErrorKind::Extension, _) => Self::Refused(text),
             _ => Self::Down(text),
         }
+    }
+}
+
+/// What clients hear of it.
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        Self::BrokerUnavailable(error.to_string())
     }
 }
 

@@ -225,6 +225,29 @@ pub(super) async fn card(link: &Link, prefix: &str, digest: &str) -> Result<Opti
     }))
 }
 
+/// Keeps a card at least for `keep`. One that is renewed is kept for twice as long, so that not every job renews it.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn keep_card(
+    link: &Link,
+    prefix: &str,
+    card: &ModelCard,
+    keep: Duration,
+) -> Result<(), LinkError> {
+    let key = keys::card(prefix, card.digest());
+    let keep = keep.as_millis() as u64;
+    let mut left = ::redis::cmd("PTTL");
+    // Negative where there is none.
+    let left: i64 = link.query(left.arg(&key)).await?;
+    if u64::try_from(left).is_ok_and(|left| left >= keep) {
+        return Ok(());
+    }
+    let mut set = ::redis::cmd("SET");
+    set.arg(&key).arg(encode_card(card)).arg("PX").arg(keep * 2);
+    link.query(&set).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

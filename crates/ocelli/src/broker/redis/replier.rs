@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::keys::GROUP;
 use super::lease::{Done, Task};
 use super::link::LinkError;
+use super::records::{Noted, note_reply};
 use super::scripts::FINISH;
 use super::worker::Shared;
 use crate::broker::wire::{self, ReplyKind};
@@ -118,8 +119,8 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
             Ok(entry.is_some())
         }
         ReplyKind::Record => {
-            tracing::error!(key = to.key, "asynchronous jobs are not known to this release");
-            Ok(false)
+            let noted = note_reply(&shared.link, &to.key, to.part, &reply.frame).await?;
+            Ok(noted != Noted::Unwanted)
         }
     }
 }

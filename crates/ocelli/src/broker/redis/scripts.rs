@@ -21,4 +21,12 @@ scripts! {
     MISSING = "lua/missing.lua";
     ANNOUNCE = "lua/announce.lua";
     WATCH = "lua/watch.lua";
+    RECORD_CREATE = "lua/record_create.lua";
+    RECORD_QUEUED = "lua/record_queued.lua";
+    RECORD_REPLY = "lua/record_reply.lua";
+    RECORD_READ = "lua/record_read.lua";
+    KEPT_ENTER = "lua/kept_enter.lua";
+    KEPT_LEAVE = "lua/kept_leave.lua";
+    ONCE_CLAIM = "lua/once_claim.lua";
+    ONCE_SETTLE = "lua/once_settle.lua";
 }

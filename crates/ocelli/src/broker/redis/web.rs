@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entries;
 use super::keys::{self, GROUP, ModelKeys};
+use super::lease::ReplyTo;
 use super::link::{Link, LinkError};
 use super::scripts::{FINISH, SUBMIT};
 use super::waiting::{Abandoned, Form, Waiting};
@@ -60,7 +61,7 @@ pub struct WebConfig {
 /// Submits jobs to workers anywhere. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisBroker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     outbox: mpsc::UnboundedSender<Outgoing>,
 }
 
@@ -192,7 +193,12 @@ impl RedisBroker {
         if self.shared.closed.load(Ordering::Acquire) {
             return waiter.fail(Error::NotReady("it is stopping"));
         }
-        let form = self.shared.form(job);
+        let to = ReplyTo {
+            kind: ReplyKind::Stream,
+            key: keys::replies(&self.shared.config.prefix, &self.shared.config.name),
+            part: 0,
+        };
+        let form = self.shared.form(job, to);
         let id = form.id;
         self.shared.waiting.add(form, waiter);
         self.shared.submitting.fetch_add(1, Ordering::AcqRel);
@@ -218,12 +224,14 @@ impl RedisBroker {
 }
 
 impl Shared {
-    fn form(&self, job: Job) -> Form {
+    /// A job as it is submitted.
+    pub(super) fn form(&self, job: Job, to: ReplyTo) -> Form {
         let input = self.input_of(&job.model);
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
-            reply_to: keys::replies(&self.config.prefix, &self.config.name),
-            timeout_us: 0,
+            reply_to: to.key,
+            // Set when it is sent. Anything but 0, which would not be written and so change the length.
+            timeout_us: u64::MAX,
             priority: job.priority.index() as u32,
             trace: job.trace.as_deref().unwrap_or_default().to_owned(),
             inputs: vec![TensorHeader {
@@ -232,8 +240,8 @@ impl Shared {
                 shape: input,
             }],
             outputs: Vec::new(),
-            reply_kind: ReplyKind::Stream as i32,
-            part: 0,
+            reply_kind: to.kind as i32,
+            part: to.part,
         };
         Form {
             id: job.id,
@@ -284,10 +292,8 @@ impl Shared {
                 }
             }
             Ok(Err(depth)) => {
-                let models = self.catalog.all();
-                let model = models.iter().find(|model| model.id == form.model);
-                let retry_after = model.map_or(Duration::from_secs(1), |model| retry_after(model, depth));
-                self.waiting.failed(id, Error::QueueFull { retry_after });
+                let full = self.queue_full(&form.model, depth);
+                self.waiting.failed(id, full);
             }
             Err(error) => self
                 .waiting
@@ -295,8 +301,17 @@ impl Shared {
         }
     }
 
+    /// The error for a queue of this depth.
+    pub(super) fn queue_full(&self, model: &ModelId, depth: usize) -> Error {
+        let models = self.catalog.all();
+        let model = models.iter().find(|served| *served.id == *model);
+        Error::QueueFull {
+            retry_after: model.map_or(Duration::from_secs(1), |model| retry_after(model, depth)),
+        }
+    }
+
     /// The job's entry, or the depth of a queue that is full.
-    async fn push(&self, form: &Form) -> Result<Result<String, usize>, LinkError> {
+    pub(super) async fn push(&self, form: &Form) -> Result<Result<String, usize>, LinkError> {
         let keys = self.keys(&form.model);
         let left = form.deadline.saturating_duration_since(Instant::now());
         let mut header = form.header.clone();
@@ -347,7 +362,7 @@ impl Shared {
 
 impl Form {
     /// Bytes of the entry, as admission counts them.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.header.encode_frame().len() + self.payload.len()
     }
 }

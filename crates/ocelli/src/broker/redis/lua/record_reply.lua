@@ -1,0 +1,26 @@
+-- Notes what a part of an asynchronous job came to: once, and neither after its deadline nor after it was deleted, so
+-- that a job which has ended stays as it is.
+-- KEYS: record
+-- ARGV: part, reply
+-- Returns -1 where nobody wants the reply, 1 where it was the last one, otherwise 0.
+local record = redis.pcall('HMGET', KEYS[1], 'deadline', 'parts')
+if record.err or not record[1] or not record[2] then
+  return -1
+end
+local time = redis.call('TIME')
+if tonumber(string.format('%d%06d', time[1], time[2])) >= tonumber(record[1]) then
+  return -1
+end
+if tonumber(ARGV[1]) >= tonumber(record[2]) then
+  return -1
+end
+local left
+if redis.call('HSETNX', KEYS[1], 'part' .. ARGV[1], ARGV[2]) == 1 then
+  left = redis.call('HINCRBY', KEYS[1], 'left', -1)
+else
+  left = tonumber(redis.call('HGET', KEYS[1], 'left'))
+end
+if left <= 0 then
+  return 1
+end
+return 0

@@ -1,0 +1,142 @@
+//! What Redis keeps of an asynchronous job, besides the replies of its parts.
+
+use prost::Message;
+
+use super::{WireError, frame, unframe};
+use crate::job::ModelId;
+
+const RECORD: u8 = b'A';
+
+/// What was asked for, and all that is needed to label the replies.
+#[derive(Clone, PartialEq, Message)]
+pub struct JobRecord {
+    /// The model's name.
+    #[prost(string, tag = "1")]
+    pub model: String,
+    /// Its version.
+    #[prost(string, tag = "2")]
+    pub version: String,
+    /// Its digest, by which its card is found.
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    /// Predictions wanted for each image.
+    #[prost(uint32, tag = "4")]
+    pub top_k: u32,
+    /// Images.
+    #[prost(uint32, tag = "5")]
+    pub parts: u32,
+    /// Milliseconds that the client allowed, for messages that name them.
+    #[prost(uint64, tag = "6")]
+    pub timeout_ms: u64,
+    /// Milliseconds that the job is kept, from its creation.
+    #[prost(uint64, tag = "7")]
+    pub keep_ms: u64,
+    /// Images that could not be decoded.
+    #[prost(message, repeated, tag = "8")]
+    pub bad: Vec<BadImage>,
+    /// The claim on an idempotency key that stands for this job, and that key; nothing where there is none.
+    #[prost(string, tag = "9")]
+    pub once_key: String,
+    /// See [`JobRecord::once_key`].
+    #[prost(string, tag = "10")]
+    pub once_claim: String,
+}
+
+/// An image that could not be decoded.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct BadImage {
+    /// Which one.
+    #[prost(uint32, tag = "1")]
+    pub part: u32,
+    /// What is wrong with it.
+    #[prost(string, tag = "2")]
+    pub error: String,
+}
+
+/// Where the parts of a job are queued.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct QueuedParts {
+    /// Their priority: 0 high, 1 normal, 2 low.
+    #[prost(uint32, tag = "1")]
+    pub priority: u32,
+    /// The entries.
+    #[prost(message, repeated, tag = "2")]
+    pub entries: Vec<QueuedPart>,
+}
+
+/// An entry of a stream.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct QueuedPart {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub entry: String,
+    /// Its bytes, as admission counts them.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+}
+
+impl JobRecord {
+    /// The model.
+    #[must_use]
+    pub fn model_id(&self) -> ModelId {
+        ModelId {
+            name: self.model.clone(),
+            version: self.version.clone(),
+            digest: self.digest.clone(),
+        }
+    }
+
+    /// The record as Redis keeps it.
+    #[must_use]
+    pub fn encode_frame(&self) -> Vec<u8> {
+        frame(RECORD, self)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    pub fn decode_frame(bytes: &[u8]) -> Result<Self, WireError> {
+        let (body, newer) = unframe(RECORD, bytes)?;
+        if let Some(error) = newer {
+            return Err(error);
+        }
+        Self::decode(body).map_err(|error| WireError::Garbage(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What this release wrote stays readable: the bytes are those of the first release that had jobs.
+    #[test]
+    fn a_record_has_the_bytes_that_it_always_had() {
+        let record = JobRecord {
+            model: "m".to_owned(),
+            version: "1".to_owned(),
+            digest: "ab".to_owned(),
+            top_k: 5,
+            parts: 2,
+            timeout_ms: 1000,
+            keep_ms: 2000,
+            bad: vec![BadImage {
+                part: 1,
+                error: "it is empty".to_owned(),
+            }],
+            once_key: "k".to_owned(),
+            once_claim: "c".to_owned(),
+        };
+        let bytes = record.encode_frame();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        insta::assert_snapshot!(hex, @"4101010a016d1201311a0261622005280230e80738d00f420f0801120b697420697320656d7074794a016b520163");
+        assert_eq!(JobRecord::decode_frame(&bytes), Ok(record));
+        assert!(JobRecord::decode_frame(b"").is_err());
+        assert!(
+            JobRecord::decode_frame(b"R\x01\x01").is_err(),
+            "a reply is no record"
+        );
+        let newer = JobRecord::decode_frame(b"A\x03\x02");
+        assert_eq!(newer, Err(WireError::Newer { version: 3 }));
+    }
+}

@@ -1,0 +1,258 @@
+//! Asynchronous jobs over Redis, with real processes: what one web process accepted, another answers for.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use hyper::Method;
+
+use crate::client::Call;
+use crate::eventually;
+use crate::jobs::{accepted, ask, job, shows, until, until_gone};
+use crate::photos::{self, Photo};
+use crate::process::{Process, ocelli};
+use crate::server::value;
+use crate::support::redis::{Binary, Cluster, Options, RedisServer};
+
+/// A web process that knows its model, whether or not a worker is there any more.
+pub(crate) async fn web(url: &str, arguments: &[&str]) -> Process {
+    let mut command = ocelli(&["web", "--listen", "127.0.0.1:0", "--redis", url]);
+    command.args(arguments);
+    let web = Process::start(command).await;
+    eventually("the web process knows the model", async || {
+        let models = web.get("/v1/models").send().await.ok();
+        models["models"][0]["name"] == "efficientnet-lite0"
+    })
+    .await;
+    web
+}
+
+/// A worker with the fake engine.
+pub(crate) async fn worker(url: &str, arguments: &[&str]) -> Process {
+    let mut command = ocelli(&["worker", "--listen", "127.0.0.1:0", "--redis", url]);
+    command.args(["--engine", "fake", "--drain-delay", "0s"]);
+    command.args(arguments);
+    Process::start_worker(command).await
+}
+
+/// Two web processes that know the model, and nobody who computes it.
+async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Process; 2] {
+    let worker = worker(url, &[]).await;
+    let webs = [web(url, arguments).await, web(url, arguments).await];
+    worker.signal("TERM");
+    assert_eq!(worker.ended().await.0, Some(0));
+    for web in &webs {
+        eventually("the worker is missed", async || {
+            web.get("/v1/models/efficientnet-lite0").send().await.ok()["state"] == "no_worker"
+        })
+        .await;
+    }
+    webs
+}
+
+/// Sends a job until there is room: for a moment, the door takes the queue for as full as it was.
+async fn accepted_in_the_end(call: &Call) -> String {
+    let mut last = None;
+    eventually("there is room", async || {
+        let answer = call.clone().send().await;
+        let accepted = answer.status != 429;
+        last = Some(answer);
+        accepted
+    })
+    .await;
+    accepted(&last.unwrap())
+}
+
+async fn delete(web: &Process, job: &str) -> u16 {
+    let call = Call::new(web.address, Method::DELETE, job);
+    call.send().await.status.as_u16()
+}
+
+async fn metric(process: &Process, name: &str) -> f64 {
+    value(process.get("/metrics").send().await.text(), name)
+}
+
+/// Keys that belong to jobs, as opposed to the queues that they pass through.
+async fn job_keys(redis: &RedisServer) -> Vec<String> {
+    let belongs = |key: &String| {
+        [":job:", ":once:", "{jobs}"]
+            .iter()
+            .any(|part| key.contains(part))
+    };
+    redis.keys().await.into_iter().filter(belongs).collect()
+}
+
+#[tokio::test]
+async fn any_web_process_answers_for_a_job() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    hold_everywhere(&redis.url()).await;
+    assert_eq!(redis.command::<usize>(&["ZCARD", "ocelli:{jobs}:kept"]).await, 0);
+    assert_eq!(
+        redis.command::<String>(&["GET", "ocelli:{jobs}:images"]).await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn any_web_process_answers_for_a_job_in_a_cluster() {
+    let Some(binary) = Binary::redis() else { return };
+    let cluster = Cluster::start(&binary, 3, 0, Options::default()).await;
+    let urls = cluster.urls();
+    let hosts: Vec<&str> = urls
+        .iter()
+        .map(|url| url.trim_start_matches("redis://").trim_end_matches('/'))
+        .collect();
+    hold_everywhere(&format!("redis+cluster://{}", hosts.join(","))).await;
+}
+
+/// Accepts, shows, deletes and repeats, always at the web process that knows least of the job.
+async fn hold_everywhere(url: &str) {
+    let _worker = worker(url, &[]).await;
+    let [here, there] = [web(url, &[]).await, web(url, &[]).await];
+    let photos = [photos::dog(), Photo::new(&b"text"[..]), photos::grey(9)];
+    let call = job(here.address, &photos).header("Idempotency-Key", "a");
+    let answer = call.send().await;
+    assert_eq!(answer.json()["durable"], true);
+    let first = accepted(&answer);
+    let done = until(there.address, &first, "done").await;
+    for (part, photo) in [(0, &photos[0]), (2, &photos[2])] {
+        assert_eq!(
+            done["results"][part]["predictions"][0]["label"],
+            photo.label(),
+            "{done}"
+        );
+    }
+    assert_eq!(done["results"][1]["code"], "invalid_image");
+    assert_eq!(done["created"], answer.json()["created"]);
+    assert_eq!(done["expires"], answer.json()["expires"]);
+    assert_eq!(ask(here.address, &first).await.ok(), done);
+    let again = job(there.address, &photos).header("Idempotency-Key", "a");
+    assert_eq!(accepted(&again.send().await), first);
+    let other = job(there.address, &photos[..1]).header("Idempotency-Key", "a");
+    other.send().await.refused(422, "idempotency_conflict");
+    // What cannot be decoded is known before a job is made.
+    let broken = Photo::new(&photos::DOG[..photos::DOG.len() / 2]);
+    job(here.address, &[broken])
+        .send()
+        .await
+        .refused(400, "invalid_image");
+    assert_eq!(delete(&there, &first).await, 204);
+    ask(here.address, &first).await.refused(404, "unknown_job");
+    assert_eq!(delete(&here, &first).await, 404);
+    let once_more = job(there.address, &photos[..1]).header("Idempotency-Key", "a");
+    let second = accepted(&once_more.send().await);
+    assert_ne!(first, second);
+    shows(&until(here.address, &second, "done").await, &photos[..1]);
+    assert_eq!(delete(&here, &second).await, 204);
+}
+
+#[tokio::test]
+async fn an_accepted_job_outlives_the_web_process_and_waits_for_a_worker() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let [accepting, other] = webs_without_worker(&redis.url(), &[]).await;
+    let photos = [photos::dog(), photos::grey(4)];
+    let job = accepted(&job(accepting.address, &photos).send().await);
+    accepting.signal("KILL");
+    accepting.ended().await;
+    assert_eq!(ask(other.address, &job).await.ok()["state"], "queued");
+    let _worker = worker(&redis.url(), &[]).await;
+    shows(&until(other.address, &job, "done").await, &photos);
+}
+
+#[tokio::test]
+async fn one_key_at_many_web_processes_is_one_job() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let _worker = worker(&redis.url(), &[]).await;
+    let webs = [web(&redis.url(), &[]).await, web(&redis.url(), &[]).await];
+    let photos = [photos::grey(1)];
+    let calls = (0..20).map(|index| {
+        let call = job(webs[index % 2].address, &photos);
+        call.header("Idempotency-Key", "the-same").send()
+    });
+    let mut ids = BTreeSet::new();
+    for answer in join_all(calls).await {
+        if answer.status == 409 {
+            answer.refused(409, "idempotency_in_progress");
+        } else {
+            ids.insert(accepted(&answer));
+        }
+    }
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let job = ids.pop_first().unwrap();
+    shows(&until(webs[0].address, &job, "done").await, &photos);
+    let mut jobs = 0.0;
+    for web in &webs {
+        jobs += metric(web, "ocelli_async_jobs_total").await;
+    }
+    assert_eq!(jobs, 1.0);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_computes_fails_at_its_deadline_and_leaves_nothing() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let [web, other] = webs_without_worker(&redis.url(), &["--job-ttl", "3s"]).await;
+    let call = job(web.address, &[photos::grey(2)]).header("X-Timeout-Ms", "1500");
+    let job = accepted(&call.header("Idempotency-Key", "a").send().await);
+    let failed = until(other.address, &job, "failed").await;
+    assert_eq!(failed["results"][0]["code"], "deadline_exceeded");
+    until_gone(other.address, &job).await;
+    eventually("its keys are gone", async || job_keys(&redis).await.is_empty()).await;
+    for key in redis.keys().await {
+        let left: i64 = redis.command(&["PTTL", &key]).await;
+        assert!(left > 0, "{key} stays for good");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_job_is_not_computed_and_a_late_reply_brings_nothing_back() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let [web, other] = webs_without_worker(&redis.url(), &[]).await;
+    let waiting = accepted(&job(web.address, &[photos::grey(2)]).send().await);
+    assert_eq!(delete(&other, &waiting).await, 204);
+    let late = accepted(&job(web.address, &[photos::grey(3)]).send().await);
+    let worker = worker(&redis.url(), &["--fake-image-time", "2s", "--max-batch", "1"]).await;
+    worker.metric("ocelli_leases", |leases| leases == 1.0).await;
+    assert_eq!(delete(&other, &late).await, 204);
+    worker
+        .metric("ocelli_orphaned_replies_total", |replies| replies == 1.0)
+        .await;
+    for job in [&waiting, &late] {
+        ask(web.address, job).await.refused(404, "unknown_job");
+    }
+    assert!(
+        job_keys(&redis).await.iter().all(|key| key.contains("{jobs}")),
+        "{:?}",
+        job_keys(&redis).await
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_finds_no_room_leaves_nothing_behind() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let [web, other] =
+        webs_without_worker(&redis.url(), &["--queue-jobs", "2", "--max-job-images", "4"]).await;
+    let first = accepted(&job(web.address, &[photos::grey(1)]).send().await);
+    let two = [photos::grey(2), photos::grey(3)];
+    let call = job(other.address, &two).header("Idempotency-Key", "a");
+    call.clone().send().await.refused(429, "queue_full");
+    let keys = job_keys(&redis).await;
+    assert_eq!(keys.len(), 3, "one record, and the two that count: {keys:?}");
+    let images: usize = redis.command(&["GET", "ocelli:{jobs}:images"]).await;
+    assert_eq!(images, 1);
+    assert_eq!(delete(&web, &first).await, 204);
+    let second = accepted_in_the_end(&call).await;
+    let _worker = worker(&redis.url(), &[]).await;
+    shows(&until(web.address, &second, "done").await, &two);
+    let third = accepted_in_the_end(&job(web.address, &two)).await;
+    until(web.address, &third, "done").await;
+    eventually("there is room in the queue, and not among the jobs", async || {
+        let answer = job(web.address, &[photos::grey(1)]).send().await;
+        answer.json()["code"] == "too_many_jobs"
+    })
+    .await;
+}
