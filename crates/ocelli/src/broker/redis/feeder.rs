@@ -89,17 +89,28 @@ impl Feeder {
             self.next_claim = Instant::now() + self.shared.config.lease / 4;
         }
         let quotas = self.quotas();
-        if quotas.iter().all(|&quota| quota == 0) {
-            // Told when something is taken from the queue.
-            let until = tokio::time::Instant::from_std(self.next_claim);
-            tokio::select! {
-                () = self.room.notified() => {}
-                () = tokio::time::sleep_until(until) => {}
-                () = stop.cancelled() => {}
-            }
-            return Ok(());
+        let wanted = quotas.iter().filter(|&&quota| quota > 0).count();
+        // A read that blocks cannot be called back. While a priority is full it must not, for there may be room for that
+        // one soon; the others are looked at whenever something is taken from the queue.
+        let taken = match wanted {
+            0 => 0,
+            all if all == quotas.len() => return self.read(quotas, true).await.map(|_| ()),
+            _ => self.read(quotas, false).await?,
+        };
+        if taken == 0 {
+            self.wait_for_room(stop).await;
         }
-        self.read(quotas).await
+        Ok(())
+    }
+
+    /// Waits until something is taken from the queue, or until it is time to look for jobs of workers that died.
+    async fn wait_for_room(&self, stop: &CancellationToken) {
+        let until = tokio::time::Instant::from_std(self.next_claim);
+        tokio::select! {
+            () = self.room.notified() => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = stop.cancelled() => {}
+        }
     }
 
     /// How many jobs of each priority may be leased: one batch for each instance waits here, no more, so that what is not
@@ -116,7 +127,9 @@ impl Feeder {
         })
     }
 
-    async fn read(&mut self, quotas: [usize; 3]) -> Result<(), LinkError> {
+    /// Leases what is there of the priorities that have a quota, and says how many jobs it was. With `wait` it waits for
+    /// the first.
+    async fn read(&self, quotas: [usize; 3], wait: bool) -> Result<usize, LinkError> {
         let wanted: Vec<Priority> = Priority::ALL
             .into_iter()
             .filter(|priority| quotas[priority.index()] > 0)
@@ -126,16 +139,17 @@ impl Feeder {
             .map(|priority| quotas[priority.index()])
             .min()
             .unwrap_or(1);
-        let block = BLOCK.min(self.shared.config.lease / 4);
         let mut read = ::redis::cmd("XREADGROUP");
         read.arg("GROUP")
             .arg(GROUP)
             .arg(&self.shared.config.name)
             .arg("COUNT")
-            .arg(count)
-            .arg("BLOCK")
-            .arg(block.as_millis() as u64)
-            .arg("STREAMS");
+            .arg(count);
+        if wait {
+            let block = BLOCK.min(self.shared.config.lease / 4);
+            read.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        read.arg("STREAMS");
         for priority in &wanted {
             read.arg(&self.shared.keys.jobs[priority.index()]);
         }
@@ -144,7 +158,9 @@ impl Feeder {
         }
         let answer: Value = self.reader.query(&read).await?;
         *self.shared.last_read.lock() = Some(Instant::now());
+        let mut taken = 0;
         for (key, entries) in entries::streams(answer) {
+            taken += entries.len();
             let Some(index) = self.shared.keys.jobs.iter().position(|jobs| *jobs == key) else {
                 continue;
             };
@@ -154,7 +170,7 @@ impl Feeder {
                 }
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     fn push(&self, leased: Leased) {
