@@ -35,6 +35,7 @@ mod queue;
 mod queue_command;
 mod redis_jobs;
 mod redis_servers;
+mod scale_out;
 mod server;
 mod startup;
 #[path = "../support/mod.rs"]
