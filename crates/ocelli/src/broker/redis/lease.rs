@@ -139,11 +139,12 @@ impl Leases {
         self.ended.notify_waiters();
     }
 
-    /// Notes that another worker has the job: nobody needs to compute it here.
-    pub(super) fn lose(&self, place: &Place) {
-        if let Some(held) = self.held.lock().get(place) {
-            held.lost.store(true, Ordering::Release);
-        }
+    /// Notes that another worker has the job: nobody needs to compute it here. False where it has ended here already, or
+    /// was lost before.
+    pub(super) fn lose(&self, place: &Place) -> bool {
+        let held = self.held.lock();
+        held.get(place)
+            .is_some_and(|held| !held.lost.swap(true, Ordering::AcqRel))
     }
 
     /// Notes that a job waits until everything else is done, or that its turn has come.
@@ -245,9 +246,10 @@ mod tests {
     fn a_lost_lease_knows_it() {
         let (leases, _done) = Leases::new();
         let lease = leases.take(task("1"));
-        leases.lose(&task("2").place);
+        assert!(!leases.lose(&task("2").place));
         assert!(!lease.is_lost());
-        leases.lose(&task("1").place);
+        assert!(leases.lose(&task("1").place));
         assert!(lease.is_lost());
+        assert!(!leases.lose(&task("1").place), "it is lost once");
     }
 }

@@ -19,6 +19,7 @@ scripts! {
     SUSPECT = "lua/suspect.lua";
     BURY = "lua/bury.lua";
     MISSING = "lua/missing.lua";
+    TIDY = "lua/tidy.lua";
     ANNOUNCE = "lua/announce.lua";
     WATCH = "lua/watch.lua";
     RECORD_CREATE = "lua/record_create.lua";

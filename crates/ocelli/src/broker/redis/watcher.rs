@@ -194,8 +194,7 @@ impl Watcher {
             shared.metrics.resubmitted.inc_by(again.len() as u64);
         }
         for id in again {
-            // The tasks end together.
-            let _ = self.outbox.send(Outgoing::Job(id));
+            shared.send(&self.outbox, id);
         }
         Ok(())
     }

@@ -201,9 +201,7 @@ impl RedisBroker {
         let form = self.shared.form(job, to);
         let id = form.id;
         self.shared.waiting.add(form, waiter);
-        self.shared.submitting.fetch_add(1, Ordering::AcqRel);
-        // Without its tasks the process has ended, and so has whoever waits.
-        let _ = self.outbox.send(Outgoing::Job(id));
+        self.shared.send(&self.outbox, id);
     }
 
     /// Takes jobs out of Redis that nobody waits for.
@@ -251,6 +249,13 @@ impl Shared {
             payload: Bytes::from(job.pixels),
             deadline: job.deadline,
         }
+    }
+
+    /// Hands a job to the submitting task.
+    pub(super) fn send(&self, outbox: &mpsc::UnboundedSender<Outgoing>, id: JobId) {
+        self.submitting.fetch_add(1, Ordering::AcqRel);
+        // Without its tasks the process has ended, and so has whoever waits.
+        let _ = outbox.send(Outgoing::Job(id));
     }
 
     /// Height, width, channels.
@@ -409,22 +414,20 @@ impl WebTasks {
 /// Submits what is in the inbox, several at a time.
 async fn submit_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
     let mut under_way = FuturesUnordered::new();
+    let mut leaving = FuturesUnordered::new();
     loop {
         tokio::select! {
-            id = inbox.recv() => match id {
+            message = inbox.recv(), if under_way.len() < MOST_SUBMITTING => match message {
                 None => return,
                 Some(Outgoing::Sweep) => {
-                    for abandoned in shared.waiting.take_abandoned() {
-                        shared.take_out(abandoned).await;
-                    }
+                    let abandoned = shared.waiting.take_abandoned().into_iter();
+                    leaving.extend(abandoned.map(|abandoned| shared.take_out(abandoned)));
                 }
                 Some(Outgoing::Job(id)) => under_way.push(shared.submit(id)),
             },
+            Some(()) = leaving.next() => {}
             Some(()) = under_way.next() => {
-                let before = shared.submitting.load(Ordering::Acquire);
-                if before > 0 {
-                    shared.submitting.fetch_sub(1, Ordering::AcqRel);
-                }
+                shared.submitting.fetch_sub(1, Ordering::AcqRel);
                 shared.suppliers.call();
             }
         }

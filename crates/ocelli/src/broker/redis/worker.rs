@@ -15,7 +15,7 @@ use super::lease::{Done, Leases, Place};
 use super::link::{Link, LinkError};
 use super::registry::{self, Announced, Announcement, BatchCost};
 use super::replier;
-use super::scripts::{MISSING, RENEW};
+use super::scripts::{MISSING, RENEW, TIDY};
 use crate::broker::JobQueue;
 use crate::error::Error;
 use crate::job::Priority;
@@ -24,6 +24,9 @@ use crate::model::ServedModel;
 
 /// Between heartbeats, unless leases need renewing sooner.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Between looks for consumers that have ended.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a worker may hear nothing from Redis, not even that there is nothing, and still count as ready.
 const DEAF: Duration = Duration::from_secs(5);
@@ -265,9 +268,13 @@ impl Shared {
             .into_iter()
             .filter_map(|position| places.get(position.checked_sub(1)?))
         {
-            self.metrics.lost_leases.inc();
-            tracing::debug!(entry = place.entry, "a lease is lost");
-            self.leases.lose(place);
+            if self.leases.lose(place) {
+                self.metrics.lost_leases.inc();
+                tracing::warn!(
+                    entry = place.entry,
+                    "another worker has taken over a job of this one"
+                );
+            }
         }
         Ok(())
     }
@@ -276,6 +283,24 @@ impl Shared {
         self.renew().await?;
         self.announce().await?;
         self.metrics.leases.set(self.leases.len() as i64);
+        Ok(())
+    }
+
+    /// Forgets workers that ended without a word.
+    async fn tidy(&self) -> Result<(), LinkError> {
+        let live = registry::watch(&self.link, &self.config.prefix).await?;
+        let mut script = TIDY.prepare_invoke();
+        for key in &self.keys.jobs {
+            script.key(key);
+        }
+        script.arg(GROUP).arg(&self.config.name);
+        for (worker, _) in &live {
+            script.arg(worker);
+        }
+        let forgotten: i64 = self.link.script(&script).await?;
+        if forgotten > 0 {
+            tracing::debug!(forgotten, "forgot consumers that have ended");
+        }
         Ok(())
     }
 
@@ -330,11 +355,17 @@ impl WorkerTasks {
     }
 }
 
-/// Beats for ever.
+/// Beats for ever, and tidies up now and then.
 async fn beat(shared: &Shared) {
     let pause = BEAT.min(shared.config.lease / 3);
+    let mut tidied = Instant::now();
     loop {
-        if let Err(error) = shared.beat().await {
+        let mut beaten = shared.beat().await;
+        if beaten.is_ok() && tidied.elapsed() >= TIDY_EVERY {
+            tidied = Instant::now();
+            beaten = shared.tidy().await;
+        }
+        if let Err(error) = beaten {
             tracing::debug!(%error, "a heartbeat failed");
         }
         tokio::time::sleep(pause).await;

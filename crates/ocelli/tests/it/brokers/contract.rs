@@ -31,6 +31,7 @@ pub(crate) async fn redis_holds(make: impl AsyncFn(Limits) -> Harness) {
     a_job_that_ends_three_workers_alone_is_set_aside(make(ROOMY).await).await;
     what_redis_lost_is_submitted_again(make(ROOMY).await).await;
     what_is_no_job_is_refused_and_harms_nobody(make(ROOMY).await).await;
+    only_who_has_ended_with_nothing_left_is_forgotten(make(ROOMY).await).await;
 }
 
 async fn heard(pending: Pending) -> Result<Answer, Error> {
@@ -221,6 +222,33 @@ async fn jobs_of_a_dead_worker_go_to_another(mut harness: Harness) {
     // The first worker was only frozen, and comes back: nobody waits for what it has.
     held.into_iter().for_each(compute);
     assert_eq!(counted(&second, "ocelli_redelivered_total"), 2.0);
+}
+
+/// What workers do once a minute, done to streams that nobody else reads.
+async fn only_who_has_ended_with_nothing_left_is_forgotten(harness: Harness) {
+    let streams = ["high", "normal", "low"].map(|name| format!("{}:{{tidy}}:{name}", harness.prefix()));
+    let stream = streams[1].as_str();
+    let run = async |words: &[&str]| -> ::redis::Value {
+        harness.command(::redis::cmd(words[0]).arg(&words[1..])).await
+    };
+    run(&["XGROUP", "CREATE", stream, "workers", "0", "MKSTREAM"]).await;
+    run(&["XADD", stream, "*", "j", "x"]).await;
+    for consumer in ["ended", "live"] {
+        run(&["XGROUP", "CREATECONSUMER", stream, "workers", consumer]).await;
+    }
+    run(&["XREADGROUP", "GROUP", "workers", "died", "STREAMS", stream, ">"]).await;
+    let mut tidy = ::redis::cmd("EVAL");
+    tidy.arg(include_str!("../../../src/broker/redis/lua/tidy.lua"))
+        .arg(3)
+        .arg(&streams)
+        .arg("workers")
+        .arg("live");
+    assert_eq!(harness.command::<usize>(&tidy).await, 1);
+    let left = format!("{:?}", run(&["XINFO", "CONSUMERS", stream, "workers"]).await);
+    for (consumer, stays) in [("ended", false), ("live", true), ("died", true)] {
+        assert_eq!(left.contains(consumer), stays, "{consumer}: {left}");
+    }
+    run(&["DEL", stream]).await;
 }
 
 async fn a_job_that_is_given_up_is_handed_out_again(harness: Harness) {
