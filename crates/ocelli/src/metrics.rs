@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::broker::redis::Standing;
+use crate::job::ModelId;
 use crate::timing::Phases;
 
 /// Upper bounds of the phase histogram, in seconds: from a queue that is empty to the default deadline.
@@ -44,6 +46,15 @@ pub struct PhaseLabels {
 pub struct DropLabels {
     /// `client_gone` or `deadline_passed`.
     pub reason: &'static str,
+}
+
+/// A model whose queue is in Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ModelLabels {
+    /// Its name.
+    pub model: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// What could not be used.
@@ -142,6 +153,14 @@ metrics! {
     engine_instances: Gauge = Gauge::default(),
     /// Expected seconds for a batch, by model and size.
     batch_cost_seconds: Family<BatchLabels, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Jobs of a model in Redis that wait or are being computed.
+    model_queue_depth: Family<ModelLabels, Gauge> = Family::default(),
+    /// Those of them that workers have.
+    model_queue_in_flight: Family<ModelLabels, Gauge> = Family::default(),
+    /// Seconds that the oldest of them has been there.
+    model_queue_oldest_seconds: Family<ModelLabels, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Jobs of a model that were set aside.
+    model_dead_letters: Family<ModelLabels, Gauge> = Family::default(),
     /// Workers that live and announce themselves, as a web process sees them.
     workers: Gauge = Gauge::default(),
     /// Jobs that this worker has taken from Redis and not yet answered.
@@ -198,6 +217,23 @@ impl Metrics {
     /// Counts work that was dropped.
     pub fn count_dropped(&self, reason: DropReason) {
         self.dropped.get_or_create(&reason.into()).inc();
+    }
+
+    /// Publishes how a model's queue stands.
+    pub fn set_queue(&self, model: &ModelId, standing: &Standing) {
+        let labels = ModelLabels {
+            model: model.name.clone(),
+            version: model.version.clone(),
+        };
+        let set = |family: &Family<ModelLabels, Gauge>, value: usize| {
+            family.get_or_create(&labels).set(value as i64);
+        };
+        set(&self.model_queue_depth, standing.depth);
+        set(&self.model_queue_in_flight, standing.in_flight);
+        set(&self.model_dead_letters, standing.dead);
+        self.model_queue_oldest_seconds
+            .get_or_create(&labels)
+            .set(standing.oldest.as_secs_f64());
     }
 
     /// Counts a message of another process that could not be used.

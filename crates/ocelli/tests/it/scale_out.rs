@@ -57,6 +57,15 @@ async fn answers_headers_and_metrics_are_those_of_one_process() {
     );
     let spent = value(metrics.text(), "ocelli_phase_seconds_sum{phase=\"infer\"}");
     assert!(spent > 0.0, "the worker says how long it took");
+    let labels = "{model=\"efficientnet-lite0\",version=\"1\"}";
+    for name in ["depth", "in_flight", "oldest_seconds"] {
+        let name = format!("ocelli_model_queue_{name}{labels}");
+        assert!(
+            metrics.text().contains(&name),
+            "{name} is missing from\n{}",
+            metrics.text()
+        );
+    }
     let metrics = worker.get("/metrics").send().await;
     assert!(value(metrics.text(), "ocelli_batch_size_count") >= 1.0);
     assert_eq!(

@@ -18,7 +18,7 @@ scripts! {
     RETRY = "lua/retry.lua";
     SUSPECT = "lua/suspect.lua";
     BURY = "lua/bury.lua";
-    MISSING = "lua/missing.lua";
+    LOOK = "lua/look.lua";
     TIDY = "lua/tidy.lua";
     ANNOUNCE = "lua/announce.lua";
     WATCH = "lua/watch.lua";

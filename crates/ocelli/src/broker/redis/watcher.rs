@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::keys;
+use super::lease::Place;
 use super::link::LinkError;
 use super::registry::{self, Announcement};
-use super::scripts::MISSING;
+use super::standing::look;
 use super::web::{Outgoing, Shared};
 use crate::job::ModelId;
 use crate::model::ServedModel;
@@ -166,28 +167,16 @@ impl Watcher {
         let shared = &self.shared;
         let mut asked = shared.waiting.queued_for(LOOK_AFTER, Instant::now(), LOOK_FOR);
         for known in self.models.values() {
-            // Their depth is of interest also where nothing is queued by this process.
-            if known.model.is_ready() {
-                asked.entry(Arc::clone(&known.model.id)).or_default();
-            }
+            // How they stand is of interest also where nothing is queued by this process.
+            asked.entry(Arc::clone(&known.model.id)).or_default();
         }
         let mut again = shared.waiting.unsubmitted();
         for (model, jobs) in asked {
-            let keys = shared.keys(&model);
-            let mut script = MISSING.prepare_invoke();
-            keys.jobs.iter().for_each(|key| {
-                script.key(key);
-            });
-            for (_, place) in &jobs {
-                script.arg(place.priority.index() + 1).arg(&place.entry);
-            }
-            let answer: Vec<usize> = shared.link.script(&script).await?;
-            let Some((&depth, missing)) = answer.split_first() else {
-                continue;
-            };
-            shared.note_depth(&model, depth);
-            let missing: Vec<usize> = missing.iter().map(|position| position - 1).collect();
-            again.extend(shared.waiting.note_missing(&jobs, &missing));
+            let places: Vec<&Place> = jobs.iter().map(|(_, place)| place).collect();
+            let standing = look(&shared.link, &shared.keys(&model), &places).await?;
+            shared.note_depth(&model, standing.depth);
+            shared.metrics.set_queue(&model, &standing);
+            again.extend(shared.waiting.note_missing(&jobs, &standing.missing));
         }
         if !again.is_empty() {
             tracing::warn!(jobs = again.len(), "Redis lost jobs; they are submitted again");

@@ -147,7 +147,11 @@ impl RedisBroker {
             let listening = self.shared.listening.load(Ordering::Acquire);
             (!listening).then(|| "this process is not known there yet".to_owned())
         });
-        trouble.map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
+        trouble.map_or(Ok(()), |trouble| {
+            Err(Error::BrokerUnavailable(format!(
+                "Redis cannot be reached ({trouble})"
+            )))
+        })
     }
 
     /// Says whether `images` more images for `model` would be taken, as far as is known.

@@ -15,7 +15,8 @@ use super::lease::{Done, Leases, Place};
 use super::link::{Link, LinkError};
 use super::registry::{self, Announced, Announcement, BatchCost};
 use super::replier;
-use super::scripts::{MISSING, RENEW, TIDY};
+use super::scripts::{RENEW, TIDY};
+use super::standing::look;
 use crate::broker::JobQueue;
 use crate::error::Error;
 use crate::job::Priority;
@@ -188,12 +189,8 @@ impl RedisWorker {
 
 impl Shared {
     async fn depth(&self) -> Result<usize, LinkError> {
-        let mut script = MISSING.prepare_invoke();
-        for key in &self.keys.jobs {
-            script.key(key);
-        }
-        let answer: Vec<usize> = self.link.script(&script).await?;
-        Ok(answer.first().copied().unwrap_or_default())
+        let standing = look(&self.link, &self.keys, &[]).await?;
+        Ok(standing.depth)
     }
 
     fn announcement(&self) -> Announcement {
