@@ -56,8 +56,12 @@ accuracy: build ## Print the built-in model's accuracy, through the server and i
 	tools/accuracy.sh
 
 .PHONY: bench
-bench: build ## Print throughput and latency beside the ceiling and a Python server
+bench: build test-servers ## Print throughput and latency beside the ceiling and a Python server, then bench-scale-out
 	bench/run.sh
+
+.PHONY: bench-scale-out
+bench-scale-out: build test-servers ## Print what web and worker processes on a Redis give and cost
+	bench/scale_out.sh
 
 .PHONY: model
 model: ## Make the built-in model package again, from its published weights

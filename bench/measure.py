@@ -1,7 +1,8 @@
-"""Starting servers, loading them and reading what they cost. Used by run.py; prints nothing."""
+"""Starting servers, loading them and reading what they cost. Used by run.py and scale_out.py; prints nothing."""
 
 import json
 import os
+import platform
 import re
 import socket
 import subprocess
@@ -30,12 +31,24 @@ class Server:
 
     def cpu_s(self) -> float:
         """Seconds of processor time, of all its threads, since it started."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return processor_s(self.process)
 
     def resident_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1000
+
+
+def machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
+    cores = cpuinfo.count("processor\t")
+    return f"{model[1] if model else platform.processor()}, {cores} cores, Linux {platform.release()}"
+
+
+def processor_s(process: subprocess.Popen) -> float:
+    """Seconds of processor time, of all its threads, since it started."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def run_json(command: list) -> dict:
@@ -46,10 +59,10 @@ def run_json(command: list) -> dict:
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def ocelli(*options: str):
-    """`ocelli serve`, until it is ready."""
+def ocelli(*options: str, role: str = "serve"):
+    """A role of `ocelli`, until it is ready."""
     port = free_port()
-    return served([OCELLI, "serve", "--listen", f"127.0.0.1:{port}", *options], port, "/readyz")
+    return served([OCELLI, role, "--listen", f"127.0.0.1:{port}", *options], port, "/readyz")
 
 
 def baseline(*options: str):

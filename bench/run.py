@@ -6,7 +6,6 @@ ratios: a shared machine changes its speed from minute to minute, and both sides
 """
 
 import argparse
-import platform
 import re
 import socket
 import statistics
@@ -16,7 +15,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from measure import OCELLI, RELEASE, ROOT, baseline, load, ocelli, run_json
+from measure import OCELLI, RELEASE, ROOT, baseline, load, machine, ocelli, run_json
 
 PACKAGE_MODEL = ROOT / "models" / "efficientnet-lite0" / "model.onnx"
 SHAPES = [(1, 2), (2, 1)]
@@ -43,13 +42,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
     return parser.parse_args()
-
-
-def machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
-    cores = cpuinfo.count("processor\t")
-    return f"{model[1] if model else platform.processor()}, {cores} cores, Linux {platform.release()}"
 
 
 def ceiling(photos: list, seconds: float) -> dict:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints one table from one run: the ceiling, Ocelli and a Python server, on the same photos. `make bench` calls it.
+# Prints one table from one run: the ceiling, Ocelli and a Python server, on the same photos; then that of scale_out.sh.
+# `make bench` calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,4 +13,5 @@ bench/baselines/setup.sh
 tools/make-builtin-model.sh --float32-only >/dev/null
 cargo build --release --locked --package ocelli --package ocelli-engine --package ocelli-vision --bins --examples
 export OCELLI_ONNXRUNTIME=${OCELLI_ONNXRUNTIME:-${CARGO_TARGET_DIR:-target}/release}
-exec .venv-bench/bin/python bench/run.py --photos "$photos" "$@"
+.venv-bench/bin/python bench/run.py --photos "$photos" "$@"
+exec bench/scale_out.sh

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""What `ocelli web`, `ocelli worker` and Redis give and cost together, on one machine.
+
+`serve` and the three processes are measured in turn within each round, on the same cores and with the same engines, and
+what counts is the median of the rounds' ratios: a shared machine changes its speed from minute to minute, and both
+sides of a ratio with it.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import statistics
+import struct
+import tempfile
+import time
+import urllib.request
+import zlib
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import ROOT, Server, load, machine, ocelli
+from redis_server import Redis, redis
+
+# Enough for all engines to be busy, and what `run.py` compares at.
+CONNECTIONS = 32
+# A fake engine takes this long for an image and no processor time, so that workers do not share a bottleneck.
+FAKE_ENGINE = ["--engine", "fake", "--fake-image-time", "20ms", "--instances", "1"]
+FAKE_CONNECTIONS = 128
+BUILT_IN_PAYLOAD = 224 * 224 * 3
+SUBMIT = ROOT / "crates" / "ocelli" / "src" / "broker" / "redis" / "lua" / "submit.lua"
+WAITING_JOBS = 500
+# A header as long as those that a web process writes, and longer than most.
+HEADER = bytes(130)
+# Sides of the pictures that models take.
+SIDES = [32, 64, 96, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 380, 384, 448, 456, 480, 512, 528, 560, 600]
+
+
+@dataclass
+class Tier:
+    """A web process, its workers and their Redis: to `measure.load` one server."""
+
+    web: Server
+    workers: list[Server]
+    redis: Redis
+
+    @property
+    def url(self) -> str:
+        return self.web.url
+
+    def shares_s(self) -> dict[str, float]:
+        """Seconds of processor time of each kind of process."""
+        workers = sum(worker.cpu_s() for worker in self.workers)
+        return {"web": self.web.cpu_s(), "worker": workers, "redis": self.redis.cpu_s()}
+
+    def cpu_s(self) -> float:
+        return sum(self.shares_s().values())
+
+    def resident_mb(self) -> float:
+        return self.web.resident_mb() + sum(worker.resident_mb() for worker in self.workers)
+
+
+@contextmanager
+def tier(workers: int, worker_options: list, web_options: list = ()):
+    """A web process and workers on a Redis of their own, once the web process knows all workers."""
+    with ExitStack() as stack:
+        server = stack.enter_context(redis())
+        options = ["--redis", server.url, "--log-level", "error"]
+        web = stack.enter_context(ocelli(*options, *web_options, role="web"))
+        started = [stack.enter_context(ocelli(*options, *worker_options, role="worker")) for _ in range(workers)]
+        wait_for(lambda: metric(web.url, "ocelli_workers") == workers, "the web process to know its workers")
+        yield Tier(web, started, server)
+
+
+def metric(url: str, name: str) -> float:
+    lines = urllib.request.urlopen(f"{url}/metrics").read().decode().splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def wait_for(condition, what: str) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"waited for {what} in vain")
+
+
+def same_machine(photos: list, rounds: int, seconds: float) -> list[dict]:
+    """`serve` and the three processes in turn; every other round the other way round."""
+    results = []
+    with ocelli("--log-level", "error") as serve, tier(1, []) as apart:
+        sides = {"serve": serve, "redis": apart}
+        for number in range(rounds):
+            row = {}
+            for name in sorted(sides, reverse=number % 2 == 0):
+                before = apart.shares_s()
+                row[name] = load(sides[name], photos, seconds, "-c", str(CONNECTIONS))
+                row[f"{name} alone"] = load(sides[name], photos[:1], seconds / 2, "-c", "1")
+                if name == "redis":
+                    images = row[name]["ok"] + row[f"{name} alone"]["ok"]
+                    row["shares"] = {part: 1e3 * (s - before[part]) / images for part, s in apart.shares_s().items()}
+            results.append(row)
+            print_same_machine(number, row)
+    return results
+
+
+def cpu_ms(report: dict) -> float:
+    """Milliseconds of processor time of an image, in all processes of the server."""
+    return report["server_cpu_s"] * 1e3 / max(report["ok"], 1)
+
+
+def print_same_machine(number: int, row: dict) -> None:
+    cells = []
+    for name in ("serve", "redis"):
+        many, one = row[name], row[f"{name} alone"]
+        cells.append(
+            f"{name} {many['images_per_s']:.1f} images/s, {cpu_ms(many):.2f} CPU ms/image, p50 {many['latency_ms']['p50']:.1f} ms, "
+            f"failed {many['failed']}; alone p50 {one['latency_ms']['p50']:.2f} ms"
+        )
+    print(f"round {number + 1}: " + " | ".join(cells), flush=True)
+
+
+def fake_workers(counts: list[int], seconds: float) -> dict[int, float]:
+    """Images a second of this many workers whose engine only waits."""
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "grey.png"
+        photo.write_bytes(grey_png(256))
+        for count in counts:
+            with tier(count, FAKE_ENGINE) as apart:
+                report = load(apart, [photo], seconds, "-c", str(FAKE_CONNECTIONS))
+                results[count] = report["images_per_s"]
+    return results
+
+
+def grey_png(side: int) -> bytes:
+    """A picture that takes next to no time to decode."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = (b"\0" + b"\x80" * 3 * side) * side
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def idle(seconds: float) -> dict[str, float]:
+    """Shares of one core of processes that have nothing to do."""
+    with tier(1, []) as apart:
+        time.sleep(2.0)
+        began, before = time.perf_counter(), apart.shares_s()
+        time.sleep(seconds)
+        elapsed = time.perf_counter() - began
+        return {part: (used - before[part]) / elapsed for part, used in apart.shares_s().items()}
+
+
+def waiting_memory(photos: list) -> float:
+    """Times its payload that Redis holds for a job of the built-in model which waits."""
+    photo = photos[0].read_bytes()
+    with tier(1, [], ["--deadline", "60s"]) as apart:
+        worker = apart.workers[0].process
+        # The first jobs make what is made once: the streams, the scripts.
+        load(apart, photos[:1], 0.5, "-c", "1")
+        wait_for(lambda: depth(apart.redis) == 0, "the queue to be empty")
+        before = apart.redis.used_memory()
+        os.kill(worker.pid, signal.SIGSTOP)
+        holders = []
+        try:
+            holders = [send(apart.url, photo) for _ in range(WAITING_JOBS)]
+            wait_for(lambda: depth(apart.redis) == WAITING_JOBS, f"{WAITING_JOBS} jobs to wait")
+            return (apart.redis.used_memory() - before) / WAITING_JOBS / BUILT_IN_PAYLOAD
+        finally:
+            for holder in holders:
+                holder.close()
+            os.kill(worker.pid, signal.SIGCONT)
+
+
+def depth(server: Redis) -> int:
+    return sum(server.command("XLEN", key) for key in server.command("KEYS", "*:jobs:*"))
+
+
+def send(url: str, photo: bytes) -> socket.socket:
+    """A request that is being answered for as long as its connection is open."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    connection = socket.create_connection((host, int(port)))
+    head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n\r\n"
+    connection.sendall(head.encode() + photo)
+    return connection
+
+
+def payload_memory(payloads: set[int]) -> dict[int, float]:
+    """Times its payload that Redis holds for a job of each size, as the submitting script writes it."""
+    script = SUBMIT.read_bytes()
+    keys = ["jobs:high", "jobs:normal", "jobs:low", "bytes"]
+    results = {}
+    with redis() as server:
+        for payload in sorted(payloads):
+            server.command("FLUSHALL")
+            submission = ["EVAL", script, 4, *keys, 2, 1 << 20, 1 << 40, 60_000, HEADER, bytes(payload)]
+            # The first makes what is made once.
+            server.command(*submission)
+            before = server.used_memory()
+            jobs = max(8, min(WAITING_JOBS, (16 << 20) // payload))
+            for _ in range(jobs):
+                server.command(*submission)
+            results[payload] = (server.used_memory() - before) / jobs / payload
+    return results
+
+
+def allocator_edges() -> set[int]:
+    """Payloads whose jobs need a little more than a size that the allocator has: it has four for each doubling."""
+    sizes = {(1 << power) * quarters // 4 for power in range(12, 20) for quarters in range(4, 8)}
+    return {size - len(HEADER) - rest for size in sizes for rest in (0, 40, 80, 120)}
+
+
+def verdict(label: str, values: list[float], want: str, good: bool | None) -> None:
+    rounds = " ".join(f"{value:.3f}" for value in values)
+    mark = {True: "ok  ", False: "MISS", None: "    "}[good]
+    print(
+        f"{mark} {label:<74}{statistics.median(values):>9.3f}  {want:<8} {rounds if len(values) > 1 else ''}".rstrip()
+    )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="a folder")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--idle-seconds", type=float, default=20.0)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    return parser.parse_args()
+
+
+def report_same_machine(photos: list, arguments: argparse.Namespace) -> None:
+    rounds = same_machine(photos, arguments.rounds, arguments.seconds)
+    ratios = [row["redis"]["images_per_s"] / row["serve"]["images_per_s"] for row in rounds]
+    added = [row["redis alone"]["latency_ms"]["p50"] - row["serve alone"]["latency_ms"]["p50"] for row in rounds]
+    costs = [cpu_ms(row["redis"]) / cpu_ms(row["serve"]) for row in rounds]
+    verdict("CPU of an image, times that in serve", costs, "shown", None)
+    for part in ("web", "worker", "redis"):
+        verdict(f"CPU of an image, ms: {part}", [row["shares"][part] for row in rounds], "shown", None)
+    label = f"throughput through Redis at {CONNECTIONS} connections, of serve"
+    verdict(label, ratios, ">= 0.85", statistics.median(ratios) >= 0.85)
+    verdict("added by Redis at one connection: ms of p50", added, "< 3", statistics.median(added) < 3)
+
+
+def report_workers(_photos: list, arguments: argparse.Namespace) -> None:
+    rounds = [fake_workers([1, 2, 4], arguments.seconds) for _ in range(arguments.rounds)]
+    verdict("one worker of 20 ms an image, images/s", [row[1] for row in rounds], "shown", None)
+    for count, least in ((2, 1.9), (4, 3.7)):
+        ratios = [row[count] / row[1] for row in rounds]
+        verdict(f"{count} workers, times one", ratios, f">= {least}", statistics.median(ratios) >= least)
+
+
+def report_idle(_photos: list, arguments: argparse.Namespace) -> None:
+    shares = idle(arguments.idle_seconds)
+    together = 100 * (shares["web"] + shares["worker"])
+    verdict("idle CPU of web and worker, % of a core", [together], "< 1", together < 1)
+    verdict("idle CPU of Redis, % of a core", [100 * shares["redis"]], "shown", None)
+
+
+def report_memory(photos: list, _arguments: argparse.Namespace) -> None:
+    built_in = waiting_memory(photos)
+    verdict("Redis memory of a waiting job, times its payload", [built_in], "<= 1.10", built_in <= 1.10)
+    pictures = payload_memory({3 * side * side for side in SIDES})
+    report_worst(f"{len(SIDES)} sizes of pictures", pictures)
+    report_worst("any size from 4 KB to 1 MB", payload_memory(allocator_edges()))
+
+
+def report_worst(what: str, by_payload: dict[int, float]) -> None:
+    payload, worst = max(by_payload.items(), key=lambda item: item[1])
+    verdict(f"the same, the worst of {what} ({payload} bytes)", [worst], "<= 1.25", worst <= 1.25)
+
+
+PARTS = {
+    "same-machine": report_same_machine,
+    "workers": report_workers,
+    "idle": report_idle,
+    "memory": report_memory,
+}
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    photos = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in {".jpg", ".jpeg"})
+    with redis() as server:
+        print(f"machine: {machine()}, Redis {server.version()}, {len(photos)} photos of {arguments.photos}")
+    for part in arguments.parts:
+        PARTS[part](photos, arguments)
+
+
+if __name__ == "__main__":
+    main()
