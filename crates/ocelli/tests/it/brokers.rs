@@ -22,6 +22,17 @@ async fn redis() {
 }
 
 #[tokio::test]
+async fn the_oldest_redis() {
+    let Some(binary) = Binary::oldest_redis() else {
+        return;
+    };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    assert!(server.info("redis_version").await.starts_with("6.2."));
+    contract::hold(async |limits| Harness::redis(&server.url(), None, limits).await).await;
+    contract::redis_holds(async |limits| Harness::redis(&server.url(), None, limits).await).await;
+}
+
+#[tokio::test]
 async fn valkey() {
     let Some(binary) = Binary::valkey() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;

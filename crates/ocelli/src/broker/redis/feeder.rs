@@ -226,6 +226,8 @@ impl Feeder {
             .arg("COUNT")
             .arg(SUSPECTS);
         let mut suspects = entries::claimed(self.reader.query(&claim).await?);
+        // This worker's own, if it could not renew them in time, are its own again.
+        suspects.retain(|suspect| !self.shared.leases.holds(priority, &suspect.id));
         if suspects.len() > 1 {
             // Whoever has ended a worker before goes last, so that it does not take the others with it again.
             let mut notes = ::redis::cmd("HMGET");

@@ -159,6 +159,12 @@ impl Leases {
         self.held.lock().keys().cloned().collect()
     }
 
+    /// Whether the job of an entry is among them.
+    pub(super) fn holds(&self, priority: Priority, entry: &str) -> bool {
+        let entry = entry.to_owned();
+        self.held.lock().contains_key(&Place { priority, entry })
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.held.lock().len()

@@ -20,6 +20,11 @@ impl Binary {
         Self::find("valkey-server", "OCELLI_VALKEY_SERVER")
     }
 
+    /// The oldest Redis that has all commands; `None` as with [`Binary::redis`].
+    pub(crate) fn oldest_redis() -> Option<Self> {
+        Self::find("oldest-redis-server", "OCELLI_OLDEST_REDIS_SERVER")
+    }
+
     /// The program that `variable` names, or the one that `make test-servers` put under target, or the one on the
     /// `PATH`.
     #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
@@ -34,7 +39,9 @@ impl Binary {
             .map(PathBuf::from)
             .or_else(|| fetched.into_iter().chain(installed).find(|path| path.is_file()));
         if found.is_none() {
-            let required = std::env::var("OCELLI_REQUIRE_REDIS").is_ok_and(|value| value == "1");
+            // The oldest is pinned for one kind of machine only.
+            let required = std::env::var("OCELLI_REQUIRE_REDIS").is_ok_and(|value| value == "1")
+                && (name != "oldest-redis-server" || cfg!(target_arch = "x86_64"));
             let missing = format!("there is no {name}: run `make test-servers`, or let {variable} name one");
             assert!(!required, "OCELLI_REQUIRE_REDIS=1, and {missing}");
             eprintln!("SKIPPED: {missing}");
