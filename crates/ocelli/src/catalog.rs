@@ -71,7 +71,7 @@ impl Catalog {
     }
 }
 
-/// One of several versions, each as often as it has instances; any where none has.
+/// One of several versions, each as often as it has instances; one that retires only where no other has any.
 fn share<'a>(
     versions: &[&'a Arc<ServedModel>],
     draw: impl FnOnce(usize) -> usize,
@@ -79,12 +79,17 @@ fn share<'a>(
     if let &[only] = versions {
         return Some(only);
     }
-    let total = versions.iter().map(|model| model.instances()).sum();
+    let ready = versions.iter().copied().filter(|model| model.is_ready());
+    let (retiring, mut served): (Vec<_>, Vec<_>) = ready.partition(|model| model.is_retiring());
+    if served.is_empty() {
+        served = retiring;
+    }
+    let total = served.iter().map(|model| model.instances()).sum();
     if total == 0 {
         return versions.first().copied();
     }
     let mut drawn = draw(total);
-    versions.iter().copied().find(|model| {
+    served.into_iter().find(|model| {
         let instances = model.instances();
         let here = drawn < instances;
         drawn = drawn.saturating_sub(instances);
@@ -134,6 +139,20 @@ mod tests {
             });
             assert!(Arc::ptr_eq(drawn.expect("one of two"), &new));
         }
+    }
+
+    #[test]
+    fn a_version_that_retires_gets_nothing_while_another_stays() {
+        let [old, new] = versions([3, 1]);
+        old.set_retiring(true);
+        let drawn = share(&[&old, &new], |total| {
+            assert_eq!(total, 1);
+            0
+        });
+        assert!(Arc::ptr_eq(drawn.expect("one of two"), &new));
+        new.set_instances(0);
+        let drawn = share(&[&old, &new], |total| total - 1);
+        assert!(Arc::ptr_eq(drawn.expect("it still answers"), &old));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ocelli_engine::{CostTable, ElementType, ModelSource, Signature, TensorSpec};
@@ -22,6 +22,7 @@ pub struct ServedModel {
     pub card: ModelCard,
     place: Place,
     live_instances: AtomicUsize,
+    retiring: AtomicBool,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -86,6 +87,7 @@ impl ServedModel {
             card,
             place,
             live_instances: AtomicUsize::new(0),
+            retiring: AtomicBool::new(false),
             runtime: Mutex::new(None),
         }
     }
@@ -140,6 +142,18 @@ impl ServedModel {
     /// Notes how many instances other processes have.
     pub fn set_instances(&self, instances: usize) {
         self.live_instances.store(instances, Ordering::Release);
+    }
+
+    /// Whether all who compute it are about to leave: they answer what they get, but get nothing new while others serve
+    /// the same name.
+    #[must_use]
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Acquire)
+    }
+
+    /// Notes whether all who compute it are about to leave.
+    pub fn set_retiring(&self, retiring: bool) {
+        self.retiring.store(retiring, Ordering::Release);
     }
 
     /// Notes that an instance came up.

@@ -193,10 +193,12 @@ impl Known {
     /// Notes what the live workers of a model say.
     fn note(&mut self, workers: &[Announcement], now: Instant) {
         self.last_served = now;
-        // Workers that are leaving still take what is there, but get nothing new, unless nobody else is there.
+        // Workers that are leaving still take what is there, but get nothing new, unless nobody else is there: not another
+        // worker of this package, nor one of another version.
         let staying = workers.iter().filter(|worker| !worker.leaving);
         let instances: u32 = staying.map(|worker| worker.instances).sum();
         let leaving: u32 = workers.iter().map(|worker| worker.instances).sum();
+        self.model.set_retiring(instances == 0);
         let instances = if instances > 0 { instances } else { leaving.min(1) };
         self.model.set_instances(instances as usize);
         if let Some(mut runtime) = workers.iter().find_map(Announcement::runtime) {
