@@ -25,6 +25,10 @@ const BEAT_WITHOUT_REDIS: Duration = Duration::from_millis(200);
 /// How long the reply stream of a process lives that has died.
 const REPLIES_LIVE: Duration = Duration::from_secs(30);
 
+/// How long workers have to say again that they are there, once Redis may have forgotten them. They say so every second,
+/// and first have to reach it again.
+const MAY_BE_FORGOTTEN: Duration = Duration::from_secs(2);
+
 /// How long a job has to be queued before it is looked for.
 const LOOK_AFTER: Duration = Duration::from_millis(900);
 
@@ -39,6 +43,8 @@ pub(super) struct Watcher {
     shared: Arc<Shared>,
     outbox: mpsc::UnboundedSender<Outgoing>,
     models: HashMap<Arc<ModelId>, Known>,
+    /// Until then a model that no worker announces is not given up: Redis was away, or was emptied.
+    patient_until: Instant,
 }
 
 struct Known {
@@ -52,6 +58,7 @@ impl Watcher {
             shared,
             outbox,
             models: HashMap::new(),
+            patient_until: Instant::now(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Watcher {
             let beaten = self.beat().await;
             if let Err(error) = &beaten {
                 tracing::debug!(%error, "a heartbeat failed");
+                self.patient_until = Instant::now() + MAY_BE_FORGOTTEN;
             }
             let pause = if beaten.is_ok() { BEAT } else { BEAT_WITHOUT_REDIS };
             tokio::time::sleep(pause).await;
@@ -75,7 +83,7 @@ impl Watcher {
     }
 
     /// Renews the reply stream, and makes it anew where it is gone.
-    async fn keep_replies(&self) -> Result<(), LinkError> {
+    async fn keep_replies(&mut self) -> Result<(), LinkError> {
         let config = &self.shared.config;
         let key = keys::replies(&config.prefix, &config.name);
         let mut renew = ::redis::cmd("PEXPIRE");
@@ -83,6 +91,7 @@ impl Watcher {
         if self.shared.link.query::<i64>(&renew).await? == 1 {
             return Ok(());
         }
+        self.patient_until = Instant::now() + MAY_BE_FORGOTTEN;
         let mut create = ::redis::cmd("XGROUP");
         // The group is of no use; making one is how an empty stream is made.
         create
@@ -135,8 +144,9 @@ impl Watcher {
                 known.note(workers, now);
             }
         }
+        let patient = now < self.patient_until;
         for (id, known) in &mut self.models {
-            if !by_model.contains_key(&**id) && known.model.is_ready() {
+            if !by_model.contains_key(&**id) && known.model.is_ready() && !patient {
                 tracing::warn!(
                     model = id.name,
                     version = id.version,
