@@ -8,6 +8,9 @@ local served = redis.call('GET', KEYS[2])
 if served and served ~= ARGV[2] then
   return {0, served}
 end
+-- First a command that needs no memory: a script that has written may go on when Redis is full, and a full Redis must
+-- not forget who lives.
+redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('SET', KEYS[2], ARGV[2], 'PX', keep)
 -- Results are labelled with the card after the last worker has gone.
 if redis.call('PTTL', KEYS[3]) < keep then
