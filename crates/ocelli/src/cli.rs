@@ -214,6 +214,10 @@ pub struct ModelArgs {
     /// The time that --engine fake takes for each image of a batch, on top
     #[arg(long, default_value = "20ms", value_parser = duration)]
     pub fake_image_time: Duration,
+    /// The first byte of the pixels at which --engine fake ends its process, as a crash would; for tests of what happens
+    /// then. Warm-up computes zeros.
+    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
+    pub fake_crash_on: Option<u8>,
 }
 
 /// What computes.

@@ -1,6 +1,7 @@
 //! Steering and watching the fake: a gate that holds batches, scripted failures, and counts.
 
 use std::collections::VecDeque;
+use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub enum FakeFailure {
     BadInput,
     /// `infer` panics.
     Panic,
+    /// `infer` ends the process, as a crash in a library would: nothing is unwound, nobody is told.
+    Abort,
 }
 
 /// A shared handle on all instances of one [`Fake`](crate::Fake).
@@ -178,6 +181,7 @@ impl FakeControl {
             Some(FakeFailure::Fault) => Err(EngineError::Fault("scripted".to_owned())),
             Some(FakeFailure::BadInput) => Err(EngineError::BadInput("scripted".to_owned())),
             Some(FakeFailure::Panic) => panic!("scripted panic of the fake engine"),
+            Some(FakeFailure::Abort) => process::abort(),
         }
     }
 

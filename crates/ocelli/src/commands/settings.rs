@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
+use ocelli_engine::fake::FakeFailure;
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend, Fake, FakeCost, OnnxRuntime};
 use ocelli_vision::{DecodeLimits, ModelPackage};
@@ -48,7 +49,11 @@ pub(super) fn backend(args: &ModelArgs, package: &ModelPackage) -> anyhow::Resul
             };
             let classes = package.card.labels.first().map_or(0, Vec::len);
             tracing::warn!("--engine fake makes its answers up");
-            Ok(Arc::new(Fake::new(cost).with_classes(classes.max(1))))
+            let fake = Fake::new(cost).with_classes(classes.max(1));
+            if let Some(byte) = args.fake_crash_on {
+                fake.control().fail_rows_with([byte], FakeFailure::Abort);
+            }
+            Ok(Arc::new(fake))
         }
     }
 }
