@@ -19,6 +19,8 @@ TUTORIAL := crates/ocelli/tests/tutorial
 
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
 SERVE_ARGS ?=
+# Scenarios of `make chaos`, all of them if left out.
+CHAOS_ARGS ?=
 
 ##@ Use
 
@@ -62,6 +64,10 @@ bench: build test-servers ## Print throughput and latency beside the ceiling and
 .PHONY: bench-scale-out
 bench-scale-out: build test-servers ## Print what web and worker processes on a Redis give and cost
 	bench/scale_out.sh
+
+.PHONY: chaos
+chaos: build-tools test-servers ## Kill, freeze and starve real processes under load, and print what became of each request (CHAOS_ARGS='killed-workers ..')
+	cargo test --release --locked --package ocelli --test chaos -- $(CHAOS_ARGS)
 
 .PHONY: model
 model: ## Make the built-in model package again, from its published weights

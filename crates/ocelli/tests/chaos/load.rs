@@ -1,0 +1,216 @@
+//! A steady, bounded load: clients that send their next photo a moment after they have their answer, and never try again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Answer, Between, Connection};
+use crate::photos;
+use crate::tally::{Outcome, Record, Tally};
+
+/// Clients. Each has one request under way.
+const CLIENTS: usize = 24;
+
+/// Between an answer and the next request of a client: with it the load is steady, and refusals are no flood.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// What a request may take, as its header says.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How much later an answer still counts as one.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Between looks for a web process while there is none.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The greys that are sent; those above are for scenarios.
+const GREYS: u8 = 60;
+
+/// The web processes, as a load balancer knows them: those that are not there are passed over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Balancer {
+    webs: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+/// A photo, and what is right to say about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) body: Arc<[u8]>,
+    /// The label by the version of the model; under `*` whatever the version.
+    pub(crate) labels: Vec<(&'static str, String)>,
+    pub(crate) deadline: Duration,
+}
+
+/// Clients at work.
+pub(crate) struct Load {
+    stop: CancellationToken,
+    clients: JoinSet<Tally>,
+    seen: Arc<Mutex<Vec<Record>>>,
+}
+
+struct Client {
+    index: usize,
+    balancer: Balancer,
+    questions: Arc<[Question]>,
+    seen: Arc<Mutex<Vec<Record>>>,
+    stop: CancellationToken,
+}
+
+impl Balancer {
+    pub(crate) fn set(&self, webs: Vec<SocketAddr>) {
+        *self.webs.lock() = webs;
+    }
+
+    /// A connection to one of them, `first` before the others; nothing while none accepts.
+    async fn connect(&self, first: usize) -> Option<(SocketAddr, Connection)> {
+        let webs = self.webs.lock().clone();
+        for offset in 0..webs.len() {
+            let web = webs[(first + offset) % webs.len()];
+            if let Ok(connection) = Connection::open(web).await {
+                return Some((web, connection));
+            }
+        }
+        None
+    }
+}
+
+impl Question {
+    /// What clients ask where a scenario says nothing else.
+    pub(crate) fn usual() -> Vec<Self> {
+        (1..=GREYS).map(Self::grey).collect()
+    }
+
+    /// A grey photo and its label by the fake engine.
+    pub(crate) fn grey(level: u8) -> Self {
+        let photo = photos::grey(level);
+        Self {
+            labels: vec![("*", photo.label().to_owned())],
+            body: photo.bytes,
+            deadline: DEADLINE,
+        }
+    }
+
+    /// Asks once.
+    pub(crate) async fn ask(&self, web: SocketAddr, connection: &mut Connection) -> (Record, bool) {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let id = format!("chaos-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let head = format!(
+            "POST /v1/models/efficientnet-lite0/predict HTTP/1.1\r\nContent-Type: image/png\r\nX-Request-Id: {id}\r\n\
+             X-Timeout-Ms: {}\r\n",
+            self.deadline.as_millis()
+        );
+        let sent = Instant::now();
+        let answer = timeout(self.deadline + GRACE, connection.ask(&head, &self.body)).await;
+        let (outcome, stays) = match answer {
+            Err(_) => (Outcome::Silent, false),
+            Ok(Err(_)) => (Outcome::Broken, false),
+            Ok(Ok(answer)) => (self.judge(&id, &answer), !answer.closes),
+        };
+        let record = Record {
+            web,
+            sent,
+            ended: Instant::now(),
+            outcome,
+        };
+        (record, stays)
+    }
+
+    fn judge(&self, id: &str, answer: &Answer) -> Outcome {
+        let wrong = |what: &str| Outcome::Wrong(format!("{what}: {answer:?}"));
+        if answer.request_id != id {
+            return wrong("the answer is another request's");
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
+            return wrong("the answer is not JSON");
+        };
+        // With one image, its error is the request's.
+        let code = body["code"]
+            .as_str()
+            .or_else(|| body["results"][0]["error"]["code"].as_str());
+        if let Some(code) = code {
+            return Outcome::Refused(code.to_owned());
+        }
+        let version = body["version"].as_str().unwrap_or_default();
+        let label = body["results"][0]["predictions"][0]["label"].as_str();
+        let expected = self.labels.iter().find(|(of, _)| *of == "*" || *of == version);
+        match (label, expected) {
+            (Some(label), Some((_, expected))) if label == expected => Outcome::Right,
+            _ => wrong("the answer is wrong"),
+        }
+    }
+}
+
+impl Load {
+    /// Has clients ask these questions in turn.
+    pub(crate) fn start(balancer: &Balancer, questions: Arc<[Question]>) -> Self {
+        let stop = CancellationToken::new();
+        let seen = Arc::default();
+        let mut clients = JoinSet::new();
+        for index in 0..CLIENTS {
+            let client = Client {
+                index,
+                balancer: balancer.clone(),
+                questions: Arc::clone(&questions),
+                seen: Arc::clone(&seen),
+                stop: stop.clone(),
+            };
+            clients.spawn(client.run());
+        }
+        Self { stop, clients, seen }
+    }
+
+    /// Lets every client have the answer that it waits for, and adds them up.
+    pub(crate) async fn stop(mut self) -> Tally {
+        self.stop.cancel();
+        let mut all = Tally::default();
+        while let Some(one) = self.clients.join_next().await {
+            all.unasked += one.unwrap().unasked;
+        }
+        all.records = std::mem::take(&mut *self.seen.lock());
+        all
+    }
+}
+
+impl Client {
+    async fn run(self) -> Tally {
+        let mut tally = Tally::default();
+        let mut connected: Option<(SocketAddr, Connection)> = None;
+        let mut next = self.index;
+        while !self.stop.is_cancelled() {
+            let kept = connected.take().filter(|(_, connection)| {
+                let between = connection.look();
+                tally.unasked += usize::from(between == Between::Talking);
+                between == Between::Quiet
+            });
+            let found = match kept {
+                Some(kept) => Some(kept),
+                None => self.balancer.connect(self.index).await,
+            };
+            let Some((web, mut connection)) = found else {
+                sleep(LOOK_AGAIN).await;
+                continue;
+            };
+            let question = &self.questions[next % self.questions.len()];
+            next += 1;
+            let (record, stays) = question.ask(web, &mut connection).await;
+            self.seen.lock().push(record);
+            if stays {
+                connected = Some((web, connection));
+            }
+            sleep(PAUSE).await;
+        }
+        // Long enough for a second answer to show itself.
+        sleep(PAUSE).await;
+        if let Some((_, connection)) = connected {
+            tally.unasked += usize::from(connection.look() == Between::Talking);
+        }
+        tally
+    }
+}

@@ -1,0 +1,69 @@
+//! Real processes under a steady load, and everything that may happen to them: `make chaos`.
+//!
+//! Each scenario starts two web processes and three workers over a Redis of its own, lets clients ask them, does what
+//! its name says, and counts what became of every request. The table says what was promised and what was seen; the exit
+//! status is not 0 where these differ. `make chaos CHAOS_ARGS='killed-workers redis-back'` plays only those.
+//!
+//! `make test` does not run this: it judges by the clock. The same faults are tested without one in `tests/it`.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness that cannot go on may end, as a test may"
+)]
+
+mod client;
+mod house;
+mod load;
+#[path = "../it/photos.rs"]
+#[expect(dead_code, reason = "most photos are for tests")]
+mod photos;
+mod program;
+mod report;
+mod scenarios;
+mod stage;
+mod store;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "most of it is for tests")]
+mod support;
+mod tally;
+
+use std::io;
+use std::process::ExitCode;
+
+use scenarios::Scenario;
+use support::redis::Binary;
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let named = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let chosen: Vec<_> = Scenario::ALL.iter().filter(|(name, _)| named(name)).collect();
+    let Some(redis) = Binary::redis() else {
+        return ExitCode::FAILURE;
+    };
+    if chosen.len() < wanted.len() {
+        let names: Vec<_> = Scenario::ALL.iter().map(|(name, _)| *name).collect();
+        panic!("no such scenario; there are: {}", names.join(" "));
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let well = runtime.block_on(async {
+        let mut all = Vec::new();
+        for (_, scenario) in chosen {
+            let played = scenario.play(&redis).await;
+            report::details(io::stdout(), &played).unwrap();
+            all.push(played);
+        }
+        for played in &mut all {
+            played.wait_for_keys().await;
+        }
+        report::write(io::stdout(), &all).unwrap();
+        all.iter().all(stage::Played::is_well)
+    });
+    if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,86 @@
+//! The table.
+
+use std::io::{self, Write};
+
+use crate::stage::Played;
+
+const HEAD: [&str; 9] = [
+    "scenario",
+    "requests",
+    "answered right",
+    "answered with an error",
+    "answered twice",
+    "never answered",
+    "keys left",
+    "longest answer, ms",
+    "verdict",
+];
+
+/// Writes the table as Markdown.
+pub(crate) fn write(mut to: impl Write, all: &[Played]) -> io::Result<()> {
+    let rows: Vec<[String; 9]> = all.iter().map(row).collect();
+    let widths: Vec<usize> = (0..HEAD.len())
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].len())
+                .chain([HEAD[column].len()])
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: &[String]| {
+        let cells: Vec<_> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"))
+            .collect();
+        format!("| {} |", cells.join(" | "))
+    };
+    writeln!(to, "\n{}", line(&HEAD.map(str::to_owned)))?;
+    let rules: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+    writeln!(to, "{}", line(&rules))?;
+    for row in &rows {
+        writeln!(to, "{}", line(row))?;
+    }
+    Ok(())
+}
+
+/// Writes what was measured besides: facts that hold, and those that should.
+pub(crate) fn details(mut to: impl Write, played: &Played) -> io::Result<()> {
+    writeln!(to, "- {}", played.title)?;
+    writeln!(to, "  - {} second replies were dropped", played.orphaned)?;
+    for fact in &played.facts {
+        let mark = if fact.holds { "" } else { "NOT AS IT MUST BE: " };
+        writeln!(to, "  - {mark}{}", fact.text)?;
+    }
+    Ok(())
+}
+
+fn row(played: &Played) -> [String; 9] {
+    let tally = &played.tally;
+    let errors: Vec<String> = tally
+        .errors()
+        .into_iter()
+        .map(|(code, count)| format!("{count} {code}"))
+        .collect();
+    [
+        played.title.to_owned(),
+        tally.records.len().to_string(),
+        tally.right().to_string(),
+        if errors.is_empty() {
+            "0".to_owned()
+        } else {
+            errors.join(", ")
+        },
+        tally.unasked.to_string(),
+        played.unanswered.to_string(),
+        played.left.to_string(),
+        tally.longest().as_millis().to_string(),
+        if played.is_well() {
+            "as it must be"
+        } else {
+            "FAILED"
+        }
+        .to_owned(),
+    ]
+}

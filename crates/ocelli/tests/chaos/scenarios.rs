@@ -1,0 +1,68 @@
+//! What is done to the processes while clients ask.
+
+mod models;
+mod outages;
+mod straits;
+mod webs;
+mod workers;
+
+use crate::stage::Played;
+use crate::support::redis::Binary;
+
+/// One thing that may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    KilledWorkers,
+    KilledWebs,
+    RestartedWorkers,
+    RestartedWebs,
+    RedisBack,
+    RedisLost,
+    Flush,
+    Sentinel,
+    Cluster,
+    Poison,
+    Frozen,
+    Full,
+    Slow,
+    Update,
+}
+
+impl Scenario {
+    /// All of them, by what they are called on the command line.
+    pub(crate) const ALL: &[(&str, Self)] = &[
+        ("killed-workers", Self::KilledWorkers),
+        ("killed-webs", Self::KilledWebs),
+        ("restarted-workers", Self::RestartedWorkers),
+        ("restarted-webs", Self::RestartedWebs),
+        ("redis-back", Self::RedisBack),
+        ("redis-lost", Self::RedisLost),
+        ("flush", Self::Flush),
+        ("sentinel", Self::Sentinel),
+        ("cluster", Self::Cluster),
+        ("poison", Self::Poison),
+        ("frozen", Self::Frozen),
+        ("full", Self::Full),
+        ("slow", Self::Slow),
+        ("update", Self::Update),
+    ];
+
+    pub(crate) async fn play(self, redis: &Binary) -> Played {
+        match self {
+            Self::KilledWorkers => workers::killed(redis).await,
+            Self::KilledWebs => webs::killed(redis).await,
+            Self::RestartedWorkers => workers::restarted(redis).await,
+            Self::RestartedWebs => webs::restarted(redis).await,
+            Self::RedisBack => outages::with_data(redis).await,
+            Self::RedisLost => outages::without_data(redis).await,
+            Self::Flush => outages::emptied(redis).await,
+            Self::Sentinel => outages::failover(redis).await,
+            Self::Cluster => outages::lost_node(redis).await,
+            Self::Poison => workers::poisoned(redis).await,
+            Self::Frozen => workers::frozen(redis).await,
+            Self::Full => straits::full(redis).await,
+            Self::Slow => straits::slow(redis).await,
+            Self::Update => models::updated(redis).await,
+        }
+    }
+}

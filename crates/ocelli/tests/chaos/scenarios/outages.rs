@@ -1,0 +1,159 @@
+//! Redis goes and comes back, is emptied, or hands over to another server.
+
+use std::time::{Duration, Instant};
+
+use crate::house::pause;
+use crate::stage::{Played, Stage};
+use crate::store::Store;
+use crate::support::redis::{Binary, Cluster, Data, Options, Sentinels, Stop};
+
+const OUTAGE: Duration = Duration::from_secs(5);
+
+/// How soon a client must hear that the queue cannot be used.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How soon there must be right answers once Redis is there again.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a web process may grow by while it has nobody to give its work to, in bytes: what its allocator keeps.
+const MAY_GROW: u64 = 16 << 20;
+
+/// A key in the slot of the model's streams.
+const MODEL_KEY: &str = "{efficientnet-lite0}";
+
+const UNAVAILABLE: &[&str] = &["broker_unavailable"];
+
+pub(crate) async fn with_data(redis: &Binary) -> Played {
+    away("Redis gone for 5 s, back with its data", redis, Data::Kept).await
+}
+
+pub(crate) async fn without_data(redis: &Binary) -> Played {
+    away("Redis gone for 5 s, back without its data", redis, Data::Lost).await
+}
+
+async fn away(title: &'static str, redis: &Binary, data: Data) -> Played {
+    let store = Store::one(redis, Options::default().durable()).await;
+    let mut stage = Stage::open(title, store).await;
+    let before = stage.house.largest_web();
+    let gone = Instant::now();
+    stage.store.server().stop(Stop::Kill).await;
+    let mut largest = before;
+    while gone.elapsed() < OUTAGE {
+        largest = largest.max(stage.house.largest_web());
+        pause(0.1).await;
+    }
+    let returning = Instant::now();
+    stage.store.server().restart(data).await;
+    let back = Instant::now();
+    pause(4.0).await;
+    let mut played = stage.finish(UNAVAILABLE).await;
+    let meanwhile = played
+        .tally
+        .records
+        .iter()
+        .filter(|record| record.is_right() && record.sent > gone && record.ended < returning);
+    let meanwhile = meanwhile.count();
+    played.must(meanwhile == 0, || format!("{meanwhile} answers without a Redis"));
+    refused_in_time(&mut played, gone);
+    back_in_time(&mut played, back);
+    let grown = largest.saturating_sub(before);
+    played.fact(
+        grown < MAY_GROW,
+        format!(
+            "a web process grew by {:.1} MiB meanwhile",
+            grown as f64 / f64::from(1 << 20)
+        ),
+    );
+    played
+}
+
+pub(crate) async fn emptied(redis: &Binary) -> Played {
+    let store = Store::one(redis, Options::default()).await;
+    let mut stage = Stage::open("FLUSHALL, three times", store).await;
+    for _ in 0..3 {
+        stage.store.server().command::<()>(&["FLUSHALL"]).await;
+        pause(2.5).await;
+    }
+    let again = stage.house.webs_sum("ocelli_resubmitted_total").await;
+    let mut played = stage.finish(&[]).await;
+    played.fact(true, format!("{again} jobs were lost and submitted again"));
+    played
+}
+
+pub(crate) async fn failover(redis: &Binary) -> Played {
+    let sentinels = Sentinels::start(redis, Options::default()).await;
+    let mut stage = Stage::open(
+        "Sentinel failover: the master is killed",
+        Store::Sentinels(Box::new(sentinels)),
+    )
+    .await;
+    let Store::Sentinels(sentinels) = &mut stage.store else {
+        unreachable!("it was made so");
+    };
+    let gone = Instant::now();
+    sentinels.kill_master().await;
+    let back = Instant::now();
+    pause(4.0).await;
+    handed_over(stage, gone, back).await
+}
+
+pub(crate) async fn lost_node(redis: &Binary) -> Played {
+    let cluster = Cluster::start(redis, 3, 1, Options::default()).await;
+    let mut stage = Stage::open(
+        "A cluster loses the master of the model's slot",
+        Store::Cluster(Box::new(cluster)),
+    )
+    .await;
+    let Store::Cluster(cluster) = &mut stage.store else {
+        unreachable!("it was made so");
+    };
+    let owner = cluster.owner(MODEL_KEY).await;
+    let gone = Instant::now();
+    cluster.kill_node(owner).await;
+    // Everybody agrees on the replica.
+    cluster.owner(MODEL_KEY).await;
+    let back = Instant::now();
+    pause(4.0).await;
+    handed_over(stage, gone, back).await
+}
+
+async fn handed_over(stage: Stage, gone: Instant, back: Instant) -> Played {
+    let mut played = stage.finish(UNAVAILABLE).await;
+    let without = (back - gone).as_secs_f64();
+    played.fact(true, format!("another server was in charge after {without:.1} s"));
+    refused_in_time(&mut played, gone);
+    back_in_time(&mut played, back);
+    played
+}
+
+/// Judges how soon clients were told, counted from when they asked or from when Redis was lost.
+pub(super) fn refused_in_time(played: &mut Played, gone: Instant) {
+    let refusals = played
+        .tally
+        .records
+        .iter()
+        .filter(|record| record.is_refused("broker_unavailable"));
+    let slowest = refusals.map(|record| record.ended - record.sent.max(gone)).max();
+    played.fact(
+        slowest.is_none_or(|slowest| slowest < REFUSED_WITHIN),
+        match slowest {
+            Some(slowest) => format!("503 within {} ms of asking, or of the loss", slowest.as_millis()),
+            None => "nobody was refused".to_owned(),
+        },
+    );
+}
+
+/// Judges how soon there were right answers again.
+pub(super) fn back_in_time(played: &mut Played, back: Instant) {
+    let first = played.tally.first_right_after(back);
+    played.fact(
+        first.is_some_and(|first| first < BACK_WITHIN),
+        match first {
+            Some(first) => format!(
+                "right answers again {} ms after Redis answered",
+                first.as_millis()
+            ),
+            None => "no right answer came any more".to_owned(),
+        },
+    );
+}
