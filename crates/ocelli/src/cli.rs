@@ -218,6 +218,9 @@ pub struct ModelArgs {
     /// then. Warm-up computes zeros.
     #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
     pub fake_crash_on: Option<u8>,
+    /// The same, at which it never comes back
+    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
+    pub fake_hang_on: Option<u8>,
 }
 
 /// What computes.

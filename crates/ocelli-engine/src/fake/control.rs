@@ -1,9 +1,9 @@
 //! Steering and watching the fake: a gate that holds batches, scripted failures, and counts.
 
 use std::collections::VecDeque;
-use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{process, thread};
 
 use crate::{EngineError, Row, Tensor};
 
@@ -18,6 +18,8 @@ pub enum FakeFailure {
     Panic,
     /// `infer` ends the process, as a crash in a library would: nothing is unwound, nobody is told.
     Abort,
+    /// `infer` never returns.
+    Hang,
 }
 
 /// A shared handle on all instances of one [`Fake`](crate::Fake).
@@ -182,6 +184,9 @@ impl FakeControl {
             Some(FakeFailure::BadInput) => Err(EngineError::BadInput("scripted".to_owned())),
             Some(FakeFailure::Panic) => panic!("scripted panic of the fake engine"),
             Some(FakeFailure::Abort) => process::abort(),
+            Some(FakeFailure::Hang) => loop {
+                thread::park();
+            },
         }
     }
 

@@ -50,8 +50,13 @@ pub(super) fn backend(args: &ModelArgs, package: &ModelPackage) -> anyhow::Resul
             let classes = package.card.labels.first().map_or(0, Vec::len);
             tracing::warn!("--engine fake makes its answers up");
             let fake = Fake::new(cost).with_classes(classes.max(1));
-            if let Some(byte) = args.fake_crash_on {
-                fake.control().fail_rows_with([byte], FakeFailure::Abort);
+            let failures = [
+                (args.fake_crash_on, FakeFailure::Abort),
+                (args.fake_hang_on, FakeFailure::Hang),
+            ];
+            for (byte, failure) in failures {
+                byte.into_iter()
+                    .for_each(|byte| fake.control().fail_rows_with([byte], failure));
             }
             Ok(Arc::new(fake))
         }

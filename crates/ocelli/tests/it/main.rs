@@ -18,6 +18,7 @@ mod connections;
 mod deadlines;
 mod drain;
 mod faults;
+mod faults_redis;
 mod garbage;
 mod images;
 mod info;

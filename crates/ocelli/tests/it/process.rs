@@ -143,6 +143,11 @@ impl Process {
         assert!(status.success());
     }
 
+    /// Whether it has ended, as far as one can tell without waiting.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it has ended, and gives its exit status and all that it said.
     pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>) {
         let mut status = None;

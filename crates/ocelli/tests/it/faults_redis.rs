@@ -1,0 +1,285 @@
+//! Faults of real processes over a real Redis, one at a time and without a clock. `make chaos` does the same under load,
+//! and judges how long it takes.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, Call};
+use crate::eventually;
+use crate::photos::{self, Photo};
+use crate::process::Process;
+use crate::redis_jobs;
+use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
+
+/// A grey that makes an engine crash or hang which was told so.
+const MARKED: u8 = 66;
+
+/// Redis, and a web process that has patience.
+struct House {
+    redis: RedisServer,
+    web: Process,
+}
+
+impl House {
+    /// Starts both, and a worker with these arguments.
+    async fn start(binary: &Binary, worker_arguments: &[&str]) -> (Self, Process) {
+        let redis = RedisServer::start(binary, Options::default().durable()).await;
+        let worker = worker(&redis, worker_arguments).await;
+        let patience = ["--deadline", "5m", "--max-deadline", "5m"];
+        let web = redis_jobs::web(&redis.url(), &patience).await;
+        (Self { redis, web }, worker)
+    }
+
+    fn photo(&self, photo: &Photo) -> Call {
+        self.web.post("/predict").form([("image", &photo.bytes[..])])
+    }
+
+    /// Asks about a photo while the test goes on.
+    fn ask(&self, level: u8) -> JoinHandle<Answer> {
+        self.photo(&photos::grey(level)).spawn()
+    }
+
+    /// Photos are answered as they should be, and nothing of what came before is left.
+    async fn is_well(&self) {
+        let dog = photos::dog();
+        assert_eq!(self.photo(&dog).send().await.best(), dog.label());
+        self.is_empty().await;
+    }
+
+    /// Nothing is in the house any more.
+    async fn is_empty(&self) {
+        self.web
+            .metric("ocelli_admitted_images", |images| images == 0.0)
+            .await;
+        eventually("the queues are empty", async || {
+            let mut jobs = 0;
+            for key in self
+                .redis
+                .keys()
+                .await
+                .iter()
+                .filter(|key| key.ends_with("jobs:normal"))
+            {
+                jobs += self.redis.command::<usize>(&["XLEN", key]).await;
+            }
+            jobs == 0
+        })
+        .await;
+    }
+
+    /// The key of the model's that ends so.
+    async fn key(&self, end: &str) -> Option<String> {
+        self.redis.keys().await.into_iter().find(|key| key.ends_with(end))
+    }
+
+    /// Waits until a photo is answered with this status and code.
+    async fn answers(&self, status: u16, code: &str) -> Answer {
+        let mut last = None;
+        eventually(&format!("the answer is {status} {code}"), async || {
+            let answer = self.photo(&photos::dog()).send().await;
+            let is_so = answer.status == status && answer.json()["code"].as_str().unwrap_or_default() == code;
+            last = Some(answer);
+            is_so
+        })
+        .await;
+        last.unwrap()
+    }
+}
+
+/// A worker whose leases are short.
+async fn worker(redis: &RedisServer, arguments: &[&str]) -> Process {
+    let arguments = [&["--lease", "1s"], arguments].concat();
+    redis_jobs::worker(&redis.url(), &arguments).await
+}
+
+/// The argument that makes an engine do this at [`MARKED`].
+fn at_marked(option: &str) -> [String; 2] {
+    [option.to_owned(), MARKED.to_string()]
+}
+
+async fn marked_worker(redis: &RedisServer, option: &str) -> Process {
+    let [option, byte] = at_marked(option);
+    worker(redis, &[&option, &byte]).await
+}
+
+/// A house whose only worker has a batch of one in its engine, which hangs.
+async fn hung(binary: &Binary) -> (House, Process, JoinHandle<Answer>) {
+    let [option, byte] = at_marked("--fake-hang-on");
+    let (house, worker) = House::start(binary, &[&option, &byte]).await;
+    let asked = house.ask(MARKED);
+    worker.metric("ocelli_leases", |leases| leases == 1.0).await;
+    (house, worker, asked)
+}
+
+#[tokio::test]
+async fn a_job_whose_worker_is_killed_and_then_another_is_answered_by_a_third() {
+    let Some(binary) = Binary::redis() else { return };
+    let (house, first, asked) = hung(&binary).await;
+    let waiting = house.ask(5);
+    first.metric("ocelli_leases", |leases| leases == 2.0).await;
+    drop(first);
+    let second = marked_worker(&house.redis, "--fake-crash-on").await;
+    let (status, _) = second.ended().await;
+    assert_eq!(status, None, "a signal ends it");
+    let third = worker(&house.redis, &[]).await;
+    assert_eq!(asked.await.unwrap().best(), photos::grey(MARKED).label());
+    assert_eq!(waiting.await.unwrap().best(), photos::grey(5).label());
+    third.metric("ocelli_redelivered_total", |jobs| jobs >= 1.0).await;
+    house.is_well().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_was_frozen_learns_that_its_job_is_another_s() {
+    let Some(binary) = Binary::redis() else { return };
+    let (house, frozen, asked) = hung(&binary).await;
+    frozen.signal("STOP");
+    let other = worker(&house.redis, &[]).await;
+    assert_eq!(asked.await.unwrap().best(), photos::grey(MARKED).label());
+    frozen.signal("CONT");
+    frozen
+        .metric("ocelli_lost_leases_total", |leases| leases == 1.0)
+        .await;
+    house
+        .web
+        .metric("ocelli_images_total", |images| images == 1.0)
+        .await;
+    other.metric("ocelli_redelivered_total", |jobs| jobs == 1.0).await;
+    house.is_well().await;
+}
+
+#[tokio::test]
+async fn a_job_that_redis_loses_is_submitted_again() {
+    let Some(binary) = Binary::redis() else { return };
+    let (mut house, lost, asked) = hung(&binary).await;
+    house.redis.restart(Data::Lost).await;
+    drop(lost);
+    let _other = worker(&house.redis, &[]).await;
+    assert_eq!(asked.await.unwrap().best(), photos::grey(MARKED).label());
+    house
+        .web
+        .metric("ocelli_resubmitted_total", |jobs| jobs >= 1.0)
+        .await;
+    house.is_well().await;
+}
+
+#[tokio::test]
+async fn without_redis_clients_are_told_so_until_it_is_back() {
+    let Some(binary) = Binary::redis() else { return };
+    let (mut house, worker) = House::start(&binary, &[]).await;
+    house.redis.stop(Stop::Kill).await;
+    let refused = house.answers(503, "broker_unavailable").await;
+    assert_eq!(refused.header("retry-after"), "1");
+    for process in [&house.web, &worker] {
+        eventually("it is not ready", async || {
+            process.get("/readyz").send().await.status == 503
+        })
+        .await;
+        assert_eq!(
+            process.get("/livez").send().await.status,
+            200,
+            "no restart is needed"
+        );
+    }
+    house.redis.restart(Data::Kept).await;
+    house.answers(200, "").await;
+    eventually("the worker is ready", async || {
+        worker.get("/readyz").send().await.status == 200
+    })
+    .await;
+    house.is_well().await;
+}
+
+#[tokio::test]
+async fn when_the_last_worker_is_killed_clients_are_told_so_until_another_comes() {
+    let Some(binary) = Binary::redis() else { return };
+    let (house, last) = House::start(&binary, &[]).await;
+    drop(last);
+    // Until it is missed, jobs are taken for it.
+    let taken = house.ask(7);
+    house.web.metric("ocelli_workers", |workers| workers == 0.0).await;
+    let refused = house.answers(503, "no_worker").await;
+    assert_eq!(refused.header("retry-after"), "1");
+    let _next = worker(&house.redis, &[]).await;
+    assert_eq!(taken.await.unwrap().best(), photos::grey(7).label());
+    house.answers(200, "").await;
+    house.is_well().await;
+}
+
+#[tokio::test]
+async fn a_photo_that_crashes_every_worker_ends_as_a_dead_letter_and_takes_nobody_with_it() {
+    let Some(binary) = Binary::redis() else { return };
+    let (house, first, poison) = hung(&binary).await;
+    let neighbours: Vec<_> = (1..=3).map(|level| (level, house.ask(level))).collect();
+    first.metric("ocelli_leases", |leases| leases == 4.0).await;
+    drop(first);
+    let mut crashes = 0;
+    let last = loop {
+        let mut worker = marked_worker(&house.redis, "--fake-crash-on").await;
+        let mut crashed = false;
+        eventually("it crashes, or there is an answer", async || {
+            crashed = worker.has_ended();
+            crashed || poison.is_finished()
+        })
+        .await;
+        if !crashed {
+            break worker;
+        }
+        crashes += 1;
+    };
+    assert_eq!(crashes, 3);
+    poison.await.unwrap().refused(500, "poisonous");
+    for (level, asked) in neighbours {
+        assert_eq!(asked.await.unwrap().best(), photos::grey(level).label());
+    }
+    last.metric("ocelli_dead_letters_total", |letters| letters == 1.0)
+        .await;
+    let dead = house.key(":dead").await.unwrap();
+    assert_eq!(house.redis.command::<usize>(&["XLEN", &dead]).await, 1);
+    house.is_well().await;
+}
+
+#[tokio::test]
+async fn a_model_is_replaced_by_its_next_version_without_an_error() {
+    let Some(binary) = Binary::redis() else { return };
+    let (house, old) = House::start(&binary, &[]).await;
+    let next = next_version();
+    let _new = worker(&house.redis, &["--model", &next.path().display().to_string()]).await;
+    let photo = photos::grey(9);
+    let ask = async || {
+        let call = house.web.post("/v1/models/efficientnet-lite0/predict");
+        let body = call.form([("image", &photo.bytes[..])]).send().await.ok();
+        let label = body["results"][0]["predictions"][0]["label"].as_str().unwrap();
+        let version = body["version"].as_str().unwrap().to_owned();
+        let begins = if version == "2" { "new-" } else { "" };
+        assert_eq!(label, format!("{begins}{}", photo.label()), "version {version}");
+        version
+    };
+    eventually("the new version answers too", async || ask().await == "2").await;
+    old.signal("TERM");
+    let mut old = Some(old);
+    eventually("the old version's worker has ended", async || {
+        ask().await;
+        old.as_mut().unwrap().has_ended()
+    })
+    .await;
+    assert_eq!(old.take().unwrap().ended().await.0, Some(0));
+    assert_eq!(ask().await, "2");
+    house.is_empty().await;
+}
+
+/// The built-in model's package as version 2, whose labels say so.
+fn next_version() -> TempDir {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/efficientnet-lite0");
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(from.join("model.onnx"), folder.path().join("model.onnx")).unwrap();
+    let manifest = fs::read_to_string(from.join("model.toml")).unwrap();
+    let manifest = manifest.replace("version = \"1\"", "version = \"2\"");
+    fs::write(folder.path().join("model.toml"), manifest).unwrap();
+    let labels = fs::read_to_string(from.join("labels.txt")).unwrap();
+    let labels: Vec<String> = labels.lines().map(|label| format!("new-{label}\n")).collect();
+    fs::write(folder.path().join("labels.txt"), labels.concat()).unwrap();
+    folder
+}
