@@ -1,5 +1,6 @@
 //! Every option, its environment variable and its default. Nowhere else has a default.
 
+mod jobs;
 mod queue;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use jobs::JobArgs;
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 
 /// Serves image models: send it a photo, it answers with labels.
@@ -269,21 +271,6 @@ pub struct LimitArgs {
     /// The most that X-Timeout-Ms may ask for
     #[arg(long, env = "OCELLI_MAX_DEADLINE", default_value = "60s", value_parser = positive_duration)]
     pub max_deadline: Duration,
-}
-
-/// Asynchronous jobs.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Asynchronous jobs")]
-pub struct JobArgs {
-    /// How long a job may take, unless X-Timeout-Ms says less
-    #[arg(long, env = "OCELLI_JOB_DEADLINE", default_value = "10m", value_parser = positive_duration)]
-    pub job_deadline: Duration,
-    /// How long a job and its result are kept after that
-    #[arg(long, env = "OCELLI_JOB_TTL", default_value = "1h", value_parser = duration)]
-    pub job_ttl: Duration,
-    /// Images of jobs that are kept, waiting or with their results; more are refused with 429
-    #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
-    pub max_job_images: NonZeroUsize,
 }
 
 /// Times of connections.

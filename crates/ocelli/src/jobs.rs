@@ -4,10 +4,12 @@
 //! which forgets it when it ends, or in Redis, where any web process finds it. Images are computed on the one path
 //! ([`crate::infer`]); forms, headers and status codes are those of [`crate::http`].
 
+mod courier;
 mod kept;
 mod memory;
 mod redis;
 mod view;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +26,7 @@ use crate::model::ServedModel;
 pub use memory::MemoryJobs;
 pub use redis::RedisJobs;
 pub use view::JobView;
+pub use webhook::{Secret, Sender, WebhookConfig, WebhookUrl};
 
 /// How jobs are kept.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub struct JobsConfig {
     pub ttl: Duration,
     /// The most images of all jobs that are kept.
     pub max_images: usize,
+    /// What calls webhooks; `None` where they are off.
+    pub webhooks: Option<Sender>,
 }
 
 /// All asynchronous jobs. Cheap to clone.
@@ -61,6 +66,8 @@ pub struct Submission {
     pub images: Vec<Bytes>,
     /// What tells this request from others, where the client may send it again.
     pub idempotency: Option<Idempotency>,
+    /// Who is told when the job has ended.
+    pub webhook: Option<WebhookUrl>,
 }
 
 /// What tells a request from others.
@@ -165,6 +172,20 @@ impl Jobs {
         &self.config
     }
 
+    /// The URL that a client wants to be called when its job has ended.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] for one that is not called.
+    pub fn webhook(&self, url: &str) -> Result<WebhookUrl, Error> {
+        match &self.config.webhooks {
+            Some(sender) => sender.config().url(url),
+            None => Err(Error::InvalidRequest(
+                "X-Webhook-Url: this server calls no webhooks; ask for the job with GET, or list hosts in --webhook-hosts"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Whether an accepted job outlives this process.
     #[must_use]
     pub fn durable(&self) -> bool {
@@ -205,6 +226,15 @@ impl Jobs {
         match &self.store {
             JobStore::Memory(store) => store.delete(id),
             JobStore::Redis(store) => store.delete(id).await,
+        }
+    }
+
+    /// Does what is to be done for jobs beside requests, until [`Jobs::close`].
+    pub async fn run(self) {
+        match &self.store {
+            // Each job has a task of its own.
+            JobStore::Memory(_) => {}
+            JobStore::Redis(store) => store.run().await,
         }
     }
 

@@ -64,6 +64,13 @@ pub struct RefusedLabels {
     pub what: &'static str,
 }
 
+/// How a webhook was called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// `delivered`, `retried` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// The size of a batch, for its expected cost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BatchLabels {
@@ -179,6 +186,8 @@ metrics! {
     refused_messages: Family<RefusedLabels, Counter> = Family::default(),
     /// Asynchronous jobs accepted.
     async_jobs: Counter = Counter::default(),
+    /// Calls of webhooks, by outcome.
+    webhooks: Family<WebhookLabels, Counter> = Family::default(),
     /// Whether the server is ready: 1 or 0.
     ready: Gauge = Gauge::default(),
 }
@@ -239,6 +248,11 @@ impl Metrics {
     /// Counts a message of another process that could not be used.
     pub fn count_refused(&self, what: &'static str) {
         self.refused_messages.get_or_create(&RefusedLabels { what }).inc();
+    }
+
+    /// Counts a call of a webhook.
+    pub fn count_webhook(&self, outcome: &'static str) {
+        self.webhooks.get_or_create(&WebhookLabels { outcome }).inc();
     }
 
     /// Publishes what batches are expected to cost.

@@ -8,6 +8,7 @@
 //! `docs/scale-out.md` explains the design, its guarantees and their limits.
 
 mod clock;
+mod due;
 mod entries;
 mod feeder;
 mod inspect;
@@ -27,6 +28,7 @@ mod watcher;
 mod web;
 mod worker;
 
+pub use due::Due;
 pub use inspect::{DeadLetter, Inspector, QueueStatus};
 pub use lease::{Lease, Place, ReplyTo};
 pub use link::{Link, LinkError};

@@ -22,7 +22,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         http: settings::http(&args.limits),
         connections: settings::connections(&args.connections),
         drain: settings::drain(&args.drain),
-        jobs: settings::jobs(&args.jobs),
+        jobs: settings::jobs(&args.jobs)?,
     };
     let pipeline = Pipeline::new(&config, backend, package);
     let runtime = settings::runtime()?;

@@ -20,7 +20,7 @@ use crate::cli::{
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
-use crate::jobs::JobsConfig;
+use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
 use crate::model;
 use crate::roles::DrainTimes;
 use crate::worker::WorkerConfig;
@@ -113,12 +113,41 @@ pub(super) fn drain(args: &DrainArgs) -> DrainTimes {
     }
 }
 
-pub(super) fn jobs(args: &JobArgs) -> JobsConfig {
-    JobsConfig {
+pub(super) fn jobs(args: &JobArgs) -> anyhow::Result<JobsConfig> {
+    Ok(JobsConfig {
         deadline: args.job_deadline,
         ttl: args.job_ttl,
         max_images: args.max_job_images.get(),
-    }
+        webhooks: webhooks(args)?,
+    })
+}
+
+/// Calls webhooks, where there are hosts that may be called; the command line sees to it that there is a key then.
+fn webhooks(args: &JobArgs) -> anyhow::Result<Option<Sender>> {
+    /// A shorter key could be guessed from a signature.
+    const SHORTEST: usize = 16;
+    let Some(path) = args
+        .webhook_secret_file
+        .as_ref()
+        .filter(|_| !args.webhook_hosts.is_empty())
+    else {
+        return Ok(None);
+    };
+    let option = || format!("--webhook-secret-file {}", path.display());
+    let secret = fs::read(path).with_context(|| format!("{}: it cannot be read", option()))?;
+    let secret = secret.trim_ascii();
+    anyhow::ensure!(
+        secret.len() >= SHORTEST,
+        "{}: it holds {} bytes; put at least {SHORTEST} random ones there, as openssl rand -hex 32 makes them",
+        option(),
+        secret.len()
+    );
+    let config = WebhookConfig {
+        hosts: args.webhook_hosts.clone(),
+        allow_private: args.webhook_allow_private,
+        secret: Secret::new(secret),
+    };
+    Ok(Some(Sender::new(config)?))
 }
 
 /// Where Redis is, with the certificates that it is to be trusted by.

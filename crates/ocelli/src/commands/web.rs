@@ -33,7 +33,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         http: settings::http(&args.limits),
         connections: settings::connections(&args.connections),
         drain: settings::drain(&args.drain),
-        jobs: settings::jobs(&args.jobs),
+        jobs: settings::jobs(&args.jobs)?,
     };
     let tier = WebTier::new(tier, &target);
     listener::run(settings::runtime()?, args.listen, async |listener| {

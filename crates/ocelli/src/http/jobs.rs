@@ -15,10 +15,13 @@ use super::asking::{Asked, Door, Order, arrival, ask, deadline, parameters};
 use crate::error::Error;
 use crate::infer::Deadline;
 use crate::job::JobId;
-use crate::jobs::{Idempotency, JobView, Submission, Ticket};
+use crate::jobs::{Idempotency, JobView, Submission, Ticket, WebhookUrl};
 
 /// What a client calls its request, so that it may send it again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Who is to be called when the job has ended.
+const WEBHOOK: HeaderName = HeaderName::from_static("x-webhook-url");
 
 /// The longest of these keys.
 const KEY_LENGTH: usize = 128;
@@ -47,6 +50,10 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
     let (parts, _) = request.into_parts();
     let parameters: Parameters = parameters(&parts, PARAMETERS)?;
     let key = idempotency_key(&parts.headers)?;
+    let webhook = parts.headers.get(WEBHOOK);
+    let webhook = webhook
+        .map(|url| state.jobs.webhook(url.to_str().unwrap_or_default()))
+        .transpose()?;
     let model = state.infer.catalog.find(parameters.model.as_deref())?;
     let order = Order {
         model,
@@ -59,7 +66,7 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
     let asked = ask(&state, &parts, order).await?;
     let idempotency = key.map(|key| Idempotency {
         key,
-        fingerprint: fingerprint(&asked),
+        fingerprint: fingerprint(&asked, webhook.as_ref()),
     });
     let Asked { request, images } = asked;
     let ticket = state
@@ -68,6 +75,7 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
             request,
             images,
             idempotency,
+            webhook,
         })
         .await?;
     accepted(&ticket, state.jobs.durable())
@@ -111,7 +119,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
 }
 
 /// A hash of what is asked for. Not of the body's bytes: a form has another boundary each time it is sent.
-fn fingerprint(asked: &Asked) -> [u8; 32] {
+fn fingerprint(asked: &Asked, webhook: Option<&WebhookUrl>) -> [u8; 32] {
     let Asked { request, images } = asked;
     let mut hash = Context::new(&SHA256);
     let mut add = |bytes: &[u8]| {
@@ -121,6 +129,7 @@ fn fingerprint(asked: &Asked) -> [u8; 32] {
     // A model may be replaced between two attempts, so its name has to do.
     add(request.model.id.name.as_bytes());
     add(&(request.top_k as u64).to_be_bytes());
+    add(webhook.map(WebhookUrl::to_string).unwrap_or_default().as_bytes());
     for image in images {
         add(image);
     }

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::kept::{Entered, Kept};
-use super::{JobsConfig, Snapshot, Submission, Ticket, secret_id};
+use super::{JobView, JobsConfig, Sender, Snapshot, Submission, Ticket, WebhookUrl, secret_id, webhook};
 use crate::error::Error;
 use crate::infer::{Infer, Request, Scored};
 use crate::job::JobId;
+use crate::metrics::Metrics;
 use crate::model::ServedModel;
 
 /// Keeps jobs in memory. Cheap to clone.
@@ -62,6 +63,7 @@ impl MemoryJobs {
             request,
             images,
             idempotency,
+            webhook,
         } = submission;
         // Decoding waits for its turn, so that only what shows at once can be said at once.
         if let [only] = images.as_slice() {
@@ -87,11 +89,20 @@ impl MemoryJobs {
         let ticket = entry.ticket;
         shared.infer.metrics.async_jobs.inc();
         let infer = shared.infer.clone();
+        let webhook = webhook.zip(shared.config.webhooks.clone());
         shared.tasks.spawn(async move {
             let unwanted = entry.unwanted.clone();
+            let work = async {
+                compute(&infer, &request, images, &entry).await;
+                // Its permit is somebody else's now.
+                drop(request);
+                if let Some((url, sender)) = webhook {
+                    tell(&entry, &url, &sender, &infer.metrics).await;
+                }
+            };
             tokio::select! {
                 () = unwanted.cancelled() => {}
-                () = compute(&infer, &request, images, &entry) => {}
+                () = work => {}
             }
         });
         Ok(ticket)
@@ -99,13 +110,7 @@ impl MemoryJobs {
 
     pub(super) fn get(&self, id: JobId) -> Result<Snapshot, Error> {
         let entry = self.shared.kept.lock().get(id, Instant::now());
-        let entry = entry.ok_or(Error::UnknownJob)?;
-        let results = entry.results.lock().clone();
-        Ok(Snapshot {
-            ticket: entry.ticket,
-            model: Arc::clone(&entry.model),
-            results,
-        })
+        Ok(entry.ok_or(Error::UnknownJob)?.snapshot())
     }
 
     pub(super) fn delete(&self, id: JobId) -> Result<(), Error> {
@@ -119,6 +124,31 @@ impl MemoryJobs {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+}
+
+impl Entry {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            ticket: self.ticket,
+            model: Arc::clone(&self.model),
+            results: self.results.lock().clone(),
+        }
+    }
+}
+
+/// Calls the webhook of a job that has ended, until that succeeds or is given up.
+async fn tell(entry: &Entry, url: &WebhookUrl, sender: &Sender, metrics: &Metrics) {
+    let body = match JobView::new(&entry.snapshot()).body() {
+        Ok(body) => body,
+        Err(error) => return tracing::error!(%error, "a job could not be written as JSON"),
+    };
+    for tries in 1.. {
+        let attempt = sender.call(url, body.clone()).await;
+        let Some(pause) = webhook::next(&attempt, tries, url, metrics) else {
+            return;
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! A job as JSON shows it, to whoever asks for it and to webhooks.
 
+use bytes::Bytes;
 use humantime::format_rfc3339_millis;
 use serde::Serialize;
 
@@ -39,6 +40,14 @@ impl<'a> JobView<'a> {
             expires: format_rfc3339_millis(job.ticket.expires).to_string(),
             results,
         }
+    }
+
+    /// The view as it is sent.
+    ///
+    /// # Errors
+    /// For scores that JSON has no words for.
+    pub fn body(&self) -> serde_json::Result<Bytes> {
+        serde_json::to_vec(self).map(Bytes::from)
     }
 }
 

@@ -144,6 +144,7 @@ pub async fn web(
     threads.start("core", tier.crew, members)?;
     let signed_off = CancellationToken::new();
     let tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
+    let for_jobs = tokio::spawn(jobs.clone().run());
     lifecycle.advance(Stage::Serving);
     tracing::info!("ready; try: curl -F image=@photo.jpg http://{address}/predict");
 
@@ -154,6 +155,9 @@ pub async fn web(
     lifecycle.advance(Stage::Closing);
     let rest = async {
         jobs.close().await;
+        if let Err(error) = for_jobs.await {
+            tracing::error!(%error, "what calls webhooks ended badly");
+        }
         tier.infer.decoders.close();
         tier.infer.broker.close();
         threads.stop().await;

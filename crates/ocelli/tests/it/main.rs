@@ -43,4 +43,6 @@ mod startup;
 mod support;
 mod tutorial;
 
+mod webhooks;
+
 use support::{PATIENCE, comes_to_hold, eventually};

@@ -13,11 +13,16 @@ use crate::process::{Process, ocelli};
 use crate::server::value;
 use crate::support::redis::{Binary, Cluster, Options, RedisServer};
 
-/// A web process that knows its model, whether or not a worker is there any more.
-pub(crate) async fn web(url: &str, arguments: &[&str]) -> Process {
+/// A web process that may not know of any model yet.
+async fn new_web(url: &str, arguments: &[&str]) -> Process {
     let mut command = ocelli(&["web", "--listen", "127.0.0.1:0", "--redis", url]);
     command.args(arguments);
-    let web = Process::start(command).await;
+    Process::start(command).await
+}
+
+/// A web process that knows its model, whether or not a worker is there any more.
+pub(crate) async fn web(url: &str, arguments: &[&str]) -> Process {
+    let web = new_web(url, arguments).await;
     eventually("the web process knows the model", async || {
         let models = web.get("/v1/models").send().await.ok();
         models["models"][0]["name"] == "efficientnet-lite0"
@@ -35,18 +40,22 @@ pub(crate) async fn worker(url: &str, arguments: &[&str]) -> Process {
 }
 
 /// Two web processes that know the model, and nobody who computes it.
-async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Process; 2] {
+pub(crate) async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Process; 2] {
     let worker = worker(url, &[]).await;
     let webs = [web(url, arguments).await, web(url, arguments).await];
     worker.signal("TERM");
     assert_eq!(worker.ended().await.0, Some(0));
     for web in &webs {
-        eventually("the worker is missed", async || {
-            web.get("/v1/models/efficientnet-lite0").send().await.ok()["state"] == "no_worker"
-        })
-        .await;
+        misses_the_worker(web).await;
     }
     webs
+}
+
+async fn misses_the_worker(web: &Process) {
+    eventually("the worker is missed", async || {
+        web.get("/v1/models/efficientnet-lite0").send().await.ok()["state"] == "no_worker"
+    })
+    .await;
 }
 
 /// Sends a job until there is room: for a moment, the door takes the queue for as full as it was.
@@ -156,8 +165,17 @@ async fn an_accepted_job_outlives_the_web_process_and_waits_for_a_worker() {
     accepting.signal("KILL");
     accepting.ended().await;
     assert_eq!(ask(other.address, &job).await.ok()["state"], "queued");
-    let _worker = worker(&redis.url(), &[]).await;
-    shows(&until(other.address, &job, "done").await, &photos);
+    let worker = worker(&redis.url(), &[]).await;
+    let done = until(other.address, &job, "done").await;
+    shows(&done, &photos);
+    // Its labels outlive the worker, and whoever knew the model.
+    worker.signal("KILL");
+    worker.ended().await;
+    misses_the_worker(&other).await;
+    let newcomer = new_web(&redis.url(), &[]).await;
+    let models = newcomer.get("/v1/models").send().await.ok();
+    assert_eq!(models, serde_json::json!({ "models": [] }));
+    assert_eq!(ask(newcomer.address, &job).await.ok(), done);
 }
 
 #[tokio::test]

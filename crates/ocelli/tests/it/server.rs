@@ -81,6 +81,7 @@ impl Default for Setup {
                 deadline: PATIENCE * 2,
                 ttl: PATIENCE * 2,
                 max_images: 10_000,
+                webhooks: None,
             },
             engine_uses_cores: false,
         }

@@ -112,6 +112,13 @@ pub fn record(prefix: &str, id: JobId) -> String {
     format!("{prefix}:job:{{{id}}}")
 }
 
+/// The job whose record has this key.
+#[must_use]
+pub fn job_of(record: &str) -> Option<JobId> {
+    let (_, id) = record.rsplit_once('{')?;
+    JobId::parse(id.strip_suffix('}')?)
+}
+
 /// The asynchronous jobs that are kept, by the time when they end.
 #[must_use]
 pub fn kept_jobs(prefix: &str) -> String {
@@ -122,6 +129,18 @@ pub fn kept_jobs(prefix: &str) -> String {
 #[must_use]
 pub fn kept_images(prefix: &str) -> String {
     format!("{prefix}:{{jobs}}:images")
+}
+
+/// Jobs whose webhooks are to be called, by the time of the next call.
+#[must_use]
+pub fn due(prefix: &str) -> String {
+    format!("{prefix}:{{webhooks}}:due")
+}
+
+/// How often each of them was called.
+#[must_use]
+pub fn tries(prefix: &str) -> String {
+    format!("{prefix}:{{webhooks}}:tries")
 }
 
 /// What an idempotency key stands for.
@@ -153,5 +172,9 @@ mod tests {
         }
         assert_eq!(workers("ocelli"), "ocelli:{registry}:workers");
         assert_eq!(replies("ocelli", "web-1"), "ocelli:replies:web-1");
+        let record = record("ocelli", JobId(10));
+        assert_eq!(record, "ocelli:job:{0000000000000000000000000000000a}");
+        assert_eq!(job_of(&record), Some(JobId(10)));
+        assert_eq!(job_of("ocelli:replies:web-1"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ocelli_vision::ModelCard;
 
+use super::due::Due;
 use super::keys::GROUP;
 use super::lease::ReplyTo;
 use super::link::LinkError;
@@ -20,6 +21,12 @@ impl RedisBroker {
     #[must_use]
     pub fn records(&self) -> Records {
         Records::new(self.shared.link.clone(), self.shared.config.prefix.clone())
+    }
+
+    /// The webhooks of asynchronous jobs.
+    #[must_use]
+    pub fn due(&self) -> Due {
+        Due::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
     /// Queues a part of the job with the record of `id`, and says where.

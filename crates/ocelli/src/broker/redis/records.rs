@@ -42,6 +42,8 @@ pub struct Record {
     pub now_us: u64,
     /// Where its parts were queued.
     pub queued: QueuedParts,
+    /// Who is told when the job has ended; empty where nobody is.
+    pub webhook: String,
     /// The replies that have come, by part.
     pub replies: HashMap<u32, Vec<u8>>,
 }
@@ -53,8 +55,8 @@ pub(super) enum Noted {
     Unwanted,
     /// It is noted.
     Yes,
-    /// It is noted, and no reply is missing any more.
-    Last,
+    /// It is noted, no reply is missing any more, and a webhook is to be told.
+    Tell,
 }
 
 impl Records {
@@ -68,7 +70,8 @@ impl Records {
         keys::record(&self.prefix, id)
     }
 
-    /// Begins a record of which `left` parts are to be computed within `life`; gives the microseconds of Redis' clock.
+    /// Begins a record of which `left` parts are to be computed within `life`, and at whose end `webhook` is told unless it
+    /// is empty; gives the microseconds of Redis' clock.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -76,8 +79,8 @@ impl Records {
         &self,
         id: JobId,
         asked: &JobRecord,
-        left: usize,
-        life: Duration,
+        (left, life): (usize, Duration),
+        webhook: &str,
     ) -> Result<u64, LinkError> {
         let mut script = RECORD_CREATE.prepare_invoke();
         script
@@ -86,7 +89,8 @@ impl Records {
             .arg(asked.parts)
             .arg(left)
             .arg(life.as_micros() as u64)
-            .arg(asked.keep_ms);
+            .arg(asked.keep_ms)
+            .arg(webhook);
         self.link.script(&script).await
     }
 
@@ -216,7 +220,7 @@ pub(super) async fn note_reply(link: &Link, key: &str, part: u32, frame: &[u8]) 
     let noted: i64 = link.script(&script).await?;
     Ok(match noted {
         0 => Noted::Yes,
-        1 => Noted::Last,
+        1 => Noted::Tell,
         _ => Noted::Unwanted,
     })
 }
@@ -232,6 +236,7 @@ fn record(mut fields: HashMap<String, Vec<u8>>, now_us: u64) -> Option<Record> {
     };
     let (created_us, deadline_us) = (number("created")?, number("deadline")?);
     let queued = fields.remove("queued").unwrap_or_default();
+    let webhook = fields.remove("webhook").unwrap_or_default();
     let replies = fields.into_iter().filter_map(|(name, value)| {
         let part = name.strip_prefix("part")?.parse().ok()?;
         Some((part, value))
@@ -242,6 +247,7 @@ fn record(mut fields: HashMap<String, Vec<u8>>, now_us: u64) -> Option<Record> {
         deadline_us,
         now_us,
         queued: QueuedParts::decode(queued.as_slice()).unwrap_or_default(),
+        webhook: String::from_utf8(webhook).unwrap_or_default(),
         replies: replies.collect(),
     })
 }

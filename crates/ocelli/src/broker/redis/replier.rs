@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::keys::GROUP;
+use super::due::Due;
+use super::keys::{self, GROUP};
 use super::lease::{Done, Task};
 use super::link::LinkError;
 use super::records::{Noted, note_reply};
@@ -120,6 +121,12 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
         }
         ReplyKind::Record => {
             let noted = note_reply(&shared.link, &to.key, to.part, &reply.frame).await?;
+            if noted == Noted::Tell
+                && let Some(job) = keys::job_of(&to.key)
+            {
+                let due = Due::new(shared.link.clone(), shared.config.prefix.clone());
+                due.call_in(job, Duration::ZERO).await?;
+            }
             Ok(noted != Noted::Unwanted)
         }
     }

@@ -26,6 +26,10 @@ scripts! {
     RECORD_QUEUED = "lua/record_queued.lua";
     RECORD_REPLY = "lua/record_reply.lua";
     RECORD_READ = "lua/record_read.lua";
+    DUE_ENTER = "lua/due_enter.lua";
+    DUE_AT = "lua/due_at.lua";
+    DUE_TAKE = "lua/due_take.lua";
+    DUE_LEAVE = "lua/due_leave.lua";
     KEPT_ENTER = "lua/kept_enter.lua";
     KEPT_LEAVE = "lua/kept_leave.lua";
     ONCE_CLAIM = "lua/once_claim.lua";

@@ -21,3 +21,4 @@ pub(crate) use options::Options;
 pub(crate) use process::Stop;
 pub(crate) use sentinels::Sentinels;
 pub(crate) use server::{Data, RedisServer};
+pub(crate) use tls::make as certificates;

@@ -21,15 +21,15 @@ subjectAltName = DNS:localhost, IP:127.0.0.1
 
 /// Files that a server and its clients are given.
 #[derive(Clone, Debug)]
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     /// What clients are to trust.
-    pub(super) authority: PathBuf,
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Makes an authority and a server certificate in `folder`, with `openssl` 3.
-pub(super) fn make(folder: &Path) -> Certificates {
+pub(crate) fn make(folder: &Path) -> Certificates {
     fs::write(folder.join("openssl.cnf"), CONFIG).unwrap();
     request(folder, "authority", &[]);
     request(

@@ -2,7 +2,7 @@
 -- that a job which has ended stays as it is.
 -- KEYS: record
 -- ARGV: part, reply
--- Returns -1 where nobody wants the reply, 1 where it was the last one, otherwise 0.
+-- Returns -1 where nobody wants the reply, 1 where none is missing any more and a webhook is to be told, otherwise 0.
 local record = redis.pcall('HMGET', KEYS[1], 'deadline', 'parts')
 if record.err or not record[1] or not record[2] then
   return -1
@@ -20,7 +20,8 @@ if redis.call('HSETNX', KEYS[1], 'part' .. ARGV[1], ARGV[2]) == 1 then
 else
   left = tonumber(redis.call('HGET', KEYS[1], 'left'))
 end
-if left <= 0 then
+-- Also where this one was there already: whoever wrote it may not have come to tell the webhook.
+if left <= 0 and redis.call('HEXISTS', KEYS[1], 'webhook') == 1 then
   return 1
 end
 return 0

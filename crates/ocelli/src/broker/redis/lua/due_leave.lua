@@ -1,0 +1,5 @@
+-- Forgets the webhook of a job.
+-- KEYS: jobs by the time of their next call, how often each was called
+-- ARGV: job
+redis.call('HDEL', KEYS[2], ARGV[1])
+return redis.call('ZREM', KEYS[1], ARGV[1])

@@ -1,0 +1,40 @@
+//! The options of asynchronous jobs.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{duration, positive_duration};
+
+/// Asynchronous jobs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Asynchronous jobs")]
+pub struct JobArgs {
+    /// How long a job may take, unless X-Timeout-Ms says less
+    #[arg(long, env = "OCELLI_JOB_DEADLINE", default_value = "10m", value_parser = positive_duration)]
+    pub job_deadline: Duration,
+    /// How long a job and its result are kept after that
+    #[arg(long, env = "OCELLI_JOB_TTL", default_value = "1h", value_parser = duration)]
+    pub job_ttl: Duration,
+    /// Images of jobs that are kept, waiting or with their results; more are refused with 429
+    #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
+    pub max_job_images: NonZeroUsize,
+    /// Hosts that X-Webhook-Url may name, separated by commas: example.com, or *.example.com for those below it; webhooks
+    /// are off if left out
+    #[arg(
+        long,
+        env = "OCELLI_WEBHOOK_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ',',
+        requires = "webhook_secret_file"
+    )]
+    pub webhook_hosts: Vec<String>,
+    /// A file with the key that webhooks are signed with, at least 16 bytes
+    #[arg(long, env = "OCELLI_WEBHOOK_SECRET_FILE", value_name = "FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+    /// Call webhooks also at addresses that are not of the public internet
+    #[arg(long, env = "OCELLI_WEBHOOK_ALLOW_PRIVATE")]
+    pub webhook_allow_private: bool,
+}

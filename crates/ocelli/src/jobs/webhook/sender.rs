@@ -1,0 +1,239 @@
+//! One call of a webhook: name, address, connection, answer.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use std::{fmt, io};
+
+use axum::http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::{WebhookConfig, WebhookUrl};
+
+/// How long one call may take, from looking up the host to the head of the answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who calls, and that it was them.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-ocelli-signature");
+
+/// Addresses of a host that are tried.
+const ADDRESSES: usize = 4;
+
+const AGENT: &str = concat!("ocelli/", env!("CARGO_PKG_VERSION"));
+
+/// Calls webhooks. Cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    config: Arc<WebhookConfig>,
+    tls: TlsConnector,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(in crate::jobs) enum Attempt {
+    /// It was taken.
+    Delivered,
+    /// It was not, and may be when it is tried again.
+    Later(SenderError),
+    /// It was not, and never will be.
+    Never(SenderError),
+}
+
+/// Why a call was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::jobs) enum SenderError {
+    /// The host has no address that may be called.
+    #[error(
+        "{0} has no address of the public internet; if it is meant to be called, start with --webhook-allow-private"
+    )]
+    Private(String),
+    /// The host cannot be reached.
+    #[error("{host} cannot be reached: {source}")]
+    Unreachable {
+        /// The host.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The host's name cannot be that of a certificate.
+    #[error("{0}")]
+    Name(#[from] InvalidDnsNameError),
+    /// The connection broke.
+    #[error("the call broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// There was no answer in time.
+    #[error("no answer within {CALL_TIMEOUT:?}")]
+    Late,
+    /// The answer was not a success.
+    #[error("the answer was {0}")]
+    Status(StatusCode),
+}
+
+/// What can be read from and written to, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Sender {
+    /// A sender that calls whom `config` allows.
+    ///
+    /// # Errors
+    /// When the cryptography that this program is built with cannot speak TLS.
+    pub fn new(config: WebhookConfig) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        let (trusted, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if trusted == 0 {
+            tracing::warn!(
+                "the system has no certificates to trust, so that no webhook can be called with https; install \
+                 ca-certificates, or name a file in SSL_CERT_FILE"
+            );
+        }
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            config: Arc::new(config),
+            tls: TlsConnector::from(Arc::new(tls)),
+        })
+    }
+
+    /// Who may be called.
+    #[must_use]
+    pub fn config(&self) -> &WebhookConfig {
+        &self.config
+    }
+
+    /// Calls a webhook once.
+    pub(in crate::jobs) async fn call(&self, url: &WebhookUrl, body: Bytes) -> Attempt {
+        match timeout(CALL_TIMEOUT, self.exchange(url, body)).await {
+            Ok(Ok(status)) => judge(status),
+            Ok(Err(error @ (SenderError::Private(_) | SenderError::Name(_)))) => Attempt::Never(error),
+            Ok(Err(error)) => Attempt::Later(error),
+            Err(_) => Attempt::Later(SenderError::Late),
+        }
+    }
+
+    async fn exchange(&self, url: &WebhookUrl, body: Bytes) -> Result<StatusCode, SenderError> {
+        let stream = self.connect(url).await?;
+        let request = self.request(url, body);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (mut connection, mut response) = (pin!(connection), pin!(sender.send_request(request)));
+        // The body of the answer is of no interest, and goes with the connection.
+        let response = tokio::select! {
+            response = &mut response => response,
+            // One that is closed behind the answer has handed it over.
+            _ = &mut connection => response.await,
+        };
+        Ok(response?.status())
+    }
+
+    fn request(&self, url: &WebhookUrl, body: Bytes) -> Request<Full<Bytes>> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let signature = self
+            .config
+            .secret
+            .signature(now.unwrap_or_default().as_secs(), &body);
+        let (path, host) = (url.uri.path_and_query(), url.uri.authority());
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = path.map_or_else(Uri::default, |path| Uri::from(path.clone()));
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        for (name, text) in [
+            (HOST, host.map_or("", |host| host.as_str())),
+            (SIGNATURE, &signature),
+        ] {
+            // What came out of a URL, and digits, are always a header.
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+
+    /// A connection to one of the host's addresses that may be called: to the address that was checked, not to the name,
+    /// which might stand for another one by then.
+    async fn connect(&self, url: &WebhookUrl) -> Result<Box<dyn Stream>, SenderError> {
+        let unreachable = |source| SenderError::Unreachable {
+            host: url.host.clone(),
+            source,
+        };
+        let all = lookup_host((url.host.as_str(), url.port))
+            .await
+            .map_err(unreachable)?;
+        let addresses: Vec<SocketAddr> = all
+            .filter(|address| self.config.allows_address(address.ip()))
+            .take(ADDRESSES)
+            .collect();
+        if addresses.is_empty() {
+            return Err(SenderError::Private(url.host.clone()));
+        }
+        // One after the other.
+        let stream = TcpStream::connect(&*addresses).await.map_err(unreachable)?;
+        if !url.encrypted {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(url.host.clone())?;
+        let stream = self.tls.connect(name, stream).await.map_err(unreachable)?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// What an answer says. A redirect is none that helps: it may lead anywhere.
+fn judge(status: StatusCode) -> Attempt {
+    match status.as_u16() {
+        200..=299 => Attempt::Delivered,
+        408 | 425 | 429 | 500.. => Attempt::Later(SenderError::Status(status)),
+        _ => Attempt::Never(SenderError::Status(status)),
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let outcome = |status| match judge(StatusCode::from_u16(status).expect("a status")) {
+            Attempt::Delivered => "delivered",
+            Attempt::Later(_) => "later",
+            Attempt::Never(_) => "never",
+        };
+        for (status, wanted) in [
+            (200, "delivered"),
+            (204, "delivered"),
+            (301, "never"),
+            (307, "never"),
+            (400, "never"),
+            (404, "never"),
+            (408, "later"),
+            (410, "never"),
+            (429, "later"),
+            (500, "later"),
+            (503, "later"),
+        ] {
+            assert_eq!(outcome(status), wanted, "{status}");
+        }
+    }
+}
