@@ -60,7 +60,7 @@ pub struct ModelLabels {
 /// What could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusedLabels {
-    /// `garbage` or `newer` for jobs, `reply` for replies.
+    /// `garbage` or `newer` for jobs, `reply` for replies, `reply_place` for where jobs want them.
     pub what: &'static str,
 }
 

@@ -28,7 +28,7 @@ struct Shared {
     infer: Infer,
     kept: Mutex<Kept<Arc<Entry>>>,
     tasks: TaskTracker,
-    /// Cancelled when the process stops, and with it what each job has of it.
+    /// Cancelled when the process stops.
     stop: CancellationToken,
 }
 
@@ -79,7 +79,11 @@ impl MemoryJobs {
             },
             model: Arc::clone(&request.model),
             results: Mutex::new(images.iter().map(|_| None).collect()),
-            unwanted: shared.stop.child_token(),
+            // At the end nobody can ask any more, but somebody may be told.
+            unwanted: match webhook {
+                Some(_) => CancellationToken::new(),
+                None => shared.stop.child_token(),
+            },
         });
         let job = (entry.ticket.id, images.len(), Arc::clone(&entry));
         match shared.kept.lock().enter(job, idempotency, now + left, now)? {
@@ -88,7 +92,7 @@ impl MemoryJobs {
         }
         let ticket = entry.ticket;
         shared.infer.metrics.async_jobs.inc();
-        let infer = shared.infer.clone();
+        let (infer, stop) = (shared.infer.clone(), shared.stop.clone());
         let webhook = webhook.zip(shared.config.webhooks.clone());
         shared.tasks.spawn(async move {
             let unwanted = entry.unwanted.clone();
@@ -97,7 +101,7 @@ impl MemoryJobs {
                 // Its permit is somebody else's now.
                 drop(request);
                 if let Some((url, sender)) = webhook {
-                    tell(&entry, &url, &sender, &infer.metrics).await;
+                    tell(&entry, (&url, &sender), &infer.metrics, &stop).await;
                 }
             };
             tokio::select! {
@@ -119,7 +123,8 @@ impl MemoryJobs {
         Ok(())
     }
 
-    /// Ends the tasks: nobody can ask a process that has ended for what they would find.
+    /// Ends the jobs that nobody can ask for any more, and waits for those whose ends are to be told: they are computed,
+    /// and their webhooks called once.
     pub(super) async fn close(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -137,8 +142,13 @@ impl Entry {
     }
 }
 
-/// Calls the webhook of a job that has ended, until that succeeds or is given up.
-async fn tell(entry: &Entry, url: &WebhookUrl, sender: &Sender, metrics: &Metrics) {
+/// Calls the webhook of a job that has ended, until that succeeds or is given up; once the process stops, not again.
+async fn tell(
+    entry: &Entry,
+    (url, sender): (&WebhookUrl, &Sender),
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) {
     let body = match JobView::new(&entry.snapshot()).body() {
         Ok(body) => body,
         Err(error) => return tracing::error!(%error, "a job could not be written as JSON"),
@@ -148,7 +158,12 @@ async fn tell(entry: &Entry, url: &WebhookUrl, sender: &Sender, metrics: &Metric
         let Some(pause) = webhook::next(&attempt, tries, url, metrics) else {
             return;
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {
+                return tracing::warn!(job = %entry.ticket.id, "a webhook is not called again: the process stops");
+            }
+        }
     }
 }
 

@@ -217,11 +217,12 @@ impl Shared {
             .map(|image| self.infer.decoders.prepare(request.photo(image.clone())));
         let deadline = tokio::time::Instant::from_std(request.deadline.at);
         let prepared = tokio::time::timeout_at(deadline, join_all(each)).await;
-        let (jobs, bad) = sort(prepared.map_err(|_| request.deadline.exceeded())?)?;
+        let prepared = prepared.map_err(|_| request.deadline.exceeded())?;
         let life = request.deadline.at.saturating_duration_since(Instant::now());
         if life.is_zero() {
             return Err(request.deadline.exceeded());
         }
+        let (jobs, bad) = sort(prepared)?;
         // As precise as the record is.
         let keep = Duration::from_millis((life + self.config.ttl).as_millis() as u64);
         let draft = Draft {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use hyper::Method;
+use ocelli::broker::wire::{JobHeader, ReplyKind, TensorHeader};
 
 use crate::client::Call;
 use crate::eventually;
@@ -246,6 +247,58 @@ async fn a_deleted_job_is_not_computed_and_a_late_reply_brings_nothing_back() {
         "{:?}",
         job_keys(&redis).await
     );
+}
+
+#[tokio::test]
+async fn a_job_that_wants_its_reply_where_none_can_be_keeps_nobody_from_theirs() {
+    let Some(binary) = Binary::redis() else { return };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    let worker = worker(&server.url(), &[]).await;
+    let web = web(&server.url(), &[]).await;
+    let digest = &photos::PACKAGE.card.digest()[..16];
+    let stream = format!("ocelli:{{efficientnet-lite0}}:1:{digest}:jobs:normal");
+    let now: Vec<String> = server.command(&["TIME"]).await;
+    let now = format!("{}{:0>6}", now[0], now[1]);
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    for (kind, part) in [
+        (ReplyKind::Stream, 0),
+        (ReplyKind::Record, 0),
+        (ReplyKind::Record, u32::MAX),
+    ] {
+        let header = JobHeader {
+            id: vec![1; 16],
+            // A hash.
+            reply_to: "ocelli:{registry}:workers".to_owned(),
+            timeout_us: 600_000_000,
+            inputs: vec![TensorHeader {
+                name: String::new(),
+                kind: 0,
+                shape: vec![224, 224, 3],
+            }],
+            reply_kind: kind as i32,
+            part,
+            ..JobHeader::default()
+        };
+        let mut add = redis::cmd("XADD");
+        add.arg(&stream).arg("*").arg("j").arg(header.encode_frame());
+        add.arg("t").arg(&now).arg("p").arg(vec![0_u8; 224 * 224 * 3]);
+        let _: String = add.query_async(&mut connection).await.unwrap();
+    }
+    let job = accepted(&job(web.address, &[photos::grey(1)]).send().await);
+    shows(&until(web.address, &job, "done").await, &[photos::grey(1)]);
+    worker
+        .metric("ocelli_refused_messages_total{what=\"reply_place\"}", |count| {
+            count == 1.0
+        })
+        .await;
+    worker
+        .metric("ocelli_orphaned_replies_total", |count| count == 2.0)
+        .await;
+    eventually("the queue is empty", async || {
+        server.command::<usize>(&["XLEN", &stream]).await == 0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -240,6 +240,25 @@ async fn nobody_is_told_of_a_deleted_job() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_tells_of_what_it_had_accepted() {
+    let mut server = server(&["127.0.0.1"], true).await;
+    let mut receiver = Receiver::start(&["200 OK"]).await;
+    let mut failing = Receiver::start(&["500 Internal Server Error"]).await;
+    let first = server.occupy().await;
+    accepted(&told(&server, &receiver.url("127.0.0.1")).send().await);
+    accepted(&told(&server, &failing.url("127.0.0.1")).send().await);
+    accepted(&job(server.address, &[photos::grey(2)]).send().await);
+    server.begin_to_stop();
+    server.engine.release();
+    first.await.unwrap();
+    for receiver in [&mut receiver, &mut failing] {
+        assert_eq!(receiver.call().await.signed()["state"], "done");
+    }
+    assert_eq!(server.ended().await.unwrap(), ocelli::roles::Ending::Drained);
+    failing.was_not_called();
+}
+
+#[tokio::test]
 async fn the_same_key_with_another_webhook_is_another_request() {
     let server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["200 OK"]).await;

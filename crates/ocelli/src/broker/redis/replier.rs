@@ -89,6 +89,15 @@ async fn send(shared: &Shared, outgoing: &mut [Outgoing]) -> Result<(), LinkErro
                 full = true;
                 continue;
             }
+            // A job that names a key of another kind must not keep the others from their replies.
+            Err(LinkError::Refused(error)) => {
+                shared.metrics.count_refused("reply_place");
+                tracing::warn!(
+                    error,
+                    key = outgoing[index].task.reply_to.key,
+                    "a reply has no place to go to"
+                );
+            }
             Err(error) => return Err(error),
         }
         outgoing[index].sent = true;
