@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use hyper::Method;
 use ocelli::broker::wire::{JobHeader, ReplyKind, TensorHeader};
+use serde_json::Value;
 
 use crate::client::Call;
 use crate::eventually;
@@ -170,6 +171,7 @@ async fn an_accepted_job_outlives_the_web_process_and_waits_for_a_worker() {
     let done = until(other.address, &job, "done").await;
     shows(&done, &photos);
     // Its labels outlive the worker, and whoever knew the model.
+    other.metric("ocelli_workers", |workers| workers == 1.0).await;
     worker.signal("KILL");
     worker.ended().await;
     misses_the_worker(&other).await;
@@ -299,6 +301,57 @@ async fn a_job_that_wants_its_reply_where_none_can_be_keeps_nobody_from_theirs()
         server.command::<usize>(&["XLEN", &stream]).await == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_image_that_crashes_every_worker_fails_alone() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let hung = worker(&redis.url(), &["--fake-hang-on", "66", "--lease", "1s"]).await;
+    let web = web(&redis.url(), &[]).await;
+    let photos = [photos::grey(66), photos::grey(5)];
+    let job = accepted(&job(web.address, &photos).send().await);
+    hung.metric("ocelli_leases", |leases| leases == 2.0).await;
+    drop(hung);
+    let mut crashes = 0;
+    let done = loop {
+        let mut worker = worker(&redis.url(), &["--fake-crash-on", "66", "--lease", "1s"]).await;
+        let (mut crashed, mut last) = (false, Value::Null);
+        eventually("it crashes, or the job is done", async || {
+            crashed = worker.has_ended();
+            last = ask(web.address, &job).await.ok();
+            crashed || last["state"] == "done"
+        })
+        .await;
+        if !crashed {
+            break last;
+        }
+        crashes += 1;
+    };
+    assert_eq!(crashes, 3);
+    assert_eq!(done["results"][0]["code"], "poisonous");
+    let other = &done["results"][1]["predictions"][0]["label"];
+    assert_eq!(other, photos[1].label());
+}
+
+#[tokio::test]
+async fn a_part_is_answered_once_however_many_workers_answer_it() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let slow = ["--fake-image-time", "1s", "--lease", "1s"];
+    let frozen = worker(&redis.url(), &slow).await;
+    let web = web(&redis.url(), &[]).await;
+    let photos = [photos::grey(1), photos::grey(2)];
+    let job = accepted(&job(web.address, &photos).send().await);
+    frozen.metric("ocelli_leases", |leases| leases > 0.0).await;
+    frozen.signal("STOP");
+    let other = worker(&redis.url(), &slow).await;
+    let done = until(web.address, &job, "done").await;
+    shows(&done, &photos);
+    other.metric("ocelli_redelivered_total", |jobs| jobs >= 1.0).await;
+    frozen.signal("CONT");
+    frozen.metric("ocelli_leases", |leases| leases == 0.0).await;
+    assert_eq!(ask(web.address, &job).await.ok(), done);
 }
 
 #[tokio::test]
