@@ -120,7 +120,7 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// How long a job is this worker's without a sign of life; then another worker takes it
-    #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = positive_duration)]
+    #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = lease)]
     pub lease: Duration,
     /// Jobs that end each worker which computes them are set aside: the most that are kept
     #[arg(long, env = "OCELLI_DEAD_LETTERS", default_value_t = NonZeroUsize::new(1000).expect("not zero"))]
@@ -408,6 +408,14 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     duration(text)
 }
 
+/// Leases are renewed three times in their life, over a network.
+fn lease(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_secs(1);
+    Some(duration(text)?)
+        .filter(|lease| *lease >= LEAST)
+        .ok_or(format!("it must be at least {LEAST:?}"))
+}
+
 fn max_batch(text: &str) -> Result<usize, String> {
     const MOST: usize = 1024;
     text.parse()
@@ -433,6 +441,8 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert!(positive_duration("0s").is_err());
         assert!(duration("10").unwrap_err().contains("10s"));
+        assert_eq!(lease("1s"), Ok(Duration::from_secs(1)));
+        assert!(lease("999ms").unwrap_err().contains("at least 1s"));
         assert_eq!(max_batch("32"), Ok(32));
         assert!(max_batch("0").is_err() && max_batch("1025").is_err());
     }

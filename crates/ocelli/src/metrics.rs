@@ -44,7 +44,7 @@ pub struct PhaseLabels {
 /// Why work was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DropLabels {
-    /// `client_gone` or `deadline_passed`.
+    /// `client_gone`, `deadline_passed` or `lease_lost`.
     pub reason: &'static str,
 }
 
@@ -87,6 +87,8 @@ pub enum DropReason {
     ClientGone,
     /// The deadline has passed.
     DeadlinePassed,
+    /// Another worker has the job.
+    LeaseLost,
 }
 
 impl From<DropReason> for DropLabels {
@@ -94,6 +96,7 @@ impl From<DropReason> for DropLabels {
         let reason = match reason {
             DropReason::ClientGone => "client_gone",
             DropReason::DeadlinePassed => "deadline_passed",
+            DropReason::LeaseLost => "lease_lost",
         };
         Self { reason }
     }
@@ -192,10 +195,14 @@ metrics! {
     ready: Gauge = Gauge::default(),
 }
 
-/// Both reasons are there from the start: a rate over a counter that appears only with its first event misses it.
+/// All reasons are there from the start: a rate over a counter that appears only with its first event misses it.
 fn drop_counters() -> Family<DropLabels, Counter> {
     let counters = Family::default();
-    for reason in [DropReason::ClientGone, DropReason::DeadlinePassed] {
+    for reason in [
+        DropReason::ClientGone,
+        DropReason::DeadlinePassed,
+        DropReason::LeaseLost,
+    ] {
         drop(counters.get_or_create(&DropLabels::from(reason)));
     }
     counters

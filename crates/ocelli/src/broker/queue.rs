@@ -245,9 +245,10 @@ impl Leased {
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
         let gone = match &self.receipt {
             Receipt::Waiter(waiter) => waiter.is_gone(),
-            Receipt::Lease(lease) => lease.is_lost(),
-            // It does not say when it has left.
-            Receipt::Ticket(_) => false,
+            // It is for whoever has it now to answer, whatever the time.
+            Receipt::Lease(lease) if lease.is_lost() => return Some(DropReason::LeaseLost),
+            // Neither says when somebody has left.
+            Receipt::Lease(_) | Receipt::Ticket(_) => false,
         };
         DropReason::of(self.job.deadline <= now, gone)
     }
@@ -259,6 +260,9 @@ impl Leased {
             return Some(self);
         };
         metrics.count_dropped(reason);
+        if reason == DropReason::LeaseLost {
+            return None;
+        }
         let queue = now.saturating_duration_since(self.submitted);
         let cost = JobCost {
             queue,

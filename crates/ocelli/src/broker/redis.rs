@@ -11,6 +11,7 @@ mod clock;
 mod due;
 mod entries;
 mod feeder;
+mod finish;
 mod inspect;
 pub mod keys;
 mod later;

@@ -229,21 +229,27 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
 /// Reads a reply.
 ///
 /// # Errors
-/// [`WireError`], for tensors too whose data do not fill their shape.
-pub fn decode_reply(bytes: &[u8]) -> Result<Received, WireError> {
-    let garbage = |what: &str| WireError::Garbage(what.to_owned());
-    let (body, newer) = unframe(REPLY, bytes)?;
+/// [`WireError`], for tensors too whose data do not fill their shape; and whose reply it is, where that can be read, so that
+/// nobody waits for it in vain.
+pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)> {
+    let garbage = |what: &str| (WireError::Garbage(what.to_owned()), None);
+    let (body, newer) = unframe(REPLY, bytes).map_err(|error| (error, None))?;
+    let message = ReplyMessage::decode(body);
+    let id = message
+        .as_ref()
+        .ok()
+        .and_then(|message| <[u8; 16]>::try_from(message.id.as_slice()).ok())
+        .map(|id| JobId(u128::from_be_bytes(id)));
     if let Some(error) = newer {
-        return Err(error);
+        return Err((error, id));
     }
-    let message = ReplyMessage::decode(body).map_err(|error| garbage(&error.to_string()))?;
-    let id = <[u8; 16]>::try_from(message.id.as_slice())
-        .map_err(|_| garbage("the reply's id does not have 16 bytes"))?;
+    let message = message.map_err(|error| garbage(&error.to_string()))?;
+    let id = id.ok_or_else(|| garbage("the reply's id does not have 16 bytes"))?;
     let error = ErrorKind::try_from(message.error).unwrap_or(ErrorKind::EngineFault);
     let result = match error {
         ErrorKind::None => {
             let tensors: Result<Vec<Tensor>, WireError> = message.outputs.into_iter().map(tensor).collect();
-            Ok(tensors?)
+            Ok(tensors.map_err(|error| (error, Some(id)))?)
         }
         ErrorKind::EngineFault => Err(JobError::EngineFault),
         ErrorKind::DeadlinePassed => Err(JobError::DeadlinePassed),
@@ -257,7 +263,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, WireError> {
         batch_size: message.batch_size as usize,
     };
     Ok(Received {
-        id: JobId(u128::from_be_bytes(id)),
+        id,
         reply: Reply { result, cost },
         worker: message.worker,
     })

@@ -1,6 +1,9 @@
 //! What both roles need of Redis before they start.
 
+use std::future::Future;
 use std::time::Duration;
+
+use tokio::task::JoinHandle;
 
 use crate::broker::redis::{Limits, Link, LinkError, ServerError, Target, check};
 
@@ -33,5 +36,22 @@ pub(super) async fn wait_for_redis(link: &Link, limits: Limits) -> Result<(), Se
             Err(ServerError::Link(LinkError::Down(_))) => tokio::time::sleep(PAUSE).await,
             checked => return checked,
         }
+    }
+}
+
+/// Waits for a reason to stop, and names it.
+///
+/// # Errors
+/// When the tasks that talk to Redis end first: without them the process only looks alive.
+pub(super) async fn stopped(
+    stop: impl Future<Output = &'static str>,
+    tasks: &mut JoinHandle<()>,
+) -> anyhow::Result<&'static str> {
+    tokio::select! {
+        signal = stop => Ok(signal),
+        ended = tasks => Err(match ended {
+            Ok(()) => anyhow::anyhow!("the tasks that talk to Redis ended"),
+            Err(error) => anyhow::Error::new(error).context("the tasks that talk to Redis ended badly"),
+        }),
     }
 }

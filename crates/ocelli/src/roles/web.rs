@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::redis::wait_for_redis;
+use super::redis::{stopped, wait_for_redis};
 use super::serve::{Ending, ServeConfig, drain};
 use super::threads::Threads;
 use super::web_side::{SideTasks, WebSide, WebWire};
@@ -143,12 +143,12 @@ pub async fn web(
     let members = tier.crew.members(tier.cores, &[work]);
     threads.start("core", tier.crew, members)?;
     let signed_off = CancellationToken::new();
-    let tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
+    let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
     let for_jobs = tokio::spawn(jobs.clone().run());
     lifecycle.advance(Stage::Serving);
     tracing::info!("ready; try: curl -F image=@photo.jpg http://{address}/predict");
 
-    let signal = stop.await;
+    let signal = stopped(stop, &mut tasks).await?;
     tracing::info!(signal, "draining: /readyz says no, what is accepted is finished");
     lifecycle.advance(Stage::Draining);
     sleep(config.drain.delay).await;

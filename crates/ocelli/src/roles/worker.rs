@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::engines::EngineSide;
-use super::redis::{links, wait_for_redis};
+use super::redis::{links, stopped, wait_for_redis};
 use super::serve::{DrainTimes, Ending};
 use super::threads::Threads;
 use super::worker_side::{SideTasks, WorkerSide, WorkerWire};
@@ -176,14 +176,14 @@ pub async fn worker(
         }
     };
     let stops = Stops::default();
-    let tasks = tokio::spawn(tier.tasks.run(stops.leasing.clone(), stops.tasks.clone()));
+    let mut tasks = tokio::spawn(tier.tasks.run(stops.leasing.clone(), stops.tasks.clone()));
     lifecycle.advance(Stage::Serving);
     tracing::info!(
         model = tier.model.id.name,
         "ready; computing what web processes ask for"
     );
 
-    let signal = stop.await;
+    let signal = stopped(stop, &mut tasks).await?;
     tracing::info!(signal, "leaving: what was taken is finished");
     lifecycle.advance(Stage::Draining);
     let ending = leave(&tier.side, tier.drain, &stops.leasing, threads).await;

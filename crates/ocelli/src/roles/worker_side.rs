@@ -21,6 +21,9 @@ const NAME_IS_FREE_WITHIN: Duration = Duration::from_secs(10);
 /// Between looks at something in Redis that nobody announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long web processes take to hear that nobody computes a model any more: a heartbeat, and some.
+const WEBS_KNOW_WITHIN: Duration = Duration::from_millis(1200);
+
 /// What a worker speaks.
 #[derive(Clone, Debug)]
 pub enum WorkerWire {
@@ -129,17 +132,20 @@ impl WorkerSide {
         }
     }
 
-    /// The last worker of a package leaves nothing behind that nobody else would compute.
+    /// Waits until nothing is left behind that nobody else would compute. Where no other worker has the same package, the web
+    /// processes are told that nobody computes it any more, and what they had sent by then is computed here.
     pub(super) async fn wait_for_replacement(&self) {
         let Self::Native(side) = self else { return };
-        loop {
-            match side.is_replaced().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(%error, "whether others go on cannot be told"),
-            }
-            sleep(LOOK_AGAIN).await;
+        if until(async || side.is_replaced().await.map(Some)).await {
+            return;
         }
+        until(async || side.retire().await.map(|()| Some(true))).await;
+        sleep(WEBS_KNOW_WITHIN).await;
+        until(async || {
+            let done = side.is_replaced().await? || side.depth().await? == 0;
+            Ok(done.then_some(true))
+        })
+        .await;
     }
 
     /// Waits until every job that was taken is answered.
@@ -148,6 +154,18 @@ impl WorkerSide {
             Self::Native(side) => side.finished().await,
             Self::Tutorial(side) => side.finished().await,
         }
+    }
+}
+
+/// Asks until there is an answer. Redis may be away for a while; the drain's time bounds it.
+async fn until(ask: impl AsyncFn() -> Result<Option<bool>, LinkError>) -> bool {
+    loop {
+        match ask().await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "whether others go on cannot be told"),
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 

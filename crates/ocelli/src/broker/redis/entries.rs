@@ -36,11 +36,17 @@ pub(super) fn streams(value: Value) -> Vec<(String, Vec<Entry>)> {
         .collect()
 }
 
-/// The entries in the answer of `XAUTOCLAIM`. Those that were deleted while they were pending are not among them.
-pub(super) fn claimed(value: Value) -> Vec<Entry> {
+/// Where to go on, and the entries, in the answer of `XAUTOCLAIM`. Those that were deleted while they were pending are not
+/// among them.
+pub(super) fn claimed(value: Value) -> (String, Vec<Entry>) {
+    let end = "0-0".to_owned();
     match value {
-        Value::Array(mut parts) if parts.len() >= 2 => entries(parts.swap_remove(1)),
-        _ => Vec::new(),
+        Value::Array(parts) => {
+            let mut parts = parts.into_iter();
+            let next = parts.next().and_then(text).unwrap_or(end);
+            (next, parts.next().map(entries).unwrap_or_default())
+        }
+        _ => (end, Vec::new()),
     }
 }
 
@@ -126,9 +132,11 @@ mod tests {
 
     #[test]
     fn what_was_deleted_is_not_claimed() {
-        let answer = Value::Array(vec![bulk("0-0"), Value::Array(vec![Value::Nil, one("2-0")])]);
-        let ids: Vec<String> = claimed(answer).into_iter().map(|entry| entry.id).collect();
-        assert_eq!(ids, ["2-0"]);
+        let answer = Value::Array(vec![bulk("3-0"), Value::Array(vec![Value::Nil, one("2-0")])]);
+        let (next, entries) = claimed(answer);
+        let ids: Vec<String> = entries.into_iter().map(|entry| entry.id).collect();
+        assert_eq!((next.as_str(), ids), ("3-0", vec!["2-0".to_owned()]));
+        assert_eq!(claimed(Value::Nil), ("0-0".to_owned(), Vec::new()));
     }
 
     #[test]

@@ -33,8 +33,14 @@ const SUSPECTS: usize = 4;
 /// How often a job may end a worker that computed it alone.
 const MOST_CRASHES: i64 = 3;
 
-/// How long notes about suspects are kept.
-const KEEP_NOTES: Duration = Duration::from_secs(3600);
+/// How long notes about suspects are kept, beyond the lease after which the next worker asks for them.
+const KEEP_NOTES: Duration = Duration::from_secs(60);
+
+/// The longest that a job may want to be kept, whatever its header says.
+const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often one claim asks for more when it has found too little: the pending jobs of live workers are in between.
+const MOST_CLAIMS: usize = 100;
 
 /// The feeding task.
 pub(super) struct Feeder {
@@ -63,8 +69,13 @@ impl Feeder {
         }
     }
 
-    async fn recover(&self, error: &LinkError) {
-        tracing::debug!(%error, "jobs cannot be leased");
+    async fn recover(&mut self, error: &LinkError) {
+        match error {
+            LinkError::Refused(_) | LinkError::Login(_) => tracing::warn!(%error, "jobs cannot be leased"),
+            error => tracing::debug!(%error, "jobs cannot be leased"),
+        }
+        // Whoever could not reach Redis could not renew a lease: all get the time of one to do so before any is taken.
+        self.next_claim = Instant::now() + self.shared.config.lease;
         if let LinkError::NoGroup = error
             && let Err(error) = self.make_groups().await
         {
@@ -205,7 +216,10 @@ impl Feeder {
                     }
                 }
                 for suspect in suspects {
-                    self.compute_alone(suspect).await?;
+                    // What keeps one from being computed keeps it leased no longer, and does not concern the others.
+                    if let Err(error) = self.compute_alone(suspect).await {
+                        tracing::debug!(%error, "a suspect cannot be computed yet");
+                    }
                 }
                 if stop.is_cancelled() {
                     return Ok(());
@@ -215,25 +229,36 @@ impl Feeder {
         Ok(())
     }
 
+    /// A few jobs of a priority whose leases have run out.
     async fn claim_some(&self, priority: Priority) -> Result<Vec<Entry>, LinkError> {
-        let mut claim = ::redis::cmd("XAUTOCLAIM");
-        claim
-            .arg(&self.shared.keys.jobs[priority.index()])
-            .arg(GROUP)
-            .arg(&self.shared.config.name)
-            .arg(self.shared.config.lease.as_millis() as u64)
-            .arg("0-0")
-            .arg("COUNT")
-            .arg(SUSPECTS);
-        let mut suspects = entries::claimed(self.reader.query(&claim).await?);
-        // This worker's own, if it could not renew them in time, are its own again.
-        suspects.retain(|suspect| !self.shared.leases.holds(priority, &suspect.id));
+        let mut suspects = Vec::new();
+        let mut cursor = "0-0".to_owned();
+        for _ in 0..MOST_CLAIMS {
+            let mut claim = ::redis::cmd("XAUTOCLAIM");
+            claim
+                .arg(&self.shared.keys.jobs[priority.index()])
+                .arg(GROUP)
+                .arg(&self.shared.config.name)
+                .arg(self.shared.config.lease.as_millis() as u64)
+                .arg(&cursor)
+                .arg("COUNT")
+                .arg(SUSPECTS);
+            let (next, mut claimed) = entries::claimed(self.reader.query(&claim).await?);
+            // This worker's own, if it could not renew them in time, are its own again.
+            claimed.retain(|suspect| !self.shared.leases.holds(priority, &suspect.id));
+            suspects.extend(claimed);
+            if suspects.len() >= SUSPECTS || next == "0-0" {
+                break;
+            }
+            cursor = next;
+        }
         if suspects.len() > 1 {
             // Whoever has ended a worker before goes last, so that it does not take the others with it again.
             let mut notes = ::redis::cmd("HMGET");
             notes.arg(&self.shared.keys.crashes);
             for suspect in &suspects {
-                notes.arg(&suspect.id);
+                let entry = suspect.id.clone();
+                notes.arg(Place { priority, entry }.field());
             }
             let crashes: Vec<Option<u64>> = self.reader.query(&notes).await?;
             let mut judged: Vec<(Option<u64>, Entry)> = crashes.into_iter().zip(suspects).collect();
@@ -249,11 +274,16 @@ impl Feeder {
             return Ok(());
         };
         self.shared.leases.idle().await;
+        let Some(suspect) = suspect.unless_dead(Instant::now(), &self.shared.metrics) else {
+            return Ok(());
+        };
+        let keep = KEEP_NOTES + self.shared.config.lease * 4;
         let mut note = SUSPECT.prepare_invoke();
-        note.key(&self.shared.keys.jobs[place.priority.index()])
+        note.key(&self.shared.keys.index)
             .key(&self.shared.keys.crashes)
+            .arg(place.stream())
             .arg(&place.entry)
-            .arg(KEEP_NOTES.as_millis() as u64);
+            .arg(keep.as_millis() as u64);
         let crashes: i64 = self.reader.script(&note).await?;
         if crashes < 0 {
             // Somebody else answered it, or whoever waited has left.
@@ -280,7 +310,6 @@ impl Feeder {
         let mut bury = BURY.prepare_invoke();
         bury.key(&self.shared.keys.jobs[place.priority.index()])
             .key(&self.shared.keys.dead)
-            .arg(GROUP)
             .arg(&place.entry)
             .arg(self.shared.config.dead_letters)
             .arg(self.shared.config.dead_ttl.as_millis() as u64)
@@ -305,22 +334,21 @@ impl Feeder {
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (header_bytes, decoded) = (header.len(), JobHeader::decode_frame(&header));
-        let (header, refusal) = match decoded {
+        let (header, refusal) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
                 let refusal = self.unusable(&header, &payload);
                 (header, refusal)
             }
             Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
         };
-        let deadline = submitted + Duration::from_micros(header.timeout_us);
+        let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
+        let deadline = submitted + life;
         let task = Task {
             id: header.job_id(),
             place: Place {
                 priority,
                 entry: entry.id,
             },
-            size: header_bytes + payload.len(),
             reply_to: ReplyTo {
                 kind: ReplyKind::try_from(header.reply_kind).unwrap_or(ReplyKind::Stream),
                 key: header.reply_to.clone(),

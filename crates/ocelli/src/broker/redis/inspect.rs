@@ -123,8 +123,9 @@ impl Inspector {
             .key(&keys.dead)
             .key(&keys.jobs[priority.index()])
             .key(&keys.bytes)
-            .key(&keys.crashes)
+            .key(&keys.index)
             .arg(entry)
+            .arg(priority.index() + 1)
             .arg((life + KEEP).as_millis() as u64);
         let retried: i64 = self.link.script(&retry).await?;
         Ok(retried == 1)

@@ -56,6 +56,8 @@ pub struct ModelKeys {
     pub jobs: [String; 3],
     /// The bytes that the jobs hold.
     pub bytes: String,
+    /// The size of each job, by its stream and entry.
+    pub index: String,
     /// How often each suspect has ended a worker that computed it alone.
     pub crashes: String,
     /// Jobs that were given up.
@@ -76,6 +78,7 @@ impl ModelKeys {
         Self {
             jobs: Priority::ALL.map(|priority| format!("{base}:jobs:{}", priority.name())),
             bytes: format!("{base}:bytes"),
+            index: format!("{base}:index"),
             crashes: format!("{base}:crashes"),
             dead: format!("{base}:dead"),
         }
@@ -167,7 +170,12 @@ mod tests {
         for key in keys.jobs.iter().chain([&keys.dead]) {
             assert_eq!(ModelName::in_key("ocelli", key), Some(ModelName::of(&model)));
         }
-        for other in [&keys.bytes, &workers("ocelli"), &digest_of("ocelli", "lite", "2")] {
+        for other in [
+            &keys.bytes,
+            &keys.index,
+            &workers("ocelli"),
+            &digest_of("ocelli", "lite", "2"),
+        ] {
             assert_eq!(ModelName::in_key("ocelli", other), None, "{other}");
         }
         assert_eq!(workers("ocelli"), "ocelli:{registry}:workers");

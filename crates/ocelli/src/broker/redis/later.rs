@@ -5,12 +5,11 @@ use std::time::Duration;
 use ocelli_vision::ModelCard;
 
 use super::due::Due;
-use super::keys::GROUP;
+use super::finish::finish;
 use super::lease::ReplyTo;
 use super::link::LinkError;
 use super::records::Records;
 use super::registry;
-use super::scripts::FINISH;
 use super::web::RedisBroker;
 use crate::broker::wire::{QueuedPart, QueuedParts, ReplyKind};
 use crate::error::Error;
@@ -41,10 +40,7 @@ impl RedisBroker {
         };
         let form = self.shared.form(job, to);
         match self.shared.push(&form).await {
-            Ok(Ok(entry)) => Ok(QueuedPart {
-                entry,
-                size: form.size() as u64,
-            }),
+            Ok(Ok(entry)) => Ok(QueuedPart { entry }),
             Ok(Err(depth)) => Err(self.shared.queue_full(&form.model, depth)),
             Err(error) => Err(Error::BrokerUnavailable(error.to_string())),
         }
@@ -60,16 +56,8 @@ impl RedisBroker {
         }
         let keys = self.shared.keys(model);
         let priority = Priority::ALL.get(queued.priority as usize).copied();
-        let mut script = FINISH.prepare_invoke();
-        script
-            .key(&keys.jobs[priority.unwrap_or_default().index()])
-            .key(&keys.bytes)
-            .key(&keys.crashes)
-            .arg(GROUP);
-        for part in &queued.entries {
-            script.arg(&part.entry).arg(part.size);
-        }
-        let _: i64 = self.shared.link.script(&script).await?;
+        let entries = queued.entries.iter().map(|part| part.entry.as_str());
+        finish(&self.shared.link, &keys, priority.unwrap_or_default(), entries).await?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
@@ -18,6 +18,20 @@ pub struct Place {
     pub priority: Priority,
     /// Its entry there.
     pub entry: String,
+}
+
+impl Place {
+    /// The number of its stream, as scripts count them.
+    #[must_use]
+    pub(super) fn stream(&self) -> usize {
+        self.priority.index() + 1
+    }
+
+    /// Its name in the hashes of its model.
+    #[must_use]
+    pub(super) fn field(&self) -> String {
+        format!("{}/{}", self.stream(), self.entry)
+    }
 }
 
 /// Where a reply goes.
@@ -44,8 +58,6 @@ pub struct Lease {
 pub(super) struct Task {
     pub(super) id: JobId,
     pub(super) place: Place,
-    /// Bytes of the entry, as admission counted them.
-    pub(super) size: usize,
     pub(super) reply_to: ReplyTo,
     /// When nobody wants the reply any more.
     pub(super) deadline: Instant,
@@ -72,6 +84,7 @@ pub(super) struct Leases {
 #[derive(Debug)]
 struct Held {
     lost: Arc<AtomicBool>,
+    deadline: Instant,
     /// Set aside until everything else is done.
     aside: bool,
 }
@@ -123,6 +136,7 @@ impl Leases {
         let lost = Arc::new(AtomicBool::new(false));
         let held = Held {
             lost: Arc::clone(&lost),
+            deadline: task.deadline,
             aside: false,
         };
         self.held.lock().insert(task.place.clone(), held);
@@ -154,9 +168,12 @@ impl Leases {
         }
     }
 
-    /// All that are to be renewed.
-    pub(super) fn places(&self) -> Vec<Place> {
-        self.held.lock().keys().cloned().collect()
+    /// All that are to be renewed: not those that an engine which hangs keeps long after anybody waits for them.
+    pub(super) fn places(&self, now: Instant) -> Vec<Place> {
+        const GRACE: Duration = Duration::from_secs(10);
+        let held = self.held.lock();
+        let renewed = held.iter().filter(|(_, held)| now < held.deadline + GRACE);
+        renewed.map(|(place, _)| place.clone()).collect()
     }
 
     /// Whether the job of an entry is among them.
@@ -206,7 +223,6 @@ mod tests {
                 priority: Priority::Normal,
                 entry: entry.to_owned(),
             },
-            size: 1,
             reply_to: ReplyTo {
                 kind: ReplyKind::Stream,
                 key: "r".to_owned(),

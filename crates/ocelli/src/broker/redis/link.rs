@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::{
-    Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ScriptInvocation, ServerErrorKind, Value,
-};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ServerErrorKind, Value};
 use parking_lot::Mutex;
 
+use super::scripts::Call;
 use super::target::Target;
 use crate::error::Error;
 
@@ -25,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 /// noticed soon; one attempt costs next to nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long every command to a cluster may fail until the connection to all of it is made anew.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection that comes back. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -47,6 +49,8 @@ struct Slot {
     /// Tells connections apart, so that a late failure of an old one does not end a new one.
     generation: u64,
     pause: Option<(Instant, Duration)>,
+    /// No command has succeeded since.
+    failing_since: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -81,6 +85,10 @@ impl LinkError {
         let code = error.code().unwrap_or_default();
         if text.contains("OOM command not allowed") || code == "OOM" {
             return Self::OutOfMemory;
+        }
+        if text.contains("READONLY") {
+            // Redis 6.2 wraps what a command in a script says.
+            return Self::Down(text);
         }
         match (error.kind(), code) {
             (_, "NOGROUP") => Self::NoGroup,
@@ -166,14 +174,23 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, LinkError> {
+    pub async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, LinkError> {
         let (mut connection, generation) = self.connection().await?;
-        let result = script.invoke_async(&mut connection).await;
+        let mut result = call.by_hash().query_async(&mut connection).await;
+        let unknown = |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+        if result.as_ref().is_err_and(unknown) {
+            result = call.whole().query_async(&mut connection).await;
+        }
         self.settle(result, generation).await
     }
 
     async fn connection(&self) -> Result<(Connection, u64), LinkError> {
-        let mut slot = self.shared.connection.lock().await;
+        let mut slot = match (self.shared.connection.try_lock(), self.trouble()) {
+            (Ok(slot), _) => slot,
+            // Somebody is connecting, which may take longer than a caller should wait to be refused.
+            (Err(_), Some(trouble)) => return Err(LinkError::Down(trouble)),
+            (Err(_), None) => self.shared.connection.lock().await,
+        };
         if let Some(connection) = &slot.connection {
             return Ok((connection.clone(), slot.generation));
         }
@@ -188,6 +205,9 @@ impl Link {
                 slot.generation += 1;
                 slot.connection = Some(connection.clone());
                 slot.pause = None;
+                slot.failing_since = None;
+                // To be connected took an answer.
+                self.note_success();
                 Ok((connection, slot.generation))
             }
             Err(error) => {
@@ -221,21 +241,34 @@ impl Link {
     async fn settle<T>(&self, result: Result<T, RedisError>, generation: u64) -> Result<T, LinkError> {
         let error = match result {
             Ok(value) => {
-                if let Some(trouble) = self.shared.trouble.lock().take() {
-                    tracing::info!(link = self.shared.name, was = trouble, "connected to Redis");
+                if self.is_cluster() {
+                    self.shared.connection.lock().await.failing_since = None;
                 }
+                self.note_success();
                 return Ok(value);
             }
             Err(error) => LinkError::from_redis(&error),
         };
         if let LinkError::Down(_) = error {
-            self.note_trouble(&error);
             let mut slot = self.shared.connection.lock().await;
-            if slot.generation == generation {
-                slot.connection = None;
+            let now = Instant::now();
+            let since = *slot.failing_since.get_or_insert(now);
+            // One node of a cluster that does not answer says nothing of the others, which the client goes on using.
+            let one_node = self.is_cluster() && now.saturating_duration_since(since) < CLUSTER_PATIENCE;
+            if !one_node {
+                self.note_trouble(&error);
+                if slot.generation == generation {
+                    slot.connection = None;
+                }
             }
         }
         Err(error)
+    }
+
+    fn note_success(&self) {
+        if let Some(trouble) = self.shared.trouble.lock().take() {
+            tracing::info!(link = self.shared.name, was = trouble, "connected to Redis");
+        }
     }
 
     fn note_trouble(&self, error: &LinkError) {

@@ -1,18 +1,17 @@
 //! Answers jobs: first the reply, then the job goes. A worker that dies in between leaves a job that is computed again,
 //! whose second reply nobody waits for.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::due::Due;
-use super::keys::{self, GROUP};
+use super::finish::finish;
+use super::keys;
 use super::lease::{Done, Task};
 use super::link::LinkError;
 use super::records::{Noted, note_reply};
-use super::scripts::FINISH;
 use super::worker::Shared;
 use crate::broker::wire::{self, ReplyKind};
 use crate::job::{Priority, Reply};
@@ -27,14 +26,27 @@ const PAUSE: Duration = Duration::from_millis(100);
 struct Outgoing {
     task: Task,
     frame: Vec<u8>,
-    sent: bool,
+    written: bool,
+    finished: bool,
 }
 
-/// Sends replies until no lease can be completed any more.
+/// Sends replies until no lease can be completed any more. One that cannot be sent is tried again, and keeps no other
+/// one waiting.
 pub(super) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>) {
     let mut ended = Vec::with_capacity(TOGETHER);
-    while done.recv_many(&mut ended, TOGETHER).await > 0 {
-        let mut outgoing = Vec::with_capacity(ended.len());
+    let mut outgoing: Vec<Outgoing> = Vec::new();
+    loop {
+        let received = if outgoing.is_empty() {
+            done.recv_many(&mut ended, TOGETHER).await
+        } else {
+            tokio::select! {
+                received = done.recv_many(&mut ended, TOGETHER) => received,
+                () = tokio::time::sleep(PAUSE) => usize::MAX,
+            }
+        };
+        if received == 0 {
+            return;
+        }
         for done in ended.drain(..) {
             match done {
                 Done::Completed(task, reply) => outgoing.push(encode(shared, task, &reply)),
@@ -42,7 +54,15 @@ pub(super) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>
                 Done::GivenUp(place) => shared.leases.end(&place),
             }
         }
-        send_all(shared, outgoing).await;
+        send(shared, &mut outgoing).await;
+        let now = Instant::now();
+        outgoing.retain(|reply| {
+            let over = reply.finished || reply.task.deadline <= now;
+            if over {
+                shared.leases.end(&reply.task.place);
+            }
+            !over
+        });
     }
 }
 
@@ -50,68 +70,68 @@ fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
     Outgoing {
         frame: wire::encode_reply(task.id, reply, &shared.config.name),
         task,
-        sent: false,
+        written: false,
+        finished: false,
     }
 }
 
-/// Sends replies and takes their jobs away, as often as it takes, or until nobody wants them any more.
-async fn send_all(shared: &Shared, mut outgoing: Vec<Outgoing>) {
-    while !outgoing.is_empty() {
-        match send(shared, &mut outgoing).await {
-            Ok(()) => return,
-            Err(error) => {
-                tracing::debug!(%error, replies = outgoing.len(), "replies cannot be sent");
-                let now = Instant::now();
-                outgoing.retain(|reply| {
-                    let wanted = reply.task.deadline > now;
-                    if !wanted {
-                        shared.leases.end(&reply.task.place);
-                    }
-                    wanted
-                });
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn send(shared: &Shared, outgoing: &mut [Outgoing]) -> Result<(), LinkError> {
-    let unsent = outgoing.iter().enumerate().filter(|(_, reply)| !reply.sent);
-    let written = unsent.map(|(index, reply)| async move { (index, write(shared, reply).await) });
-    let mut full = false;
-    for (index, written) in join_all(written).await {
+/// Writes the replies that can be written, and takes their jobs away.
+async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
+    let unwritten = outgoing.iter().enumerate().filter(|(_, reply)| !reply.written);
+    let writing = unwritten.map(|(index, reply)| async move { (index, write(shared, reply).await) });
+    let mut full = Vec::new();
+    for (index, written) in join_all(writing).await {
         match written {
             Ok(true) => {}
             Ok(false) => {
                 shared.metrics.orphaned_replies.inc();
             }
             Err(LinkError::OutOfMemory) => {
-                full = true;
+                full.push(index);
                 continue;
             }
-            // A job that names a key of another kind must not keep the others from their replies.
             Err(LinkError::Refused(error)) => {
+                // The same tomorrow: the key that the job names for its reply is something else.
                 shared.metrics.count_refused("reply_place");
                 tracing::warn!(
                     error,
                     key = outgoing[index].task.reply_to.key,
-                    "a reply has no place to go to"
+                    "a reply is refused"
                 );
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "a reply cannot be sent yet");
+                continue;
+            }
         }
-        outgoing[index].sent = true;
+        outgoing[index].written = true;
     }
-    // A Redis that is full has room again once the job is gone, and its web process submits the job again should this
-    // worker die before it has told the result.
-    finish(shared, outgoing).await?;
-    if full {
-        return Err(LinkError::OutOfMemory);
+    for priority in Priority::ALL {
+        // A Redis that is full has room again once a job is gone, and its web process submits the job again should this
+        // worker die before it has told the result.
+        let due = |index: &usize, reply: &Outgoing| {
+            reply.task.place.priority == priority
+                && !reply.finished
+                && (reply.written || full.contains(index))
+        };
+        let indices: Vec<usize> = (0..outgoing.len())
+            .filter(|index| due(index, &outgoing[*index]))
+            .collect();
+        if indices.is_empty() {
+            continue;
+        }
+        let entries = indices
+            .iter()
+            .map(|&index| outgoing[index].task.place.entry.as_str());
+        match finish(&shared.link, &shared.keys, priority, entries).await {
+            Ok(_) => {
+                for index in indices {
+                    outgoing[index].finished = outgoing[index].written;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "answered jobs cannot be taken away yet"),
+        }
     }
-    for reply in outgoing.iter() {
-        shared.leases.end(&reply.task.place);
-    }
-    Ok(())
 }
 
 /// Writes one reply. False when the place for it is gone, and with it whoever waited.
@@ -139,28 +159,4 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
             Ok(noted != Noted::Unwanted)
         }
     }
-}
-
-/// Takes the jobs away, stream by stream.
-async fn finish(shared: &Shared, outgoing: &[Outgoing]) -> Result<(), LinkError> {
-    let mut by_priority: HashMap<Priority, Vec<&Task>> = HashMap::new();
-    for reply in outgoing {
-        by_priority
-            .entry(reply.task.place.priority)
-            .or_default()
-            .push(&reply.task);
-    }
-    for (priority, tasks) in by_priority {
-        let mut script = FINISH.prepare_invoke();
-        script
-            .key(&shared.keys.jobs[priority.index()])
-            .key(&shared.keys.bytes)
-            .key(&shared.keys.crashes)
-            .arg(GROUP);
-        for task in tasks {
-            script.arg(&task.place.entry).arg(task.size);
-        }
-        let _: i64 = shared.link.script(&script).await?;
-    }
-    Ok(())
 }

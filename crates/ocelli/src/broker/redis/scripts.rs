@@ -1,8 +1,83 @@
 //! The scripts that run inside Redis, where several steps must be one. Each file says what it takes and returns.
+//!
+//! The client's own scripts load themselves on all nodes of a cluster, which fails while one of them is down; these are sent
+//! whole to the node that lacks them.
 
 use std::sync::LazyLock;
 
-use ::redis::Script;
+use ::redis::{Cmd, ToRedisArgs};
+
+/// A script.
+#[derive(Debug)]
+pub(super) struct Script {
+    code: &'static str,
+    /// The name under which Redis keeps it.
+    hash: String,
+}
+
+/// A script with what it is to be run with.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    script: &'a Script,
+    keys: Vec<Vec<u8>>,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        let hash = ::redis::Script::new(code).get_hash().to_owned();
+        Self { code, hash }
+    }
+
+    /// To be run with keys and arguments that follow.
+    pub(super) fn prepare_invoke(&self) -> Call<'_> {
+        Call {
+            script: self,
+            keys: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// To be run with this key, and others that follow.
+    pub(super) fn key(&self, key: impl ToRedisArgs) -> Call<'_> {
+        let mut call = self.prepare_invoke();
+        call.key(key);
+        call
+    }
+}
+
+impl Call<'_> {
+    /// Adds a key.
+    pub(super) fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
+        key.write_redis_args(&mut self.keys);
+        self
+    }
+
+    /// Adds an argument.
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        argument.write_redis_args(&mut self.arguments);
+        self
+    }
+
+    /// The command that runs it where Redis knows it.
+    pub(super) fn by_hash(&self) -> Cmd {
+        self.command("EVALSHA", &self.script.hash)
+    }
+
+    /// The command that tells Redis what to run.
+    pub(super) fn whole(&self) -> Cmd {
+        self.command("EVAL", self.script.code)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = ::redis::cmd(name);
+        command.arg(script).arg(self.keys.len());
+        for part in self.keys.iter().chain(&self.arguments) {
+            command.arg(part.as_slice());
+        }
+        command
+    }
+}
 
 macro_rules! scripts {
     ($( $name:ident = $file:literal; )*) => {

@@ -25,12 +25,12 @@ pub struct Standing {
 /// Asks how a queue stands, and for some jobs whether they are in it.
 pub(super) async fn look(link: &Link, keys: &ModelKeys, jobs: &[&Place]) -> Result<Standing, LinkError> {
     let mut script = LOOK.prepare_invoke();
-    for key in keys.jobs.iter().chain([&keys.dead]) {
+    for key in keys.jobs.iter().chain([&keys.dead, &keys.index]) {
         script.key(key);
     }
     script.arg(GROUP);
     for place in jobs {
-        script.arg(place.priority.index() + 1).arg(&place.entry);
+        script.arg(place.stream()).arg(&place.entry);
     }
     let answer: Vec<u64> = link.script(&script).await?;
     let [depth, in_flight, oldest, dead, missing @ ..] = answer.as_slice() else {

@@ -26,6 +26,7 @@ struct Job {
     state: State,
 }
 
+/// Where a job is. It is submitted only while it is `Submitting`; only one that has never been accepted may be refused.
 #[derive(Debug)]
 enum State {
     /// On its way to Redis. The flag says whether it has been there before.
@@ -36,6 +37,8 @@ enum State {
         since: Instant,
         misses: u32,
     },
+    /// Accepted once, and in its stream no more: to be submitted again.
+    Lost,
 }
 
 /// What is submitted.
@@ -73,9 +76,11 @@ impl Waiting {
         self.jobs.lock().insert(id, job);
     }
 
-    /// What to submit; `None` when nobody waits for it any more.
+    /// What to submit; `None` when nobody waits for it any more, or it is where it should be.
     pub(super) fn form(&self, id: JobId) -> Option<Arc<Form>> {
-        self.jobs.lock().get(&id).map(|job| Arc::clone(&job.form))
+        let jobs = self.jobs.lock();
+        let job = jobs.get(&id)?;
+        matches!(job.state, State::Submitting { .. }).then(|| Arc::clone(&job.form))
     }
 
     /// Notes that a job is in its stream. `None` when nobody waits for it any more, so that it can be taken out again.
@@ -93,9 +98,13 @@ impl Waiting {
     /// Ends a job that could not be submitted. One that had been accepted before is kept, to be tried again.
     pub(super) fn failed(&self, id: JobId, error: Error) {
         let mut jobs = self.jobs.lock();
-        let again = |job: &Job| matches!(job.state, State::Submitting { again: true });
-        if jobs.get(&id).is_some_and(again) {
-            return;
+        match jobs.get_mut(&id).map(|job| &mut job.state) {
+            Some(State::Submitting { again: false }) => {}
+            Some(state @ State::Submitting { again: true }) => {
+                *state = State::Lost;
+                return;
+            }
+            Some(State::Queued { .. } | State::Lost) | None => return,
         }
         let job = jobs.remove(&id);
         drop(jobs);
@@ -124,7 +133,7 @@ impl Waiting {
         let taken = gone.into_iter().filter_map(|id| jobs.remove(&id));
         taken
             .filter_map(|job| match job.state {
-                State::Submitting { .. } => None,
+                State::Submitting { .. } | State::Lost => None,
                 State::Queued { entry, .. } => Some(Abandoned {
                     place: Place {
                         priority: job.form.priority,
@@ -161,9 +170,8 @@ impl Waiting {
         by_model
     }
 
-    /// Notes which of the jobs asked about are missing, and says which are to be submitted again.
-    pub(super) fn note_missing(&self, asked: &[(JobId, Place)], missing: &[usize]) -> Vec<JobId> {
-        let mut again = Vec::new();
+    /// Notes which of the jobs asked about are missing: one that is so twice in a row is lost.
+    pub(super) fn note_missing(&self, asked: &[(JobId, Place)], missing: &[usize]) {
         let mut jobs = self.jobs.lock();
         for (index, (id, place)) in asked.iter().enumerate() {
             let Some(job) = jobs.get_mut(id) else { continue };
@@ -173,22 +181,29 @@ impl Waiting {
             if *entry != place.entry {
                 continue;
             }
-            *misses = if missing.contains(&index) { *misses + 1 } else { 0 };
+            // In the order in which they were asked about.
+            *misses = if missing.binary_search(&index).is_ok() {
+                *misses + 1
+            } else {
+                0
+            };
             if *misses >= MISSES {
-                job.state = State::Submitting { again: true };
-                again.push(*id);
+                job.state = State::Lost;
             }
         }
-        again
     }
 
-    /// Jobs that were accepted once and are on no stream: their last submission failed.
-    pub(super) fn unsubmitted(&self) -> Vec<JobId> {
-        let again = |job: &Job| matches!(job.state, State::Submitting { again: true });
-        let jobs = self.jobs.lock();
-        jobs.iter()
-            .filter(|(_, job)| again(job))
-            .map(|(&id, _)| id)
+    /// Takes up to `most` lost jobs to be submitted again.
+    pub(super) fn take_lost(&self, most: usize) -> Vec<JobId> {
+        let mut jobs = self.jobs.lock();
+        let lost = jobs
+            .iter_mut()
+            .filter(|(_, job)| matches!(job.state, State::Lost));
+        lost.take(most)
+            .map(|(&id, job)| {
+                job.state = State::Submitting { again: true };
+                id
+            })
             .collect()
     }
 }
@@ -243,20 +258,24 @@ mod tests {
     async fn a_job_that_redis_lost_is_submitted_again_and_one_on_its_way_back_is_not() {
         let waiting = Waiting::default();
         let _pending = added(&waiting, 1);
-        waiting.queued(JobId(1), "1-0", Instant::now()).expect("waits");
+        waiting.queued(JobId(1), "1-0", Instant::now()).expect("it waits");
+        assert!(waiting.form(JobId(1)).is_none(), "it is where it should be");
         let jobs = asked(&waiting);
-        assert!(
-            waiting.note_missing(&jobs, &[0]).is_empty(),
-            "its reply may be on its way"
-        );
-        assert!(waiting.note_missing(&jobs, &[]).is_empty(), "it is there again");
-        assert!(waiting.note_missing(&jobs, &[0]).is_empty());
-        assert_eq!(waiting.note_missing(&jobs, &[0]), [JobId(1)]);
+        for (missing, lost) in [(&[0][..], 0), (&[], 0), (&[0], 0), (&[0], 1)] {
+            waiting.note_missing(&jobs, missing);
+            let taken = waiting.take_lost(9);
+            assert_eq!(
+                taken.len(),
+                lost,
+                "its reply may be on its way, or it is there again"
+            );
+        }
+        assert!(waiting.form(JobId(1)).is_some());
         assert!(
             asked(&waiting).is_empty(),
             "it is not asked about while it is submitted"
         );
-        assert_eq!(waiting.unsubmitted(), [JobId(1)]);
+        assert!(waiting.take_lost(9).is_empty(), "it is submitted once");
     }
 
     #[tokio::test]
@@ -265,12 +284,30 @@ mod tests {
         let (refused, kept) = (added(&waiting, 1), added(&waiting, 2));
         waiting.failed(JobId(1), Error::Internal);
         assert_eq!(refused.await.unwrap_err(), Error::Internal);
-        waiting.queued(JobId(2), "2-0", Instant::now()).expect("waits");
-        let jobs = asked(&waiting);
-        (0..MISSES).for_each(|_| drop(waiting.note_missing(&jobs, &[0])));
+        waiting.queued(JobId(2), "2-0", Instant::now()).expect("it waits");
         waiting.failed(JobId(2), Error::Internal);
-        assert_eq!(waiting.unsubmitted(), [JobId(2)]);
+        let jobs = asked(&waiting);
+        assert_eq!(jobs.len(), 1, "it is queued, whatever became of an older attempt");
+        (0..MISSES).for_each(|_| waiting.note_missing(&jobs, &[0]));
+        for _ in 0..2 {
+            assert_eq!(waiting.take_lost(9), [JobId(2)]);
+            waiting.failed(JobId(2), Error::Internal);
+        }
         drop(kept);
+    }
+
+    #[tokio::test]
+    async fn no_more_are_submitted_again_at_once_than_asked_for() {
+        let waiting = Waiting::default();
+        let _pending: Vec<Pending> = (1..=3).map(|id| added(&waiting, id)).collect();
+        for id in 1..=3 {
+            waiting
+                .queued(JobId(id), "1-0", Instant::now())
+                .expect("it waits");
+        }
+        let jobs = asked(&waiting);
+        (0..MISSES).for_each(|_| waiting.note_missing(&jobs, &[0, 1, 2]));
+        assert_eq!([2, 2, 2].map(|most| waiting.take_lost(most).len()), [2, 1, 0]);
     }
 
     #[tokio::test]

@@ -180,14 +180,20 @@ impl Watcher {
             // How they stand is of interest also where nothing is queued by this process.
             asked.entry(Arc::clone(&known.model.id)).or_default();
         }
-        let mut again = shared.waiting.unsubmitted();
+        let mut failed = None;
         for (model, jobs) in asked {
             let places: Vec<&Place> = jobs.iter().map(|(_, place)| place).collect();
-            let standing = look(&shared.link, &shared.keys(&model), &places).await?;
-            shared.note_depth(&model, standing.depth);
-            shared.metrics.set_queue(&model, &standing);
-            again.extend(shared.waiting.note_missing(&jobs, &standing.missing));
+            match look(&shared.link, &shared.keys(&model), &places).await {
+                Ok(standing) => {
+                    shared.note_depth(&model, standing.depth);
+                    shared.metrics.set_queue(&model, &standing);
+                    shared.waiting.note_missing(&jobs, &standing.missing);
+                }
+                // In a cluster the queues of other models may be well.
+                Err(error) => failed = Some(error),
+            }
         }
+        let again = shared.waiting.take_lost(LOOK_FOR);
         if !again.is_empty() {
             tracing::warn!(jobs = again.len(), "Redis lost jobs; they are submitted again");
             shared.metrics.resubmitted.inc_by(again.len() as u64);
@@ -195,7 +201,7 @@ impl Watcher {
         for id in again {
             shared.send(&self.outbox, id);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -12,10 +12,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::entries;
-use super::keys::{self, GROUP, ModelKeys};
+use super::finish::finish;
+use super::keys::{self, ModelKeys};
+use super::lease::Place;
 use super::lease::ReplyTo;
 use super::link::{Link, LinkError};
-use super::scripts::{FINISH, SUBMIT};
+use super::scripts::SUBMIT;
 use super::waiting::{Abandoned, Form, Waiting};
 use super::watcher::Watcher;
 use crate::broker::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader};
@@ -23,7 +25,7 @@ use crate::broker::{Waiter, retry_after};
 use crate::catalog::Catalog;
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::job::{Job, JobId, ModelId};
+use crate::job::{Job, JobCost, JobError, JobId, ModelId, Reply};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 
@@ -70,6 +72,8 @@ pub struct RedisBroker {
 pub(super) struct Shared {
     pub(super) config: WebConfig,
     pub(super) link: Link,
+    /// Where replies are heard.
+    replies: Link,
     pub(super) catalog: Catalog,
     pub(super) waiting: Waiting,
     pub(super) metrics: Arc<Metrics>,
@@ -102,7 +106,6 @@ pub struct WebTasks {
     shared: Arc<Shared>,
     inbox: mpsc::UnboundedReceiver<Outgoing>,
     outbox: mpsc::UnboundedSender<Outgoing>,
-    replies: Link,
 }
 
 /// The handle, and what has to run for it. `replies` must have patience for a second of blocking.
@@ -119,6 +122,7 @@ pub fn web(
     let shared = Arc::new(Shared {
         config,
         link,
+        replies,
         catalog,
         waiting: Waiting::default(),
         metrics,
@@ -132,7 +136,6 @@ pub fn web(
         shared: Arc::clone(&shared),
         inbox,
         outbox: outbox.clone(),
-        replies,
     };
     (RedisBroker { shared, outbox }, tasks)
 }
@@ -143,7 +146,12 @@ impl RedisBroker {
     /// # Errors
     /// [`Error::BrokerUnavailable`].
     pub fn available(&self) -> Result<(), Error> {
-        let trouble = self.shared.link.trouble().or_else(|| {
+        let trouble = self
+            .shared
+            .link
+            .trouble()
+            .or_else(|| self.shared.replies.trouble());
+        let trouble = trouble.or_else(|| {
             let listening = self.shared.listening.load(Ordering::Acquire);
             (!listening).then(|| "this process is not known there yet".to_owned())
         });
@@ -293,7 +301,7 @@ impl Shared {
             Ok(Ok(entry)) => {
                 if self.waiting.queued(id, &entry, Instant::now()).is_none() {
                     // Its waiter left while it was on its way.
-                    let place = super::Place {
+                    let place = Place {
                         priority: form.priority,
                         entry,
                     };
@@ -327,7 +335,7 @@ impl Shared {
         header.timeout_us = left.as_micros() as u64;
         let (code, depth, entry): (i64, usize, Option<String>) = {
             let mut script = SUBMIT.prepare_invoke();
-            for key in keys.jobs.iter().chain([&keys.bytes]) {
+            for key in keys.jobs.iter().chain([&keys.bytes, &keys.index]) {
                 script.key(key);
             }
             script
@@ -351,28 +359,13 @@ impl Shared {
     /// Takes a job out of its stream that nobody waits for. What fails is left to its deadline.
     async fn take_out(&self, abandoned: Abandoned) {
         let keys = self.keys(&abandoned.form.model);
-        let size = abandoned.form.size();
-        let mut script = FINISH.prepare_invoke();
-        script
-            .key(&keys.jobs[abandoned.place.priority.index()])
-            .key(&keys.bytes)
-            .key(&keys.crashes)
-            .arg(GROUP)
-            .arg(&abandoned.place.entry)
-            .arg(size);
-        let taken: Result<i64, LinkError> = self.link.script(&script).await;
+        let Place { priority, entry } = &abandoned.place;
+        let taken = finish(&self.link, &keys, *priority, [entry.as_str()].into_iter()).await;
         match taken {
             Ok(0) => {}
             Ok(_) => self.metrics.count_dropped(crate::metrics::DropReason::ClientGone),
             Err(error) => tracing::debug!(%error, "an abandoned job stays until its deadline"),
         }
-    }
-}
-
-impl Form {
-    /// Bytes of the entry, as admission counts them.
-    pub(super) fn size(&self) -> usize {
-        self.header.encode_frame().len() + self.payload.len()
     }
 }
 
@@ -397,10 +390,9 @@ impl WebTasks {
             shared,
             inbox,
             outbox,
-            replies,
         } = self;
         let submitting = submit_all(&shared, inbox);
-        let listening = listen(&shared, &replies);
+        let listening = listen(&shared);
         let watching = Watcher::new(Arc::clone(&shared), outbox).run();
         tokio::select! {
             () = stop.cancelled() => {}
@@ -439,7 +431,8 @@ async fn submit_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing
 }
 
 /// Reads replies as they come and hands them to whoever waits.
-async fn listen(shared: &Shared, link: &Link) {
+async fn listen(shared: &Shared) {
+    let link = &shared.replies;
     let key = keys::replies(&shared.config.prefix, &shared.config.name);
     let mut read_before: Vec<String> = Vec::new();
     loop {
@@ -485,9 +478,16 @@ fn hear(shared: &Shared, mut entry: entries::Entry) -> String {
                 tracing::debug!(job = %received.id, worker = received.worker, "nobody waits for a reply");
             }
         }
-        Err(error) => {
+        Err((error, id)) => {
             shared.metrics.count_refused("reply");
             tracing::warn!(%error, entry = entry.id, "a reply cannot be read");
+            if let Some(id) = id {
+                let reply = Reply {
+                    result: Err(JobError::Incompatible),
+                    cost: JobCost::default(),
+                };
+                shared.waiting.answer(id, reply);
+            }
         }
     }
     entry.id

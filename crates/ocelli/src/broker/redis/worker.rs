@@ -19,7 +19,6 @@ use super::scripts::{RENEW, TIDY};
 use super::standing::look;
 use crate::broker::JobQueue;
 use crate::error::Error;
-use crate::job::Priority;
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 
@@ -73,6 +72,9 @@ pub(super) struct Shared {
     /// The digest that is served by others under this model's name and version.
     conflict: Mutex<Option<String>>,
     leaving: AtomicBool,
+    retired: AtomicBool,
+    /// Ends when no more jobs are leased.
+    fed: CancellationToken,
 }
 
 /// The tasks behind a [`RedisWorker`].
@@ -108,6 +110,8 @@ pub fn worker(
         last_read: Mutex::new(None),
         conflict: Mutex::new(None),
         leaving: AtomicBool::new(false),
+        retired: AtomicBool::new(false),
+        fed: CancellationToken::new(),
     });
     let tasks = WorkerTasks {
         shared: Arc::clone(&shared),
@@ -168,21 +172,38 @@ impl RedisWorker {
         }
     }
 
-    /// Whether others go on with what waits: another live worker has the same package, or nothing waits.
+    /// Tells the web processes that nobody computes the model any more, as far as this worker knows.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn retire(&self) -> Result<(), LinkError> {
+        self.shared.retired.store(true, Ordering::Release);
+        self.shared.announce().await.map(|_| ())
+    }
+
+    /// Whether another live worker has the same package and stays.
     ///
     /// # Errors
     /// [`LinkError`].
     pub async fn is_replaced(&self) -> Result<bool, LinkError> {
         let shared = &self.shared;
         let live = registry::watch(&shared.link, &shared.config.prefix).await?;
-        let others = live.iter().any(|(name, other)| {
+        Ok(live.iter().any(|(name, other)| {
             *name != shared.config.name && other.model_id() == *shared.model.id && !other.leaving
-        });
-        Ok(others || shared.depth().await? == 0)
+        }))
     }
 
-    /// Waits until every job that was taken is answered.
+    /// How many jobs of the model wait or are being computed, by whomever.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn depth(&self) -> Result<usize, LinkError> {
+        self.shared.depth().await
+    }
+
+    /// Waits until no more jobs are taken and every one that was is answered.
     pub async fn finished(&self) {
+        self.shared.fed.cancelled().await;
         self.shared.leases.none_left().await;
     }
 }
@@ -199,7 +220,11 @@ impl Shared {
             model: self.model.id.name.clone(),
             version: self.model.id.version.clone(),
             digest: self.model.id.digest.clone(),
-            instances: self.model.instances() as u32,
+            instances: if self.retired.load(Ordering::Acquire) {
+                0
+            } else {
+                self.model.instances() as u32
+            },
             leaving: self.leaving.load(Ordering::Acquire),
             leases: self.leases.len() as u32,
             release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -248,7 +273,7 @@ impl Shared {
 
     /// Renews all leases, and marks those that are another worker's now.
     async fn renew(&self) -> Result<(), LinkError> {
-        let places: Vec<Place> = self.leases.places();
+        let places: Vec<Place> = self.leases.places(Instant::now());
         let mut script = RENEW.prepare_invoke();
         for key in &self.keys.jobs {
             script.key(key);
@@ -277,20 +302,20 @@ impl Shared {
     }
 
     async fn beat(&self) -> Result<(), LinkError> {
-        self.renew().await?;
-        self.announce().await?;
+        let (renewed, announced) = (self.renew().await, self.announce().await);
         self.metrics.leases.set(self.leases.len() as i64);
-        Ok(())
+        renewed.and(announced.map(|_| ()))
     }
 
-    /// Forgets workers that ended without a word.
+    /// Forgets consumers that have ended and left nothing: those of other workers that ended without a word, and this
+    /// one's own once it has taken its name back.
     async fn tidy(&self) -> Result<(), LinkError> {
         let live = registry::watch(&self.link, &self.config.prefix).await?;
         let mut script = TIDY.prepare_invoke();
         for key in &self.keys.jobs {
             script.key(key);
         }
-        script.arg(GROUP).arg(&self.config.name);
+        script.arg(GROUP);
         for (worker, _) in &live {
             script.arg(worker);
         }
@@ -304,28 +329,7 @@ impl Shared {
     /// Removes this worker's name from Redis. Its consumers go too, unless they still have jobs, which others then claim.
     async fn sign_off(&self) -> Result<(), LinkError> {
         registry::withdraw(&self.link, &self.config.prefix, &self.config.name).await?;
-        for priority in Priority::ALL {
-            let key = &self.keys.jobs[priority.index()];
-            let mut pending = ::redis::cmd("XPENDING");
-            pending
-                .arg(key)
-                .arg(GROUP)
-                .arg("-")
-                .arg("+")
-                .arg(1)
-                .arg(&self.config.name);
-            let held: Vec<::redis::Value> = self.link.query(&pending).await?;
-            if held.is_empty() {
-                let mut forget = ::redis::cmd("XGROUP");
-                forget
-                    .arg("DELCONSUMER")
-                    .arg(key)
-                    .arg(GROUP)
-                    .arg(&self.config.name);
-                let _: i64 = self.link.query(&forget).await?;
-            }
-        }
-        Ok(())
+        self.tidy().await
     }
 }
 
@@ -339,7 +343,11 @@ impl WorkerTasks {
             room,
             done,
         } = self;
-        let feeding = Feeder::new(Arc::clone(&shared), reader, room).run(stop_leasing);
+        let feeding = async {
+            let feeder = Feeder::new(Arc::clone(&shared), reader, room);
+            feeder.run(stop_leasing).await;
+            shared.fed.cancel();
+        };
         let replying = replier::run(&shared, done);
         let beating = beat(&shared);
         tokio::select! {

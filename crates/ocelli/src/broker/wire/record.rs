@@ -70,9 +70,6 @@ pub struct QueuedPart {
     /// Its id.
     #[prost(string, tag = "1")]
     pub entry: String,
-    /// Its bytes, as admission counts them.
-    #[prost(uint64, tag = "2")]
-    pub size: u64,
 }
 
 impl JobRecord {

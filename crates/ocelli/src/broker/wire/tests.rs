@@ -103,10 +103,9 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
     );
     let mut bytes = encode_reply(JobId(9), &reply(), "w1");
     bytes[1..3].fill(VERSION + 1);
-    assert_eq!(
-        decode_reply(&bytes).expect_err("a form that it does not know"),
-        WireError::Newer { version: VERSION + 1 }
-    );
+    let (error, id) = decode_reply(&bytes).expect_err("a form that it does not know");
+    assert_eq!(error, WireError::Newer { version: VERSION + 1 });
+    assert_eq!(id, Some(JobId(9)), "whoever waits for it can be told");
 }
 
 #[test]
@@ -123,8 +122,9 @@ fn a_tensor_that_does_not_fill_its_shape_is_refused() {
         }],
         ..ReplyMessage::default()
     };
-    let error = decode_reply(&frame(REPLY, &short)).expect_err("1000 numbers are not two");
+    let (error, id) = decode_reply(&frame(REPLY, &short)).expect_err("1000 numbers are not two");
     assert!(matches!(error, WireError::Garbage(_)), "{error}");
+    assert_eq!(id, Some(JobId(0)));
 }
 
 proptest! {

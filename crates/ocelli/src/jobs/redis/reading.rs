@@ -47,7 +47,7 @@ pub(super) fn snapshot(id: JobId, record: &Record, model: Arc<ServedModel>) -> S
 }
 
 fn answer(frame: &[u8], record: &Record, model: &ServedModel) -> Result<Scored, Error> {
-    let received = wire::decode_reply(frame).map_err(|error| {
+    let received = wire::decode_reply(frame).map_err(|(error, _)| {
         tracing::warn!(%error, "a worker's reply cannot be read");
         Error::Internal
     })?;

@@ -7,7 +7,7 @@ use ocelli::broker::{Answer, Pending};
 use ocelli::error::Error;
 use ocelli::job::{JobError, Priority};
 
-use super::harness::{Harness, LONG, Limits, compute};
+use super::harness::{Harness, LEASE, LONG, Limits, compute};
 use crate::server::value;
 use crate::support::{PATIENCE, eventually};
 
@@ -27,6 +27,8 @@ pub(crate) async fn hold(make: impl AsyncFn(Limits) -> Harness) {
 pub(crate) async fn redis_holds(make: impl AsyncFn(Limits) -> Harness) {
     a_job_leaves_nothing_behind(make(ROOMY).await).await;
     jobs_of_a_dead_worker_go_to_another(make(ROOMY).await).await;
+    a_job_that_another_worker_has_is_left_to_it(make(ROOMY).await).await;
+    a_lease_is_renewed_for_as_long_as_it_takes(make(ROOMY).await).await;
     a_job_that_is_given_up_is_handed_out_again(make(ROOMY).await).await;
     a_job_that_ends_three_workers_alone_is_set_aside(make(ROOMY).await).await;
     what_redis_lost_is_submitted_again(make(ROOMY).await).await;
@@ -193,6 +195,8 @@ async fn a_job_leaves_nothing_behind(harness: Harness) {
         length(&harness, &replies).await == 0
     })
     .await;
+    let index: bool = harness.command(::redis::cmd("EXISTS").arg(&keys.index)).await;
+    assert!(!index, "the index knows nothing any more");
     for key in keys.jobs.iter().chain([&keys.bytes, &replies]) {
         let life: i64 = harness.command(::redis::cmd("PTTL").arg(key)).await;
         assert!(life > 0, "{key} would stay for ever");
@@ -251,6 +255,67 @@ async fn only_who_has_ended_with_nothing_left_is_forgotten(harness: Harness) {
     run(&["DEL", stream]).await;
 }
 
+async fn a_job_that_another_worker_has_is_left_to_it(harness: Harness) {
+    let pending = harness.submit(1, Priority::Normal, LONG);
+    harness.worker.fetched(1).await;
+    let keys = keys(&harness);
+    // Another worker takes it, as if this one had been frozen.
+    let mut claim = ::redis::cmd("XAUTOCLAIM");
+    claim
+        .arg(&keys.jobs[1])
+        .arg("workers")
+        .arg("other")
+        .arg(0)
+        .arg("0-0");
+    let _: ::redis::Value = harness.command(&claim).await;
+    eventually("the first worker knows it", async || {
+        counted(&harness.worker, "ocelli_lost_leases_total") == 1.0
+    })
+    .await;
+    assert!(harness.worker.queue.lease(&harness.model.id, 9).is_empty());
+    assert_eq!(
+        counted(&harness.worker, "ocelli_dropped_total{reason=\"lease_lost\"}"),
+        1.0
+    );
+    // The other one never renews its lease, so that the first may have the job again.
+    harness.worker.lease(1).await.into_iter().for_each(compute);
+    assert_eq!(
+        score(pending).await,
+        1.0,
+        "nobody was told that it came to nothing"
+    );
+}
+
+async fn a_lease_is_renewed_for_as_long_as_it_takes(harness: Harness) {
+    let other = harness.another_worker("worker-1");
+    let pending = harness.submit(1, Priority::Normal, LONG);
+    let mut held = harness.worker.queue.lease(&harness.model.id, 1);
+    eventually("one of them has it", async || {
+        held.extend(harness.worker.queue.lease(&harness.model.id, 1));
+        held.extend(other.queue.lease(&harness.model.id, 1));
+        held.len() == 1
+    })
+    .await;
+    let keys = keys(&harness);
+    let mut ask = ::redis::cmd("XPENDING");
+    ask.arg(&keys.jobs[1]).arg("workers").arg("-").arg("+").arg(9);
+    let started = std::time::Instant::now();
+    eventually("three leases have gone by", async || {
+        let pending: Vec<(String, String, u64, u64)> = harness.command(&ask).await;
+        let [(_, _, _, deliveries)] = pending[..] else {
+            panic!("{pending:?}")
+        };
+        assert_eq!(deliveries, 1, "it was leased again while it was being computed");
+        started.elapsed() > LEASE * 3
+    })
+    .await;
+    held.into_iter().for_each(compute);
+    score(pending).await;
+    for worker in [&harness.worker, &other] {
+        assert_eq!(counted(worker, "ocelli_redelivered_total"), 0.0);
+    }
+}
+
 async fn a_job_that_is_given_up_is_handed_out_again(harness: Harness) {
     let pending = harness.submit(1, Priority::Normal, LONG);
     drop(harness.worker.lease(1).await);
@@ -298,7 +363,7 @@ async fn what_redis_lost_is_submitted_again(harness: Harness) {
     harness.worker.stop_leasing().await;
     let pending = harness.submit_all(&[(1, Priority::Normal)]).await;
     let keys = keys(&harness);
-    for key in keys.jobs.iter().chain([&keys.bytes]) {
+    for key in keys.jobs.iter().chain([&keys.bytes, &keys.index]) {
         let _: i64 = harness.command(::redis::cmd("DEL").arg(key)).await;
     }
     let worker = harness.another_worker("worker-1");

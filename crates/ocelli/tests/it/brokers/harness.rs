@@ -19,7 +19,7 @@ use crate::photos;
 use crate::support::{PATIENCE, eventually};
 
 /// How long a lease lives here. Short, so that tests need not wait; long enough for a machine that compiles meanwhile.
-const LEASE: Duration = Duration::from_millis(1200);
+pub(crate) const LEASE: Duration = Duration::from_millis(1200);
 
 /// How much a harness may hold.
 #[derive(Clone, Copy)]

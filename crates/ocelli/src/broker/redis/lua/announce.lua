@@ -13,8 +13,11 @@ end
 redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('SET', KEYS[2], ARGV[2], 'PX', keep)
 -- Results are labelled with the card after the last worker has gone.
-if redis.call('PTTL', KEYS[3]) < keep then
+local card = redis.call('PTTL', KEYS[3])
+if card == -2 then
   redis.call('SET', KEYS[3], ARGV[4], 'PX', keep)
+elseif card < keep then
+  redis.call('PEXPIRE', KEYS[3], keep)
 end
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])

@@ -1,17 +1,21 @@
 -- Takes jobs away that were answered, or that nobody waits for any more.
--- KEYS: the job stream, bytes, crashes
--- ARGV: group, then for each job its entry and its size
+-- KEYS: the job stream; bytes; index; crashes
+-- ARGV: group, stream (1..3), then the entries
 -- Returns how many were still there. Deleting comes first: Redis lets a script write when its memory is full only once
 -- the script has freed some.
 local found, size = 0, 0
-for i = 2, #ARGV, 2 do
+for i = 3, #ARGV do
+  local field = ARGV[2] .. '/' .. ARGV[i]
   local deleted = redis.call('XDEL', KEYS[1], ARGV[i])
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-  redis.call('HDEL', KEYS[3], ARGV[i])
-  found = found + deleted
-  size = size + deleted * tonumber(ARGV[i + 1])
+  if deleted == 1 then
+    found = found + 1
+    size = size + tonumber(redis.call('HGET', KEYS[3], field) or '0')
+  end
+  redis.call('HDEL', KEYS[3], field)
+  redis.call('HDEL', KEYS[4], field)
 end
-if found > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
+if size > 0 and redis.call('EXISTS', KEYS[2]) == 1 then
   local left = tonumber(redis.call('GET', KEYS[2])) - size
   redis.call('SET', KEYS[2], string.format('%.0f', math.max(left, 0)), 'KEEPTTL')
 end

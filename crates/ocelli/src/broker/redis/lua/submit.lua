@@ -1,7 +1,8 @@
 -- Queues a job unless the model's queue is full: the only place where its limits are enforced.
--- KEYS: job streams high, normal, low; bytes
+-- KEYS: job streams high, normal, low; bytes; index
 -- ARGV: stream (1..3), most jobs, most bytes, milliseconds to keep the keys, header, payload
 -- Returns {1, depth, entry} or {0, depth}; the depth counts what waits and what is being computed.
+-- The index has the size of each job that is there, so that one can be asked about without reading its payload.
 local depth = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])
 local bytes = 0
 if depth > 0 then
@@ -13,11 +14,13 @@ if depth >= tonumber(ARGV[2]) or bytes + size > tonumber(ARGV[3]) then
 end
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])
-local entry = redis.call('XADD', KEYS[tonumber(ARGV[1])], '*', 'j', ARGV[5], 't', now, 'p', ARGV[6])
+local stream = KEYS[tonumber(ARGV[1])]
+local entry = redis.call('XADD', stream, '*', 'j', ARGV[5], 't', now, 'p', ARGV[6])
+redis.call('HSET', KEYS[5], ARGV[1] .. '/' .. entry, size)
 redis.call('SET', KEYS[4], string.format('%.0f', bytes + size), 'KEEPTTL')
 -- Nothing outlives the jobs in it by more than this, even if no process is left to tidy up.
 local keep = tonumber(ARGV[4])
-for _, key in ipairs({KEYS[tonumber(ARGV[1])], KEYS[4]}) do
+for _, key in ipairs({stream, KEYS[4], KEYS[5]}) do
   if redis.call('PTTL', key) < keep then
     redis.call('PEXPIRE', key, keep)
   end
