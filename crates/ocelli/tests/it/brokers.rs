@@ -60,6 +60,22 @@ async fn sentinel() {
 }
 
 #[tokio::test]
+async fn a_failover_loses_no_job() {
+    let Some(binary) = Binary::redis() else { return };
+    let mut sentinels = Sentinels::start(&binary, Options::default()).await;
+    let url = format!(
+        "redis+sentinel://{}/{}",
+        hosts(&sentinels.urls()),
+        Sentinels::MASTER
+    );
+    let harness = Harness::redis(&url, None, contract::ROOMY).await;
+    contract::a_dead_master_is_survived(harness, async || {
+        sentinels.kill_master().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn cluster() {
     let Some(binary) = Binary::redis() else { return };
     let cluster = Cluster::start(&binary, 3, 0, Options::default()).await;

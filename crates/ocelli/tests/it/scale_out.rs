@@ -1,6 +1,8 @@
 //! Web and worker as real processes over a real Redis: what users see is what one process shows them, and a Redis that
 //! is not as it must be is named.
 
+use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use ocelli::timing::Phases;
@@ -72,6 +74,66 @@ async fn answers_headers_and_metrics_are_those_of_one_process() {
         worker.get("/predict").send().await.status,
         404,
         "a worker answers probes only"
+    );
+}
+
+#[tokio::test]
+async fn a_priority_has_a_stream_of_its_own() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let _worker = worker(&redis.url(), &[]).await;
+    let web = web(&redis.url(), &[]).await;
+    let dog = photos::dog();
+    for priority in ["high", "low", "high"] {
+        let call = web.post("/predict").header("X-Priority", priority);
+        assert_eq!(call.form([("image", &dog.bytes[..])]).send().await.status, 200);
+    }
+    for (priority, wanted) in [("high", "2"), ("normal", "0"), ("low", "1")] {
+        let keys = redis.keys().await;
+        let stream = keys
+            .iter()
+            .find(|key| key.ends_with(&format!(":jobs:{priority}")))
+            .expect("the worker made it");
+        let info: Vec<redis::Value> = redis.command(&["XINFO", "STREAM", stream]).await;
+        let told = format!("{info:?}");
+        let added = told
+            .split("entries-added")
+            .nth(1)
+            .and_then(|rest| rest.split("int(").nth(1))
+            .and_then(|rest| rest.split(')').next());
+        assert_eq!(added, Some(wanted), "{priority}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn another_package_under_a_name_that_is_served_is_refused() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let _worker = worker(&redis.url(), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/efficientnet-lite0");
+    for file in ["model.toml", "model.onnx", "labels.txt"] {
+        fs::copy(package.join(file), folder.path().join(file)).unwrap();
+    }
+    let toml = fs::read_to_string(package.join("model.toml")).unwrap();
+    fs::write(folder.path().join("model.toml"), toml + "\n# other bytes\n").unwrap();
+    let model = folder.path().to_str().unwrap();
+    let url = redis.url();
+    let listen = [
+        "worker",
+        "--listen",
+        "127.0.0.1:0",
+        "--redis",
+        &url,
+        "--model",
+        model,
+    ];
+    let (status, text) = ends(&listen).await;
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("give it another version in model.toml"), "{text}");
+    assert!(
+        text.contains(photos::PACKAGE.card.digest()),
+        "both digests are named: {text}"
     );
 }
 

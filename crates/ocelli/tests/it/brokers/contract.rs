@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use ocelli::broker::redis::keys::ModelKeys;
 use ocelli::broker::{Answer, Pending};
 use ocelli::error::Error;
-use ocelli::job::{JobError, Priority};
+use ocelli::job::{JobError, Priority, Reply};
 
 use super::harness::{Harness, LEASE, LONG, Limits, compute};
 use crate::server::value;
 use crate::support::{PATIENCE, eventually};
 
-const ROOMY: Limits = Limits { jobs: 100, ahead: 32 };
+pub(crate) const ROOMY: Limits = Limits { jobs: 100, ahead: 32 };
 
 /// The contract. `make` makes a new broker with one worker each time.
 pub(crate) async fn hold(make: impl AsyncFn(Limits) -> Harness) {
@@ -36,18 +37,55 @@ pub(crate) async fn redis_holds(make: impl AsyncFn(Limits) -> Harness) {
     only_who_has_ended_with_nothing_left_is_forgotten(make(ROOMY).await).await;
 }
 
+/// One job is leased when the master dies, one waits, and one comes when another is in charge.
+pub(crate) async fn a_dead_master_is_survived(harness: Harness, kill: impl AsyncFnOnce()) {
+    let pending = harness
+        .submit_all(&[(1, Priority::Normal), (2, Priority::Normal)])
+        .await;
+    let held = harness.worker.lease(1).await;
+    kill().await;
+    held.into_iter().for_each(compute);
+    let later = async {
+        loop {
+            match heard(harness.submit(3, Priority::Normal, LONG)).await {
+                Ok(answer) => break score_of(answer),
+                Err(Error::BrokerUnavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    // What the new master had not heard of is submitted again; all are computed in the end.
+    let all = join(later, join_all(pending.into_iter().map(score)));
+    let computing = async {
+        loop {
+            harness
+                .worker
+                .queue
+                .lease(&harness.model.id, 9)
+                .into_iter()
+                .for_each(compute);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        scores = all => assert_eq!(scores, (3.0, vec![1.0, 2.0])),
+        () = computing => {}
+    }
+}
+
 async fn heard(pending: Pending) -> Result<Answer, Error> {
     let heard = tokio::time::timeout(PATIENCE, pending).await;
     heard.expect("an answer in time")
 }
 
 async fn score(pending: Pending) -> f32 {
-    let reply = heard(pending).await.expect("an answer").reply;
-    assert_eq!(
-        (reply.cost.batch_size, reply.cost.infer),
-        (3, Duration::from_millis(7))
-    );
-    reply.result.expect("outputs")[0].f32s().expect("numbers")[0]
+    score_of(heard(pending).await.expect("an answer"))
+}
+
+fn score_of(answer: Answer) -> f32 {
+    let Reply { result, cost } = answer.reply;
+    assert_eq!((cost.batch_size, cost.infer), (3, Duration::from_millis(7)));
+    result.expect("outputs")[0].f32s().expect("numbers")[0]
 }
 
 async fn replies_reach_whoever_waits(harness: Harness) {
