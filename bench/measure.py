@@ -51,6 +51,13 @@ def processor_s(process: subprocess.Popen) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def machine_s() -> tuple[float, float]:
+    """Seconds that the machine's cores were busy, for the host's other guests too, and that they had in all."""
+    user, nice, system, idle, iowait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    busy = user + nice + system + irq + softirq + steal
+    return busy / TICKS_PER_S, (busy + idle + iowait) / TICKS_PER_S
+
+
 def run_json(command: list) -> dict:
     """The last line of JSON that a tool prints."""
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
@@ -118,11 +125,13 @@ def load(server: Server, photos: list, seconds: float, *options: str) -> dict:
     # Warmed up by a run of its own, so that processor time and images are counted over the same time.
     subprocess.run([str(part) for part in [*bench, "-d", "0.5s", "--warmup", "0s"]], capture_output=True, check=False)
     command = [*bench, "-d", f"{seconds}s", "--warmup", "0s"]
-    before = server.cpu_s()
+    before, machine_before = server.cpu_s(), machine_s()
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    busy, elapsed = (after - start for start, after in zip(machine_before, machine_s(), strict=True))
     if not result.stdout.strip():
         raise SystemExit(f"ocelli bench failed:\n{result.stderr}")
     report = json.loads(result.stdout)
     report["server_cpu_s"] = server.cpu_s() - before
     report["server_resident_mb"] = server.resident_mb()
+    report["others_share"] = max(busy - report["server_cpu_s"] - report["generator"]["cpu_s"], 0) / elapsed
     return report
