@@ -36,14 +36,15 @@ pub(crate) async fn web(url: &str, arguments: &[&str]) -> Process {
 /// A worker with the fake engine.
 pub(crate) async fn worker(url: &str, arguments: &[&str]) -> Process {
     let mut command = ocelli(&["worker", "--listen", "127.0.0.1:0", "--redis", url]);
-    command.args(["--engine", "fake", "--drain-delay", "0s"]);
+    command.args(["--engine", "fake"]);
     command.args(arguments);
     Process::start_worker(command).await
 }
 
 /// Two web processes that know the model, and nobody who computes it.
 pub(crate) async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Process; 2] {
-    let worker = worker(url, &[]).await;
+    // Nothing is asked of it, so it need not wait until the web processes know that it leaves.
+    let worker = worker(url, &["--drain-delay", "0s"]).await;
     let webs = [web(url, arguments).await, web(url, arguments).await];
     worker.signal("TERM");
     assert_eq!(worker.ended().await.0, Some(0));
