@@ -67,6 +67,22 @@ async fn away(title: &'static str, redis: &Binary, data: Data) -> Played {
     played
 }
 
+/// Connections stay and nobody answers, as when a machine hangs.
+pub(crate) async fn silent(redis: &Binary) -> Played {
+    let store = Store::one(redis, Options::default()).await;
+    let mut stage = Stage::open("Redis silent for 5 s", store).await;
+    let gone = Instant::now();
+    stage.store.server().pause();
+    pause(OUTAGE.as_secs_f64()).await;
+    stage.store.server().resume();
+    let back = Instant::now();
+    pause(3.0).await;
+    let mut played = stage.finish(UNAVAILABLE).await;
+    refused_in_time(&mut played, gone);
+    back_in_time(&mut played, back);
+    played
+}
+
 pub(crate) async fn emptied(redis: &Binary) -> Played {
     let store = Store::one(redis, Options::default()).await;
     let mut stage = Stage::open("FLUSHALL, three times", store).await;
