@@ -1,4 +1,4 @@
-//! Two web processes and three workers, as the issue of every scenario has them.
+//! The processes of a scenario: two of the web, three workers, and those that take their places.
 
 use std::fs;
 use std::mem;
