@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use ocelli::broker::redis::keys::ModelKeys;
+use ocelli::broker::redis::keys::{GROUP, ModelKeys};
 use ocelli::broker::{Answer, Pending};
 use ocelli::error::Error;
 use ocelli::job::{JobError, Priority, Reply};
@@ -30,6 +30,7 @@ pub(crate) async fn redis_holds(make: impl AsyncFn(Limits) -> Harness) {
     jobs_of_a_dead_worker_go_to_another(make(ROOMY).await).await;
     a_job_that_another_worker_has_is_left_to_it(make(ROOMY).await).await;
     a_lease_is_renewed_for_as_long_as_it_takes(make(ROOMY).await).await;
+    a_worker_that_has_left_takes_nothing_more(make(ROOMY).await).await;
     a_job_that_is_given_up_is_handed_out_again(make(ROOMY).await).await;
     a_job_that_ends_three_workers_alone_is_set_aside(make(ROOMY).await).await;
     what_redis_lost_is_submitted_again(make(ROOMY).await).await;
@@ -352,6 +353,26 @@ async fn a_lease_is_renewed_for_as_long_as_it_takes(harness: Harness) {
     for worker in [&harness.worker, &other] {
         assert_eq!(counted(worker, "ocelli_redelivered_total"), 0.0);
     }
+}
+
+async fn a_worker_that_has_left_takes_nothing_more(harness: Harness) {
+    let first = harness.submit(7, Priority::Normal, LONG);
+    harness.worker.lease(1).await.into_iter().for_each(compute);
+    score(first).await;
+    // It reads on, and that read blocks.
+    harness.worker.stop_leasing().await;
+    harness.worker.finished().await;
+    let pending = harness.submit(1, Priority::Normal, LONG);
+    let key = &keys(&harness).jobs[1];
+    eventually("the job is queued", async || length(&harness, key).await == 1).await;
+    let held: (usize, Option<String>, Option<String>, redis::Value) = harness
+        .command(::redis::cmd("XPENDING").arg(key).arg(GROUP))
+        .await;
+    assert_eq!(held.0, 0, "its lease would have to run out first");
+    let next = harness.another_worker("worker-1");
+    next.lease(1).await.into_iter().for_each(compute);
+    assert_eq!(score(pending).await, 1.0);
+    assert_eq!(counted(&next, "ocelli_redelivered_total"), 0.0);
 }
 
 async fn a_job_that_is_given_up_is_handed_out_again(harness: Harness) {

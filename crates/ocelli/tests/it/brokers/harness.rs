@@ -199,6 +199,12 @@ impl Worker {
             side.leave().await;
         }
     }
+
+    /// Waits until it holds nothing, after [`Worker::stop_leasing`].
+    pub(crate) async fn finished(&self) {
+        let side = self.side.as_ref().expect("over memory there is nothing to leave");
+        tokio::time::timeout(PATIENCE, side.finished()).await.unwrap();
+    }
 }
 
 impl Drop for Worker {
