@@ -23,7 +23,7 @@ mod scenarios;
 mod stage;
 mod store;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "most of it is for tests")]
+#[expect(dead_code, unused_imports, reason = "most of it is for tests")]
 mod support;
 mod tally;
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::workers::nobody_noticed;
 use crate::client::Connection;
 use crate::house::{Extras, pause};
 use crate::load::Question;
@@ -53,6 +54,7 @@ pub(crate) async fn updated(redis: &Binary) -> Played {
     let (last, _) = question.ask(web, &mut connection).await;
     drop(connection);
     let mut played = stage.finish(&[]).await;
+    nobody_noticed(&mut played);
     played.fact(
         last.outcome == Outcome::Right,
         format!("at the end the new version answers: {:?}", last.outcome),

@@ -15,6 +15,9 @@ use crate::tally::Outcome;
 /// How soon the jobs of a worker that is no more must be answered.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a lease lives unless it is renewed: the default of `--lease`.
+const LEASE: Duration = Duration::from_secs(3);
+
 /// Kills that are far enough apart to tell how long each was felt, and kills that are not.
 const SINGLE_KILLS: usize = 2;
 const QUICK_KILLS: usize = 5;
@@ -53,7 +56,21 @@ pub(crate) async fn restarted(redis: &Binary) -> Played {
         stage.house.restart_worker(index).await;
     }
     pause(1.0).await;
-    stage.finish(&[]).await
+    let mut played = stage.finish(&[]).await;
+    nobody_noticed(&mut played);
+    played
+}
+
+/// A worker that leaves hands over what it has not taken, and finishes what it has: no lease has to run out.
+pub(super) fn nobody_noticed(played: &mut Played) {
+    let longest = played.tally.longest();
+    played.fact(
+        longest < LEASE,
+        format!(
+            "no lease had to run out: the longest answer took {} ms",
+            longest.as_millis()
+        ),
+    );
 }
 
 pub(crate) async fn frozen(redis: &Binary) -> Played {
