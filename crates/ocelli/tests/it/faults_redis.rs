@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, Call};
 use crate::eventually;
 use crate::photos::{self, Photo};
-use crate::process::Process;
+use crate::process::{Process, ocelli};
 use crate::redis_jobs;
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 
@@ -89,10 +89,14 @@ impl House {
     }
 }
 
-/// A worker whose leases are short.
+/// A worker whose leases are short, and which goes on for long enough when it leaves that the web process knows.
 async fn worker(redis: &RedisServer, arguments: &[&str]) -> Process {
-    let arguments = [&["--lease", "1s"], arguments].concat();
-    redis_jobs::worker(&redis.url(), &arguments).await
+    let url = redis.url();
+    let mut command = ocelli(&["worker", "--listen", "127.0.0.1:0", "--redis", &url]);
+    command
+        .args(["--engine", "fake", "--lease", "1s"])
+        .args(arguments);
+    Process::start_worker(command).await
 }
 
 /// The argument that makes an engine do this at [`MARKED`].
@@ -147,6 +151,8 @@ async fn a_worker_that_was_frozen_learns_that_its_job_is_another_s() {
         .metric("ocelli_images_total", |images| images == 1.0)
         .await;
     other.metric("ocelli_redelivered_total", |jobs| jobs == 1.0).await;
+    // Its engine still hangs, and would keep what it is given.
+    drop(frozen);
     house.is_well().await;
 }
 
