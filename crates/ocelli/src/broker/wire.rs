@@ -202,9 +202,20 @@ impl JobHeader {
     }
 }
 
-/// A reply as it travels.
+/// Where a reply comes from, and what is wanted of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Who computed it.
+    pub worker: &'a str,
+    /// The names of the model's outputs, in their order.
+    pub outputs: &'a [String],
+    /// The names of those wanted; none means all.
+    pub wanted: &'a [String],
+}
+
+/// A reply as it travels, with the outputs that are wanted of it.
 #[must_use]
-pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
+pub fn encode_reply(id: JobId, reply: &Reply, origin: &Origin<'_>) -> Vec<u8> {
     let error = match &reply.result {
         Ok(_) => ErrorKind::None,
         Err(JobError::EngineFault) => ErrorKind::EngineFault,
@@ -212,16 +223,23 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
         Err(JobError::Poisonous) => ErrorKind::Poisonous,
         Err(JobError::Incompatible) => ErrorKind::Incompatible,
     };
+    let name = |index: usize| origin.outputs.get(index).map_or("", String::as_str);
+    let wanted = |name: &str| origin.wanted.is_empty() || origin.wanted.iter().any(|wanted| wanted == name);
+    let outputs = reply.result.iter().flatten().enumerate();
+    let outputs = outputs
+        .map(|(index, tensor)| (name(index), tensor))
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, tensor)| output_message(name, tensor));
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let message = ReplyMessage {
         id: id.0.to_be_bytes().to_vec(),
         error: error as i32,
-        outputs: reply.result.iter().flatten().map(output_message).collect(),
+        outputs: outputs.collect(),
         queue_ns: nanoseconds(reply.cost.queue),
         fill_ns: nanoseconds(reply.cost.fill),
         infer_ns: nanoseconds(reply.cost.infer),
         batch_size: u32::try_from(reply.cost.batch_size).unwrap_or(u32::MAX),
-        worker: worker.to_owned(),
+        worker: origin.worker.to_owned(),
     };
     frame(REPLY, &message)
 }
@@ -269,7 +287,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     })
 }
 
-fn output_message(tensor: &Tensor) -> OutputMessage {
+fn output_message(name: &str, tensor: &Tensor) -> OutputMessage {
     let (kind, data) = match tensor.data() {
         TensorData::U8(values) => (ElementKind::U8, values.clone()),
         TensorData::F32(values) => {
@@ -280,7 +298,7 @@ fn output_message(tensor: &Tensor) -> OutputMessage {
     let shape = tensor.shape().iter().map(|&axis| axis as u32).collect();
     OutputMessage {
         header: Some(TensorHeader {
-            name: String::new(),
+            name: name.to_owned(),
             kind: kind as i32,
             shape,
         }),

@@ -132,10 +132,8 @@ impl Feeder {
             return [0; 3];
         };
         let ahead = (runtime.max_batch * runtime.instances).max(1);
-        Priority::ALL.map(|priority| {
-            let room = ahead.saturating_sub(self.shared.queue.depth_of(&self.shared.model.id, priority));
-            if room * 2 >= ahead { room } else { 0 }
-        })
+        Priority::ALL
+            .map(|priority| quota(ahead, self.shared.queue.depth_of(&self.shared.model.id, priority)))
     }
 
     /// Leases what is there of the priorities that have a quota, and says how many jobs it was. With `wait` it waits for
@@ -354,6 +352,7 @@ impl Feeder {
                 key: header.reply_to.clone(),
                 part: header.part,
             },
+            outputs: header.outputs.clone(),
             // A refusal is tried for a while, however old the job.
             deadline: if refusal.is_some() {
                 now + PAUSE * 10
@@ -415,5 +414,25 @@ fn place(leased: &Leased) -> Option<&Place> {
     match leased.receipt() {
         Receipt::Lease(lease) => lease.place(),
         Receipt::Waiter(_) | Receipt::Ticket(_) => None,
+    }
+}
+
+/// How many jobs of a priority may be leased by a worker that keeps `ahead` of each and has `waiting` of them.
+fn quota(ahead: usize, waiting: usize) -> usize {
+    let room = ahead.saturating_sub(waiting);
+    if room * 2 >= ahead { room } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_leased_than_is_kept_ahead_and_not_one_by_one() {
+        assert_eq!(
+            [0, 3, 4, 5, 8, 9].map(|waiting| quota(8, waiting)),
+            [8, 5, 4, 0, 0, 0]
+        );
+        assert_eq!([0, 1].map(|waiting| quota(1, waiting)), [1, 0]);
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Task {
     pub(super) id: JobId,
     pub(super) place: Place,
     pub(super) reply_to: ReplyTo,
+    /// The names of the outputs wanted; none means all.
+    pub(super) outputs: Vec<String>,
     /// When nobody wants the reply any more.
     pub(super) deadline: Instant,
 }
@@ -228,6 +230,7 @@ mod tests {
                 key: "r".to_owned(),
                 part: 0,
             },
+            outputs: Vec::new(),
             deadline: Instant::now(),
         }
     }

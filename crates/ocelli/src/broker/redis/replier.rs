@@ -13,7 +13,7 @@ use super::lease::{Done, Task};
 use super::link::LinkError;
 use super::records::{Noted, note_reply};
 use super::worker::Shared;
-use crate::broker::wire::{self, ReplyKind};
+use crate::broker::wire::{self, Origin, ReplyKind};
 use crate::job::{Priority, Reply};
 
 /// Replies that are sent together.
@@ -68,7 +68,15 @@ pub(super) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>
 
 fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
     Outgoing {
-        frame: wire::encode_reply(task.id, reply, &shared.config.name),
+        frame: wire::encode_reply(
+            task.id,
+            reply,
+            &Origin {
+                worker: &shared.config.name,
+                outputs: &shared.outputs,
+                wanted: &task.outputs,
+            },
+        ),
         task,
         written: false,
         finished: false,

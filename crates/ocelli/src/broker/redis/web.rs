@@ -236,7 +236,7 @@ impl RedisBroker {
 impl Shared {
     /// A job as it is submitted.
     pub(super) fn form(&self, job: Job, to: ReplyTo) -> Form {
-        let input = self.input_of(&job.model);
+        let (input, output) = self.ends_of(&job.model);
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
             reply_to: to.key,
@@ -249,7 +249,8 @@ impl Shared {
                 kind: ElementKind::U8 as i32,
                 shape: input,
             }],
-            outputs: Vec::new(),
+            // Answers are made from the first.
+            outputs: output.into_iter().collect(),
             reply_kind: to.kind as i32,
             part: to.part,
         };
@@ -270,13 +271,17 @@ impl Shared {
         let _ = outbox.send(Outgoing::Job(id));
     }
 
-    /// Height, width, channels.
-    fn input_of(&self, model: &ModelId) -> Vec<u32> {
+    /// Height, width and channels of what goes in, and the name of the first that comes out.
+    fn ends_of(&self, model: &ModelId) -> (Vec<u32>, Option<String>) {
         let models = self.catalog.all();
         let served = models.iter().find(|served| *served.id == *model);
-        served.map_or_else(Vec::new, |served| {
+        served.map_or_else(Default::default, |served| {
             let input = served.input();
-            vec![input.height, input.width, 3]
+            let output = served.card.manifest.outputs.first();
+            (
+                vec![input.height, input.width, 3],
+                output.map(|output| output.name.clone()),
+            )
         })
     }
 

@@ -68,6 +68,8 @@ pub(super) struct Shared {
     pub(super) clock: RedisClock,
     /// When Redis last answered a read for jobs.
     pub(super) last_read: Mutex<Option<Instant>>,
+    /// The names of the model's outputs.
+    pub(super) outputs: Vec<String>,
     card: Vec<u8>,
     /// The digest that is served by others under this model's name and version.
     conflict: Mutex<Option<String>>,
@@ -99,6 +101,13 @@ pub fn worker(
     let (leases, done) = Leases::new();
     let shared = Arc::new(Shared {
         keys: ModelKeys::new(&config.prefix, &model.id),
+        outputs: model
+            .card
+            .manifest
+            .outputs
+            .iter()
+            .map(|output| output.name.clone())
+            .collect(),
         card: registry::encode_card(&model.card),
         config,
         link,

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -34,6 +36,30 @@ fn reply() -> Reply {
     }
 }
 
+fn names() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["scores".to_owned(), "flags".to_owned()]);
+    &NAMES
+}
+
+fn origin() -> Origin<'static> {
+    Origin {
+        worker: "w1",
+        outputs: names(),
+        wanted: &[],
+    }
+}
+
+#[test]
+fn only_the_outputs_that_are_wanted_travel() {
+    let origin = Origin {
+        wanted: &names()[1..],
+        ..origin()
+    };
+    let back = decode_reply(&encode_reply(JobId(9), &reply(), &origin)).expect("its own release");
+    let flags = Tensor::new([1, 1], TensorData::U8(vec![7])).expect("shape");
+    assert_eq!(back.reply.result, Ok(vec![flags]));
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -47,7 +73,7 @@ fn a_job_looks_as_it_always_has() {
 
 #[test]
 fn a_reply_looks_as_it_always_has() {
-    insta::assert_snapshot!(hex(&encode_reply(JobId(1), &reply(), "w1")));
+    insta::assert_snapshot!(hex(&encode_reply(JobId(1), &reply(), &origin())));
 }
 
 #[test]
@@ -60,7 +86,7 @@ fn a_job_comes_back_as_it_was() {
 
 #[test]
 fn a_reply_comes_back_as_it_was() {
-    let back = decode_reply(&encode_reply(JobId(9), &reply(), "w1")).expect("its own release");
+    let back = decode_reply(&encode_reply(JobId(9), &reply(), &origin())).expect("its own release");
     assert_eq!((back.id, back.worker.as_str()), (JobId(9), "w1"));
     assert_eq!(back.reply.cost, reply().cost);
     assert_eq!(back.reply.result, reply().result);
@@ -74,7 +100,7 @@ fn a_reply_comes_back_as_it_was() {
             result: Err(error),
             cost: JobCost::default(),
         };
-        let back = decode_reply(&encode_reply(JobId(9), &failed, "w1")).expect("its own release");
+        let back = decode_reply(&encode_reply(JobId(9), &failed, &origin())).expect("its own release");
         assert_eq!(back.reply.result, Err(error));
     }
 }
@@ -101,7 +127,7 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
         (refused.job_id(), refused.reply_to),
         (header().job_id(), header().reply_to)
     );
-    let mut bytes = encode_reply(JobId(9), &reply(), "w1");
+    let mut bytes = encode_reply(JobId(9), &reply(), &origin());
     bytes[1..3].fill(VERSION + 1);
     let (error, id) = decode_reply(&bytes).expect_err("a form that it does not know");
     assert_eq!(error, WireError::Newer { version: VERSION + 1 });

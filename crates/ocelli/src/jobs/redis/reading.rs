@@ -67,6 +67,12 @@ mod tests {
     use crate::jobs::State;
     use crate::model;
 
+    const ORIGIN: wire::Origin<'_> = wire::Origin {
+        worker: "worker",
+        outputs: &[],
+        wanted: &[],
+    };
+
     #[test]
     fn parts_without_a_reply_wait_until_the_deadline_and_not_longer() {
         let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
@@ -76,7 +82,7 @@ mod tests {
             result: Ok(vec![scores]),
             cost: JobCost::default(),
         };
-        let good = wire::encode_reply(JobId(1), &reply, "worker");
+        let good = wire::encode_reply(JobId(1), &reply, &ORIGIN);
         let record = |now_us, replies: &[(u32, &[u8])]| Record {
             asked: JobRecord {
                 parts: 3,
