@@ -1,6 +1,7 @@
 //! Where parts meet: from checked configuration to something that runs, and back to nothing.
 
 mod engines;
+mod front;
 mod pipeline;
 mod redis;
 mod serve;
@@ -11,8 +12,9 @@ mod worker;
 mod worker_side;
 
 pub use engines::StartError;
+pub use front::{DrainTimes, Ending, ServeConfig};
 pub use pipeline::{Pipeline, PipelineConfig, Running};
-pub use serve::{DrainTimes, Ending, ServeConfig, serve};
+pub use serve::serve;
 pub use web::{WebTier, WebTierConfig, web};
 pub use web_side::WebWire;
 pub use worker::{WorkerTier, WorkerTierConfig, worker};

@@ -4,13 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::front::{Ending, Front, ServeConfig};
 use super::redis::{stopped, wait_for_redis};
-use super::serve::{Ending, ServeConfig, drain};
 use super::threads::Threads;
 use super::web_side::{SideTasks, WebSide, WebWire};
 use crate::admission::{Admission, AdmissionLimits};
@@ -18,10 +16,7 @@ use crate::broker::redis::{Limits, Link, Target};
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
 use crate::decoders::{self, DecodeConfig, DecodeWork};
-use crate::http::{self, AppState, Probe};
 use crate::infer::Infer;
-use crate::jobs::Jobs;
-use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::Metrics;
 
 /// How long the tasks may take to sign off.
@@ -104,32 +99,7 @@ pub async fn web(
     config: ServeConfig,
     stop: impl Future<Output = &'static str>,
 ) -> anyhow::Result<Ending> {
-    let address = listener
-        .local_addr()
-        .context("the listening socket has no address")?;
-    let lifecycle = Lifecycle::default();
-    let metrics = Arc::clone(&tier.infer.metrics);
-    let jobs = Jobs::new(config.jobs, &tier.infer);
-    let state = AppState {
-        infer: tier.infer.clone(),
-        jobs: jobs.clone(),
-        config: config.http,
-        probe: Probe {
-            lifecycle: lifecycle.clone(),
-            metrics: Arc::clone(&metrics),
-            health: Arc::new(tier.infer.clone()),
-        },
-    };
-    let serving = http::serve(
-        listener,
-        http::router(state),
-        config.connections,
-        lifecycle.clone(),
-        Arc::clone(&metrics),
-    );
-    let serving = tokio::spawn(serving);
-    tracing::info!("listening on http://{address}");
-
+    let front = Front::open(listener, &tier.infer, config)?;
     tokio::pin!(stop);
     tokio::select! {
         usable = wait_for_redis(&tier.link, tier.limits) => usable?,
@@ -144,15 +114,10 @@ pub async fn web(
     threads.start("core", tier.crew, members)?;
     let signed_off = CancellationToken::new();
     let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
+    let jobs = front.jobs.clone();
     let for_jobs = tokio::spawn(jobs.clone().run());
-    lifecycle.advance(Stage::Serving);
-    tracing::info!("ready; try: curl -F image=@photo.jpg http://{address}/predict");
-
+    front.ready();
     let signal = stopped(stop, &mut tasks).await?;
-    tracing::info!(signal, "draining: /readyz says no, what is accepted is finished");
-    lifecycle.advance(Stage::Draining);
-    sleep(config.drain.delay).await;
-    lifecycle.advance(Stage::Closing);
     let rest = async {
         jobs.close().await;
         if let Err(error) = for_jobs.await {
@@ -166,5 +131,5 @@ pub async fn web(
             tracing::debug!("Redis did not hear that this process has ended");
         }
     };
-    drain(serving, &metrics, config.drain.timeout, rest).await
+    front.close(signal, rest).await
 }

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::engines::EngineSide;
+use super::front::{DrainTimes, Ending};
 use super::redis::{links, stopped, wait_for_redis};
-use super::serve::{DrainTimes, Ending};
 use super::threads::Threads;
 use super::worker_side::{SideTasks, WorkerSide, WorkerWire};
 use crate::broker::redis::{Limits, Link, Target};
