@@ -1,6 +1,7 @@
 //! Every option, its environment variable and its default. Nowhere else has a default.
 
 mod jobs;
+mod model;
 mod queue;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use jobs::JobArgs;
+pub use model::{EngineArgs, EngineKind, ModelArgs, SourceArgs};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 
 /// Serves image models: send it a photo, it answers with labels.
@@ -182,56 +184,6 @@ pub struct DrainArgs {
     /// After that: how long to finish what has been accepted
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
-}
-
-/// The model and the engine.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Model and engine")]
-pub struct ModelArgs {
-    /// A model package's folder; the built-in EfficientNet-Lite0 (ImageNet) if left out
-    #[arg(long, env = "OCELLI_MODEL", value_name = "DIR")]
-    pub model: Option<PathBuf>,
-    /// What computes
-    #[arg(long, env = "OCELLI_ENGINE", value_enum, default_value_t = EngineKind::Onnxruntime)]
-    pub engine: EngineKind,
-    /// The ONNX Runtime library; if left out it is looked for beside the executable, in the system's paths and in
-    /// an installed Python package
-    #[arg(long, env = "OCELLI_ONNXRUNTIME", value_name = "FILE")]
-    pub onnxruntime: Option<PathBuf>,
-    /// Batches computed at once; one for each core if left out
-    #[arg(long, env = "OCELLI_INSTANCES")]
-    pub instances: Option<NonZeroUsize>,
-    /// Threads that compute one batch; the cores divided among the instances if left out
-    #[arg(long, env = "OCELLI_THREADS_PER_INSTANCE")]
-    pub threads_per_instance: Option<NonZeroUsize>,
-    /// The most images in a batch; if left out, the largest measured size within 10 % of the best time per image
-    #[arg(long, env = "OCELLI_MAX_BATCH", value_parser = max_batch)]
-    pub max_batch: Option<usize>,
-    /// How long a batch that is not full waits for more images while the engine is idle
-    #[arg(long, env = "OCELLI_MAX_DELAY", default_value = "0s", value_parser = duration)]
-    pub max_delay: Duration,
-    /// The time that --engine fake takes for a batch, whatever its size
-    #[arg(long, default_value = "0s", value_parser = duration)]
-    pub fake_batch_time: Duration,
-    /// The time that --engine fake takes for each image of a batch, on top
-    #[arg(long, default_value = "20ms", value_parser = duration)]
-    pub fake_image_time: Duration,
-    /// The first byte of the pixels at which --engine fake ends its process, as a crash would; for tests of what happens
-    /// then. Warm-up computes zeros.
-    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
-    pub fake_crash_on: Option<u8>,
-    /// The same, at which it never comes back
-    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
-    pub fake_hang_on: Option<u8>,
-}
-
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EngineKind {
-    /// ONNX Runtime on the processor
-    Onnxruntime,
-    /// Waits and makes scores up; for tests and benchmarks of everything else
-    Fake,
 }
 
 /// Limits of an image.
@@ -416,14 +368,6 @@ fn lease(text: &str) -> Result<Duration, String> {
         .ok_or(format!("it must be at least {LEAST:?}"))
 }
 
-fn max_batch(text: &str) -> Result<usize, String> {
-    const MOST: usize = 1024;
-    text.parse()
-        .ok()
-        .filter(|batch| (1..=MOST).contains(batch))
-        .ok_or(format!("a whole number from 1 to {MOST}"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -436,14 +380,12 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_batches_are_checked() {
+    fn durations_are_checked() {
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert!(positive_duration("0s").is_err());
         assert!(duration("10").unwrap_err().contains("10s"));
         assert_eq!(lease("1s"), Ok(Duration::from_secs(1)));
         assert!(lease("999ms").unwrap_err().contains("at least 1s"));
-        assert_eq!(max_batch("32"), Ok(32));
-        assert!(max_batch("0").is_err() && max_batch("1025").is_err());
     }
 }

@@ -30,8 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
-    let package = settings::package(&args.model)?;
-    let backend = settings::backend(&args.model, &package)?;
+    let package = settings::package(&args.model.source)?;
+    let backend = settings::backend(&args.model.engine, &package)?;
     let ahead = settings::cores() * AHEAD_PER_CORE;
     let config = PipelineConfig {
         cores: settings::cores(),
@@ -40,7 +40,7 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             bytes: u64::MAX,
         },
         decode: settings::decode(&args.image),
-        worker: settings::worker(&args.model),
+        worker: settings::worker(&args.model.engine),
     };
     let pipeline = Pipeline::new(&config, backend, package);
     let model = pipeline.infer.catalog.find(None)?;

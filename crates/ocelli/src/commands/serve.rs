@@ -10,13 +10,13 @@ use crate::telemetry;
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     listener::allow_connections(args.connections.max_connections.get());
-    let package = settings::package(&args.model)?;
-    let backend = settings::backend(&args.model, &package)?;
+    let package = settings::package(&args.model.source)?;
+    let backend = settings::backend(&args.model.engine, &package)?;
     let config = PipelineConfig {
         cores: settings::cores(),
         admission: settings::admission(&args.limits),
         decode: settings::decode(&args.image),
-        worker: settings::worker(&args.model),
+        worker: settings::worker(&args.model.engine),
     };
     let serve = ServeConfig {
         http: settings::http(&args.limits),

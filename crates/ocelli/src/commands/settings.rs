@@ -16,7 +16,7 @@ use rustix::system::uname;
 use crate::admission::AdmissionLimits;
 use crate::broker::redis::Target;
 use crate::cli::{
-    ConnectionArgs, DrainArgs, EngineKind, ImageArgs, JobArgs, LimitArgs, ModelArgs, RedisArgs,
+    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, ImageArgs, JobArgs, LimitArgs, RedisArgs, SourceArgs,
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
@@ -29,11 +29,11 @@ pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-pub(super) fn package(args: &ModelArgs) -> anyhow::Result<ModelPackage> {
+pub(super) fn package(args: &SourceArgs) -> anyhow::Result<ModelPackage> {
     Ok(model::open(args.model.as_deref())?)
 }
 
-pub(super) fn backend(args: &ModelArgs, package: &ModelPackage) -> anyhow::Result<Arc<dyn Backend>> {
+pub(super) fn backend(args: &EngineArgs, package: &ModelPackage) -> anyhow::Result<Arc<dyn Backend>> {
     match args.engine {
         EngineKind::Onnxruntime => {
             let executable = std::env::current_exe().ok();
@@ -63,7 +63,7 @@ pub(super) fn backend(args: &ModelArgs, package: &ModelPackage) -> anyhow::Resul
     }
 }
 
-pub(super) fn worker(args: &ModelArgs) -> WorkerConfig {
+pub(super) fn worker(args: &EngineArgs) -> WorkerConfig {
     WorkerConfig {
         instances: args.instances.map(NonZeroUsize::get),
         threads_per_instance: args.threads_per_instance.map(NonZeroUsize::get),

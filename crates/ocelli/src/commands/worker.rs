@@ -11,8 +11,8 @@ use crate::telemetry;
 pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let target = settings::redis(&args.redis)?;
-    let package = settings::package(&args.model)?;
-    let backend = settings::backend(&args.model, &package)?;
+    let package = settings::package(&args.model.source)?;
+    let backend = settings::backend(&args.model.engine, &package)?;
     let name = settings::process_name("worker");
     let wire = match args.wire {
         Wire::Native => WorkerWire::Native(WorkerSideConfig {
@@ -26,7 +26,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     };
     let config = WorkerTierConfig {
         cores: settings::cores(),
-        worker: settings::worker(&args.model),
+        worker: settings::worker(&args.model.engine),
         connections: settings::connections(&args.connections),
         drain: DrainTimes {
             delay: args.drain_delay,

@@ -1,0 +1,95 @@
+//! The options of what is served and how it is computed.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::duration;
+
+/// A model and how to run it.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// The model.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Which model.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct SourceArgs {
+    /// A model package's folder; the built-in EfficientNet-Lite0 (ImageNet) if left out
+    #[arg(long, env = "OCELLI_MODEL", value_name = "DIR")]
+    pub model: Option<PathBuf>,
+}
+
+/// What computes, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// What computes
+    #[arg(long, env = "OCELLI_ENGINE", value_enum, default_value_t = EngineKind::Onnxruntime)]
+    pub engine: EngineKind,
+    /// The ONNX Runtime library; if left out it is looked for beside the executable, in the system's paths and in
+    /// an installed Python package
+    #[arg(long, env = "OCELLI_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Batches computed at once; one for each core if left out
+    #[arg(long, env = "OCELLI_INSTANCES")]
+    pub instances: Option<NonZeroUsize>,
+    /// Threads that compute one batch; the cores divided among the instances if left out
+    #[arg(long, env = "OCELLI_THREADS_PER_INSTANCE")]
+    pub threads_per_instance: Option<NonZeroUsize>,
+    /// The most images in a batch; if left out, the largest measured size within 10 % of the best time per image
+    #[arg(long, env = "OCELLI_MAX_BATCH", value_parser = max_batch)]
+    pub max_batch: Option<usize>,
+    /// How long a batch that is not full waits for more images while the engine is idle
+    #[arg(long, env = "OCELLI_MAX_DELAY", default_value = "0s", value_parser = duration)]
+    pub max_delay: Duration,
+    /// The time that --engine fake takes for a batch, whatever its size
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub fake_batch_time: Duration,
+    /// The time that --engine fake takes for each image of a batch, on top
+    #[arg(long, default_value = "20ms", value_parser = duration)]
+    pub fake_image_time: Duration,
+    /// The first byte of the pixels at which --engine fake ends its process, as a crash would; for tests of what happens
+    /// then. Warm-up computes zeros.
+    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
+    pub fake_crash_on: Option<u8>,
+    /// The same, at which it never comes back
+    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
+    pub fake_hang_on: Option<u8>,
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// ONNX Runtime on the processor
+    Onnxruntime,
+    /// Waits and makes scores up; for tests and benchmarks of everything else
+    Fake,
+}
+
+fn max_batch(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1024;
+    text.parse()
+        .ok()
+        .filter(|batch| (1..=MOST).contains(batch))
+        .ok_or(format!("a whole number from 1 to {MOST}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_checked() {
+        assert_eq!(max_batch("32"), Ok(32));
+        assert!(max_batch("0").is_err() && max_batch("1025").is_err());
+    }
+}
