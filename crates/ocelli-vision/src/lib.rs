@@ -12,6 +12,7 @@
 mod decode;
 mod error;
 mod geometry;
+mod graph;
 mod header;
 mod input;
 mod orient;
@@ -21,6 +22,7 @@ mod scores;
 
 pub use decode::Decoder;
 pub use error::ImageError;
+pub use graph::{Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, TensorInfo};
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
 pub use package::{Activation, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
