@@ -100,6 +100,7 @@ fn run(backend: &OnnxRuntime, arguments: &Arguments) -> Result<Report, Failure> 
     let source = ModelSource {
         name: "model",
         onnx: &onnx,
+        external: &[],
         signature: &signature,
     };
     let options = EngineOptions {
@@ -174,6 +175,11 @@ fn noise(spec: &TensorSpec, batch: usize) -> Result<Tensor, Failure> {
     let data = match spec.element_type {
         ElementType::U8 => TensorData::U8((0..len).map(|_| next()).collect()),
         ElementType::F32 => TensorData::F32((0..len).map(|_| (f32::from(next()) - 127.0) / 128.0).collect()),
+        ElementType::F16 => TensorData::F16(
+            (0..len)
+                .map(|_| half::f16::from_f32((f32::from(next()) - 127.0) / 128.0))
+                .collect(),
+        ),
     };
     Ok(Tensor::new(shape, data)?)
 }

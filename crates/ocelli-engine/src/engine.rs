@@ -1,6 +1,17 @@
 //! The two traits of the seam: a [`Backend`] loads models, an [`Engine`] runs batches.
 
+use std::sync::Arc;
+
 use crate::{EngineError, Signature, Tensor};
+
+/// A file of weights that an ONNX file refers to, in memory.
+#[derive(Clone, Debug)]
+pub struct ExternalFile {
+    /// What the ONNX file calls it.
+    pub name: String,
+    /// Its content, shared by all instances.
+    pub bytes: Arc<[u8]>,
+}
 
 /// A model to load, as its package describes it.
 #[derive(Clone, Copy, Debug)]
@@ -9,8 +20,10 @@ pub struct ModelSource<'a> {
     pub name: &'a str,
     /// The ONNX file.
     pub onnx: &'a [u8],
+    /// Every file of weights that it refers to. An engine reads no file itself.
+    pub external: &'a [ExternalFile],
     /// What the package declares. A real engine checks its graph against it; the fake takes it as its own.
-    /// Axes that the package leaves open are `None`, and an output may be `[None, None]`.
+    /// Axes that the package leaves open are `None`; an output whose shape is empty may have any.
     pub signature: &'a Signature,
 }
 
@@ -30,7 +43,7 @@ pub trait Engine: Send {
     ///
     /// `inputs` has one tensor for each input of the signature, in its order, with the same first axis (the
     /// batch, at least 1). The answer has one tensor for each output, in the signature's order, and its rows are
-    /// in the order of the inputs' rows.
+    /// in the order of the inputs' rows. Floating-point outputs are `float32`, whatever the graph computes in.
     ///
     /// # Errors
     /// [`EngineError::BadInput`] when the tensors do not fit the signature: the instance can be used again.

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use control::{FakeControl, FakeFailure};
+use half::f16;
 
 use crate::{
     Backend, ElementType, Engine, EngineError, EngineOptions, ModelSource, Row, Signature, Tensor, TensorData,
@@ -107,6 +108,9 @@ impl Backend for Fake {
         self.control.start_load(model.name)?;
         let mut signature = model.signature.clone();
         for output in &mut signature.outputs {
+            if output.shape.is_empty() {
+                output.shape = vec![None, None];
+            }
             for (axis, dim) in output.shape.iter_mut().enumerate().skip(1) {
                 let default = if axis == 1 { self.classes } else { 1 };
                 dim.get_or_insert(default);
@@ -157,6 +161,7 @@ impl Engine for FakeEngine {
                 let data = match output.element_type {
                     ElementType::F32 => TensorData::F32(values),
                     ElementType::U8 => TensorData::U8(values.iter().map(|&score| score as u8).collect()),
+                    ElementType::F16 => TensorData::F16(values.into_iter().map(f16::from_f32).collect()),
                 };
                 let shape: Vec<usize> = std::iter::once(batch).chain(row_shape).collect();
                 Tensor::new(shape, data).map_err(|error| EngineError::Fault(error.to_string()))
@@ -183,6 +188,7 @@ fn row_sum(row: Row<'_>) -> u64 {
     match row {
         Row::U8(values) => byte_sum(values),
         Row::F32(values) => values.iter().map(|value| byte_sum(&value.to_le_bytes())).sum(),
+        Row::F16(values) => values.iter().map(|value| byte_sum(&value.to_le_bytes())).sum(),
     }
 }
 

@@ -17,7 +17,7 @@ mod signature;
 mod tensor;
 
 pub use cost::CostTable;
-pub use engine::{Backend, Engine, EngineOptions, ModelSource};
+pub use engine::{Backend, Engine, EngineOptions, ExternalFile, ModelSource};
 pub use error::EngineError;
 pub use fake::{Fake, FakeCost};
 #[cfg(feature = "onnxruntime")]

@@ -15,7 +15,7 @@ pub struct TensorSpec {
     pub name: String,
     /// The type of the elements.
     pub element_type: ElementType,
-    /// The length of each axis, `None` where it may vary. The first axis is the batch.
+    /// The length of each axis, `None` where it may vary. The first axis is the batch. No axis at all: any shape.
     pub shape: Vec<Option<usize>>,
 }
 
@@ -118,9 +118,13 @@ impl TensorSpec {
                 self.element_type, other.element_type
             ));
         }
-        // A graph may leave even the number of axes open; its runtime then reports none at all.
-        if other.shape.is_empty() {
-            return Ok(self.clone());
+        // Either side may leave even the number of axes open: it then has none at all.
+        if self.shape.is_empty() || other.shape.is_empty() {
+            let shape = [&self.shape[..], &other.shape[..]].concat();
+            return Ok(Self {
+                shape,
+                ..self.clone()
+            });
         }
         let merged: Option<Vec<Option<usize>>> = (self.shape.len() == other.shape.len())
             .then_some(())

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use half::f16;
+
 /// The element types that models take and give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ElementType {
@@ -12,6 +14,8 @@ pub enum ElementType {
     U8,
     /// IEEE 754 single precision.
     F32,
+    /// IEEE 754 half precision; only inputs, for what an engine gives in it is widened.
+    F16,
 }
 
 impl fmt::Display for ElementType {
@@ -19,6 +23,7 @@ impl fmt::Display for ElementType {
         f.write_str(match self {
             Self::U8 => "uint8",
             Self::F32 => "float32",
+            Self::F16 => "float16",
         })
     }
 }
@@ -30,6 +35,8 @@ pub enum TensorData {
     U8(Vec<u8>),
     /// Single-precision floats.
     F32(Vec<f32>),
+    /// Half-precision floats.
+    F16(Vec<f16>),
 }
 
 impl TensorData {
@@ -38,6 +45,7 @@ impl TensorData {
         match self {
             Self::U8(_) => ElementType::U8,
             Self::F32(_) => ElementType::F32,
+            Self::F16(_) => ElementType::F16,
         }
     }
 
@@ -46,6 +54,7 @@ impl TensorData {
         match self {
             Self::U8(values) => values.len(),
             Self::F32(values) => values.len(),
+            Self::F16(values) => values.len(),
         }
     }
 
@@ -59,6 +68,7 @@ impl TensorData {
         match element_type {
             ElementType::U8 => Self::U8(vec![0; len]),
             ElementType::F32 => Self::F32(vec![0.0; len]),
+            ElementType::F16 => Self::F16(vec![f16::ZERO; len]),
         }
     }
 }
@@ -139,7 +149,7 @@ impl Tensor {
     pub fn u8s(&self) -> Option<&[u8]> {
         match &self.data {
             TensorData::U8(values) => Some(values),
-            TensorData::F32(_) => None,
+            TensorData::F32(_) | TensorData::F16(_) => None,
         }
     }
 
@@ -147,7 +157,7 @@ impl Tensor {
     pub fn f32s(&self) -> Option<&[f32]> {
         match &self.data {
             TensorData::F32(values) => Some(values),
-            TensorData::U8(_) => None,
+            TensorData::U8(_) | TensorData::F16(_) => None,
         }
     }
 
@@ -180,24 +190,22 @@ impl Tensor {
         if index >= self.batch_len() {
             return None;
         }
+        Some(self.row_at(index))
+    }
+
+    fn row_at(&self, index: usize) -> Row<'_> {
         let len = self.row_len();
         let range = index * len..(index + 1) * len;
-        Some(match &self.data {
+        match &self.data {
             TensorData::U8(values) => Row::U8(&values[range]),
             TensorData::F32(values) => Row::F32(&values[range]),
-        })
+            TensorData::F16(values) => Row::F16(&values[range]),
+        }
     }
 
     /// Splits the tensor along its first axis, without a copy.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
-        let len = self.row_len();
-        (0..self.batch_len()).map(move |index| {
-            let range = index * len..(index + 1) * len;
-            match &self.data {
-                TensorData::U8(values) => Row::U8(&values[range]),
-                TensorData::F32(values) => Row::F32(&values[range]),
-            }
-        })
+        (0..self.batch_len()).map(|index| self.row_at(index))
     }
 }
 
@@ -208,6 +216,8 @@ pub enum Row<'a> {
     U8(&'a [u8]),
     /// Single-precision floats.
     F32(&'a [f32]),
+    /// Half-precision floats.
+    F16(&'a [f16]),
 }
 
 impl<'a> Row<'a> {
@@ -215,7 +225,7 @@ impl<'a> Row<'a> {
     pub fn u8s(self) -> Option<&'a [u8]> {
         match self {
             Self::U8(values) => Some(values),
-            Self::F32(_) => None,
+            Self::F32(_) | Self::F16(_) => None,
         }
     }
 
@@ -223,7 +233,7 @@ impl<'a> Row<'a> {
     pub fn f32s(self) -> Option<&'a [f32]> {
         match self {
             Self::F32(values) => Some(values),
-            Self::U8(_) => None,
+            Self::U8(_) | Self::F16(_) => None,
         }
     }
 
@@ -232,6 +242,7 @@ impl<'a> Row<'a> {
         match self {
             Self::U8(values) => TensorData::U8(values.to_vec()),
             Self::F32(values) => TensorData::F32(values.to_vec()),
+            Self::F16(values) => TensorData::F16(values.to_vec()),
         }
     }
 }

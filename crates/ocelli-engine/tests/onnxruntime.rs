@@ -7,7 +7,9 @@ mod common;
 use common::{
     FIXED, HALF, MIXED, MIXER, f32s, infer, mixed_batch, mixed_signature, one_thread, source, spec, u8s,
 };
-use ocelli_engine::{Backend, ElementType, EngineError, EngineOptions, OnnxRuntime, Signature};
+use ocelli_engine::{
+    Backend, ElementType, EngineError, EngineOptions, OnnxRuntime, Signature, Tensor, TensorData,
+};
 
 fn load_error(runtime: &OnnxRuntime, onnx: &[u8], signature: &Signature) -> EngineError {
     runtime
@@ -114,19 +116,20 @@ fn broken_models_do_not_load() {
 }
 
 #[test]
-fn unsupported_types_are_named() {
+fn half_precision_goes_in_and_comes_out_widened() {
     let Some(runtime) = common::onnxruntime() else {
         return;
     };
     let signature = Signature {
-        inputs: vec![spec("pixels", ElementType::F32, &[4])],
+        inputs: vec![spec("pixels", ElementType::F16, &[4])],
         outputs: vec![spec("scores", ElementType::F32, &[4])],
     };
-    let text = load_error(&runtime, HALF, &signature).to_string();
-    assert!(
-        text.contains("pixels is f16 in the graph; only uint8 and float32"),
-        "{text}"
-    );
+    let mut engine = runtime.load(&source(HALF, &signature), &one_thread()).unwrap();
+    let values = [1.0, -0.5, 65504.0, 6e-8];
+    let half: Vec<_> = values.map(half::f16::from_f32).to_vec();
+    let widened: Vec<f32> = half.iter().map(|value| value.to_f32()).collect();
+    let input = Tensor::new([1, 4], TensorData::F16(half)).unwrap();
+    assert_eq!(infer(engine.as_mut(), &[input]), [f32s(&[1, 4], widened)]);
 }
 
 #[test]

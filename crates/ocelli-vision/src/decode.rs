@@ -145,7 +145,7 @@ impl Decoder {
             .resample(frame, &sampling, filter, result.as_flattened_mut())?;
 
         let mut canvas = vec![0; spec.pixels() * 3];
-        if let ResizePolicy::Letterbox { fill } = spec.resize
+        if let ResizePolicy::Letterbox { fill, .. } = spec.resize
             && fill != [0; 3]
         {
             canvas.as_chunks_mut::<3>().0.fill(fill);

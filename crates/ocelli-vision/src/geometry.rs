@@ -4,7 +4,7 @@
 //! It is planned in the viewed (oriented) image, where the policies are defined, and then turned into the stored
 //! one, so that only the small result has to be turned.
 
-use crate::{ImageHeader, InputSpec, Interpolation, Orientation, ResizePolicy};
+use crate::{ImageHeader, InputSpec, Interpolation, Orientation, ResizePolicy, Rounding};
 
 /// How much larger than the result a JPEG must still be, per axis, when it is decoded at a fraction of its size.
 ///
@@ -42,7 +42,7 @@ pub(crate) struct Sampling {
     /// Size of the result, at least 1 x 1.
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Where the result lies on the tensor; only a letterbox does not fill it.
+    /// Where the result lies on the tensor, which it fills unless it was resized to less.
     pub(crate) left: u32,
     pub(crate) top: u32,
 }
@@ -111,13 +111,20 @@ impl Sampling {
                 let crop = central_square(width, height, ratio);
                 Self::of(crop, crop.into(), spec.width, spec.height)
             }
-            ResizePolicy::ShortestEdge { size } => Self::of(
-                all,
-                shortest_edge(width, height, size, spec),
-                spec.width,
-                spec.height,
-            ),
-            ResizePolicy::Letterbox { .. } => letterbox(all, spec),
+            ResizePolicy::StretchCrop { size, rounding } => centre(all, size, rounding, spec),
+            ResizePolicy::ShortestEdge { size, rounding } => {
+                centre(all, shortest_edge(width, height, size), rounding, spec)
+            }
+            ResizePolicy::Cover { size, rounding } => {
+                centre(all, keep_ratio(width, height, size, f64::min), rounding, spec)
+            }
+            ResizePolicy::Letterbox { size, .. } => {
+                let [limit_width, limit_height] = size.unwrap_or([spec.width, spec.height]);
+                let [inner_width, inner_height] =
+                    keep_ratio(width, height, [limit_width, limit_height], f64::max);
+                let inner = [inner_width.min(limit_width), inner_height.min(limit_height)];
+                centre(all, inner, Rounding::Even, spec)
+            }
         }
     }
 
@@ -235,46 +242,57 @@ fn central_square(width: u32, height: u32, ratio: f64) -> Region {
     }
 }
 
-/// torchvision's `Resize(size)` and `CenterCrop((height, width))` in one: the part of the photo that the centre crop
-/// of the resized photo shows. The longer edge is `int(size * long / short)`, the crop begins at
-/// `int(round((edge - crop) / 2.0))` with Python's rounding to even.
-fn shortest_edge(width: u32, height: u32, size: u32, spec: &InputSpec) -> SourceBox {
+/// torchvision's `Resize(size)`: the longer edge is `int(size * long / short)`.
+fn shortest_edge(width: u32, height: u32, size: u32) -> [u32; 2] {
     let (short, long) = (width.min(height), width.max(height));
     // `size * long` in integers, divided as Python divides them.
     let longer = (u64::from(size) * u64::from(long)) as f64 / f64::from(short);
-    let longer = longer.floor();
-    let size = f64::from(size);
-    let (resized_width, resized_height) = if width <= height {
-        (size, longer)
+    let longer = longer as u32;
+    if width <= height {
+        [size, longer]
     } else {
-        (longer, size)
-    };
-    let axis = |full: u32, resized: f64, crop: u32| {
-        let start = ((resized - f64::from(crop)) / 2.0).round_ties_even();
-        let step = f64::from(full) / resized;
-        (start * step, f64::from(crop) * step)
-    };
-    let (left, box_width) = axis(width, resized_width, spec.width);
-    let (top, box_height) = axis(height, resized_height, spec.height);
-    SourceBox {
-        left,
-        top,
-        width: box_width,
-        height: box_height,
+        [longer, size]
     }
 }
 
-/// The largest size of the same aspect ratio that fits, each side rounded as Python rounds, in the middle
-/// (an odd rest gives the right and the bottom one pixel more).
-fn letterbox(all: Region, spec: &InputSpec) -> Sampling {
-    let (width, height) = (f64::from(all.width), f64::from(all.height));
-    let ratio = (f64::from(spec.width) / width).min(f64::from(spec.height) / height);
-    let side = |length: f64, limit: u32| ((length * ratio).round_ties_even() as u32).clamp(1, limit);
-    let (result_width, result_height) = (side(width, spec.width), side(height, spec.height));
+/// timm's `ResizeKeepRatio`, each side `round(side / ratio)` with Python's rounding: `choose` picks the smaller ratio
+/// to cover `size`, the larger one to fit into it.
+fn keep_ratio(width: u32, height: u32, size: [u32; 2], choose: fn(f64, f64) -> f64) -> [u32; 2] {
+    let (width, height) = (f64::from(width), f64::from(height));
+    let ratio = choose(height / f64::from(size[1]), width / f64::from(size[0]));
+    [width, height].map(|side| ((side / ratio).round_ties_even() as u32).max(1))
+}
+
+/// All of the image resized to `resized`, and of that the centre of the tensor's size; what is smaller than the
+/// tensor is placed in its middle (an odd rest gives the right and the bottom one pixel more). torchvision's
+/// `CenterCrop((height, width))`: the part of the photo that the crop of the resized photo shows.
+fn centre(all: Region, resized: [u32; 2], rounding: Rounding, spec: &InputSpec) -> Sampling {
+    let axis = |full: u32, resized: u32, target: u32| {
+        let rest = resized.saturating_sub(target);
+        let start = match rounding {
+            Rounding::Even => (f64::from(rest) / 2.0).round_ties_even(),
+            Rounding::Down => f64::from(rest / 2),
+        };
+        let shown = resized.min(target);
+        // Multiplied first, so that the whole of an axis is exactly that.
+        let source = |pixels: f64| pixels * f64::from(full) / f64::from(resized);
+        let place = target.saturating_sub(resized) / 2;
+        (source(start), source(shown.into()), shown, place)
+    };
+    let (left, source_width, width, place_left) = axis(all.width, resized[0], spec.width);
+    let (top, source_height, height, place_top) = axis(all.height, resized[1], spec.height);
     Sampling {
-        left: (spec.width - result_width) / 2,
-        top: (spec.height - result_height) / 2,
-        ..Sampling::of(all, all.into(), result_width, result_height)
+        view: all,
+        source: SourceBox {
+            left,
+            top,
+            width: source_width,
+            height: source_height,
+        },
+        width,
+        height,
+        left: place_left,
+        top: place_top,
     }
 }
 
@@ -282,6 +300,18 @@ fn letterbox(all: Region, spec: &InputSpec) -> Sampling {
 mod tests {
     use super::*;
     use crate::{Channels, ImageFormat, InputType, Layout, header::Storage};
+
+    const LETTERBOX: ResizePolicy = ResizePolicy::Letterbox {
+        fill: [0; 3],
+        size: None,
+    };
+
+    fn edge(size: u32) -> ResizePolicy {
+        ResizePolicy::ShortestEdge {
+            size,
+            rounding: Rounding::Even,
+        }
+    }
 
     fn spec(resize: ResizePolicy, interpolation: Interpolation) -> InputSpec {
         InputSpec {
@@ -352,7 +382,7 @@ mod tests {
     /// torchvision makes 500 x 375 into 341 x 256 and cuts at (58.5 rounded to even, 16).
     #[test]
     fn shortest_edge_is_torchvisions() {
-        let sampling = plan(500, 375, ResizePolicy::ShortestEdge { size: 256 }).sampling;
+        let sampling = plan(500, 375, edge(256)).sampling;
         let step = 500.0 / 341.0;
         assert!((sampling.source.left - 58.0 * step).abs() < 1e-9, "{sampling:?}");
         assert!(
@@ -376,12 +406,12 @@ mod tests {
 
     #[test]
     fn letterbox_keeps_the_aspect_and_at_least_a_pixel() {
-        let sampling = plan(500, 375, ResizePolicy::Letterbox { fill: [0; 3] }).sampling;
+        let sampling = plan(500, 375, LETTERBOX).sampling;
         assert_eq!(
             (sampling.width, sampling.height, sampling.left, sampling.top),
             (224, 168, 0, 28)
         );
-        let thin = plan(60_000, 1, ResizePolicy::Letterbox { fill: [0; 3] }).sampling;
+        let thin = plan(60_000, 1, LETTERBOX).sampling;
         assert_eq!((thin.width, thin.height, thin.top), (224, 1, 111));
     }
 

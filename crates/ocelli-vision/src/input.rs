@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 /// The largest side of a model's input, in pixels.
 const MAX_SIDE: u32 = 4096;
+/// The largest side that a photo is resized to before its centre is cut out, in pixels.
+const MAX_RESIZED: u32 = 2 * MAX_SIDE;
 
 /// Element type of the input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -17,6 +19,8 @@ pub enum InputType {
     Uint8,
     /// Normalised pixels.
     Float32,
+    /// Normalised pixels in half precision: computed in single precision, rounded once.
+    Float16,
 }
 
 /// Order of the tensor's axes.
@@ -42,26 +46,60 @@ pub enum Channels {
 }
 
 /// From a photo of any size to the tensor's width and height.
+///
+/// Sizes are width, height. What is resized beyond the tensor is cut down to its centre; what is resized to less is
+/// centred on black (on `fill` for a letterbox), an odd rest giving the right and the bottom one pixel more.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "resize::Table")]
 pub enum ResizePolicy {
     /// Both axes to the target, ignoring the aspect ratio (Keras `load_img(target_size=...)`).
     Stretch,
+    /// Both axes to `size`, ignoring the aspect ratio, then the centre (transformers' BEiT, DeiT and EfficientNet;
+    /// timm's crop mode "squash").
+    StretchCrop {
+        /// Width and height after the resize, in pixels.
+        size: [u32; 2],
+        /// Where the centre begins.
+        rounding: Rounding,
+    },
     /// The shorter edge to `size`, then the centre of the target's size (torchvision `Resize` + `CenterCrop`).
     ShortestEdge {
         /// Length of the shorter edge after the resize, in pixels.
         size: u32,
+        /// Where the centre begins.
+        rounding: Rounding,
+    },
+    /// The smallest size of the same aspect ratio that covers `size`, then the centre (timm's `ResizeKeepRatio` for
+    /// targets that are not square).
+    Cover {
+        /// Width and height that are covered, in pixels.
+        size: [u32; 2],
+        /// Where the centre begins.
+        rounding: Rounding,
     },
     /// The centre square of side `min(width, height) * ratio`, then resized (EfficientNet's reference).
     CropRatio {
         /// Share of the shorter edge that is kept, above 0 and at most 1.
         ratio: f64,
     },
-    /// The whole photo inside the target, keeping its aspect ratio, centred on `fill`.
+    /// The largest size of the same aspect ratio inside `size`, then the centre on `fill` (timm's crop mode "border").
     Letterbox {
         /// Red, green and blue of the bars.
         fill: [u8; 3],
+        /// Width and height that the photo fits into, in pixels; the target's if absent.
+        size: Option<[u32; 2]>,
     },
+}
+
+/// Where a centre crop begins when half of the rest lies between two pixels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rounding {
+    /// `int(round(rest / 2))`, halves to the even number: torchvision and timm.
+    #[default]
+    Even,
+    /// `rest // 2`: transformers.
+    Down,
 }
 
 /// The resampling filter.
@@ -202,20 +240,27 @@ impl InputSpec {
     }
 
     fn validate_resize(&self) -> Result<(), (&'static str, String)> {
-        let longest = self.width.max(self.height);
-        match self.resize {
-            ResizePolicy::ShortestEdge { size } if !(longest..=2 * MAX_SIDE).contains(&size) => {
-                let range = format!(
-                    "from {longest} (the longer side of the input) to {}",
-                    2 * MAX_SIDE
-                );
-                Err(("input.resize.size", format!("is {size}: it must be {range}")))
-            }
-            ResizePolicy::CropRatio { ratio } if !(ratio > 0.0 && ratio <= 1.0) => Err((
+        let size = |sides: &[u32]| {
+            let wrong = sides.iter().find(|side| !(1..=MAX_RESIZED).contains(*side));
+            wrong.map_or(Ok(()), |side| {
+                let hint = format!("is {side}: it must be from 1 to {MAX_RESIZED} pixels");
+                Err(("input.resize.size", hint))
+            })
+        };
+        match &self.resize {
+            ResizePolicy::ShortestEdge { size: edge, .. } => size(&[*edge]),
+            ResizePolicy::StretchCrop { size: sides, .. }
+            | ResizePolicy::Cover { size: sides, .. }
+            | ResizePolicy::Letterbox {
+                size: Some(sides), ..
+            } => size(sides),
+            ResizePolicy::CropRatio { ratio } if !(*ratio > 0.0 && *ratio <= 1.0) => Err((
                 "input.resize.ratio",
                 format!("is {ratio}: it must be above 0 and at most 1"),
             )),
-            _ => Ok(()),
+            ResizePolicy::Stretch
+            | ResizePolicy::CropRatio { .. }
+            | ResizePolicy::Letterbox { size: None, .. } => Ok(()),
         }
     }
 }

@@ -24,6 +24,9 @@ pub use decode::Decoder;
 pub use error::ImageError;
 pub use graph::{Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, TensorInfo};
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
-pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
-pub use package::{Activation, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
+pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy, Rounding};
+pub use package::{
+    Activation, ExternalData, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec,
+    Task,
+};
 pub use scores::{sigmoid, softmax, top_k};

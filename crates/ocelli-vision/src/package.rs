@@ -4,7 +4,11 @@
 //! outputs and class count that the manifest promises is checked by whoever loads it into an engine.
 
 mod error;
+mod external;
 mod manifest;
+mod output;
+mod run;
+mod write;
 
 use std::{
     borrow::Cow,
@@ -16,7 +20,10 @@ use std::{
 use sha2::{Digest, Sha256};
 
 pub use error::PackageError;
-pub use manifest::{Activation, Manifest, OutputSpec, Task};
+pub use external::ExternalData;
+pub use manifest::{Manifest, Task};
+pub use output::{Activation, OutputSpec, Pool};
+pub use run::RunSpec;
 
 const MANIFEST_FILE: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
@@ -31,6 +38,8 @@ pub struct ModelPackage {
     pub card: ModelCard,
     /// `model.onnx`, unopened.
     pub onnx: Cow<'static, [u8]>,
+    /// Files that the ONNX file keeps weights in, by the names it calls them; mostly none.
+    pub external: Vec<ExternalData>,
 }
 
 /// A package without its weights: all that is needed to prepare images for the model and to name what comes out.
@@ -63,7 +72,8 @@ impl ModelCard {
         })
     }
 
-    /// SHA-256 over `model.toml`, the ONNX file and each output's labels, as 64 lower-case hexadecimal digits.
+    /// SHA-256 over `model.toml`, the ONNX file, each output's labels and the external data, as 64 lower-case
+    /// hexadecimal digits.
     /// Two digests under one name are two models.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -77,7 +87,7 @@ impl ModelPackage {
     /// When a file is missing, too large or not UTF-8, or the manifest is wrong.
     pub fn load(dir: &Path) -> Result<Self, PackageError> {
         let toml = read_text(&dir.join(MANIFEST_FILE))?;
-        let manifest = Manifest::parse(&toml)?;
+        let manifest = Manifest::parse(&toml).map_err(|error| error.within(dir))?;
         let onnx = read_limited(&dir.join(ONNX_FILE), MAX_ONNX_BYTES)?;
         let mut texts = Vec::with_capacity(manifest.outputs.len());
         for output in &manifest.outputs {
@@ -89,7 +99,13 @@ impl ModelPackage {
                     .transpose()?,
             );
         }
-        Ok(Self::assemble(toml, manifest, Cow::Owned(onnx), &texts))
+        Ok(Self::assemble(
+            toml,
+            manifest,
+            Cow::Owned(onnx),
+            Vec::new(),
+            &texts,
+        ))
     }
 
     /// Makes a package from its parts, as for one embedded in the binary; `labels` serves every output that names a file.
@@ -103,13 +119,45 @@ impl ModelPackage {
             .iter()
             .map(|output| output.labels.as_ref().map(|_| labels.to_owned()))
             .collect();
-        Ok(Self::assemble(toml.to_owned(), manifest, onnx, &texts))
+        Ok(Self::assemble(
+            toml.to_owned(),
+            manifest,
+            onnx,
+            Vec::new(),
+            &texts,
+        ))
+    }
+
+    /// Makes a package that is in no folder. Written into one, with [`Manifest::to_toml`] as `model.toml` and each
+    /// output's labels one a line, it is read as the same package with the same digest.
+    ///
+    /// `labels` has one list for each output, empty where the output names no file. A label is one line: what would end
+    /// a line within it becomes a space.
+    ///
+    /// # Errors
+    /// When the manifest is wrong, or `labels` are not what it announces.
+    pub fn build(
+        manifest: Manifest,
+        onnx: Cow<'static, [u8]>,
+        external: Vec<ExternalData>,
+        labels: &[Vec<String>],
+    ) -> Result<Self, PackageError> {
+        manifest.validate()?;
+        let texts = label_texts(&manifest, labels)?;
+        Ok(Self::assemble(
+            manifest.to_toml(),
+            manifest,
+            onnx,
+            external,
+            &texts,
+        ))
     }
 
     fn assemble(
         toml: String,
         manifest: Manifest,
         onnx: Cow<'static, [u8]>,
+        mut external: Vec<ExternalData>,
         texts: &[Option<String>],
     ) -> Self {
         let labels = texts
@@ -119,15 +167,80 @@ impl ModelPackage {
         let label_bytes = texts
             .iter()
             .map(|text| text.as_deref().unwrap_or_default().as_bytes());
-        let digest = digest([toml.as_bytes(), &onnx].into_iter().chain(label_bytes));
+        // Whoever lists them, the digest is the same.
+        external.sort_by(|left, right| left.name.cmp(&right.name));
+        let external_bytes = external
+            .iter()
+            .flat_map(|file| [file.name.as_bytes(), &file.bytes]);
+        let digest = digest(
+            [toml.as_bytes(), &onnx]
+                .into_iter()
+                .chain(label_bytes)
+                .chain(external_bytes),
+        );
         let card = ModelCard {
             manifest,
             toml,
             labels,
             digest,
         };
-        Self { card, onnx }
+        Self { card, onnx, external }
     }
+}
+
+/// The text of each output's file of labels.
+fn label_texts(manifest: &Manifest, labels: &[Vec<String>]) -> Result<Vec<Option<String>>, PackageError> {
+    let wrong = |problem: String| PackageError::Invalid {
+        key: "output.labels".into(),
+        problem,
+    };
+    if labels.len() != manifest.outputs.len() {
+        let (lists, outputs) = (labels.len(), manifest.outputs.len());
+        return Err(wrong(format!(
+            "has {lists} lists for {outputs} outputs: give one list for each"
+        )));
+    }
+    let mut texts: Vec<Option<String>> = Vec::with_capacity(labels.len());
+    for (output, labels) in manifest.outputs.iter().zip(labels) {
+        let text = match (&output.labels, labels.is_empty()) {
+            (None, true) => None,
+            (Some(_), false) => Some(labels.iter().map(|label| line(label)).collect::<String>()),
+            (Some(file), true) => {
+                return Err(wrong(format!("is {file:?}, and there are no labels: give them")));
+            }
+            (None, false) => {
+                let count = labels.len();
+                return Err(wrong(format!(
+                    "is missing, and there are {count} labels: name a file for them"
+                )));
+            }
+        };
+        let twin = manifest.outputs[..texts.len()]
+            .iter()
+            .position(|other| output.labels.is_some() && other.labels == output.labels);
+        if twin.is_some_and(|twin| texts[twin] != text) {
+            return Err(wrong(format!(
+                "is {:?} for two lists: name a file for each",
+                output.labels
+            )));
+        }
+        if text
+            .as_ref()
+            .is_some_and(|text| text.len() as u64 > MAX_TEXT_BYTES)
+        {
+            return Err(wrong(format!(
+                "has more than {MAX_TEXT_BYTES} bytes: give shorter labels"
+            )));
+        }
+        texts.push(text);
+    }
+    Ok(texts)
+}
+
+/// A label as the line of a file that [`lines`] reads.
+fn line(label: &str) -> String {
+    let label = label.replace(['\r', '\n'], " ");
+    format!("{}\n", label.trim())
 }
 
 /// Each part is preceded by its length, so that no byte can move from one part to the next unnoticed.
@@ -171,95 +284,4 @@ fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOML: &str = r#"
-schema = 1
-name = "tiny"
-version = "1"
-task = "classification"
-license = "Apache-2.0"
-source = "made up"
-[input]
-name = "image"
-dtype = "uint8"
-width = 8
-height = 8
-layout = "nhwc"
-channels = "rgb"
-resize = { policy = "stretch" }
-interpolation = "bilinear"
-[[output]]
-name = "logits"
-activation = "softmax"
-labels = "labels.txt"
-"#;
-
-    fn package(toml: &str, onnx: &'static [u8], labels: &str) -> ModelPackage {
-        ModelPackage::from_parts(toml, Cow::Borrowed(onnx), labels).unwrap()
-    }
-
-    fn folder(labels: &[u8]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, content) in [
-            (MANIFEST_FILE, TOML.as_bytes()),
-            (ONNX_FILE, b"onnx"),
-            ("labels.txt", labels),
-        ] {
-            fs::write(folder.path().join(name), content).unwrap();
-        }
-        folder
-    }
-
-    #[test]
-    fn a_folder_and_its_parts_are_the_same_package() {
-        let folder = folder(b"crane\ncat\ncrane\n");
-        let loaded = ModelPackage::load(folder.path()).unwrap();
-        let made = package(TOML, b"onnx", "crane\ncat\ncrane\n");
-        assert_eq!(loaded.card.labels, [["crane", "cat", "crane"]]);
-        assert_eq!(loaded.card.manifest, made.card.manifest);
-        assert_eq!(loaded.card.digest(), made.card.digest());
-    }
-
-    #[test]
-    fn windows_line_ends_do_not_stick_to_labels() {
-        assert_eq!(package(TOML, b"onnx", "cat\r\ndog").card.labels, [["cat", "dog"]]);
-    }
-
-    #[test]
-    fn every_part_counts_for_the_digest_and_no_byte_moves_between_parts() {
-        let digests = [
-            package(TOML, b"onnx", "cat"),
-            package(&format!("{TOML}\n"), b"onnx", "cat"),
-            package(TOML, b"onny", "cat"),
-            package(TOML, b"onnx", "cow"),
-            package(TOML, b"onnxc", "at"),
-        ]
-        .map(|package| package.card.digest().to_owned());
-        for (index, digest) in digests.iter().enumerate() {
-            assert_eq!(digest.len(), 64);
-            assert!(!digests[..index].contains(digest), "{index}");
-        }
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let folder = folder(b"cat");
-        fs::remove_file(folder.path().join("labels.txt")).unwrap();
-        let error = ModelPackage::load(folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("labels.txt") && error.contains("model.onnx"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn labels_in_another_encoding_are_refused() {
-        let folder = folder(b"caf\xe9\n");
-        assert!(matches!(
-            ModelPackage::load(folder.path()),
-            Err(PackageError::NotUtf8 { .. })
-        ));
-    }
-}
+mod tests;

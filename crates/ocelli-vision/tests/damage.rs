@@ -6,6 +6,7 @@ use std::fs;
 
 use ocelli_vision::{
     Channels, DecodeLimits, Decoder, ImageHeader, InputSpec, InputType, Interpolation, Layout, ResizePolicy,
+    Rounding,
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -26,7 +27,10 @@ fn spec(exif: bool, antialias: bool) -> InputSpec {
         scale: 1.0,
         mean: [0.0; 3],
         std: [1.0; 3],
-        resize: ResizePolicy::ShortestEdge { size: 28 },
+        resize: ResizePolicy::ShortestEdge {
+            size: 28,
+            rounding: Rounding::Even,
+        },
         interpolation: Interpolation::Bicubic,
         antialias,
         exif,

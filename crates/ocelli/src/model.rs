@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ocelli_engine::{CostTable, ElementType, ModelSource, Signature, TensorSpec};
+use ocelli_engine::{CostTable, ElementType, ExternalFile, ModelSource, Signature, TensorSpec};
 use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, PackageError};
 use parking_lot::Mutex;
 
@@ -38,6 +38,7 @@ enum Place {
 pub struct ModelFile {
     name: String,
     onnx: Cow<'static, [u8]>,
+    external: Vec<ExternalFile>,
     signature: Signature,
 }
 
@@ -65,6 +66,14 @@ impl ServedModel {
         let file = ModelFile {
             name: package.card.manifest.name.clone(),
             onnx: package.onnx,
+            external: package
+                .external
+                .into_iter()
+                .map(|file| ExternalFile {
+                    name: file.name,
+                    bytes: file.bytes,
+                })
+                .collect(),
             signature: signature(&package.card),
         };
         (Self::new(package.card, Place::Here), file)
@@ -203,12 +212,13 @@ impl ModelFile {
         ModelSource {
             name: &self.name,
             onnx: &self.onnx,
+            external: &self.external,
             signature: &self.signature,
         }
     }
 }
 
-/// The tensors that a package declares. The batch axis is open, and so is an output's length without labels.
+/// The tensors that a package declares. The batch axis is open, and an output without labels may have any shape.
 fn signature(card: &ModelCard) -> Signature {
     let input = card.manifest.input.clone();
     let (height, width) = (Some(input.height as usize), Some(input.width as usize));
@@ -220,6 +230,7 @@ fn signature(card: &ModelCard) -> Signature {
     let element_type = match input.dtype {
         InputType::Uint8 => ElementType::U8,
         InputType::Float32 => ElementType::F32,
+        InputType::Float16 => ElementType::F16,
     };
     let outputs = card
         .manifest
@@ -229,7 +240,10 @@ fn signature(card: &ModelCard) -> Signature {
         .map(|(output, labels)| TensorSpec {
             name: output.name.clone(),
             element_type: ElementType::F32,
-            shape: vec![None, (!labels.is_empty()).then_some(labels.len())],
+            shape: match labels.len() {
+                0 => Vec::new(),
+                classes => vec![None, Some(classes)],
+            },
         });
     Signature {
         inputs: vec![TensorSpec {

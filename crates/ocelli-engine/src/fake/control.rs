@@ -213,5 +213,9 @@ fn starts_with(row: Row<'_>, marker: &[u8]) -> bool {
             let mut bytes = values.iter().flat_map(|value| value.to_le_bytes());
             marker.iter().all(|&want| bytes.next() == Some(want))
         }
+        Row::F16(values) => {
+            let mut bytes = values.iter().flat_map(|value| value.to_le_bytes());
+            marker.iter().all(|&want| bytes.next() == Some(want))
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! One session: how it is set up, what its graph takes and gives, and one run.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use half::f16;
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
-use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
+use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElementType, TensorRef};
 
 use crate::{
-    ElementType, Engine, EngineError, EngineOptions, ModelSource, Signature, Tensor, TensorData, TensorSpec,
+    ElementType, Engine, EngineError, EngineOptions, ExternalFile, ModelSource, Signature, Tensor,
+    TensorData, TensorSpec,
 };
 
 pub(super) struct OnnxSession {
@@ -16,6 +19,8 @@ pub(super) struct OnnxSession {
     signature: Signature,
     /// Names the outputs to compute, in the signature's order.
     run_options: RunOptions<HasSelectedOutputs>,
+    /// The runtime reads them while it loads; it does not promise to be done with them then.
+    _external: Vec<ExternalFile>,
 }
 
 impl OnnxSession {
@@ -30,19 +35,12 @@ impl OnnxSession {
         };
         let builder = Session::builder(environment).map_err(|error| failed(error.message().to_owned()))?;
         let session = configure(builder, options)
+            .and_then(|builder| give(builder, model.external))
             .and_then(|mut builder| builder.commit_from_memory(model.onnx))
             .map_err(|error| failed(one_line(error.message())))?;
         let graph = Signature {
-            inputs: specs(session.inputs()).map_err(failed)?,
-            // Outputs that the package does not use may have any type.
-            outputs: specs(session.outputs().iter().filter(|outlet| {
-                model
-                    .signature
-                    .outputs
-                    .iter()
-                    .any(|declared| declared.name == outlet.name())
-            }))
-            .map_err(failed)?,
+            inputs: inputs(&session, model.signature).map_err(failed)?,
+            outputs: outputs(&session, model.signature).map_err(failed)?,
         };
         let signature = Signature::reconcile(model.signature, &graph).map_err(|reason| {
             EngineError::SignatureMismatch {
@@ -63,6 +61,7 @@ impl OnnxSession {
             session,
             signature,
             run_options,
+            _external: model.external.to_vec(),
         })
     }
 }
@@ -117,24 +116,34 @@ fn configure(builder: SessionBuilder, options: &EngineOptions) -> ort::Result<Se
         .with_intra_op_spinning(false)?)
 }
 
+/// Hands the files of weights over in memory: the runtime would look for them in the working directory.
+fn give(builder: SessionBuilder, files: &[ExternalFile]) -> ort::Result<SessionBuilder> {
+    files.iter().try_fold(builder, |builder, file| {
+        Ok(builder.with_external_initializer_file_in_memory(&file.name, Arc::clone(&file.bytes))?)
+    })
+}
+
 /// Views the elements as they lie, without a copy.
 fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     let shape = tensor.shape();
     match tensor.data() {
         TensorData::U8(values) => TensorRef::from_array_view((shape, values.as_slice())).map(Into::into),
         TensorData::F32(values) => TensorRef::from_array_view((shape, values.as_slice())).map(Into::into),
+        TensorData::F16(values) => TensorRef::from_array_view((shape, values.as_slice())).map(Into::into),
     }
 }
 
 /// Copies an output out of the runtime's memory, which it wants back, and checks that its first axis is the batch.
 fn copy(spec: &TensorSpec, value: &DynValue, batch: usize) -> Result<Tensor, EngineError> {
-    let (shape, data) = match spec.element_type {
-        ElementType::U8 => value
-            .try_extract_tensor::<u8>()
-            .map(|(shape, data)| (shape, TensorData::U8(data.to_vec()))),
-        ElementType::F32 => value
-            .try_extract_tensor::<f32>()
-            .map(|(shape, data)| (shape, TensorData::F32(data.to_vec()))),
+    let (shape, data) = match value.dtype().tensor_type() {
+        Some(TensorElementType::Uint8) => read(value, |values| TensorData::U8(values.to_vec())),
+        Some(TensorElementType::Float16) => read(value, |values| {
+            TensorData::F32(values.iter().map(|value: &f16| value.to_f32()).collect())
+        }),
+        Some(TensorElementType::Float64) => read(value, |values| {
+            TensorData::F32(values.iter().map(|&value: &f64| value as f32).collect())
+        }),
+        _ => read(value, |values| TensorData::F32(values.to_vec())),
     }
     .map_err(|error| fault(&error))?;
     let shape: Vec<usize> = shape
@@ -150,31 +159,91 @@ fn copy(spec: &TensorSpec, value: &DynValue, batch: usize) -> Result<Tensor, Eng
     Tensor::new(shape, data).map_err(|error| EngineError::Fault(error.to_string()))
 }
 
-fn specs<'a>(outlets: impl IntoIterator<Item = &'a Outlet>) -> Result<Vec<TensorSpec>, String> {
-    outlets.into_iter().map(spec).collect()
+fn read<T: PrimitiveTensorElementType + 'static>(
+    value: &DynValue,
+    convert: impl FnOnce(&[T]) -> TensorData,
+) -> ort::Result<(&Shape, TensorData)> {
+    let (shape, values) = value.try_extract_tensor::<T>()?;
+    Ok((shape, convert(values)))
 }
 
-fn spec(outlet: &Outlet) -> Result<TensorSpec, String> {
-    let name = outlet.name();
-    let element_type = match outlet.dtype().tensor_type() {
-        Some(TensorElementType::Uint8) => ElementType::U8,
-        Some(TensorElementType::Float32) => ElementType::F32,
-        other => {
-            let found = other.map_or_else(|| "no tensor".to_owned(), |element_type| element_type.to_string());
-            return Err(format!(
-                "{name} is {found} in the graph; only uint8 and float32 tensors are supported"
-            ));
-        }
-    };
+/// What the graph takes. An input that the package does not declare is refused for that, whatever its type.
+fn inputs(session: &Session, declared: &Signature) -> Result<Vec<TensorSpec>, String> {
+    let is_declared = |name: &str| declared.inputs.iter().any(|own| own.name == name);
+    session
+        .inputs()
+        .iter()
+        .map(|outlet| {
+            let element_type = match element_type(outlet) {
+                Some(TensorElementType::Uint8) => ElementType::U8,
+                Some(TensorElementType::Float32) => ElementType::F32,
+                Some(TensorElementType::Float16) => ElementType::F16,
+                _ if !is_declared(outlet.name()) => ElementType::F32,
+                other => {
+                    return Err(format!(
+                        "its input {} is {}; only uint8, float32 and float16 tensors can be filled with images",
+                        outlet.name(),
+                        type_name(other)
+                    ));
+                }
+            };
+            Ok(spec(outlet, element_type))
+        })
+        .collect()
+}
+
+/// What the graph gives. Outputs that the package does not use may have any type.
+fn outputs(session: &Session, declared: &Signature) -> Result<Vec<TensorSpec>, String> {
+    session
+        .outputs()
+        .iter()
+        .filter(|outlet| declared.outputs.iter().any(|own| own.name == outlet.name()))
+        .map(|outlet| {
+            let element_type = match element_type(outlet) {
+                Some(TensorElementType::Uint8) => ElementType::U8,
+                Some(TensorElementType::Float32 | TensorElementType::Float16 | TensorElementType::Float64) => {
+                    ElementType::F32
+                }
+                other => {
+                    return Err(format!(
+                        "its output {} is {}, which is no score: declare an output of floating-point numbers, or remove \
+                         the operator behind them (such as ArgMax)",
+                        outlet.name(),
+                        type_name(other)
+                    ));
+                }
+            };
+            Ok(spec(outlet, element_type))
+        })
+        .collect()
+}
+
+fn element_type(outlet: &Outlet) -> Option<TensorElementType> {
+    outlet.dtype().tensor_type()
+}
+
+/// As NumPy and ONNX call it, where the runtime's own short name is not clear.
+fn type_name(element_type: Option<TensorElementType>) -> String {
+    match element_type {
+        None => "no tensor".to_owned(),
+        Some(TensorElementType::Int64) => "int64".to_owned(),
+        Some(TensorElementType::Int32) => "int32".to_owned(),
+        Some(TensorElementType::Float64) => "float64".to_owned(),
+        Some(TensorElementType::Bfloat16) => "bfloat16".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn spec(outlet: &Outlet, element_type: ElementType) -> TensorSpec {
     let shape = outlet.dtype().tensor_shape();
     let shape = shape
         .map(|shape| shape.iter().map(|&dim| usize::try_from(dim).ok()).collect())
         .unwrap_or_default();
-    Ok(TensorSpec {
-        name: name.to_owned(),
+    TensorSpec {
+        name: outlet.name().to_owned(),
         element_type,
         shape,
-    })
+    }
 }
 
 fn fault(error: &ort::Error) -> EngineError {

@@ -44,6 +44,7 @@ pub(crate) fn source<'a>(onnx: &'a [u8], signature: &'a Signature) -> ModelSourc
     ModelSource {
         name: "small",
         onnx,
+        external: &[],
         signature,
     }
 }

@@ -1,5 +1,7 @@
 //! Packed RGB pixels into one image's part of the tensor: arithmetic, channel order, layout.
 
+use half::f16;
+
 use crate::input::{Channels, InputSpec, Layout};
 
 impl InputSpec {
@@ -14,6 +16,17 @@ impl InputSpec {
         // Every byte has one of 256 results, so that a table gives exactly `(x * scale - mean) / std`
         // in float32, without the rounding differences of a folded multiply-add.
         let tables = [0, 1, 2].map(|channel| self.table(channel));
+        self.fill(rgb, out, |channel, byte| tables[channel][usize::from(byte)]);
+    }
+
+    /// Writes one image in half precision: what [`fill_f32`](Self::fill_f32) computes, rounded to the nearest.
+    ///
+    /// Slices as for [`fill_f32`](Self::fill_f32).
+    ///
+    /// # Panics
+    /// When either slice has another length.
+    pub fn fill_f16(&self, rgb: &[u8], out: &mut [f16]) {
+        let tables = [0, 1, 2].map(|channel| self.table(channel).map(f16::from_f32));
         self.fill(rgb, out, |channel, byte| tables[channel][usize::from(byte)]);
     }
 
@@ -88,6 +101,8 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use crate::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
 
     fn spec(layout: Layout, channels: Channels) -> InputSpec {
@@ -168,6 +183,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// NumPy: `((x * scale - mean) / std).astype("float16")`.
+    #[test]
+    fn half_precision_is_rounded_once() {
+        let spec = spec(Layout::Nchw, Channels::Bgr);
+        let mut single = vec![0.0; spec.elements()];
+        spec.fill_f32(&rgb(), &mut single);
+        let mut half = vec![f16::ZERO; spec.elements()];
+        spec.fill_f16(&rgb(), &mut half);
+        let expected: Vec<f16> = single.into_iter().map(f16::from_f32).collect();
+        assert_eq!(half, expected);
     }
 
     #[test]

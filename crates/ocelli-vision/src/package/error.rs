@@ -1,6 +1,9 @@
 //! Why a package was refused, in words for whoever wrote it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// A package that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,4 +47,22 @@ pub enum PackageError {
         /// What is wrong and what to write instead.
         problem: String,
     },
+    /// A `model.toml` of a folder that is wrong.
+    #[error("{}: {source}", folder.display())]
+    Within {
+        /// The package's folder.
+        folder: PathBuf,
+        /// What is wrong.
+        source: Box<Self>,
+    },
+}
+
+impl PackageError {
+    /// The same, with the folder that it is about.
+    pub(super) fn within(self, folder: &Path) -> Self {
+        Self::Within {
+            folder: folder.into(),
+            source: Box::new(self),
+        }
+    }
 }

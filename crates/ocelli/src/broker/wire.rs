@@ -294,6 +294,11 @@ fn output_message(name: &str, tensor: &Tensor) -> OutputMessage {
             let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             (ElementKind::F32, bytes)
         }
+        // Engines widen what they answer, and every half is a single-precision number.
+        TensorData::F16(values) => {
+            let bytes = values.iter().flat_map(|value| value.to_f32().to_le_bytes());
+            (ElementKind::F32, bytes.collect())
+        }
     };
     let shape = tensor.shape().iter().map(|&axis| axis as u32).collect();
     OutputMessage {

@@ -22,26 +22,25 @@ impl BatchBuffer {
                 TensorData::U8(std::mem::take(&mut only.job.pixels))
             }
             (InputType::Uint8, jobs) => {
-                let mut buffer = match self.spare.take() {
+                let buffer = match self.spare.take() {
                     Some(TensorData::U8(buffer)) => buffer,
                     _ => Vec::new(),
                 };
-                buffer.resize(jobs.len() * elements, 0);
-                for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
-                    spec.fill_u8(&job.job.pixels, out);
-                }
-                TensorData::U8(buffer)
+                TensorData::U8(fill(buffer, jobs, elements, |rgb, out| spec.fill_u8(rgb, out)))
             }
             (InputType::Float32, jobs) => {
-                let mut buffer = match self.spare.take() {
+                let buffer = match self.spare.take() {
                     Some(TensorData::F32(buffer)) => buffer,
                     _ => Vec::new(),
                 };
-                buffer.resize(jobs.len() * elements, 0.0);
-                for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
-                    spec.fill_f32(&job.job.pixels, out);
-                }
-                TensorData::F32(buffer)
+                TensorData::F32(fill(buffer, jobs, elements, |rgb, out| spec.fill_f32(rgb, out)))
+            }
+            (InputType::Float16, jobs) => {
+                let buffer = match self.spare.take() {
+                    Some(TensorData::F16(buffer)) => buffer,
+                    _ => Vec::new(),
+                };
+                TensorData::F16(fill(buffer, jobs, elements, |rgb, out| spec.fill_f16(rgb, out)))
             }
         };
         let (height, width) = (spec.height as usize, spec.width as usize);
@@ -57,6 +56,20 @@ impl BatchBuffer {
     pub(super) fn recycle(&mut self, tensor: Tensor) {
         self.spare = Some(tensor.into_parts().1);
     }
+}
+
+/// Fills `buffer` with one image of `elements` elements for each job.
+fn fill<T: Clone + Default>(
+    mut buffer: Vec<T>,
+    jobs: &[Leased],
+    elements: usize,
+    image: impl Fn(&[u8], &mut [T]),
+) -> Vec<T> {
+    buffer.resize(jobs.len() * elements, T::default());
+    for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
+        image(&job.job.pixels, out);
+    }
+    buffer
 }
 
 /// One set of outputs for each of `jobs` jobs, each tensor with a batch axis of 1.

@@ -1,0 +1,176 @@
+use super::*;
+
+const TOML: &str = r#"
+schema = 1
+name = "tiny"
+version = "1"
+task = "classification"
+license = "Apache-2.0"
+source = "made up"
+[input]
+name = "image"
+dtype = "uint8"
+width = 8
+height = 8
+layout = "nhwc"
+channels = "rgb"
+resize = { policy = "stretch" }
+interpolation = "bilinear"
+[[output]]
+name = "logits"
+activation = "softmax"
+labels = "labels.txt"
+"#;
+
+fn package(toml: &str, onnx: &'static [u8], labels: &str) -> ModelPackage {
+    ModelPackage::from_parts(toml, Cow::Borrowed(onnx), labels).unwrap()
+}
+
+fn folder(labels: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in [
+        (MANIFEST_FILE, TOML.as_bytes()),
+        (ONNX_FILE, b"onnx"),
+        ("labels.txt", labels),
+    ] {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_folder_and_its_parts_are_the_same_package() {
+    let folder = folder(b"crane\ncat\ncrane\n");
+    let loaded = ModelPackage::load(folder.path()).unwrap();
+    let made = package(TOML, b"onnx", "crane\ncat\ncrane\n");
+    assert_eq!(loaded.card.labels, [["crane", "cat", "crane"]]);
+    assert_eq!(loaded.card.manifest, made.card.manifest);
+    assert_eq!(loaded.card.digest(), made.card.digest());
+}
+
+#[test]
+fn windows_line_ends_do_not_stick_to_labels() {
+    assert_eq!(package(TOML, b"onnx", "cat\r\ndog").card.labels, [["cat", "dog"]]);
+}
+
+#[test]
+fn every_part_counts_for_the_digest_and_no_byte_moves_between_parts() {
+    let digests = [
+        package(TOML, b"onnx", "cat"),
+        package(&format!("{TOML}\n"), b"onnx", "cat"),
+        package(TOML, b"onny", "cat"),
+        package(TOML, b"onnx", "cow"),
+        package(TOML, b"onnxc", "at"),
+    ]
+    .map(|package| package.card.digest().to_owned());
+    for (index, digest) in digests.iter().enumerate() {
+        assert_eq!(digest.len(), 64);
+        assert!(!digests[..index].contains(digest), "{index}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = folder(b"cat");
+    fs::remove_file(folder.path().join("labels.txt")).unwrap();
+    let error = ModelPackage::load(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("labels.txt") && error.contains("model.onnx"),
+        "{error}"
+    );
+}
+
+#[test]
+fn labels_in_another_encoding_are_refused() {
+    let folder = folder(b"caf\xe9\n");
+    assert!(matches!(
+        ModelPackage::load(folder.path()),
+        Err(PackageError::NotUtf8 { .. })
+    ));
+}
+
+fn built(labels: &[&str], external: Vec<ExternalData>) -> Result<ModelPackage, PackageError> {
+    let labels = labels.iter().map(|&label| label.to_owned()).collect();
+    let manifest = Manifest::parse(TOML).unwrap();
+    ModelPackage::build(manifest, Cow::Borrowed(b"onnx"), external, &[labels])
+}
+
+fn weights(name: &str, bytes: &'static [u8]) -> ExternalData {
+    ExternalData {
+        name: name.into(),
+        bytes: bytes.into(),
+    }
+}
+
+#[test]
+fn what_is_built_and_written_is_read_as_the_same() {
+    let package = built(&["crane", " big\r\ncat ", "", "crane"], Vec::new()).unwrap();
+    assert_eq!(package.card.labels, [["crane", "big  cat", "", "crane"]]);
+    let folder = folder((package.card.labels[0].join("\n") + "\n").as_bytes());
+    fs::write(folder.path().join(MANIFEST_FILE), package.card.manifest.to_toml()).unwrap();
+    let loaded = ModelPackage::load(folder.path()).unwrap();
+    assert_eq!(loaded.card.digest(), package.card.digest());
+    assert_eq!(loaded.card.labels, package.card.labels);
+}
+
+/// What workers of an earlier version announced, they still announce. From Python's `hashlib`.
+#[test]
+fn digests_stay_what_they_were() {
+    let digest = "a37935203fb1e94d0d9ff1137d219ff635768dd6371a0b7b8d0037208efa74e4";
+    assert_eq!(package(TOML, b"onnx", "cat").card.digest(), digest);
+}
+
+#[test]
+fn external_data_counts_for_the_digest_whatever_its_order() {
+    let digest = |external| built(&["cat"], external).unwrap().card.digest().to_owned();
+    let (one, two) = (weights("a", b"1"), weights("b", b"2"));
+    let both = digest(vec![one.clone(), two.clone()]);
+    assert_eq!(both, digest(vec![two.clone(), one.clone()]));
+    let others = [
+        vec![],
+        vec![one.clone()],
+        vec![weights("a", b"2"), weights("b", b"1")],
+    ];
+    for other in others {
+        assert_ne!(both, digest(other));
+    }
+}
+
+#[test]
+fn labels_must_be_what_the_manifest_announces() {
+    let text = built(&[], Vec::new()).unwrap_err().to_string();
+    assert!(text.contains("no labels"), "{text}");
+    let mut manifest = Manifest::parse(TOML).unwrap();
+    let twin = OutputSpec {
+        name: "other".into(),
+        ..manifest.outputs[0].clone()
+    };
+    manifest.outputs.push(twin);
+    let build = |manifest: &Manifest, labels: &[Vec<String>]| {
+        ModelPackage::build(manifest.clone(), Cow::Borrowed(b"onnx"), Vec::new(), labels)
+    };
+    let list = |label: &str| vec![label.to_owned()];
+    assert!(build(&manifest, &[list("cat"), list("cat")]).is_ok());
+    assert!(build(&manifest, &[list("cat"), list("dog")]).is_err());
+    assert!(build(&manifest, &[list("cat")]).is_err());
+    manifest.outputs[1].labels = None;
+    assert!(build(&manifest, &[list("cat"), list("cat")]).is_err());
+    assert!(build(&manifest, &[list("cat"), Vec::new()]).is_ok());
+    manifest.name = "Not a name".into();
+    let text = build(&manifest, &[list("cat"), Vec::new()])
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("`name`"), "{text}");
+}
+
+#[test]
+fn a_typo_is_told_with_the_folder() {
+    let folder = folder(b"cat");
+    fs::write(folder.path().join(MANIFEST_FILE), TOML.replace("width", "widht")).unwrap();
+    let text = ModelPackage::load(folder.path()).unwrap_err().to_string();
+    let path = folder.path().display().to_string();
+    assert!(
+        text.starts_with(&path) && text.contains("did you mean `width`?"),
+        "{text}"
+    );
+}
