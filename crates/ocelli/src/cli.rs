@@ -2,6 +2,7 @@
 
 mod jobs;
 mod model;
+mod model_command;
 mod queue;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use jobs::JobArgs;
 pub use model::{EngineArgs, EngineKind, ModelArgs, SourceArgs};
+pub use model_command::{ModelCommand, ModelCommandArgs, PullArgs};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 
 /// Serves image models: send it a photo, it answers with labels.
@@ -36,6 +38,8 @@ pub enum Command {
     Worker(Box<WorkerArgs>),
     /// Look at the queues in Redis
     Queue(QueueArgs),
+    /// Get models, without serving them
+    Model(ModelCommandArgs),
     /// Classify files, without a server
     Predict(Box<PredictArgs>),
     /// Put a server under load and measure it

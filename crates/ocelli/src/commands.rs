@@ -2,6 +2,7 @@
 
 mod bench;
 mod listener;
+mod model;
 mod predict;
 mod predict_output;
 mod predict_sources;
@@ -25,6 +26,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Web(args) => web::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Queue(args) => queue::run(&args.command),
+        Command::Model(args) => model::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -15,6 +15,7 @@ pub mod crew;
 pub mod decoders;
 pub mod error;
 pub mod http;
+pub mod hub;
 pub mod infer;
 pub mod job;
 pub mod jobs;

@@ -23,7 +23,8 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct SourceArgs {
-    /// A model package's folder; the built-in EfficientNet-Lite0 (ImageNet) if left out
+    /// A model package's folder, or hf:owner/name[@revision][#file] for one of the Hugging Face hub; the built-in
+    /// EfficientNet-Lite0 (ImageNet) if left out
     #[arg(long, env = "OCELLI_MODEL", value_name = "DIR")]
     pub model: Option<PathBuf>,
 }

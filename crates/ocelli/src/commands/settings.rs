@@ -20,6 +20,7 @@ use crate::cli::{
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
+use crate::hub::{self, HubConfig, HubSpec};
 use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
 use crate::model;
 use crate::roles::DrainTimes;
@@ -30,7 +31,25 @@ pub(super) fn cores() -> usize {
 }
 
 pub(super) fn package(args: &SourceArgs) -> anyhow::Result<ModelPackage> {
-    Ok(model::open(args.model.as_deref())?)
+    let spec = args.model.as_ref().and_then(|model| model.to_str());
+    let Some(spec) = spec.filter(|spec| HubSpec::is_meant(spec)) else {
+        return Ok(model::open(args.model.as_deref())?);
+    };
+    let fetched = hub::fetch(&spec.parse()?, &hub()?)?;
+    tracing::info!(
+        model = %fetched.spec,
+        commit = %fetched.commit,
+        file = %fetched.onnx.display(),
+        why = fetched.why,
+        others = fetched.others.join(", "),
+        "from the hub"
+    );
+    Ok(model::open(Some(&fetched.package_folder()))?)
+}
+
+/// Where models of the hub come from and are kept.
+pub(super) fn hub() -> anyhow::Result<HubConfig> {
+    Ok(HubConfig::from_env(|name| std::env::var_os(name))?)
 }
 
 pub(super) fn backend(args: &EngineArgs, package: &ModelPackage) -> anyhow::Result<Arc<dyn Backend>> {

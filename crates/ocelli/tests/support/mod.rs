@@ -2,6 +2,7 @@
 //!
 //! A binary takes it in at its root, with `#[path = "../support/mod.rs"] mod support;`. Nothing in here knows Ocelli.
 
+pub(crate) mod hub;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod tutorial;

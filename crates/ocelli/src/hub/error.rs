@@ -1,0 +1,259 @@
+//! Why a model could not be had from the hub, in words for whoever named it.
+
+use std::io;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+
+use super::names::Repository;
+
+/// A model that is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// What was written does not name a model on the hub.
+    #[error("'{spec}': {problem}; write hf:owner/name, hf:owner/name@revision or hf:owner/name#file.onnx")]
+    Spec {
+        /// What was written.
+        spec: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An environment variable cannot be used.
+    #[error("{name}: {problem}")]
+    Setting {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The hub, or where it sends its callers for large files, cannot be spoken to.
+    #[error(
+        "{host} cannot be reached: {why}; check the network, HTTPS_PROXY and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use \
+         only what is in the cache"
+    )]
+    Unreachable {
+        /// Whom.
+        host: String,
+        /// Why.
+        why: String,
+    },
+    /// The hub is there and does not work.
+    #[error("{host} answered {status}: it does not work now; try again later")]
+    Failing {
+        /// Who.
+        host: String,
+        /// What it answered.
+        status: u16,
+    },
+    /// No such repository, or one that is not shown to everybody: the hub does not tell these apart.
+    #[error(
+        "{repository} is not on {host}, or it is private: check the name; for a private one set HF_TOKEN to a token that \
+         may read it"
+    )]
+    NoRepository {
+        /// Which.
+        repository: Repository,
+        /// Where.
+        host: String,
+    },
+    /// The repository's owner wants to be asked first.
+    #[error(
+        "{repository} is gated: accept its conditions at {host}/{repository}, then set HF_TOKEN to a token of that \
+         account"
+    )]
+    Gated {
+        /// Which.
+        repository: Repository,
+        /// Where, as an address.
+        host: String,
+    },
+    /// The token is wrong or may not do this.
+    #[error(
+        "{host} refuses the token for {repository} ({status}): set HF_TOKEN to a valid one that may read this repository, \
+         or unset it for a public one"
+    )]
+    Token {
+        /// Of what.
+        repository: Repository,
+        /// Who.
+        host: String,
+        /// What it answered.
+        status: u16,
+    },
+    /// There is no such branch, tag or commit.
+    #[error(
+        "{repository} has no revision '{revision}': name a branch, a tag or a commit of it, or leave it out for main"
+    )]
+    NoRevision {
+        /// Of what.
+        repository: Repository,
+        /// Which.
+        revision: String,
+    },
+    /// A file that the repository lists is not to be had, or one that was named is not there.
+    #[error("{repository} has no file '{file}'{}", listed("; its ONNX files are", others))]
+    NoFile {
+        /// Of what.
+        repository: Repository,
+        /// Which.
+        file: String,
+        /// The ONNX files that are there.
+        others: Vec<String>,
+    },
+    /// There is nothing in it that can be served.
+    #[error(
+        "{repository} has no ONNX file: convert it with tools/to_onnx.py and serve the folder that this makes{}",
+        listed("; it has", files)
+    )]
+    NoModel {
+        /// Which.
+        repository: Repository,
+        /// What is there instead.
+        files: Vec<String>,
+    },
+    /// Some other refusal.
+    #[error("{url} answered {status}{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Refused {
+        /// What was asked for.
+        url: String,
+        /// What was answered.
+        status: u16,
+        /// What the hub said about it.
+        message: Option<String>,
+    },
+    /// Whatever answered is not the hub.
+    #[error(
+        "{url} did not answer as a model hub does: {problem}; check HF_ENDPOINT, and whether a proxy or a login page answers instead"
+    )]
+    NotHub {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The hub names a file that would lie outside the cache.
+    #[error(
+        "the hub lists a file {name:?} in {repository}: that is no path within a repository, so nothing of it was written; do not use this repository"
+    )]
+    Outside {
+        /// Of what.
+        repository: Repository,
+        /// The name, as it came.
+        name: String,
+    },
+    /// More bytes than anything sensible.
+    #[error("{file} of {repository} has {}, and {} is the limit for such a file: check that it is the right one", ByteSize(*bytes), ByteSize(*limit))]
+    TooLarge {
+        /// Of what.
+        repository: Repository,
+        /// Which.
+        file: String,
+        /// What the hub says it has.
+        bytes: u64,
+        /// What it may have.
+        limit: u64,
+    },
+    /// What arrived is not what the hub promised.
+    #[error(
+        "{file} of {repository} arrived with the hash {found} instead of {expected} and was deleted: try again; if it happens again, something on the way changes the bytes"
+    )]
+    WrongHash {
+        /// Of what.
+        repository: Repository,
+        /// Which.
+        file: String,
+        /// What the hub says, as hexadecimal digits.
+        expected: String,
+        /// What was computed.
+        found: String,
+    },
+    /// The hub does not say what a file must be.
+    #[error(
+        "the hub does not say the hash of {file} in {repository}, so it cannot be checked: set HF_ENDPOINT to a hub or mirror that does"
+    )]
+    NoHash {
+        /// Of what.
+        repository: Repository,
+        /// Which.
+        file: String,
+    },
+    /// It broke off more often than is tried.
+    #[error("{file} of {repository} broke off after {}: {why}; the part is kept, and the next try goes on from there", ByteSize(*bytes))]
+    Broken {
+        /// Of what.
+        repository: Repository,
+        /// Which.
+        file: String,
+        /// How far it got.
+        bytes: u64,
+        /// The last reason.
+        why: String,
+    },
+    /// The disk is full, or would be.
+    #[error("{}: {file} needs {} more and {}: free some space, or set HF_HOME to a larger disk", path.display(), ByteSize(*needed), free.map_or("the disk is full".to_owned(), |free| format!("{} are free", ByteSize(free))))]
+    DiskFull {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Which file.
+        file: String,
+        /// Bytes that are missing of it.
+        needed: u64,
+        /// Bytes that there are, where known.
+        free: Option<u64>,
+    },
+    /// The cache cannot be read or written.
+    #[error("{}: {source}; the cache of models is there, HF_HOME moves it", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It would have to be fetched and must not be.
+    #[error("{spec}: {missing} is not in the cache ({}), and HF_HUB_OFFLINE is set: unset it, or run `ocelli model pull {spec}` where there is a network and copy the cache", cache.display())]
+    Offline {
+        /// What was asked for.
+        spec: String,
+        /// What of it.
+        missing: String,
+        /// Where it was looked for.
+        cache: PathBuf,
+    },
+    /// A `model.toml` in the repository is wrong.
+    #[error("{}: {source}", path.display())]
+    Package {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ocelli_vision::PackageError,
+    },
+}
+
+/// The most names that a message lists.
+const NAMES: usize = 12;
+
+fn listed(before: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = names.len().saturating_sub(NAMES);
+    let shown = names[..names.len() - more].join(", ");
+    match more {
+        0 => format!("{before} {shown}"),
+        more => format!("{before} {shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let names: Vec<String> = (0..14).map(|index| index.to_string()).collect();
+        assert_eq!(listed("; it has", &names[..2]), "; it has 0, 1");
+        assert!(listed("; it has", &names).ends_with("10, 11 and 2 more"));
+        assert_eq!(listed("; it has", &[]), "");
+    }
+}

@@ -1,0 +1,274 @@
+//! Models from the hub: fetched by the real binary from a hub that does what a test wants.
+
+mod faults;
+mod refusals;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use crate::photos;
+use crate::process::{Process, ocelli, onnxruntime, run};
+use crate::support::hub::{Hub, sha256};
+
+const REPOSITORY: &str = "someone/lite0";
+const SPEC: &str = "hf:someone/lite0";
+
+/// A hub with the built-in model as somebody's package, and an empty cache.
+struct House {
+    hub: Hub,
+    home: TempDir,
+    commit: String,
+}
+
+impl House {
+    async fn new() -> Self {
+        let hub = Hub::start().await;
+        let commit = hub.commit(REPOSITORY, package());
+        Self {
+            hub,
+            home: tempfile::tempdir().unwrap(),
+            commit,
+        }
+    }
+
+    /// `ocelli` that knows this hub and this cache, and nothing of whoever runs the tests.
+    fn ocelli(&self, arguments: &[&str]) -> Command {
+        let mut command = ocelli(arguments);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            let upper = name.to_uppercase();
+            if upper.starts_with("HF_") || upper.starts_with("HUGGING") || upper.ends_with("_PROXY") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("HF_ENDPOINT", self.hub.endpoint())
+            .env("HF_HOME", self.home.path());
+        command
+    }
+
+    /// Pulls a model that is there; gives what was printed.
+    async fn pulls(&self, spec: &str) -> String {
+        let (status, printed, said) = outcome(self.ocelli(&["model", "pull", spec])).await;
+        assert_eq!(status, 0, "{said}");
+        printed
+    }
+
+    /// Pulls a model that is not to be had; gives the line that says why.
+    async fn refuses(&self, spec: &str) -> String {
+        fails(self.ocelli(&["model", "pull", spec])).await
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.home.path().join("hub/models--someone--lite0")
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.repository().join("snapshots").join(&self.commit)
+    }
+
+    /// The names of the files among the blobs.
+    fn blobs(&self) -> Vec<String> {
+        names(&self.repository().join("blobs"))
+    }
+
+    /// The file that the model's graph is kept in until it is whole.
+    fn partial(&self) -> PathBuf {
+        let name = format!("{}.incomplete", sha256(&graph()));
+        self.repository().join("blobs").join(name)
+    }
+
+    fn asked_cdn(&self) -> Vec<crate::support::hub::Asked> {
+        self.hub
+            .asked()
+            .into_iter()
+            .filter(|asked| asked.of_cdn)
+            .collect()
+    }
+}
+
+/// The status, what was printed and what was said.
+async fn outcome(command: Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run(command, b"").await;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// Runs a command that ends with status 2 and prints nothing; gives the line that says why.
+async fn fails(command: Command) -> String {
+    let (status, printed, said) = outcome(command).await;
+    assert_eq!((status, printed.as_str()), (2, ""), "{said}");
+    let why = said.lines().last().unwrap();
+    assert!(why.starts_with("ocelli: "), "{said}");
+    why.to_owned()
+}
+
+fn built_in(name: &str) -> Bytes {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/efficientnet-lite0");
+    fs::read(folder.join(name)).unwrap().into()
+}
+
+fn graph() -> Bytes {
+    built_in("model.onnx")
+}
+
+fn package() -> [(&'static str, Bytes); 4] {
+    [
+        ("README.md", Bytes::from_static(b"# A model")),
+        ("labels.txt", built_in("labels.txt")),
+        ("model.onnx", graph()),
+        ("model.toml", built_in("model.toml")),
+    ]
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_package_is_fetched_once_and_kept_as_python_keeps_it() {
+    let house = House::new().await;
+    let printed = house.pulls(SPEC).await;
+    for part in [
+        SPEC,
+        &house.commit,
+        "model.onnx",
+        house.snapshot().to_str().unwrap(),
+        "were fetched",
+    ] {
+        assert!(printed.contains(part), "no {part} in {printed}");
+    }
+    assert_eq!(
+        names(&house.snapshot()),
+        ["labels.txt", "model.onnx", "model.toml"]
+    );
+    assert_eq!(fs::read(house.snapshot().join("model.onnx")).unwrap(), graph());
+    let target = fs::read_link(house.snapshot().join("model.onnx")).unwrap();
+    assert_eq!(target, Path::new("../../blobs").join(sha256(&graph())));
+    assert_eq!(
+        fs::read_to_string(house.repository().join("refs/main")).unwrap(),
+        house.commit
+    );
+    assert_eq!(house.blobs().len(), 3);
+    // Only the list is asked for again.
+    house.hub.asked();
+    let printed = house.pulls(SPEC).await;
+    assert!(printed.contains("all of it was in the cache"), "{printed}");
+    let asked = house.hub.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(
+        asked[0]
+            .target
+            .starts_with("/api/models/someone/lite0/revision/main"),
+        "{asked:?}"
+    );
+    // A commit does not change, so nothing is.
+    house.pulls(&format!("{SPEC}@{}", house.commit)).await;
+    assert_eq!(house.hub.count(), 0);
+}
+
+#[tokio::test]
+async fn a_model_of_the_hub_is_served() {
+    let Some(library) = onnxruntime() else { return };
+    let house = House::new().await;
+    let mut command = house.ocelli(&["serve", "--listen", "127.0.0.1:0", "--model", SPEC]);
+    command.env("OCELLI_ONNXRUNTIME", library);
+    let mut process = Process::start(command).await;
+    let answer = process
+        .post("/predict")
+        .form([("image", photos::DOG)])
+        .send()
+        .await;
+    assert_eq!(answer.best(), "beagle");
+    let said = process.logs("from the hub").await;
+    assert!(
+        said.contains(&house.commit) && said.contains("model.onnx"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_commit_takes_from_the_cache_what_has_not_changed() {
+    let house = House::new().await;
+    house.pulls(SPEC).await;
+    let mut files = package();
+    files[1].1 = Bytes::from(
+        String::from_utf8(built_in("labels.txt").to_vec())
+            .unwrap()
+            .to_uppercase(),
+    );
+    let commit = house.hub.commit(REPOSITORY, files);
+    house.hub.asked();
+    let printed = house.pulls(SPEC).await;
+    assert!(printed.contains(&commit), "{printed}");
+    assert!(house.asked_cdn().is_empty(), "the graph was fetched again");
+    assert_eq!(house.blobs().len(), 4);
+    // The old commit is still whole.
+    house.pulls(&format!("{SPEC}@{}", house.commit)).await;
+}
+
+#[tokio::test]
+async fn without_a_network_the_cache_is_used() {
+    let house = House::new().await;
+    let offline = |arguments: &[&str]| {
+        let mut command = house.ocelli(arguments);
+        command.env("HF_HUB_OFFLINE", "1");
+        command
+    };
+    let said = fails(offline(&["model", "pull", SPEC])).await;
+    let cache = house.home.path().join("hub");
+    for part in [
+        SPEC,
+        cache.to_str().unwrap(),
+        "HF_HUB_OFFLINE",
+        "ocelli model pull",
+    ] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
+    house.pulls(SPEC).await;
+    house.hub.asked();
+    let (status, printed, said) = outcome(offline(&["model", "pull", SPEC])).await;
+    assert_eq!(status, 0, "{said}");
+    assert!(
+        printed.contains(&house.commit) && said.contains("from the cache"),
+        "{printed}{said}"
+    );
+    assert_eq!(house.hub.count(), 0);
+    // A hub that is not there is noticed, and said.
+    for endpoint in ["http://127.0.0.1:9".to_owned(), house.hub.endpoint()] {
+        house.hub.faults(|faults| faults.refusal = Some((503, "")));
+        let mut command = house.ocelli(&["model", "pull", SPEC]);
+        command.env("HF_ENDPOINT", &endpoint);
+        let (status, printed, said) = outcome(command).await;
+        assert_eq!(status, 0, "{said}");
+        assert!(printed.contains(&house.commit), "{printed}");
+        assert!(said.contains("from the cache: the hub does not answer"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_cache_that_python_has_filled_serves_offline() {
+    let house = House::new().await;
+    house.pulls(SPEC).await;
+    fs::remove_dir_all(house.repository().join(".ocelli")).unwrap();
+    let mut command = house.ocelli(&["model", "pull", SPEC]);
+    command.env("HF_HUB_OFFLINE", "1");
+    let (status, printed, said) = outcome(command).await;
+    assert_eq!(status, 0, "{said}");
+    assert!(printed.contains("model.onnx"), "{printed}");
+}

@@ -1,0 +1,191 @@
+//! Downloads that break off, come wrong, or come twice at once.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
+
+use super::{House, SPEC, fails, graph, outcome};
+use crate::eventually;
+
+#[tokio::test]
+async fn what_breaks_off_is_gone_on_with() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.cut_after = Some(1_500_000));
+    house.pulls(SPEC).await;
+    let asked = house.asked_cdn();
+    assert!(asked.len() >= 4, "{asked:?}");
+    assert!(asked[1..].iter().all(|asked| asked.range.is_some()), "{asked:?}");
+    assert_eq!(fs::read(house.snapshot().join("model.onnx")).unwrap(), graph());
+}
+
+#[tokio::test]
+async fn a_process_that_was_interrupted_leaves_a_part_that_the_next_goes_on_with() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.stall_after = Some(2_000_000));
+    let mut command = house.ocelli(&["model", "pull", SPEC]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let partial = house.partial();
+    let length = || fs::metadata(&partial).map_or(0, |about| about.len());
+    eventually("a part has come", async || length() > 500_000).await;
+    // As Ctrl-C does.
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(!house.snapshot().join("model.onnx").exists());
+    let before = length();
+    house.hub.resume();
+    house.hub.asked();
+    house.pulls(SPEC).await;
+    let asked = house.asked_cdn();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0].range, Some(format!("bytes={before}-")));
+    assert_eq!(fs::read(house.snapshot().join("model.onnx")).unwrap(), graph());
+    assert!(!partial.exists());
+}
+
+#[tokio::test]
+async fn a_hub_that_knows_no_ranges_sends_the_whole_again() {
+    let house = House::new().await;
+    // An earlier try has left something else, and more of it than there should be.
+    for left in [1_000, 6_000_000] {
+        house.hub.faults(|faults| faults.no_ranges = true);
+        fs::create_dir_all(house.partial().parent().unwrap()).unwrap();
+        fs::write(house.partial(), vec![7; left]).unwrap();
+        house.pulls(SPEC).await;
+        assert_eq!(fs::read(house.snapshot().join("model.onnx")).unwrap(), graph());
+        fs::remove_dir_all(house.repository()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_belongs_to_something_else_is_fetched_anew() {
+    let house = House::new().await;
+    fs::create_dir_all(house.partial().parent().unwrap()).unwrap();
+    fs::write(house.partial(), vec![7; 1_000_000]).unwrap();
+    house.pulls(SPEC).await;
+    let ranges: Vec<_> = house.asked_cdn().into_iter().map(|asked| asked.range).collect();
+    assert_eq!(ranges, [Some("bytes=1000000-".to_owned()), None]);
+    assert_eq!(fs::read(house.snapshot().join("model.onnx")).unwrap(), graph());
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_never_a_model() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.wrong_byte = true);
+    let said = house.refuses(SPEC).await;
+    assert!(
+        said.contains("model.onnx") && said.contains("hash") && said.contains("try again"),
+        "{said}"
+    );
+    assert!(!house.snapshot().join("model.onnx").exists() && !house.partial().exists());
+    house.hub.faults(|faults| faults.wrong_byte = false);
+    house.pulls(SPEC).await;
+}
+
+#[tokio::test]
+async fn a_blob_that_was_cut_short_is_replaced() {
+    let house = House::new().await;
+    house.pulls(SPEC).await;
+    let model = house.snapshot().join("model.onnx");
+    let blob = fs::canonicalize(&model).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&blob)
+        .unwrap()
+        .set_len(1000)
+        .unwrap();
+    house.pulls(SPEC).await;
+    assert_eq!(fs::read(&model).unwrap(), graph());
+}
+
+#[tokio::test]
+async fn two_processes_fetch_a_file_once() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.stall_after = Some(1_000_000));
+    let pull = || tokio::spawn(outcome(house.ocelli(&["model", "pull", SPEC])));
+    let first = pull();
+    eventually("the first one fetches the graph", async || {
+        house.partial().exists()
+    })
+    .await;
+    let second = pull();
+    let lists = async || {
+        let asked = house.hub.count();
+        // The first asks for the list, three files, two of which lead on; the second only for the list.
+        asked >= 8
+    };
+    eventually("the second one has the list", lists).await;
+    house.hub.resume();
+    for pulled in [first, second] {
+        let (status, printed, said) = pulled.await.unwrap();
+        assert_eq!(status, 0, "{said}");
+        assert!(printed.contains(&house.commit), "{printed}");
+    }
+    let whole = house
+        .asked_cdn()
+        .into_iter()
+        .filter(|asked| asked.range.is_none());
+    assert_eq!(whole.count(), 1);
+    assert_eq!(fs::read(house.snapshot().join("model.onnx")).unwrap(), graph());
+}
+
+#[tokio::test]
+async fn a_hub_that_falls_silent_is_given_up() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.stall_after = Some(0));
+    let mut command = house.ocelli(&["model", "pull", SPEC]);
+    command.env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    let said = fails(command).await;
+    assert!(said.contains("nothing came for 1s"), "{said}");
+}
+
+#[tokio::test]
+async fn a_mirror_whose_lists_say_no_hashes_is_asked_for_each() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.bare_lists = true);
+    house.pulls(SPEC).await;
+    assert!(house.hub.asked().iter().any(|asked| asked.method == "HEAD"));
+    // Whose bytes are checked none the less.
+    fs::remove_dir_all(house.repository()).unwrap();
+    house.hub.faults(|faults| faults.wrong_byte = true);
+    assert!(house.refuses(SPEC).await.contains("hash"));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_with_what_is_missing() {
+    let house = House::new().await;
+    let pull = house.ocelli(&["model", "pull", SPEC]);
+    let mut command = house.ocelli(&[]);
+    let envs: Vec<_> = command
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+        .collect();
+    // A limit of the process stands for the disk: the system refuses to write more, in the same place.
+    let script = "ulimit -f 2000; trap '' XFSZ; exec \"$@\"";
+    command = std::process::Command::new("bash");
+    command
+        .args(["-c", script, "bash"])
+        .arg(pull.get_program())
+        .args(pull.get_args());
+    for (name, value) in envs {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let said = fails(command).await;
+    for part in [house.partial().to_str().unwrap(), "needs", "MiB", "HF_HOME"] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
+    // What was written is gone on with once there is room.
+    house.hub.asked();
+    house.pulls(SPEC).await;
+    assert!(house.asked_cdn()[0].range.is_some());
+}

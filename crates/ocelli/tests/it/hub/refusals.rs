@@ -1,0 +1,149 @@
+//! Hubs that refuse, lie, or are none.
+
+use bytes::Bytes;
+
+use super::{House, SPEC, fails, names, outcome};
+use crate::support::hub::Hub;
+
+#[tokio::test]
+async fn a_file_outside_the_repository_condemns_it_before_anything_is_written() {
+    let house = House::new().await;
+    for name in [
+        "../../../../evil",
+        "/tmp/evil",
+        "a\\..\\evil",
+        "a/../../evil",
+        "evil\0.txt",
+    ] {
+        house.hub.faults(|faults| faults.listed = Some(name));
+        let said = house.refuses(SPEC).await;
+        assert!(said.contains("evil") && said.contains("someone/lite0"), "{said}");
+        assert_eq!(names(house.home.path()), [] as [&str; 0], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_hub_refuses_is_told_apart() {
+    let house = House::new().await;
+    for (spec, parts) in [
+        (
+            "hf:someone/nothing",
+            ["someone/nothing", "check the name", "HF_TOKEN"],
+        ),
+        ("hf:someone/lite0@v9", ["someone/lite0", "'v9'", "branch"]),
+        (
+            "hf:someone/lite0#other.onnx",
+            ["'other.onnx'", "model.onnx", "someone/lite0"],
+        ),
+        ("hf:lite0", ["'hf:lite0'", "owner/name", "@revision"]),
+    ] {
+        let said = house.refuses(spec).await;
+        for part in parts {
+            assert!(said.contains(part), "no {part} in {said}");
+        }
+    }
+    house
+        .hub
+        .faults(|faults| faults.file_refusal = Some((401, "GatedRepo")));
+    let said = house.refuses(SPEC).await;
+    let page = format!("{}/someone/lite0", house.hub.endpoint());
+    assert!(
+        said.contains("gated") && said.contains(&page) && said.contains("HF_TOKEN"),
+        "{said}"
+    );
+    house.hub.faults(|faults| faults.file_refusal = None);
+    house.hub.faults(|faults| faults.refusal = Some((403, "")));
+    let mut command = house.ocelli(&["model", "pull", SPEC]);
+    command.env("HF_TOKEN", "hf_wrong");
+    let said = fails(command).await;
+    assert!(
+        said.contains("refuses the token") && !said.contains("hf_wrong"),
+        "{said}"
+    );
+    house.hub.faults(|faults| faults.refusal = Some((500, "")));
+    let said = house.refuses(SPEC).await;
+    assert!(said.contains("500") && said.contains("try again later"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_no_hub_is_called_so() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.web_page = true);
+    let said = house.refuses(SPEC).await;
+    assert!(
+        said.contains("HF_ENDPOINT") && said.contains("login page"),
+        "{said}"
+    );
+    house
+        .hub
+        .faults(|faults| (faults.web_page, faults.endless) = (false, true));
+    let said = house.refuses(SPEC).await;
+    assert!(said.contains("on and on"), "{said}");
+    assert_eq!(names(house.home.path()), [] as [&str; 0]);
+    let mut command = house.ocelli(&["model", "pull", SPEC]);
+    command.env("HF_ENDPOINT", "http://127.0.0.1:9");
+    let said = fails(command).await;
+    assert!(
+        said.contains("127.0.0.1:9") && said.contains("HF_HUB_OFFLINE"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_token_is_told_to_the_hub_alone_and_never_written() {
+    let house = House::new().await;
+    let mut command = house.ocelli(&["model", "pull", SPEC, "--log-level", "debug"]);
+    command.env("HF_TOKEN", "hf_secret");
+    let (status, printed, said) = outcome(command).await;
+    assert_eq!(status, 0, "{said}");
+    assert!(
+        !printed.contains("hf_secret") && !said.contains("hf_secret"),
+        "{printed}{said}"
+    );
+    // Nor is the signature of the address that a file was fetched from.
+    assert!(!said.contains("Signature"), "{said}");
+    let asked = house.hub.asked();
+    assert!(asked.iter().any(|asked| asked.of_cdn));
+    for asked in asked {
+        let wanted = (!asked.of_cdn).then(|| "Bearer hf_secret".to_owned());
+        assert_eq!(asked.authorization, wanted, "{}", asked.target);
+    }
+    // Another hub, to which the first one leads, is another host too.
+    let other = Hub::start().await;
+    let house = House::new().await;
+    house
+        .hub
+        .faults(|faults| faults.elsewhere = Some(format!("{}/a/b/resolve/c/d", other.endpoint())));
+    let mut command = house.ocelli(&["model", "pull", SPEC]);
+    command.env("HF_TOKEN", "hf_secret");
+    fails(command).await;
+    let asked = other.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.authorization.is_none()));
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_no_model_is_not_fetched() {
+    let house = House::new().await;
+    house
+        .hub
+        .faults(|faults| faults.sized = Some(("model.onnx", 3 << 30)));
+    let said = house.refuses(SPEC).await;
+    assert!(
+        said.contains("model.onnx") && said.contains("3.0 GiB") && said.contains("2.0 GiB"),
+        "{said}"
+    );
+    assert!(house.asked_cdn().is_empty());
+    let weights = Bytes::from_static(b"these are no weights");
+    house.hub.commit(
+        "someone/torch",
+        [
+            ("config.json", Bytes::from_static(b"{}")),
+            ("model.safetensors", weights),
+        ],
+    );
+    let said = house.refuses("hf:someone/torch").await;
+    assert!(
+        said.contains("tools/to_onnx.py") && said.contains("model.safetensors"),
+        "{said}"
+    );
+}
