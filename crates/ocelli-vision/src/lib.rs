@@ -11,6 +11,7 @@
 
 mod decode;
 mod error;
+mod files;
 mod geometry;
 mod graph;
 mod header;
@@ -22,6 +23,7 @@ mod scores;
 
 pub use decode::Decoder;
 pub use error::ImageError;
+pub use files::FileError;
 pub use graph::{Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, TensorInfo};
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy, Rounding};

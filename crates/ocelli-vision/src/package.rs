@@ -1,33 +1,34 @@
 //! A model package: the folder that says what goes into a model and what comes out of it.
 //!
-//! Owns reading and checking a package. It does not open the graph: whether the ONNX file has the inputs,
-//! outputs and class count that the manifest promises is checked by whoever loads it into an engine.
+//! Owns reading and checking a package. Of the graph it reads which other files belong to it, and no more: whether
+//! the ONNX file has the inputs, outputs and class count that the manifest promises is checked by whoever loads it
+//! into an engine.
 
 mod error;
 mod external;
 mod manifest;
+mod missing;
 mod output;
 mod run;
 mod write;
 
-use std::{
-    borrow::Cow,
-    fs,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, path::Path};
 
 use sha2::{Digest, Sha256};
 
+use crate::{FileError, Graph, files::Files};
+
 pub use error::PackageError;
 pub use external::ExternalData;
+pub(crate) use external::read_external;
 pub use manifest::{Manifest, Task};
 pub use output::{Activation, OutputSpec, Pool};
 pub use run::RunSpec;
 
 const MANIFEST_FILE: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
-/// Limits of what is read from a package, in bytes. An ONNX file is a protobuf message, which ends at 2 GiB.
+/// Limits of what is read from a package, in bytes. An ONNX file is a protobuf message, which ends at 2 GiB; larger
+/// models keep their weights in external data.
 const MAX_TEXT_BYTES: u64 = 16 << 20;
 const MAX_ONNX_BYTES: u64 = 2 << 30;
 
@@ -81,31 +82,38 @@ impl ModelCard {
 }
 
 impl ModelPackage {
-    /// Reads the folder `dir`.
+    /// Reads the folder `dir`, and nothing outside it.
     ///
     /// # Errors
-    /// When a file is missing, too large or not UTF-8, or the manifest is wrong.
+    /// When a file is missing, unreadable, too large, outside the folder or not what it should be, or the manifest is
+    /// wrong.
     pub fn load(dir: &Path) -> Result<Self, PackageError> {
-        let toml = read_text(&dir.join(MANIFEST_FILE))?;
+        Self::load_within(dir, dir)
+    }
+
+    /// Reads the folder `dir`, whose files may be links to others inside `root`, as in the cache of a hub.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_within(dir: &Path, root: &Path) -> Result<Self, PackageError> {
+        let files = Files::within(root)?;
+        let missing = |error: FileError| missing::explain(error, dir);
+        let text = |name: &str| files.read_text(&dir.join(name), MAX_TEXT_BYTES).map_err(missing);
+        let toml = text(MANIFEST_FILE)?;
         let manifest = Manifest::parse(&toml).map_err(|error| error.within(dir))?;
-        let onnx = read_limited(&dir.join(ONNX_FILE), MAX_ONNX_BYTES)?;
-        let mut texts = Vec::with_capacity(manifest.outputs.len());
-        for output in &manifest.outputs {
-            texts.push(
-                output
-                    .labels
-                    .as_ref()
-                    .map(|name| read_text(&dir.join(name)))
-                    .transpose()?,
-            );
-        }
-        Ok(Self::assemble(
-            toml,
-            manifest,
-            Cow::Owned(onnx),
-            Vec::new(),
-            &texts,
-        ))
+        let path = dir.join(ONNX_FILE);
+        let onnx = files.read(&path, MAX_ONNX_BYTES).map_err(missing)?;
+        let graph = Graph::read(&onnx).map_err(|source| PackageError::Graph {
+            path: path.clone(),
+            source,
+        })?;
+        let texts = manifest
+            .outputs
+            .iter()
+            .map(|output| output.labels.as_deref().map(text).transpose())
+            .collect::<Result<Vec<_>, _>>()?;
+        let external = read_external(&files, &path, &graph.external)?;
+        Ok(Self::assemble(toml, manifest, Cow::Owned(onnx), external, &texts))
     }
 
     /// Makes a package from its parts, as for one embedded in the binary; `labels` serves every output that names a file.
@@ -256,31 +264,6 @@ fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
 /// One label a line; the last line may lack its end. An empty line inside is a label too, for the index counts.
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).collect()
-}
-
-fn read_text(path: &Path) -> Result<String, PackageError> {
-    String::from_utf8(read_limited(path, MAX_TEXT_BYTES)?)
-        .map_err(|_| PackageError::NotUtf8 { path: path.into() })
-}
-
-fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, PackageError> {
-    let failed = |source| PackageError::Read {
-        path: PathBuf::from(path),
-        source,
-    };
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .map_err(failed)?
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(PackageError::TooLarge {
-            path: path.into(),
-            limit,
-        });
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,35 +1,41 @@
 //! Why a package was refused, in words for whoever wrote it.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use crate::{FileError, GraphError};
 
 /// A package that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {
-    /// A file is missing or unreadable.
-    #[error("cannot read {}: {source}; a package is a folder with model.toml, model.onnx and its labels", path.display())]
-    Read {
+    /// A file is unreadable, too large or not what it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file that every package has is not there.
+    #[error("{} is missing: {remedy}", path.display())]
+    Missing {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What to do about it.
+        remedy: String,
     },
-    /// A file is larger than any that makes sense.
-    #[error("{} is above {limit} bytes: check that it is the right file", path.display())]
-    TooLarge {
+    /// `model.onnx` is no ONNX file, or damaged.
+    #[error("{} {source}", path.display())]
+    Graph {
         /// The file.
         path: PathBuf,
-        /// The limit in bytes.
-        limit: u64,
+        /// What is wrong.
+        source: GraphError,
     },
-    /// A text file in another encoding.
-    #[error("{} is not UTF-8 text: save it as UTF-8", path.display())]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
+    /// A file of weights that the ONNX file names cannot be given to it.
+    #[error("{} needs weights from {name:?}, {problem}", onnx.display())]
+    External {
+        /// The ONNX file.
+        onnx: PathBuf,
+        /// The name in it.
+        name: String,
+        /// What is wrong and what to do.
+        problem: String,
     },
     /// `model.toml` is no TOML, or has a key or value that does not exist.
     #[error("model.toml: {message}{}", suggestion.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]

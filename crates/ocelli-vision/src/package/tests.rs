@@ -1,4 +1,9 @@
+use std::fs;
+
+use prost::Message;
+
 use super::*;
+use crate::graph::testing::{self, Small};
 
 const TOML: &str = r#"
 schema = 1
@@ -26,11 +31,21 @@ fn package(toml: &str, onnx: &'static [u8], labels: &str) -> ModelPackage {
     ModelPackage::from_parts(toml, Cow::Borrowed(onnx), labels).unwrap()
 }
 
+fn onnx() -> Vec<u8> {
+    let small = Small {
+        elem_type: testing::UINT8,
+        input: &[0, 8, 8, 3],
+        classes: 3,
+        ending: None,
+    };
+    small.bytes()
+}
+
 fn folder(labels: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in [
         (MANIFEST_FILE, TOML.as_bytes()),
-        (ONNX_FILE, b"onnx"),
+        (ONNX_FILE, &onnx()),
         ("labels.txt", labels),
     ] {
         fs::write(folder.path().join(name), content).unwrap();
@@ -42,7 +57,7 @@ fn folder(labels: &[u8]) -> tempfile::TempDir {
 fn a_folder_and_its_parts_are_the_same_package() {
     let folder = folder(b"crane\ncat\ncrane\n");
     let loaded = ModelPackage::load(folder.path()).unwrap();
-    let made = package(TOML, b"onnx", "crane\ncat\ncrane\n");
+    let made = ModelPackage::from_parts(TOML, onnx().into(), "crane\ncat\ncrane\n").unwrap();
     assert_eq!(loaded.card.labels, [["crane", "cat", "crane"]]);
     assert_eq!(loaded.card.manifest, made.card.manifest);
     assert_eq!(loaded.card.digest(), made.card.digest());
@@ -85,14 +100,14 @@ fn labels_in_another_encoding_are_refused() {
     let folder = folder(b"caf\xe9\n");
     assert!(matches!(
         ModelPackage::load(folder.path()),
-        Err(PackageError::NotUtf8 { .. })
+        Err(PackageError::File(FileError::NotUtf8 { .. }))
     ));
 }
 
 fn built(labels: &[&str], external: Vec<ExternalData>) -> Result<ModelPackage, PackageError> {
     let labels = labels.iter().map(|&label| label.to_owned()).collect();
     let manifest = Manifest::parse(TOML).unwrap();
-    ModelPackage::build(manifest, Cow::Borrowed(b"onnx"), external, &[labels])
+    ModelPackage::build(manifest, onnx().into(), external, &[labels])
 }
 
 fn weights(name: &str, bytes: &'static [u8]) -> ExternalData {
@@ -173,4 +188,82 @@ fn a_typo_is_told_with_the_folder() {
         text.starts_with(&path) && text.contains("did you mean `width`?"),
         "{text}"
     );
+}
+
+fn refusal(folder: &tempfile::TempDir) -> String {
+    let text = ModelPackage::load(folder.path()).unwrap_err().to_string();
+    assert!(text.contains(&folder.path().display().to_string()), "{text}");
+    text
+}
+
+#[test]
+fn a_package_of_another_framework_is_sent_to_the_converter() {
+    let folder = folder(b"cat");
+    let model = folder.path().join(ONNX_FILE);
+    fs::rename(&model, folder.path().join("resnet.onnx")).unwrap();
+    assert!(refusal(&folder).contains("rename resnet.onnx"));
+    fs::rename(folder.path().join("resnet.onnx"), folder.path().join("model.pt")).unwrap();
+    let text = refusal(&folder);
+    assert!(
+        text.contains("model.pt") && text.contains("tools/to_onnx.py"),
+        "{text}"
+    );
+    fs::write(&model, b"PK\x03\x04 a zip").unwrap();
+    assert!(refusal(&folder).contains("tools/to_onnx.py"));
+}
+
+#[test]
+fn an_onnx_file_that_is_cut_off_or_huge_is_refused() {
+    let folder = folder(b"cat");
+    let model = folder.path().join(ONNX_FILE);
+    fs::write(&model, &onnx()[..onnx().len() / 2]).unwrap();
+    assert!(refusal(&folder).contains("is cut off"));
+    fs::File::create(&model)
+        .unwrap()
+        .set_len(MAX_ONNX_BYTES + 1)
+        .unwrap();
+    assert!(refusal(&folder).contains("at most"));
+}
+
+#[test]
+fn weights_beside_the_onnx_file_belong_to_the_package() {
+    let folder = folder(b"cat");
+    let mut graph = Small {
+        elem_type: testing::UINT8,
+        input: &[0, 8, 8, 3],
+        classes: 1,
+        ending: None,
+    }
+    .graph();
+    graph.initializer = vec![testing::external("weights", "model.onnx_data", 0, 12)];
+    fs::write(
+        folder.path().join(ONNX_FILE),
+        testing::model(graph).encode_to_vec(),
+    )
+    .unwrap();
+    assert!(refusal(&folder).contains("model.onnx_data"));
+    let digests = [b"0123456789ab", b"0123456789ac"].map(|bytes| {
+        fs::write(folder.path().join("model.onnx_data"), bytes).unwrap();
+        let package = ModelPackage::load(folder.path()).unwrap();
+        assert_eq!(&package.external[0].bytes[..], bytes);
+        package.card.digest().to_owned()
+    });
+    assert_ne!(digests[0], digests[1]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_followed_inside_the_root_only() {
+    let cache = tempfile::tempdir().unwrap();
+    let folder = folder(b"cat");
+    fs::rename(folder.path(), cache.path().join("snapshot")).unwrap();
+    fs::create_dir(folder.path()).unwrap();
+    let dir = cache.path().join("snapshot");
+    fs::rename(dir.join(ONNX_FILE), cache.path().join("blob")).unwrap();
+    std::os::unix::fs::symlink("../blob", dir.join(ONNX_FILE)).unwrap();
+    assert!(matches!(
+        ModelPackage::load(&dir),
+        Err(PackageError::File(FileError::Outside { .. }))
+    ));
+    assert!(ModelPackage::load_within(&dir, cache.path()).is_ok());
 }
