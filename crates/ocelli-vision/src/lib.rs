@@ -31,4 +31,4 @@ pub use package::{
     Activation, ExternalData, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec,
     Task,
 };
-pub use scores::{sigmoid, softmax, top_k};
+pub use scores::{l2_normalize, sigmoid, softmax, top_k};

@@ -26,6 +26,17 @@ pub fn sigmoid(scores: &mut [f32]) {
     }
 }
 
+/// Scales a vector to length 1 (L2), summed in double precision. A vector of zeros has no direction and stays.
+pub fn l2_normalize(vector: &mut [f32]) {
+    let squares: f64 = vector.iter().map(|&number| f64::from(number).powi(2)).sum();
+    if squares > 0.0 {
+        let length = squares.sqrt();
+        vector
+            .iter_mut()
+            .for_each(|number| *number = (f64::from(*number) / length) as f32);
+    }
+}
+
 /// The `k` best scores as (index, score), best first; equal scores by index, NaN after everything else.
 ///
 /// Selects before it sorts: O(n + k log k).
@@ -118,6 +129,18 @@ mod tests {
         sigmoid(&mut scores);
         assert_eq!(scores[..3], [0.5, 1.0, 0.0]);
         assert!((scores[3] - 0.731_058_6).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_vector_becomes_one_long_whatever_its_length_was() {
+        for scale in [1e-30, 1.0, 1e30_f32] {
+            let mut vector = [3.0 * scale, -4.0 * scale];
+            l2_normalize(&mut vector);
+            assert_eq!(vector, [0.6, -0.8], "{scale}");
+        }
+        let mut nothing = [0.0; 3];
+        l2_normalize(&mut nothing);
+        assert_eq!(nothing, [0.0; 3]);
     }
 
     #[test]

@@ -287,6 +287,12 @@ pub struct PredictArgs {
     /// Predictions for each photo
     #[arg(long, short = 'k', value_name = "K")]
     pub top_k: Option<String>,
+    /// Leave out classes that are less probable than this, 0 to 1
+    #[arg(long, value_name = "PROBABILITY")]
+    pub threshold: Option<String>,
+    /// The model's output to print, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
     /// How to print them
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,

@@ -45,6 +45,8 @@ pub struct Photo {
     pub trace: Option<Arc<str>>,
     /// When nobody wants the answer any more.
     pub deadline: Instant,
+    /// Which of the model's outputs is wanted.
+    pub output: usize,
     /// Room in the house, held at least until the file is let go.
     pub permit: Arc<Permit>,
 }
@@ -57,6 +59,7 @@ impl Photo {
             model: Arc::clone(&self.model.id),
             priority: self.priority,
             trace: self.trace.clone(),
+            outputs: vec![self.output],
             pixels,
             deadline: self.deadline,
         }

@@ -8,6 +8,7 @@ mod connections;
 mod info;
 mod inputs;
 mod jobs;
+mod parameters;
 mod predict;
 mod probes;
 mod stream;
@@ -23,7 +24,6 @@ use crate::error::Error;
 use crate::infer::Infer;
 use crate::jobs::Jobs;
 
-pub use asking::top_k;
 pub use connections::serve;
 pub use probes::{Health, Probe};
 
@@ -71,12 +71,13 @@ impl FromRef<AppState> for Probe {
 }
 
 /// The routes, as metrics and the API description name them.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 11] = [
     "/predict",
     "/v1/jobs",
     "/v1/jobs/{id}",
     "/v1/models",
     "/v1/models/{model}",
+    "/v1/models/{model}/embed",
     "/v1/models/{model}/predict",
     "/livez",
     "/readyz",
@@ -94,6 +95,7 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/jobs/{id}", delete(jobs::forget))
         .route("/v1/models", get(info::models))
         .route("/v1/models/{model}", get(info::model))
+        .route("/v1/models/{model}/embed", post(predict::embed))
         .route("/v1/models/{model}/predict", post(predict::predict_many))
         .route("/openapi.json", get(info::openapi))
         .with_state(state);

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::job::{JobCost, JobError, Priority, Reply};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
-use crate::ranking::{Prediction, rank};
+use crate::outcome::{Outcome, Want};
 use crate::timing::Phases;
 
 /// Everything between a protocol and the worker.
@@ -37,8 +37,8 @@ pub struct Infer {
 pub struct Request {
     /// The model.
     pub model: Arc<ServedModel>,
-    /// Predictions wanted for each image, at least 1 and at most the number of classes.
-    pub top_k: usize,
+    /// What is wanted of each image.
+    pub want: Want,
     /// How soon, compared with other requests.
     pub priority: Priority,
     /// The trace that the request belongs to (the value of `traceparent`).
@@ -63,8 +63,8 @@ pub struct Deadline {
 /// What one image came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// Best first.
-    pub predictions: Vec<Prediction>,
+    /// The classes, or the vector.
+    pub outcome: Outcome,
     /// Where the time went.
     pub phases: Phases,
 }
@@ -96,6 +96,7 @@ impl Request {
             priority: self.priority,
             trace: self.trace.clone(),
             deadline: self.deadline.at,
+            output: self.want.output,
             permit: Arc::clone(&self.permit),
         }
     }
@@ -168,8 +169,8 @@ impl Infer {
             prepare,
         } = answer?;
         let mut scored = match ranked {
-            Some(predictions) => Scored::ranked(predictions, reply.cost, request.top_k),
-            None => scored(&request.model, reply, request.top_k, request.deadline.timeout)?,
+            Some(predictions) => Scored::new(request.want.of_ranked(predictions), reply.cost),
+            None => scored(&request.model, reply, &request.want, request.deadline.timeout)?,
         };
         scored.phases.receive = request.receive;
         scored.phases.decode_wait = prepare.wait;
@@ -179,31 +180,33 @@ impl Infer {
     }
 }
 
-/// What a worker's reply means for whoever allowed `timeout` for it. The phases are those of the worker.
+/// What a worker's reply means for whoever wants `want` and allowed `timeout` for it. The phases are those of the worker.
 ///
 /// # Errors
-/// What the reply says went wrong, and [`Error::Internal`] for scores that are no numbers.
-pub fn scored(model: &ServedModel, reply: Reply, top_k: usize, timeout: Duration) -> Result<Scored, Error> {
+/// What the reply says went wrong, and [`Error::Internal`] for numbers that make no sense.
+pub fn scored(model: &ServedModel, reply: Reply, want: &Want, timeout: Duration) -> Result<Scored, Error> {
     let outputs = reply.result.map_err(|error| match error {
         JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
         JobError::EngineFault | JobError::Incompatible => Error::Internal,
         JobError::Poisonous => Error::Poisonous,
     })?;
-    let predictions = rank(model, &outputs, top_k)?;
-    Ok(Scored::ranked(predictions, reply.cost, top_k))
+    let [output] = outputs.as_slice() else {
+        let outputs = outputs.len();
+        tracing::error!(model = %model.id.name, outputs, "a reply does not have the one output that was wanted");
+        return Err(Error::Internal);
+    };
+    Ok(Scored::new(want.outcome(model, output)?, reply.cost))
 }
 
 impl Scored {
-    /// The first `top_k` of `predictions`, which are the best first.
-    fn ranked(mut predictions: Vec<Prediction>, cost: JobCost, top_k: usize) -> Self {
-        predictions.truncate(top_k);
+    fn new(outcome: Outcome, cost: JobCost) -> Self {
         let phases = Phases {
             queue: cost.queue,
             fill: cost.fill,
             infer: cost.infer,
             ..Phases::default()
         };
-        Self { predictions, phases }
+        Self { outcome, phases }
     }
 }
 

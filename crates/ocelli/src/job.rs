@@ -92,6 +92,8 @@ pub struct Job {
     pub priority: Priority,
     /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
     pub trace: Option<Arc<str>>,
+    /// The outputs wanted, by their places in the package, in the order of the reply's tensors.
+    pub outputs: Vec<usize>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,
     /// When nobody wants the answer any more.
@@ -101,7 +103,7 @@ pub struct Job {
 /// What one job came to.
 #[derive(Debug)]
 pub struct Reply {
-    /// One tensor for each output of the model, each with a batch axis of 1; or why there is none.
+    /// One tensor for each output wanted, each with a batch axis of 1; or why there is none.
     pub result: Result<Vec<Tensor>, JobError>,
     /// What it took.
     pub cost: JobCost,

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::infer::{Infer, Request, Scored};
 use crate::job::JobId;
 use crate::model::ServedModel;
+use crate::outcome::Want;
 
 pub use memory::MemoryJobs;
 pub use redis::RedisJobs;
@@ -97,6 +98,8 @@ pub struct Snapshot {
     pub ticket: Ticket,
     /// What its images are computed with.
     pub model: Arc<ServedModel>,
+    /// What is wanted of each.
+    pub want: Want,
     /// What each image came to, in their order; `None` for those that are not computed yet.
     pub results: Vec<Option<Result<Scored, Error>>>,
 }
@@ -260,13 +263,14 @@ fn secret_id() -> Result<JobId, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Outcome;
     use crate::timing::Phases;
 
     #[test]
     fn a_job_is_as_far_as_its_images() {
         let good = || {
             Some(Ok(Scored {
-                predictions: Vec::new(),
+                outcome: Outcome::Classes(Vec::new()),
                 phases: Phases::default(),
             }))
         };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ocelli_engine::{CostTable, ElementType, ExternalFile, ModelSource, Signature, TensorSpec};
-use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, PackageError};
+use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
 use parking_lot::Mutex;
 
 use crate::error::Error;
@@ -107,21 +107,46 @@ impl ServedModel {
         &self.card.manifest.input
     }
 
-    /// The names of the classes of the first output.
-    #[must_use]
-    pub fn labels(&self) -> &[String] {
-        self.card.labels.first().map_or(&[], Vec::as_slice)
+    /// An output, by its place in the package.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the package has no such output, as when a job was made for another package.
+    pub fn output(&self, index: usize) -> Result<&OutputSpec, Error> {
+        self.card.manifest.outputs.get(index).ok_or_else(|| {
+            tracing::error!(model = %self.id.name, index, "the model has no such output");
+            Error::Internal
+        })
     }
 
-    /// The most predictions that an answer may have: one for each class, as far as the classes are known.
+    /// The names of the classes of an output; empty where the package does not say.
     #[must_use]
-    pub fn most_predictions(&self) -> usize {
+    pub fn labels_of(&self, output: usize) -> &[String] {
+        self.card.labels.get(output).map_or(&[], Vec::as_slice)
+    }
+
+    /// The most predictions that an answer may have: one for each class of the output, as far as the classes are known.
+    #[must_use]
+    pub fn classes_of(&self, output: usize) -> usize {
         /// As many classes as ImageNet has; an answer with fewer has all that there are.
         const UNKNOWN: usize = 1000;
-        match self.labels().len() {
+        match self.labels_of(output).len() {
             0 => UNKNOWN,
             classes => classes,
         }
+    }
+
+    /// The least probability of a class that is answered, unless the request says otherwise; `None` where the best are
+    /// answered whatever theirs.
+    #[must_use]
+    pub fn threshold_of(&self, output: usize) -> Option<f32> {
+        let said = self
+            .card
+            .manifest
+            .outputs
+            .get(output)
+            .and_then(|output| output.threshold);
+        let multilabel = self.card.manifest.task == Task::Multilabel;
+        said.or_else(|| multilabel.then_some(OutputSpec::DEFAULT_THRESHOLD))
     }
 
     /// Whether an instance is there to compute with.

@@ -1,6 +1,6 @@
 //! `model.toml`, schema 1.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{InputSpec, OutputSpec, RunSpec, package::PackageError};
 
@@ -9,7 +9,7 @@ const MAX_NAME_LEN: usize = 64;
 const MAX_OUTPUTS: usize = 16;
 
 /// What a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// One class per image.

@@ -1,11 +1,11 @@
 //! The `[[output]]` tables of `model.toml`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Task;
 
 /// What turns an output's raw scores into what is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// Probabilities that sum to 1.
@@ -39,7 +39,8 @@ pub struct OutputSpec {
     pub activation: Activation,
     /// File of class names beside `model.toml`, one a line.
     pub labels: Option<String>,
-    /// Multilabel: classes whose score is below are left out of answers; [`OutputSpec::DEFAULT_THRESHOLD`] if absent.
+    /// Where several classes may apply: those whose score is below are left out of answers;
+    /// [`OutputSpec::DEFAULT_THRESHOLD`] if absent and the task is multilabel.
     pub threshold: Option<f32>,
     /// Feature vectors: divide by the Euclidean length.
     #[serde(default)]
@@ -84,8 +85,8 @@ impl OutputSpec {
         let Some(threshold) = self.threshold else {
             return Ok(());
         };
-        if task != Task::Multilabel {
-            let hint = "is for task = \"multilabel\", where several classes may apply: remove it".into();
+        if task != Task::Multilabel && self.activation != Activation::Sigmoid {
+            let hint = "is for task = \"multilabel\" or activation = \"sigmoid\", where several classes may apply: remove it".into();
             return Err(("threshold", hint));
         }
         if self.activation == Activation::Softmax {

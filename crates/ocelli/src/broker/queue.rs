@@ -321,6 +321,7 @@ mod tests {
             model: model(),
             priority,
             trace: None,
+            outputs: vec![0],
             pixels: vec![pixel],
             deadline: Instant::now() + life,
         };

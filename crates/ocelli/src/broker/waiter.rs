@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::job::{JobCost, Reply};
-use crate::ranking::Prediction;
+use crate::outcome::Prediction;
 
 /// What preparing an image took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ocelli_engine::{Tensor, TensorData};
 use prost::Message;
 
-pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts};
+pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts, WantMessage};
 
 use crate::job::{JobCost, JobError, JobId, Priority, Reply};
 
@@ -202,18 +202,16 @@ impl JobHeader {
     }
 }
 
-/// Where a reply comes from, and what is wanted of it.
+/// Where a reply comes from, and what it holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// Who computed it.
     pub worker: &'a str,
-    /// The names of the model's outputs, in their order.
+    /// The names of the reply's outputs, in their order.
     pub outputs: &'a [String],
-    /// The names of those wanted; none means all.
-    pub wanted: &'a [String],
 }
 
-/// A reply as it travels, with the outputs that are wanted of it.
+/// A reply as it travels.
 #[must_use]
 pub fn encode_reply(id: JobId, reply: &Reply, origin: &Origin<'_>) -> Vec<u8> {
     let error = match &reply.result {
@@ -224,12 +222,8 @@ pub fn encode_reply(id: JobId, reply: &Reply, origin: &Origin<'_>) -> Vec<u8> {
         Err(JobError::Incompatible) => ErrorKind::Incompatible,
     };
     let name = |index: usize| origin.outputs.get(index).map_or("", String::as_str);
-    let wanted = |name: &str| origin.wanted.is_empty() || origin.wanted.iter().any(|wanted| wanted == name);
     let outputs = reply.result.iter().flatten().enumerate();
-    let outputs = outputs
-        .map(|(index, tensor)| (name(index), tensor))
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, tensor)| output_message(name, tensor));
+    let outputs = outputs.map(|(index, tensor)| output_message(name(index), tensor));
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let message = ReplyMessage {
         id: id.0.to_be_bytes().to_vec(),

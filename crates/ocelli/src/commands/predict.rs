@@ -9,18 +9,19 @@ use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::spawn_blocking;
 
-use super::predict_output::{heading, render};
+use super::predict_output::{Said, heading, render};
 use super::predict_sources::{Source, expand};
 use super::settings;
 use crate::admission::AdmissionLimits;
 use crate::cli::{OutputFormat, PredictArgs};
-use crate::http::top_k;
 use crate::infer::{self, Deadline, Infer};
 use crate::job::Priority;
 use crate::model::ServedModel;
+use crate::outcome::{Outcome, Want};
 use crate::results::labelled;
 use crate::roles::{Pipeline, PipelineConfig};
 use crate::telemetry;
+use crate::wish::Wish;
 
 /// Photos read and computed ahead of the one that is printed next, for each core.
 const AHEAD_PER_CORE: usize = 8;
@@ -44,13 +45,19 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     };
     let pipeline = Pipeline::new(&config, backend, package);
     let model = pipeline.infer.catalog.find(None)?;
-    let top_k = top_k(args.top_k.as_deref(), model.most_predictions())?;
+    let wish = Wish {
+        output: args.output.clone(),
+        top_k: args.top_k.clone(),
+        threshold: args.threshold.clone(),
+        normalize: None,
+    };
+    let want = wish.by_task(&model)?;
     settings::runtime()?.block_on(async {
         let running = pipeline.start().await?;
         let task = Task {
             infer: running.infer().clone(),
             model,
-            top_k,
+            want,
         };
         let failed = print_all(&task, expand(&args.photos), ahead, args.format).await;
         running.stop().await;
@@ -65,7 +72,7 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
 struct Task {
     infer: Infer,
     model: Arc<ServedModel>,
-    top_k: usize,
+    want: Want,
 }
 
 impl Task {
@@ -73,12 +80,19 @@ impl Task {
     async fn describe(&self, source: Source, format: OutputFormat) -> (String, bool) {
         let name = source.name();
         match self.compute(source).await {
-            Ok(scored) => (render(format, &name, Ok(&labelled(&self.model, &scored))), true),
-            Err(error) => (render(format, &name, Err(&error)), false),
+            Ok(Outcome::Classes(predictions)) => {
+                let labels = self.model.labels_of(self.want.output);
+                (
+                    render(format, &name, &Said::Classes(&labelled(labels, &predictions))),
+                    true,
+                )
+            }
+            Ok(Outcome::Vector(vector)) => (render(format, &name, &Said::Vector(&vector)), true),
+            Err(error) => (render(format, &name, &Said::Failure(&error)), false),
         }
     }
 
-    async fn compute(&self, source: Source) -> Result<infer::Scored, String> {
+    async fn compute(&self, source: Source) -> Result<Outcome, String> {
         let bytes = spawn_blocking(move || source.read())
             .await
             .map_err(|error| error.to_string())??;
@@ -88,7 +102,7 @@ impl Task {
             .map_err(|error| error.to_string())?;
         let request = infer::Request {
             model: Arc::clone(&self.model),
-            top_k: self.top_k,
+            want: self.want.clone(),
             priority: Priority::default(),
             trace: None,
             deadline: Deadline::new(Instant::now(), PATIENCE),
@@ -96,7 +110,10 @@ impl Task {
             receive: Duration::ZERO,
         };
         let result = self.infer.run(&request, vec![bytes]).await.pop();
-        result.ok_or("no answer came")?.map_err(|error| error.to_string())
+        let scored = result
+            .ok_or("no answer came")?
+            .map_err(|error| error.to_string())?;
+        Ok(scored.outcome)
     }
 }
 

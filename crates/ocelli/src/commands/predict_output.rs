@@ -7,12 +7,27 @@ use serde::Serialize;
 use crate::cli::OutputFormat;
 use crate::results::LabelledPrediction;
 
+/// What one photo came to.
+#[derive(Clone, Copy)]
+pub(super) enum Said<'a> {
+    /// Classes, best first.
+    Classes(&'a [LabelledPrediction<'a>]),
+    /// A feature vector.
+    Vector(&'a [f32]),
+    /// Nothing, and why.
+    Failure(&'a str),
+}
+
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Line<'a> {
-    Answer {
+    Classes {
         file: &'a str,
         predictions: &'a [LabelledPrediction<'a>],
+    },
+    Vector {
+        file: &'a str,
+        embedding: &'a [f32],
     },
     Failure {
         file: &'a str,
@@ -29,18 +44,15 @@ pub(super) fn heading(format: OutputFormat) -> &'static str {
 }
 
 /// The text for one photo, ending in a newline.
-pub(super) fn render(
-    format: OutputFormat,
-    file: &str,
-    result: Result<&[LabelledPrediction<'_>], &str>,
-) -> String {
+pub(super) fn render(format: OutputFormat, file: &str, said: &Said<'_>) -> String {
     match format {
-        OutputFormat::Table => table(file, result),
-        OutputFormat::Csv => csv(file, result),
+        OutputFormat::Table => table(file, said),
+        OutputFormat::Csv => csv(file, said),
         OutputFormat::Jsonl => {
-            let line = match result {
-                Ok(predictions) => Line::Answer { file, predictions },
-                Err(error) => Line::Failure { file, error },
+            let line = match *said {
+                Said::Classes(predictions) => Line::Classes { file, predictions },
+                Said::Vector(embedding) => Line::Vector { file, embedding },
+                Said::Failure(error) => Line::Failure { file, error },
             };
             // Strings and finite numbers always serialise.
             let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -51,10 +63,13 @@ pub(super) fn render(
 }
 
 // Writing to a String cannot fail, so the results of `write!` below carry nothing.
-fn table(file: &str, result: Result<&[LabelledPrediction<'_>], &str>) -> String {
+fn table(file: &str, said: &Said<'_>) -> String {
+    /// Numbers of a vector that people are shown; programs read JSON lines.
+    const SHOWN: usize = 8;
     let mut text = format!("{file}\n");
-    match result {
-        Ok(predictions) => {
+    match *said {
+        Said::Classes([]) => text.push_str("  no class is probable enough\n"),
+        Said::Classes(predictions) => {
             for prediction in predictions {
                 let _ = writeln!(
                     text,
@@ -64,18 +79,26 @@ fn table(file: &str, result: Result<&[LabelledPrediction<'_>], &str>) -> String 
                 );
             }
         }
-        Err(error) => {
+        Said::Vector(vector) => {
+            let _ = write!(text, "  {} numbers:", vector.len());
+            for number in vector.iter().take(SHOWN) {
+                let _ = write!(text, " {number:.4}");
+            }
+            text.push_str(if vector.len() > SHOWN { " ...\n" } else { "\n" });
+        }
+        Said::Failure(error) => {
             let _ = writeln!(text, "  failed: {error}");
         }
     }
     text
 }
 
-fn csv(file: &str, result: Result<&[LabelledPrediction<'_>], &str>) -> String {
+/// A vector has a row for each of its numbers, whose place is the index and whose value stands where a probability does.
+fn csv(file: &str, said: &Said<'_>) -> String {
     let file = csv_field(file);
     let mut text = String::new();
-    match result {
-        Ok(predictions) => {
+    match *said {
+        Said::Classes(predictions) => {
             for (rank, prediction) in predictions.iter().enumerate() {
                 let LabelledPrediction {
                     label,
@@ -91,7 +114,12 @@ fn csv(file: &str, result: Result<&[LabelledPrediction<'_>], &str>) -> String {
                 );
             }
         }
-        Err(error) => {
+        Said::Vector(vector) => {
+            for (index, number) in vector.iter().enumerate() {
+                let _ = writeln!(text, "{file},,,{index},{number},");
+            }
+        }
+        Said::Failure(error) => {
             let _ = writeln!(text, "{file},,,,,{}", csv_field(error));
         }
     }
@@ -128,22 +156,25 @@ mod tests {
     fn each_format_says_the_same() {
         let both = |format| {
             let failure = "it is \"text\"";
-            render(format, "a,b.jpg", Ok(&BEST)) + &render(format, "bad.jpg", Err(failure))
+            let vector = [0.5, -0.25];
+            render(format, "a,b.jpg", &Said::Classes(&BEST))
+                + &render(format, "v.jpg", &Said::Vector(&vector))
+                + &render(format, "bad.jpg", &Said::Failure(failure))
         };
         assert_eq!(
             both(OutputFormat::Table),
-            "a,b.jpg\n   90.00 %  beagle\n    5.00 %  plate, rack\nbad.jpg\n  failed: it is \"text\"\n"
+            "a,b.jpg\n   90.00 %  beagle\n    5.00 %  plate, rack\nv.jpg\n  2 numbers: 0.5000 -0.2500\nbad.jpg\n  failed: it is \"text\"\n"
         );
         assert_eq!(
             both(OutputFormat::Csv),
             "\"a,b.jpg\",1,beagle,162,0.9,\n\"a,b.jpg\",2,\"plate, rack\",729,0.05,\n\
-             bad.jpg,,,,,\"it is \"\"text\"\"\"\n"
+             v.jpg,,,0,0.5,\nv.jpg,,,1,-0.25,\nbad.jpg,,,,,\"it is \"\"text\"\"\"\n"
         );
         assert_eq!(
             both(OutputFormat::Jsonl),
             "{\"file\":\"a,b.jpg\",\"predictions\":[{\"label\":\"beagle\",\"index\":162,\"probability\":0.9},\
              {\"label\":\"plate, rack\",\"index\":729,\"probability\":0.05}]}\n\
-             {\"file\":\"bad.jpg\",\"error\":\"it is \\\"text\\\"\"}\n"
+             {\"file\":\"v.jpg\",\"embedding\":[0.5,-0.25]}\n{\"file\":\"bad.jpg\",\"error\":\"it is \\\"text\\\"\"}\n"
         );
     }
 }

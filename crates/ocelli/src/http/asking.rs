@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::Query;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 
 use super::AppState;
 use super::answer::Arrival;
@@ -17,7 +15,7 @@ use crate::error::Error;
 use crate::infer::{self, Deadline};
 use crate::job::Priority;
 use crate::model::ServedModel;
-use crate::ranking::DEFAULT_TOP_K;
+use crate::outcome::Want;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
@@ -32,8 +30,8 @@ const TRACE: HeaderName = HeaderName::from_static("traceparent");
 pub(super) struct Order {
     /// For this model.
     pub(super) model: Arc<ServedModel>,
-    /// The parameter of that name.
-    pub(super) top_k: Option<String>,
+    /// What is wanted of it.
+    pub(super) want: Want,
     /// The most images.
     pub(super) most: usize,
     /// When nobody wants the answer any more.
@@ -65,8 +63,12 @@ pub(super) struct Asked {
 /// # Errors
 /// Whatever can be wrong with a request, or keep it out.
 pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result<Asked, Error> {
-    let Order { model, deadline, .. } = order;
-    let top_k = top_k(order.top_k.as_deref(), model.most_predictions())?;
+    let Order {
+        model,
+        want,
+        deadline,
+        ..
+    } = order;
     let priority = priority(&parts.headers)?;
     let form = InputForm::from_headers(&parts.headers)?;
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
@@ -97,7 +99,7 @@ pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result
     Ok(Asked {
         request: infer::Request {
             model,
-            top_k,
+            want,
             priority,
             trace: trace(&parts.headers),
             deadline,
@@ -112,38 +114,6 @@ pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result
 pub(super) fn arrival(parts: &Parts) -> Instant {
     let arrival = parts.extensions.get::<Arrival>();
     arrival.map_or_else(Instant::now, |arrival| arrival.0)
-}
-
-/// The parameters of the query, which are called `names`.
-///
-/// # Errors
-/// [`Error::InvalidRequest`] for a parameter that there is not.
-pub(super) fn parameters<T: DeserializeOwned>(parts: &Parts, names: &str) -> Result<T, Error> {
-    match Query::<T>::try_from_uri(&parts.uri) {
-        Ok(Query(parameters)) => Ok(parameters),
-        Err(rejection) => Err(Error::InvalidRequest(format!(
-            "{}; the parameters are {names}",
-            rejection.body_text()
-        ))),
-    }
-}
-
-/// The number of predictions wanted.
-///
-/// # Errors
-/// [`Error::InvalidRequest`] unless it is a whole number from 1 to the number of classes.
-pub fn top_k(text: Option<&str>, classes: usize) -> Result<usize, Error> {
-    let Some(text) = text else {
-        return Ok(DEFAULT_TOP_K.min(classes));
-    };
-    text.parse()
-        .ok()
-        .filter(|top_k| (1..=classes).contains(top_k))
-        .ok_or_else(|| {
-            Error::InvalidRequest(format!(
-                "top_k must be a whole number from 1 to {classes}, the number of classes"
-            ))
-        })
 }
 
 /// When nobody wants the answer any more: after the usual time, or what `X-Timeout-Ms` says, which may not be more than
@@ -192,23 +162,4 @@ fn trace(headers: &HeaderMap) -> Option<Arc<str>> {
     const LENGTH: usize = 55;
     let text = headers.get(TRACE)?.to_str().ok()?;
     (text.len() == LENGTH).then(|| text.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn top_k_is_a_whole_number_within_the_classes() {
-        assert_eq!(top_k(None, 1000), Ok(5));
-        assert_eq!(top_k(None, 3), Ok(3), "a small model has no five classes");
-        assert_eq!(top_k(Some("1000"), 1000), Ok(1000));
-        for bad in ["0", "1001", "abc", "-1", "1.5", "", "99999999999999999999999"] {
-            assert_eq!(
-                top_k(Some(bad), 1000).unwrap_err().status().code,
-                "invalid_request",
-                "{bad}"
-            );
-        }
-    }
 }

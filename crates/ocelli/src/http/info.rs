@@ -8,6 +8,7 @@ use super::AppState;
 use super::answer::{json, to_json};
 use crate::error::Error;
 use crate::model::ServedModel;
+use ocelli_vision::{Activation, Task};
 
 /// The description of the API, kept by hand and checked against the routes and the status table by a test.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -24,8 +25,10 @@ struct ModelView<'a> {
     digest: &'a str,
     state: &'static str,
     default: bool,
+    task: Task,
     classes: usize,
     input: InputView<'a>,
+    outputs: Vec<OutputView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     license: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +42,16 @@ struct InputView<'a> {
     width: u32,
     height: u32,
     name: &'a str,
+}
+
+#[derive(Serialize)]
+struct OutputView<'a> {
+    name: &'a str,
+    activation: Activation,
+    classes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f32>,
+    normalize: bool,
 }
 
 #[derive(Serialize)]
@@ -93,12 +106,25 @@ fn view<'a>(model: &'a ServedModel, default: Option<&str>) -> ModelView<'a> {
             Err(_) => "loading",
         },
         default: default == Some(&model.id.name),
-        classes: model.labels().len(),
+        task: manifest.task,
+        classes: model.labels_of(0).len(),
         input: InputView {
             width: input.width,
             height: input.height,
             name: &input.name,
         },
+        outputs: manifest
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(index, output)| OutputView {
+                name: &output.name,
+                activation: output.activation,
+                classes: model.labels_of(index).len(),
+                threshold: model.threshold_of(index),
+                normalize: output.normalize,
+            })
+            .collect(),
         license: manifest.license.as_deref(),
         source: manifest.source.as_deref(),
         engine: model.runtime().map(|runtime| EngineView {

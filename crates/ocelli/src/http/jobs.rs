@@ -6,12 +6,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use humantime::format_rfc3339_millis;
+use prost::Message as _;
 use ring::digest::{Context, SHA256};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::AppState;
 use super::answer::to_json;
-use super::asking::{Asked, Door, Order, arrival, ask, deadline, parameters};
+use super::asking::{Asked, Door, Order, arrival, ask, deadline};
+use super::parameters::{Accepts, Parameters};
+use crate::broker::wire::WantMessage;
 use crate::error::Error;
 use crate::infer::Deadline;
 use crate::job::JobId;
@@ -26,16 +29,6 @@ const WEBHOOK: HeaderName = HeaderName::from_static("x-webhook-url");
 /// The longest of these keys.
 const KEY_LENGTH: usize = 128;
 
-/// The names of [`Parameters`].
-const PARAMETERS: &str = "top_k and model";
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    top_k: Option<String>,
-    model: Option<String>,
-}
-
 #[derive(Serialize)]
 struct Accepted {
     id: String,
@@ -48,16 +41,17 @@ struct Accepted {
 /// `POST /v1/jobs`: takes images to be computed later.
 pub(super) async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
-    let parameters: Parameters = parameters(&parts, PARAMETERS)?;
+    let parameters = Parameters::of(&parts, Accepts::JOB)?;
     let key = idempotency_key(&parts.headers)?;
     let webhook = parts.headers.get(WEBHOOK);
     let webhook = webhook
         .map(|url| state.jobs.webhook(url.to_str().unwrap_or_default()))
         .transpose()?;
     let model = state.infer.catalog.find(parameters.model.as_deref())?;
+    let want = parameters.wish.by_task(&model)?;
     let order = Order {
         model,
-        top_k: parameters.top_k,
+        want,
         most: state.config.max_images,
         deadline: job_deadline(&state, &parts)?,
         reading: Deadline::new(arrival(&parts), state.config.deadline),
@@ -128,7 +122,7 @@ fn fingerprint(asked: &Asked, webhook: Option<&WebhookUrl>) -> [u8; 32] {
     };
     // A model may be replaced between two attempts, so its name has to do.
     add(request.model.id.name.as_bytes());
-    add(&(request.top_k as u64).to_be_bytes());
+    add(&WantMessage::new(&request.model, &request.want).encode_to_vec());
     add(webhook.map(WebhookUrl::to_string).unwrap_or_default().as_bytes());
     for image in images {
         add(image);

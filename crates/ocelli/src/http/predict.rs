@@ -1,4 +1,4 @@
-//! The two native prediction routes: requests translated into the one path, its results into JSON.
+//! The native prediction routes: requests translated into the one path, its results into JSON.
 
 use std::sync::Arc;
 
@@ -6,28 +6,20 @@ use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::AppState;
 use super::answer::to_json;
-use super::asking::{Asked, Door, Order, arrival, ask, deadline, parameters};
+use super::asking::{Asked, Door, Order, arrival, ask, deadline};
+use super::parameters::{Accepts, Parameters};
 use crate::error::Error;
 use crate::model::ServedModel;
-use crate::results::{ImageAnswer, LabelledPrediction, labelled};
+use crate::outcome::{Outcome, Want};
+use crate::results::{ImageAnswer, VectorEncoding};
 use crate::timing::Phases;
 
 /// Where the time went (W3C Server Timing).
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-
-/// The names of [`Parameters`].
-const PARAMETERS: &str = "top_k and model";
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    top_k: Option<String>,
-    model: Option<String>,
-}
 
 #[derive(Serialize)]
 struct TutorialAnswer<'a> {
@@ -51,9 +43,10 @@ struct Answer<'a> {
 /// `POST /predict`: the tutorial's route, for exactly one image.
 pub(super) async fn predict(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
-    let parameters: Parameters = parameters(&parts, PARAMETERS)?;
+    let parameters = Parameters::of(&parts, Accepts::PREDICT)?;
     let model = state.infer.catalog.find(parameters.model.as_deref())?;
-    let order = order(&state, &parts, model, parameters.top_k, 1)?;
+    let want = parameters.wish.classes(&model)?;
+    let order = order(&state, &parts, (model, want), 1)?;
     let Asked { request, images } = ask(&state, &parts, order).await?;
     let scored = state
         .infer
@@ -61,18 +54,19 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
         .await
         .pop()
         .unwrap_or(Err(Error::Internal))?;
-    let predictions = labelled(&request.model, &scored)
-        .into_iter()
-        .map(
-            |LabelledPrediction {
-                 label, probability, ..
-             }| TutorialPrediction { label, probability },
-        )
-        .collect();
+    let predictions = match &scored.outcome {
+        Outcome::Classes(predictions) => predictions.as_slice(),
+        Outcome::Vector(_) => &[],
+    };
+    let labels = request.model.labels_of(request.want.output);
+    let predictions = predictions.iter().map(|prediction| TutorialPrediction {
+        label: prediction.class.label(labels),
+        probability: prediction.probability,
+    });
     answer(
         &TutorialAnswer {
             success: true,
-            predictions,
+            predictions: predictions.collect(),
         },
         &scored.phases,
     )
@@ -85,15 +79,33 @@ pub(super) async fn predict_many(
     request: Request,
 ) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
-    let parameters: Parameters = parameters(&parts, PARAMETERS)?;
-    if parameters.model.is_some() {
-        return Err(Error::InvalidRequest(
-            "the path names the model; leave out the parameter 'model'".to_owned(),
-        ));
-    }
+    let parameters = Parameters::of(&parts, Accepts::CLASSES)?;
     let model = state.infer.catalog.find(Some(&name))?;
-    let order = order(&state, &parts, model, parameters.top_k, state.config.max_images)?;
-    let Asked { request, images } = ask(&state, &parts, order).await?;
+    let want = parameters.wish.classes(&model)?;
+    many(&state, &parts, (model, want), VectorEncoding::default()).await
+}
+
+/// `POST /v1/models/{model}/embed`: the same for feature vectors.
+pub(super) async fn embed(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Error> {
+    let (parts, _) = request.into_parts();
+    let parameters = Parameters::of(&parts, Accepts::VECTORS)?;
+    let model = state.infer.catalog.find(Some(&name))?;
+    let want = parameters.wish.vector(&model)?;
+    many(&state, &parts, (model, want), parameters.encoding).await
+}
+
+async fn many(
+    state: &AppState,
+    parts: &Parts,
+    wanted: (Arc<ServedModel>, Want),
+    encoding: VectorEncoding,
+) -> Result<Response, Error> {
+    let order = order(state, parts, wanted, state.config.max_images)?;
+    let Asked { request, images } = ask(state, parts, order).await?;
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
     if let [Err(_)] = results.as_slice() {
@@ -106,7 +118,7 @@ pub(super) async fn predict_many(
         .fold(Phases::default(), Phases::max);
     let results = results
         .iter()
-        .map(|result| ImageAnswer::new(&request.model, result))
+        .map(|result| ImageAnswer::encoded(&request.model, &request.want, result, encoding))
         .collect();
     answer(
         &Answer {
@@ -122,8 +134,7 @@ pub(super) async fn predict_many(
 fn order(
     state: &AppState,
     parts: &Parts,
-    model: Arc<ServedModel>,
-    top_k: Option<String>,
+    (model, want): (Arc<ServedModel>, Want),
     most: usize,
 ) -> Result<Order, Error> {
     let deadline = deadline(
@@ -133,7 +144,7 @@ fn order(
     )?;
     Ok(Order {
         model,
-        top_k,
+        want,
         most,
         deadline,
         reading: deadline,

@@ -15,6 +15,7 @@ use crate::infer::{Infer, Request, Scored};
 use crate::job::JobId;
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
+use crate::outcome::Want;
 
 /// Keeps jobs in memory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ struct Shared {
 struct Entry {
     ticket: Ticket,
     model: Arc<ServedModel>,
+    want: Want,
     results: Mutex<Vec<Option<Result<Scored, Error>>>>,
     /// Cancelled when nobody wants the job any more.
     unwanted: CancellationToken,
@@ -78,6 +80,7 @@ impl MemoryJobs {
                 expires: created + left,
             },
             model: Arc::clone(&request.model),
+            want: request.want.clone(),
             results: Mutex::new(images.iter().map(|_| None).collect()),
             // At the end nobody can ask any more, but somebody may be told.
             unwanted: match webhook {
@@ -137,6 +140,7 @@ impl Entry {
         Snapshot {
             ticket: self.ticket,
             model: Arc::clone(&self.model),
+            want: self.want.clone(),
             results: self.results.lock().clone(),
         }
     }

@@ -18,7 +18,7 @@ use self::claim::{Claim, hashed};
 use self::reading::{snapshot, ticket};
 use super::{Idempotency, JobsConfig, Snapshot, Submission, Ticket, WebhookUrl, courier, secret_id};
 use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker};
-use crate::broker::wire::{BadImage, JobRecord, QueuedParts};
+use crate::broker::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use crate::error::Error;
 use crate::infer::Infer;
 use crate::job::{Job, JobId};
@@ -351,11 +351,13 @@ fn record(
 ) -> JobRecord {
     let Submission { request, images, .. } = submission;
     let model = &request.model.id;
+    let want = WantMessage::new(&request.model, &request.want);
     JobRecord {
         model: model.name.clone(),
         version: model.version.clone(),
         digest: model.digest.clone(),
-        top_k: request.top_k as u32,
+        top_k: want.top_k,
+        want: Some(want),
         parts: images.len() as u32,
         timeout_ms: request.deadline.timeout.as_millis() as u64,
         keep_ms: keep.as_millis() as u64,

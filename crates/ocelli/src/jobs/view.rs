@@ -28,7 +28,7 @@ impl<'a> JobView<'a> {
         let answers = job.results.iter().flatten();
         let results = state.is_final().then(|| {
             answers
-                .map(|result| ImageAnswer::new(&job.model, result))
+                .map(|result| ImageAnswer::new(&job.model, &job.want, result))
                 .collect()
         });
         Self {
@@ -62,12 +62,14 @@ mod tests {
     use crate::job::JobId;
     use crate::jobs::Ticket;
     use crate::model::{self, ServedModel};
-    use crate::ranking::{Class, Prediction};
+    use crate::outcome::{Class, Outcome, Prediction};
     use crate::timing::Phases;
+    use crate::wish::Wish;
 
     #[test]
     fn results_are_shown_when_all_are_there() {
         let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        let want = Wish::default().classes(&model).expect("it has classes");
         let created = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
         let mut job = Snapshot {
             ticket: Ticket {
@@ -76,15 +78,16 @@ mod tests {
                 expires: created + Duration::from_secs(60),
             },
             model: Arc::new(model),
+            want,
             results: vec![None, Some(Err(Error::InvalidImage("it is empty".to_owned())))],
         };
         let json = |job: &Snapshot| serde_json::to_string(&JobView::new(job)).expect("it is JSON");
         insta::assert_snapshot!(json(&job), @r#"{"id":"00000000000000000000000000000007","state":"running","model":"efficientnet-lite0","version":"1","created":"1970-01-01T00:00:01.500Z","expires":"1970-01-01T00:01:01.500Z"}"#);
         job.results[0] = Some(Ok(Scored {
-            predictions: vec![Prediction {
+            outcome: Outcome::Classes(vec![Prediction {
                 class: Class::Index(162),
                 probability: 0.5,
-            }],
+            }]),
             phases: Phases::default(),
         }));
         insta::assert_snapshot!(json(&job), @r#"{"id":"00000000000000000000000000000007","state":"done","model":"efficientnet-lite0","version":"1","created":"1970-01-01T00:00:01.500Z","expires":"1970-01-01T00:01:01.500Z","results":[{"predictions":[{"label":"beagle","index":162,"probability":0.5}]},{"error":"it is empty","code":"invalid_image"}]}"#);

@@ -72,32 +72,44 @@ fn fill<T: Clone + Default>(
     buffer
 }
 
-/// One set of outputs for each of `jobs` jobs, each tensor with a batch axis of 1.
+/// For each job the outputs that it wants, whose places `wanted` names, each tensor with a batch axis of 1.
 ///
 /// # Errors
 /// [`EngineError::Fault`] when the engine returned another number of rows than it was given.
-pub(super) fn split(outputs: Vec<Tensor>, jobs: usize) -> Result<Vec<Vec<Tensor>>, EngineError> {
+pub(super) fn split<'a>(
+    outputs: &[Tensor],
+    wanted: impl ExactSizeIterator<Item = &'a [usize]>,
+) -> Result<Vec<Vec<Tensor>>, EngineError> {
+    let jobs = wanted.len();
     if let Some(output) = outputs.iter().find(|output| output.batch_len() != jobs) {
         let rows = output.batch_len();
         return Err(EngineError::Fault(format!(
             "it returned {rows} rows for a batch of {jobs}"
         )));
     }
-    if jobs == 1 {
-        return Ok(vec![outputs]);
-    }
-    let mut replies: Vec<Vec<Tensor>> = (0..jobs).map(|_| Vec::with_capacity(outputs.len())).collect();
-    for output in &outputs {
-        let shape: Vec<usize> = [1]
-            .into_iter()
-            .chain(output.row_shape().iter().copied())
-            .collect();
-        for (reply, row) in replies.iter_mut().zip(output.rows()) {
-            let tensor = Tensor::new(shape.clone(), row.to_data());
-            reply.push(tensor.map_err(|error| EngineError::Fault(error.to_string()))?);
-        }
-    }
-    Ok(replies)
+    wanted
+        .enumerate()
+        .map(|(row, wanted)| {
+            wanted
+                .iter()
+                .map(|&output| one_row(outputs.get(output), row))
+                .collect()
+        })
+        .collect()
+}
+
+fn one_row(output: Option<&Tensor>, row: usize) -> Result<Tensor, EngineError> {
+    let fault = |what: &str| EngineError::Fault(what.to_owned());
+    let output = output.ok_or_else(|| fault("it returned fewer outputs than its model has"))?;
+    let shape: Vec<usize> = [1]
+        .into_iter()
+        .chain(output.row_shape().iter().copied())
+        .collect();
+    let row = output
+        .rows()
+        .nth(row)
+        .ok_or_else(|| fault("it returned too few rows"))?;
+    Tensor::new(shape, row.to_data()).map_err(|error| fault(&error.to_string()))
 }
 
 #[cfg(test)]
@@ -105,18 +117,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_job_gets_its_own_row_of_every_output() {
+    fn each_job_gets_its_own_row_of_the_outputs_that_it_wants() {
         let scores = Tensor::new([2, 2], TensorData::F32(vec![1.0, 2.0, 3.0, 4.0])).expect("shape");
         let flags = Tensor::new([2], TensorData::U8(vec![7, 8])).expect("shape");
-        let replies = split(vec![scores, flags], 2).expect("rows match");
+        let wanted: [&[usize]; 2] = [&[1, 0], &[0]];
+        let replies = split(&[scores, flags], wanted.into_iter()).expect("rows match");
         assert_eq!(replies[1][0].f32s(), Some(&[3.0, 4.0][..]));
         assert_eq!(replies[1][0].shape(), [1, 2]);
-        assert_eq!(replies[0][1].u8s(), Some(&[7][..]));
+        assert_eq!(replies[0][0].u8s(), Some(&[7][..]));
+        assert_eq!((replies[0].len(), replies[1].len()), (2, 1));
     }
 
     #[test]
     fn a_row_too_few_is_the_engines_fault() {
         let scores = Tensor::new([1, 2], TensorData::F32(vec![1.0, 2.0])).expect("shape");
-        assert!(split(vec![scores], 2).is_err_and(|error| error.needs_rebuild()));
+        let wanted: [&[usize]; 2] = [&[0], &[0]];
+        assert!(split(&[scores], wanted.into_iter()).is_err_and(|error| error.needs_rebuild()));
     }
 }

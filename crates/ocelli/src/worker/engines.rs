@@ -287,7 +287,8 @@ impl Engines {
         let outputs = catch_unwind(AssertUnwindSafe(|| engine.infer(slice::from_ref(&input))))
             .unwrap_or_else(|_| Err(EngineError::Fault("it panicked".to_owned())));
         buffer.recycle(input);
-        (outputs.and_then(|outputs| split(outputs, jobs.len())), filled)
+        let wanted = jobs.iter().map(|job| job.job.outputs.as_slice());
+        (outputs.and_then(|outputs| split(&outputs, wanted)), filled)
     }
 }
 

@@ -42,6 +42,7 @@ mod server;
 mod startup;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;
 mod tutorial;
 
 mod webhooks;

@@ -40,8 +40,8 @@ async fn a_wrong_parameter_is_refused_and_says_what_is_right() {
         ("/predict?top_k=abc", "from 1 to 1000"),
         ("/predict?top_k=-1", "from 1 to 1000"),
         ("/predict?top_k=", "from 1 to 1000"),
-        ("/predict?top_k=1&top_k=2", "top_k and model"),
-        ("/predict?topk=3", "top_k and model"),
+        ("/predict?top_k=1&top_k=2", "twice"),
+        ("/predict?topk=3", "top_k, threshold, output and model"),
         ("/v1/models/efficientnet-lite0/predict?top_k=0", "from 1 to 1000"),
         (
             "/v1/models/efficientnet-lite0/predict?model=efficientnet-lite0",

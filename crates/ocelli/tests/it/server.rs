@@ -13,7 +13,7 @@ use ocelli::roles::{DrainTimes, Ending, Pipeline, PipelineConfig, ServeConfig, s
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
 use ocelli_engine::{Backend, Engine, EngineError, EngineOptions, Fake, FakeCost, ModelSource};
-use ocelli_vision::DecodeLimits;
+use ocelli_vision::{DecodeLimits, ModelPackage};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) connections: ConnectionConfig,
     pub(crate) drain: DrainTimes,
     pub(crate) jobs: JobsConfig,
+    pub(crate) package: ModelPackage,
     /// Whether the engine takes the cores from the decoders while it runs.
     pub(crate) engine_uses_cores: bool,
 }
@@ -83,6 +84,7 @@ impl Default for Setup {
                 max_images: 10_000,
                 webhooks: None,
             },
+            package: photos::PACKAGE.clone(),
             engine_uses_cores: false,
         }
     }
@@ -105,7 +107,7 @@ impl Setup {
             fake,
             uses_cpu: self.engine_uses_cores,
         });
-        let pipeline = Pipeline::new(&self.pipeline, backend, photos::PACKAGE.clone());
+        let pipeline = Pipeline::new(&self.pipeline, backend, self.package);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = ServeConfig {

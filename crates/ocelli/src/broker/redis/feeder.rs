@@ -332,17 +332,22 @@ impl Feeder {
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (header, refusal) = match JobHeader::decode_frame(&header) {
+        let (mut header, refusal) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
                 let refusal = self.unusable(&header, &payload);
                 (header, refusal)
             }
             Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
         };
+        if header.outputs.is_empty() {
+            header.outputs.clone_from(&self.shared.outputs);
+        }
+        let outputs = self.places(&header.outputs).collect();
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = submitted + life;
+        let id = header.job_id();
         let task = Task {
-            id: header.job_id(),
+            id,
             place: Place {
                 priority,
                 entry: entry.id,
@@ -352,7 +357,7 @@ impl Feeder {
                 key: header.reply_to.clone(),
                 part: header.part,
             },
-            outputs: header.outputs.clone(),
+            outputs: header.outputs,
             // A refusal is tried for a while, however old the job.
             deadline: if refusal.is_some() {
                 now + PAUSE * 10
@@ -366,14 +371,23 @@ impl Feeder {
             return None;
         }
         let job = Job {
-            id: header.job_id(),
+            id,
             model: Arc::clone(&self.shared.model.id),
             priority,
             trace: (!header.trace.is_empty()).then(|| header.trace.into()),
+            outputs,
             pixels: payload,
             deadline,
         };
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
+    }
+
+    /// The places of outputs of these names, of those that the model has.
+    fn places(&self, names: &[String]) -> impl Iterator<Item = usize> {
+        let own = &self.shared.outputs;
+        names
+            .iter()
+            .filter_map(|name| own.iter().position(|own| own == name))
     }
 
     /// Why a job cannot be computed, if so.
@@ -381,6 +395,12 @@ impl Feeder {
         let input = self.shared.model.input();
         let wanted = [input.height, input.width, 3];
         let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
+        if self.places(&header.outputs).count() != header.outputs.len() {
+            return Some(WireError::Garbage(format!(
+                "the model has the outputs {:?}, and {:?} are wanted",
+                self.shared.outputs, header.outputs
+            )));
+        }
         match header.inputs.as_slice() {
             [only]
                 if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes =>

@@ -59,7 +59,7 @@ pub(super) struct Task {
     pub(super) id: JobId,
     pub(super) place: Place,
     pub(super) reply_to: ReplyTo,
-    /// The names of the outputs wanted; none means all.
+    /// The names of the outputs wanted, in the order of the reply's tensors.
     pub(super) outputs: Vec<String>,
     /// When nobody wants the reply any more.
     pub(super) deadline: Instant,

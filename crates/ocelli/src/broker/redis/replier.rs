@@ -73,8 +73,7 @@ fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
             reply,
             &Origin {
                 worker: &shared.config.name,
-                outputs: &shared.outputs,
-                wanted: &task.outputs,
+                outputs: &task.outputs,
             },
         ),
         task,

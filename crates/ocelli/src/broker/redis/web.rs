@@ -236,7 +236,7 @@ impl RedisBroker {
 impl Shared {
     /// A job as it is submitted.
     pub(super) fn form(&self, job: Job, to: ReplyTo) -> Form {
-        let (input, output) = self.ends_of(&job.model);
+        let (input, outputs) = self.ends_of(&job);
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
             reply_to: to.key,
@@ -249,8 +249,7 @@ impl Shared {
                 kind: ElementKind::U8 as i32,
                 shape: input,
             }],
-            // Answers are made from the first.
-            outputs: output.into_iter().collect(),
+            outputs,
             reply_kind: to.kind as i32,
             part: to.part,
         };
@@ -271,16 +270,16 @@ impl Shared {
         let _ = outbox.send(Outgoing::Job(id));
     }
 
-    /// Height, width and channels of what goes in, and the name of the first that comes out.
-    fn ends_of(&self, model: &ModelId) -> (Vec<u32>, Option<String>) {
+    /// Height, width and channels of what goes in, and the names of what is to come out.
+    fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<String>) {
         let models = self.catalog.all();
-        let served = models.iter().find(|served| *served.id == *model);
+        let served = models.iter().find(|served| *served.id == *job.model);
         served.map_or_else(Default::default, |served| {
-            let input = served.input();
-            let output = served.card.manifest.outputs.first();
+            let (input, outputs) = (served.input(), &served.card.manifest.outputs);
+            let wanted = job.outputs.iter().filter_map(|&index| outputs.get(index));
             (
                 vec![input.height, input.width, 3],
-                output.map(|output| output.name.clone()),
+                wanted.map(|output| output.name.clone()).collect(),
             )
         })
     }

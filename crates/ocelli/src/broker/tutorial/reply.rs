@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::ServedModel;
-use crate::ranking::{Class, Prediction};
+use crate::outcome::{Class, Prediction};
 
 /// The longest text that is read, in bytes; 1,000 classes take about 60,000.
 pub const MAX_REPLY_BYTES: usize = 1 << 20;
@@ -22,7 +22,7 @@ impl Named {
     #[must_use]
     pub fn new(prediction: &Prediction, model: &ServedModel) -> Self {
         Self {
-            label: prediction.class.label(model).to_owned(),
+            label: prediction.class.label(model.labels_of(0)).to_owned(),
             probability: prediction.probability,
         }
     }

@@ -19,7 +19,7 @@ use crate::crew::Crew;
 use crate::error::Error;
 use crate::job::{Job, JobCost};
 use crate::metrics::{DropReason, Metrics};
-use crate::ranking::Prediction;
+use crate::outcome::Prediction;
 
 /// Jobs under way at once: what the model process takes twice. Others wait as photos in this process, where they are a
 /// tenth as large.
@@ -239,7 +239,7 @@ mod tests {
     use crate::broker::tutorial::{input, model};
     use crate::broker::{Pending, waiter};
     use crate::job::{JobId, Priority};
-    use crate::ranking::Class;
+    use crate::outcome::Class;
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -256,6 +256,7 @@ mod tests {
             model: Arc::clone(&model().id),
             priority: Priority::Normal,
             trace: None,
+            outputs: vec![0],
             pixels: vec![7; input().elements()],
             deadline: Instant::now() + LONG,
         };

@@ -17,10 +17,12 @@ use super::{BATCH_SIZE, BadJob, BadPicture, Named, QUEUE, TutorialJob, encode_re
 use crate::broker::redis::{Link, LinkError};
 use crate::broker::{JobQueue, Leased, Receipt};
 use crate::error::Error;
+use crate::infer::scored;
 use crate::job::{Job, JobId, Priority, Reply};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
-use crate::ranking::{DEFAULT_TOP_K, rank};
+use crate::outcome::{Outcome, Prediction};
+use crate::wish::Wish;
 
 /// How long a reply waits to be fetched. The tutorial's web process asks four times a second.
 const REPLY_TTL: Duration = Duration::from_secs(300);
@@ -215,6 +217,7 @@ impl Taker {
                     model: Arc::clone(&self.shared.model.id),
                     priority: Priority::Normal,
                     trace: None,
+                    outputs: vec![0],
                     pixels: rgb,
                     deadline: Instant::now() + PATIENCE,
                 };
@@ -292,11 +295,20 @@ async fn insist(link: &Link, command: &::redis::Cmd) -> Result<(), LinkError> {
     }
 }
 
+/// The best classes of a reply, as many as the tutorial shows.
+fn classes(model: &ServedModel, reply: Reply) -> Result<Vec<Prediction>, String> {
+    let said = |error: Error| error.to_string();
+    let want = Wish::default().classes(model).map_err(said)?;
+    match scored(model, reply, &want, PATIENCE).map_err(said)?.outcome {
+        Outcome::Classes(predictions) => Ok(predictions),
+        Outcome::Vector(_) => Err("the model has no classes".to_owned()),
+    }
+}
+
 /// What the web process is told: of no class at all where there is no answer, for the tutorial has no errors.
 fn predictions(model: &ServedModel, id: &str, reply: Option<Reply>) -> Vec<Named> {
-    let ranked = match reply.map(|reply| reply.result) {
-        Some(Ok(outputs)) => rank(model, &outputs, DEFAULT_TOP_K).map_err(|error| error.to_string()),
-        Some(Err(error)) => Err(error.to_string()),
+    let ranked = match reply {
+        Some(reply) => classes(model, reply),
         None => Err("it was refused or given up".to_owned()),
     };
     match ranked {

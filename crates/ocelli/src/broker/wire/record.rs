@@ -4,6 +4,8 @@ use prost::Message;
 
 use super::{WireError, frame, unframe};
 use crate::job::ModelId;
+use crate::model::ServedModel;
+use crate::outcome::{Form, Want};
 
 const RECORD: u8 = b'A';
 
@@ -40,6 +42,26 @@ pub struct JobRecord {
     /// See [`JobRecord::once_key`].
     #[prost(string, tag = "10")]
     pub once_claim: String,
+    /// What else is wanted of each image; classes of the first output where it is missing.
+    #[prost(message, optional, tag = "11")]
+    pub want: Option<WantMessage>,
+}
+
+/// What is wanted of an image, for whoever makes the answer from the reply.
+#[derive(Clone, PartialEq, Message)]
+pub struct WantMessage {
+    /// The name of the output.
+    #[prost(string, tag = "1")]
+    pub output: String,
+    /// The most classes; 0 for a feature vector.
+    #[prost(uint32, tag = "2")]
+    pub top_k: u32,
+    /// Classes below this probability are left out.
+    #[prost(float, optional, tag = "3")]
+    pub threshold: Option<f32>,
+    /// Whether a vector is scaled to length 1.
+    #[prost(bool, tag = "4")]
+    pub normalize: bool,
 }
 
 /// An image that could not be decoded.
@@ -72,7 +94,58 @@ pub struct QueuedPart {
     pub entry: String,
 }
 
+impl WantMessage {
+    /// The message of what is wanted of `model`.
+    #[must_use]
+    pub fn new(model: &ServedModel, want: &Want) -> Self {
+        let output = model.card.manifest.outputs.get(want.output);
+        let output = output.map(|output| output.name.clone()).unwrap_or_default();
+        match want.form {
+            Form::Classes { top_k, threshold } => Self {
+                output,
+                top_k: top_k as u32,
+                threshold,
+                normalize: false,
+            },
+            Form::Vector { normalize } => Self {
+                output,
+                normalize,
+                ..Self::default()
+            },
+        }
+    }
+
+    /// What it says is wanted of `model`, which may be another package than it was said of.
+    fn want(&self, model: &ServedModel) -> Option<Want> {
+        let outputs = &model.card.manifest.outputs;
+        let output = outputs.iter().position(|output| output.name == self.output)?;
+        let form = match self.top_k {
+            0 => Form::Vector {
+                normalize: self.normalize,
+            },
+            top_k => Form::Classes {
+                top_k: top_k as usize,
+                threshold: self.threshold,
+            },
+        };
+        Some(Want { output, form })
+    }
+}
+
 impl JobRecord {
+    /// What is wanted of each image. A record of a release that knew only classes says nothing but how many.
+    #[must_use]
+    pub fn want(&self, model: &ServedModel) -> Want {
+        let said = self.want.as_ref().and_then(|want| want.want(model));
+        said.unwrap_or(Want {
+            output: 0,
+            form: Form::Classes {
+                top_k: self.top_k as usize,
+                threshold: None,
+            },
+        })
+    }
+
     /// The model.
     #[must_use]
     pub fn model_id(&self) -> ModelId {
@@ -123,6 +196,7 @@ mod tests {
             }],
             once_key: "k".to_owned(),
             once_claim: "c".to_owned(),
+            want: None,
         };
         let bytes = record.encode_frame();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

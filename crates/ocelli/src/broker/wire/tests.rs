@@ -45,19 +45,7 @@ fn origin() -> Origin<'static> {
     Origin {
         worker: "w1",
         outputs: names(),
-        wanted: &[],
     }
-}
-
-#[test]
-fn only_the_outputs_that_are_wanted_travel() {
-    let origin = Origin {
-        wanted: &names()[1..],
-        ..origin()
-    };
-    let back = decode_reply(&encode_reply(JobId(9), &reply(), &origin)).expect("its own release");
-    let flags = Tensor::new([1, 1], TensorData::U8(vec![7])).expect("shape");
-    assert_eq!(back.reply.result, Ok(vec![flags]));
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -10,6 +10,7 @@ use crate::infer::{Scored, scored};
 use crate::job::JobId;
 use crate::jobs::{Snapshot, Ticket};
 use crate::model::ServedModel;
+use crate::outcome::Want;
 
 pub(super) fn ticket(id: JobId, record: &Record) -> Ticket {
     Ticket::new(id, record.created_us, Duration::from_millis(record.asked.keep_ms))
@@ -30,29 +31,31 @@ impl Ticket {
 pub(super) fn snapshot(id: JobId, record: &Record, model: Arc<ServedModel>) -> Snapshot {
     let timeout = Duration::from_millis(record.asked.timeout_ms);
     let late = record.now_us >= record.deadline_us;
+    let want = record.asked.want(&model);
     let result = |part| -> Option<Result<Scored, Error>> {
         if let Some(bad) = record.asked.bad.iter().find(|bad| bad.part == part) {
             return Some(Err(Error::InvalidImage(bad.error.clone())));
         }
         match record.replies.get(&part) {
-            Some(frame) => Some(answer(frame, record, &model)),
+            Some(frame) => Some(answer(frame, record, (&model, &want))),
             None => late.then_some(Err(Error::DeadlineExceeded(timeout))),
         }
     };
     Snapshot {
         ticket: ticket(id, record),
         results: (0..record.asked.parts).map(result).collect(),
+        want,
         model,
     }
 }
 
-fn answer(frame: &[u8], record: &Record, model: &ServedModel) -> Result<Scored, Error> {
+fn answer(frame: &[u8], record: &Record, (model, want): (&ServedModel, &Want)) -> Result<Scored, Error> {
     let received = wire::decode_reply(frame).map_err(|(error, _)| {
         tracing::warn!(%error, "a worker's reply cannot be read");
         Error::Internal
     })?;
     let timeout = Duration::from_millis(record.asked.timeout_ms);
-    scored(model, received.reply, record.asked.top_k as usize, timeout)
+    scored(model, received.reply, want, timeout)
 }
 
 #[cfg(test)]
@@ -70,7 +73,6 @@ mod tests {
     const ORIGIN: wire::Origin<'_> = wire::Origin {
         worker: "worker",
         outputs: &[],
-        wanted: &[],
     };
 
     #[test]

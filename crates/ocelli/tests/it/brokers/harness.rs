@@ -129,6 +129,7 @@ impl Harness {
             model: Arc::clone(&self.model.id),
             priority,
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+            outputs: vec![0],
             pixels: vec![pixel; self.model.input().elements()],
             deadline: Instant::now() + life,
         };

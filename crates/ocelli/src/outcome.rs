@@ -1,0 +1,180 @@
+//! What is wanted of a model's output, and what the output comes to: classes, or a feature vector.
+
+use ocelli_engine::Tensor;
+use ocelli_vision::{Activation, OutputSpec, Pool, l2_normalize, sigmoid, softmax, top_k};
+
+use crate::error::Error;
+use crate::model::ServedModel;
+
+/// What is wanted of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Want {
+    /// Which of the model's outputs, by its place in the package.
+    pub output: usize,
+    /// In which form.
+    pub form: Form,
+}
+
+/// What an output is made into.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Form {
+    /// The best classes.
+    Classes {
+        /// The most of them, at least 1.
+        top_k: usize,
+        /// Those below this probability are left out.
+        threshold: Option<f32>,
+    },
+    /// The numbers themselves.
+    Vector {
+        /// Scaled to length 1 (L2).
+        normalize: bool,
+    },
+}
+
+/// What an image came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The best classes, best first.
+    Classes(Vec<Prediction>),
+    /// A feature vector.
+    Vector(Vec<f32>),
+}
+
+/// One class and how likely it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Which class.
+    pub class: Class,
+    /// The probability, 0 to 1.
+    pub probability: f32,
+}
+
+/// A class of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// By its place among the output's labels.
+    Index(usize),
+    /// By its name, where whoever computed the image says no more.
+    Name(String),
+}
+
+impl Class {
+    /// What people call it; nothing where the labels do not say.
+    #[must_use]
+    pub fn label<'a>(&'a self, labels: &'a [String]) -> &'a str {
+        match self {
+            Self::Index(index) => labels.get(*index).map_or("", String::as_str),
+            Self::Name(name) => name,
+        }
+    }
+
+    /// Its place among the output's labels, where that is known.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            Self::Index(index) => Some(*index),
+            Self::Name(_) => None,
+        }
+    }
+}
+
+impl Want {
+    /// What `tensor` comes to, which is the wanted output of `model` for one image, with a batch axis of 1.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the numbers are not finite, or not one for each label: whoever computed them has another
+    /// model than it says.
+    pub fn outcome(&self, model: &ServedModel, tensor: &Tensor) -> Result<Outcome, Error> {
+        let output = model.output(self.output)?;
+        let numbers = tensor
+            .f32s()
+            .filter(|numbers| numbers.iter().all(|number| number.is_finite()));
+        let Some(numbers) = numbers else {
+            tracing::error!(model = %model.id.name, output = output.name, "what the model says are not all finite numbers");
+            return Err(Error::Internal);
+        };
+        match self.form {
+            Form::Classes { top_k, threshold } => {
+                let labels = model.labels_of(self.output);
+                if !labels.is_empty() && numbers.len() != labels.len() {
+                    let (scores, labels) = (numbers.len(), labels.len());
+                    tracing::error!(model = %model.id.name, output = output.name, scores, labels, "the model's scores are not one for each label");
+                    return Err(Error::Internal);
+                }
+                let best = rank(output.activation, numbers.to_vec(), top_k);
+                Ok(Outcome::Classes(likely(best, threshold)))
+            }
+            Form::Vector { normalize } => {
+                let mut vector = pooled(output, tensor.row_shape(), numbers)?;
+                if normalize {
+                    l2_normalize(&mut vector);
+                }
+                Ok(Outcome::Vector(vector))
+            }
+        }
+    }
+
+    /// What classes that are known already come to, best first.
+    #[must_use]
+    pub fn of_ranked(&self, mut predictions: Vec<Prediction>) -> Outcome {
+        if let Form::Classes { top_k, threshold } = self.form {
+            predictions.truncate(top_k);
+            predictions = likely(predictions, threshold);
+        }
+        Outcome::Classes(predictions)
+    }
+}
+
+/// The best `most` classes, best first.
+fn rank(activation: Activation, mut scores: Vec<f32>, most: usize) -> Vec<Prediction> {
+    match activation {
+        Activation::Softmax => softmax(&mut scores),
+        Activation::Sigmoid => sigmoid(&mut scores),
+        Activation::None => {}
+    }
+    let best = top_k(&scores, most).into_iter();
+    best.map(|(index, probability)| Prediction {
+        class: Class::Index(index),
+        probability,
+    })
+    .collect()
+}
+
+/// Those of `predictions`, best first, that are not below `threshold`.
+fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Prediction> {
+    let threshold = threshold.unwrap_or(f32::NEG_INFINITY);
+    let end = predictions.partition_point(|prediction| prediction.probability >= threshold);
+    predictions.truncate(end);
+    predictions
+}
+
+/// One vector of an output, whose shape without the batch axis is `shape`: features, or tokens x features, which
+/// become one as the package says. Axes of length 1, as of a pooled feature map, count for nothing.
+fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f32>, Error> {
+    let axes: Vec<usize> = shape.iter().copied().filter(|&axis| axis != 1).collect();
+    let features = axes.last().copied().unwrap_or(1);
+    let tokens = || numbers.chunks_exact(features);
+    match (output.pool, axes.len()) {
+        (Pool::None, 0 | 1) => Ok(numbers.to_vec()),
+        (Pool::First, 0..=2) => Ok(tokens().next().unwrap_or_default().to_vec()),
+        (Pool::Mean, 0..=2) => {
+            let mut sum = vec![0.0; features];
+            for token in tokens() {
+                sum.iter_mut().zip(token).for_each(|(sum, number)| *sum += number);
+            }
+            let count = tokens().len() as f32;
+            sum.iter_mut().for_each(|sum| *sum /= count);
+            Ok(sum)
+        }
+        _ => {
+            tracing::error!(
+                output = output.name,
+                ?shape,
+                pool = ?output.pool,
+                "the output is no feature vector; set pool = \"first\" or \"mean\" for one of tokens x features, or name another output"
+            );
+            Err(Error::Internal)
+        }
+    }
+}
