@@ -178,3 +178,62 @@ fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ocelli_engine::TensorData;
+
+    use super::*;
+    use crate::model;
+    use crate::wish::Wish;
+
+    fn best(scores: Vec<f32>) -> Result<Outcome, Error> {
+        let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        let tensor = Tensor::new([1, scores.len()], TensorData::F32(scores)).expect("shape");
+        let want = Wish::default().classes(&model).expect("it has classes");
+        want.outcome(&model, &tensor)
+    }
+
+    #[test]
+    fn the_best_come_first_and_what_is_no_score_for_each_label_is_refused() {
+        let mut scores = vec![0.0; 1000];
+        (scores[7], scores[3]) = (9.0, 8.0);
+        let Ok(Outcome::Classes(best_classes)) = best(scores.clone()) else {
+            panic!("a score for each label")
+        };
+        let classes: Vec<&Class> = best_classes
+            .iter()
+            .take(2)
+            .map(|prediction| &prediction.class)
+            .collect();
+        assert_eq!(classes, [&Class::Index(7), &Class::Index(3)]);
+        scores[500] = f32::NAN;
+        assert_eq!(best(scores), Err(Error::Internal));
+        assert_eq!(best(vec![0.0; 999]), Err(Error::Internal));
+    }
+
+    #[test]
+    fn tokens_become_one_vector_as_the_package_says() {
+        let vector = |pool, shape: &[usize]| {
+            let output = OutputSpec {
+                name: "tokens".to_owned(),
+                activation: Activation::None,
+                labels: None,
+                threshold: None,
+                normalize: false,
+                pool,
+            };
+            let numbers: Vec<f32> = (0..shape.iter().product())
+                .map(|number: usize| number as f32)
+                .collect();
+            pooled(&output, shape, &numbers)
+        };
+        assert_eq!(vector(Pool::Mean, &[2, 3]), Ok(vec![1.5, 2.5, 3.5]));
+        assert_eq!(vector(Pool::First, &[2, 3]), Ok(vec![0.0, 1.0, 2.0]));
+        assert_eq!(vector(Pool::None, &[3]), Ok(vec![0.0, 1.0, 2.0]));
+        assert_eq!(vector(Pool::None, &[3, 1, 1]), Ok(vec![0.0, 1.0, 2.0]));
+        assert_eq!(vector(Pool::Mean, &[1, 3]), Ok(vec![0.0, 1.0, 2.0]));
+        assert_eq!(vector(Pool::None, &[2, 3]), Err(Error::Internal));
+        assert_eq!(vector(Pool::First, &[2, 3, 4]), Err(Error::Internal));
+    }
+}

@@ -20,6 +20,7 @@ mod drain;
 mod faults;
 mod faults_redis;
 mod garbage;
+mod heads;
 mod hub;
 mod images;
 mod info;

@@ -53,6 +53,17 @@ pub(crate) fn grey(level: u8) -> Photo {
     png(8, 8, png::ColorType::Grayscale, png::BitDepth::Eight, level)
 }
 
+/// A small photo of one colour.
+pub(crate) fn coloured(rgb: [u8; 3]) -> Photo {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 8, 8);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&rgb.repeat(64)).unwrap();
+    writer.finish().unwrap();
+    Photo::new(bytes)
+}
+
 /// The first bytes of the pixels that the engine gets of [`grey`].
 pub(crate) fn grey_marker(level: u8) -> [u8; 4] {
     [level; 4]
