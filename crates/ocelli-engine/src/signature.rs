@@ -42,15 +42,16 @@ impl Signature {
     /// # Errors
     /// The first difference between the two, in words.
     pub fn reconcile(declared: &Self, graph: &Self) -> Result<Self, String> {
-        if let Some(extra) = graph
-            .inputs
-            .iter()
-            .find(|input| declared.inputs.iter().all(|own| own.name != input.name))
-        {
+        let is_extra = |input: &TensorSpec| declared.inputs.iter().all(|own| own.name != input.name);
+        if graph.inputs.iter().any(is_extra) {
+            let remedy = if graph.inputs.len() > declared.inputs.len() {
+                "; export it with the others as constants"
+            } else {
+                ""
+            };
+            let (taken, own) = (names(&graph.inputs), names(&declared.inputs));
             return Err(format!(
-                "the graph takes an input {}, and the package declares {}",
-                extra.name,
-                names(&declared.inputs)
+                "the graph's inputs are {taken}, and the package declares {own}{remedy}"
             ));
         }
         let merge = |kind: &str, declared: &[TensorSpec], graph: &[TensorSpec]| {
@@ -126,15 +127,8 @@ impl TensorSpec {
                 ..self.clone()
             });
         }
-        let merged: Option<Vec<Option<usize>>> = (self.shape.len() == other.shape.len())
-            .then_some(())
-            .and_then(|()| {
-                self.shape
-                    .iter()
-                    .zip(&other.shape)
-                    .map(|(&own, &other)| merge_dims(own, other))
-                    .collect()
-            });
+        let merged = merge_shapes(&self.shape, &other.shape)
+            .or_else(|| (kind == "output").then(|| merge_around_ones(&self.shape, &other.shape))?);
         match merged {
             Some(shape) => Ok(Self {
                 shape,
@@ -148,6 +142,17 @@ impl TensorSpec {
         }
     }
 
+    /// Whether a tensor may have this shape.
+    pub(crate) fn fits(&self, shape: &[usize]) -> bool {
+        self.shape.is_empty()
+            || shape.len() == self.shape.len()
+                && self
+                    .shape
+                    .iter()
+                    .zip(shape)
+                    .all(|(want, &got)| want.is_none_or(|want| want == got))
+    }
+
     fn check(&self, tensor: &Tensor) -> Result<(), EngineError> {
         if tensor.element_type() != self.element_type {
             return Err(EngineError::BadInput(format!(
@@ -157,13 +162,7 @@ impl TensorSpec {
                 tensor.element_type()
             )));
         }
-        let fits = tensor.shape().len() == self.shape.len()
-            && self
-                .shape
-                .iter()
-                .zip(tensor.shape())
-                .all(|(want, &got)| want.is_none_or(|want| want == got));
-        if fits {
+        if self.fits(tensor.shape()) {
             return Ok(());
         }
         Err(EngineError::BadInput(format!(
@@ -183,6 +182,33 @@ fn merge_dims(one: Option<usize>, other: Option<usize>) -> Option<Option<usize>>
     }
 }
 
+/// The shape that two descriptions agree on.
+fn merge_shapes(one: &[Option<usize>], other: &[Option<usize>]) -> Option<Vec<Option<usize>>> {
+    if one.len() != other.len() {
+        return None;
+    }
+    let axes = one.iter().zip(other);
+    axes.map(|(&one, &other)| merge_dims(one, other)).collect()
+}
+
+/// The shape of a graph's output that has the declared axes, and between them axes of 1 that hold nothing:
+/// convolutional networks end in `[batch, classes, 1, 1]`.
+fn merge_around_ones(declared: &[Option<usize>], graph: &[Option<usize>]) -> Option<Vec<Option<usize>>> {
+    let (batch, axes) = graph.split_first()?;
+    let is_one = |axis: &Option<usize>| *axis == Some(1);
+    let counted = |batch: Option<usize>, axes: &[Option<usize>]| -> Vec<Option<usize>> {
+        let counted = axes.iter().copied().filter(|axis| !is_one(axis));
+        std::iter::once(batch).chain(counted).collect()
+    };
+    let (own_batch, own_axes) = declared.split_first()?;
+    let mut merged = merge_shapes(&counted(*own_batch, own_axes), &counted(*batch, axes))?.into_iter();
+    let first = merged.next()?;
+    let rest = axes
+        .iter()
+        .map(|axis| if is_one(axis) { Some(*axis) } else { merged.next() });
+    std::iter::once(Some(first)).chain(rest).collect()
+}
+
 fn names(specs: &[TensorSpec]) -> String {
     if specs.is_empty() {
         return "none".to_owned();
@@ -195,7 +221,7 @@ fn names(specs: &[TensorSpec]) -> String {
 }
 
 /// `[batch, 224, 224, 3]`, with `?` for other axes that may vary.
-fn show_shape(shape: &[Option<usize>]) -> String {
+pub(crate) fn show_shape(shape: &[Option<usize>]) -> String {
     let mut text = String::from("[");
     for (axis, dim) in shape.iter().enumerate() {
         if axis > 0 {

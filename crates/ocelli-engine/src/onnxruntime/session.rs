@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use half::f16;
+use half::{bf16, f16};
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
@@ -11,7 +11,7 @@ use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElem
 
 use crate::{
     ElementType, Engine, EngineError, EngineOptions, ExternalFile, ModelSource, Signature, Tensor,
-    TensorData, TensorSpec,
+    TensorData, TensorSpec, signature::show_shape,
 };
 
 pub(super) struct OnnxSession {
@@ -37,7 +37,7 @@ impl OnnxSession {
         let session = configure(builder, options)
             .and_then(|builder| give(builder, model.external))
             .and_then(|mut builder| builder.commit_from_memory(model.onnx))
-            .map_err(|error| failed(one_line(error.message())))?;
+            .map_err(|error| failed(explain(&one_line(error.message()))))?;
         let graph = Signature {
             inputs: inputs(&session, model.signature).map_err(failed)?,
             outputs: outputs(&session, model.signature).map_err(failed)?,
@@ -136,14 +136,11 @@ fn borrow(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
 /// Copies an output out of the runtime's memory, which it wants back, and checks that its first axis is the batch.
 fn copy(spec: &TensorSpec, value: &DynValue, batch: usize) -> Result<Tensor, EngineError> {
     let (shape, data) = match value.dtype().tensor_type() {
-        Some(TensorElementType::Uint8) => read(value, |values| TensorData::U8(values.to_vec())),
-        Some(TensorElementType::Float16) => read(value, |values| {
-            TensorData::F32(values.iter().map(|value: &f16| value.to_f32()).collect())
-        }),
-        Some(TensorElementType::Float64) => read(value, |values| {
-            TensorData::F32(values.iter().map(|&value: &f64| value as f32).collect())
-        }),
-        _ => read(value, |values| TensorData::F32(values.to_vec())),
+        Some(TensorElementType::Uint8) => read(value, |values: &[u8]| TensorData::U8(values.to_vec())),
+        Some(TensorElementType::Float16) => widen(value, f16::to_f32),
+        Some(TensorElementType::Bfloat16) => widen(value, bf16::to_f32),
+        Some(TensorElementType::Float64) => widen(value, |value: f64| value as f32),
+        _ => read(value, |values: &[f32]| TensorData::F32(values.to_vec())),
     }
     .map_err(|error| fault(&error))?;
     let shape: Vec<usize> = shape
@@ -156,7 +153,23 @@ fn copy(spec: &TensorSpec, value: &DynValue, batch: usize) -> Result<Tensor, Eng
             spec.name
         )));
     }
+    if !spec.fits(&shape) {
+        return Err(EngineError::Fault(format!(
+            "output {} has the shape {shape:?}, and the package declares {}",
+            spec.name,
+            show_shape(&spec.shape)
+        )));
+    }
     Tensor::new(shape, data).map_err(|error| EngineError::Fault(error.to_string()))
+}
+
+fn widen<T: PrimitiveTensorElementType + Copy + 'static>(
+    value: &DynValue,
+    convert: impl Fn(T) -> f32,
+) -> ort::Result<(&Shape, TensorData)> {
+    read(value, |values: &[T]| {
+        TensorData::F32(values.iter().map(|&value| convert(value)).collect())
+    })
 }
 
 fn read<T: PrimitiveTensorElementType + 'static>(
@@ -201,9 +214,12 @@ fn outputs(session: &Session, declared: &Signature) -> Result<Vec<TensorSpec>, S
         .map(|outlet| {
             let element_type = match element_type(outlet) {
                 Some(TensorElementType::Uint8) => ElementType::U8,
-                Some(TensorElementType::Float32 | TensorElementType::Float16 | TensorElementType::Float64) => {
-                    ElementType::F32
-                }
+                Some(
+                    TensorElementType::Float32
+                    | TensorElementType::Float16
+                    | TensorElementType::Bfloat16
+                    | TensorElementType::Float64,
+                ) => ElementType::F32,
                 other => {
                     return Err(format!(
                         "its output {} is {}, which is no score: declare an output of floating-point numbers, or remove \
@@ -244,6 +260,25 @@ fn spec(outlet: &Outlet, element_type: ElementType) -> TensorSpec {
         element_type,
         shape,
     }
+}
+
+/// What the runtime said of a model that it does not load, and what to do where that is known.
+fn explain(message: &str) -> String {
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let remedy = if has(&["opset", "IR version", "IR_VERSION"]) {
+        "export the model with a lower opset_version, or use a newer ONNX Runtime"
+    } else if has(&["protobuf parsing failed"]) {
+        "the file is cut off or no ONNX file: copy, download or export it again"
+    } else if has(&["External data path", "External initializer"]) {
+        "give the package the files of weights that belong to its ONNX file"
+    } else if has(&["NOT_IMPLEMENTED", "not a registered function/op"]) {
+        "export the model without operators that ONNX Runtime does not have"
+    } else {
+        return message.to_owned();
+    };
+    // Of an opset it says four sentences, and the last one is the reason.
+    let said = message.find("Current official support").unwrap_or(0);
+    format!("{}; {remedy}", message[said..].trim_end_matches('.'))
 }
 
 fn fault(error: &ort::Error) -> EngineError {

@@ -52,6 +52,42 @@ fn a_graph_that_leaves_the_rank_open_is_believed_to_fit() {
 }
 
 #[test]
+fn a_package_that_leaves_the_rank_open_takes_the_graphs() {
+    let declared = signature(&[image(&[None])], &[logits(&[])]);
+    let graph = signature(&[image(&[None])], &[logits(&[None, Some(7), Some(64)])]);
+    assert_eq!(Signature::reconcile(&declared, &graph), Ok(graph));
+}
+
+#[test]
+fn scores_may_have_axes_of_one_between_them() {
+    let declared = |classes| signature(&[image(&[None])], &[logits(&[None, Some(classes)])]);
+    let graph = |axes: &[Option<usize>]| signature(&[image(&[None])], &[logits(axes)]);
+    for (classes, axes, merged) in [
+        (10, [None, Some(10), Some(1), Some(1)], Some(10)),
+        (10, [None, None, Some(1), Some(1)], Some(10)),
+        (1, [None, Some(1), Some(1), Some(1)], Some(1)),
+    ] {
+        let expected = graph(&[None, merged, Some(1), Some(1)]);
+        assert_eq!(
+            Signature::reconcile(&declared(classes), &graph(&axes)),
+            Ok(expected)
+        );
+    }
+    for axes in [
+        [None, Some(12), Some(1)],
+        [None, Some(10), Some(2)],
+        [None, Some(1), Some(1)],
+    ] {
+        assert!(
+            Signature::reconcile(&declared(10), &graph(&axes)).is_err(),
+            "{axes:?}"
+        );
+    }
+    let input = signature(&[image(&[None, Some(1), Some(10)])], &[]);
+    assert!(Signature::reconcile(&signature(&[image(&[None, Some(10)])], &[]), &input).is_err());
+}
+
+#[test]
 fn a_fixed_batch_is_one_or_refused() {
     let declared = signature(&[image(&[None, Some(3)])], &[]);
     let fixed = |batch| signature(&[image(&[Some(batch), Some(3)])], &[]);
@@ -72,14 +108,14 @@ fn differences_are_told_with_both_sides() {
                 &[spec("input_1", ElementType::U8, &[None, Some(3)])],
                 &declared.outputs,
             ),
-            "the graph takes an input input_1, and the package declares image",
+            "the graph's inputs are input_1, and the package declares image",
         ),
         (
             signature(
                 &[image(&[None, Some(3)]), spec("mask", ElementType::U8, &[None])],
                 &declared.outputs,
             ),
-            "the graph takes an input mask, and the package declares image",
+            "the graph's inputs are image, mask, and the package declares image; export it with the others as constants",
         ),
         (
             signature(&[], &declared.outputs),

@@ -13,6 +13,10 @@ use ocelli_engine::{
 pub(crate) const MIXED: &[u8] = include_bytes!("../data/mixed.onnx");
 pub(crate) const FIXED: &[u8] = include_bytes!("../data/fixed.onnx");
 pub(crate) const HALF: &[u8] = include_bytes!("../data/half.onnx");
+pub(crate) const WIDTHS: &[u8] = include_bytes!("../data/widths.onnx");
+pub(crate) const OPEN: &[u8] = include_bytes!("../data/open.onnx");
+pub(crate) const WEIGHTS: &[u8] = include_bytes!("../data/weights.onnx");
+pub(crate) const FUTURE: &[u8] = include_bytes!("../data/future.onnx");
 pub(crate) const MIXER: &[u8] = include_bytes!("../data/mixer.onnx");
 
 pub(crate) fn spec(name: &str, element_type: ElementType, row: &[usize]) -> TensorSpec {
