@@ -16,6 +16,8 @@ CHECK_TOOLS := .venv-check/bin
 TEST_SERVERS := $(CARGO_TARGET_DIR)/test-servers
 GOLDENS := crates/ocelli-vision/tests/goldens
 TUTORIAL := crates/ocelli/tests/tutorial
+CONVERT := OCELLI='$(CARGO_TARGET_DIR)/debug/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' \
+    python3 -m unittest discover --start-directory tools/end_to_end --pattern
 
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
 SERVE_ARGS ?=
@@ -35,7 +37,7 @@ serve: build ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 ##@ Develop
 
 .PHONY: test
-test: test-rust test-tools ## Run all tests
+test: test-rust test-tools test-convert-keras ## Run all tests
 
 .PHONY: check
 check: check-sources check-format check-scripts check-deploy check-packages check-lints check-docs ## Run everything that judges Ocelli without running it: formats, lints, docs, licences, deploy/
@@ -106,6 +108,18 @@ test-rust: runtime test-servers test-tutorial ## Run the tests of the crates, on
 test-tools: ## Run the tests of the Python tools
 	tools/venv.sh .venv-model tools/requirements-model.txt
 	.venv-model/bin/python -m unittest discover --start-directory tools
+
+# With the binary that test-rust has built, for nothing is measured here.
+.PHONY: test-convert-keras
+test-convert-keras: runtime ## Convert models of Keras for real, the tutorial's among them, and serve them (installs 1.7 GB)
+	tools/venv.sh .venv-convert-keras tools/requirements-keras.txt
+	cargo build --locked --package ocelli
+	$(CONVERT) test_keras.py
+
+.PHONY: test-convert
+test-convert: test-convert-keras ## Convert models of Keras and PyTorch for real, and serve them (installs 8 GB)
+	tools/venv.sh .venv-convert-torch tools/requirements-torch.txt
+	$(CONVERT) test_torch.py
 
 .PHONY: check-tools
 check-tools:

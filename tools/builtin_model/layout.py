@@ -95,11 +95,11 @@ def _unpack_stem(graph: onnx.GraphProto, quantise: onnx.NodeProto, channels: int
     _insert_after(graph, quantise, added)
 
 
-def give_float_logits(graph: onnx.GraphProto) -> None:
-    """Removes the quantisation of the logits: 8 bits would round every probability by up to 4 %, and save nothing."""
-    dequantise = _producer(graph, OUTPUT)
+def give_float_logits(graph: onnx.GraphProto, output: str = OUTPUT) -> None:
+    """Removes the quantisation of `output`: 8 bits would round every probability by up to 4 %, and save nothing."""
+    dequantise = _producer(graph, output)
     quantise = _producer(graph, dequantise.input[0])
-    _producer(graph, quantise.input[0]).output[0] = OUTPUT
+    _producer(graph, quantise.input[0]).output[0] = output
     graph.node.remove(dequantise)
     graph.node.remove(quantise)
     used = {name for node in graph.node for name in node.input}

@@ -1,0 +1,164 @@
+"""The command line: what is converted, and how. Knows the kinds of sources, but opens none."""
+
+import argparse
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .failure import Failure
+
+LIBRARIES = ("keras", "torchvision", "timm", "transformers")
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+# Weights without the architecture that they belong to.
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors")
+PRESETS = ("keras-caffe", "keras-tf", "keras-torch", "torchvision", "none")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+TASKS = ("classification", "multilabel", "embedding")
+MAX_NAME_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """`library`: one of `LIBRARIES` or "torchserve". `value`: a name that the library knows, or a path if `is_path`."""
+
+    library: str
+    value: str
+    is_path: bool = False
+
+    @property
+    def environment(self) -> str:
+        """Which of the two environments has what this source needs."""
+        return "keras" if self.library == "keras" else "torch"
+
+    @property
+    def short_name(self) -> str:
+        """What to call the package if the user does not say."""
+        tail = self.value.rstrip("/").rsplit("/", 1)[-1]
+        if self.is_path:
+            tail = Path(self.value).resolve().name
+            if not Path(self.value).is_dir():
+                tail = tail.rsplit(".", 1)[0]
+        return package_name(tail)
+
+
+def package_name(text: str) -> str:
+    """`text` in the characters that a package's name may have."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")[:MAX_NAME_LENGTH]
+    return name or "model"
+
+
+def _source_of_folder(path: Path) -> Source:
+    if (path / "saved_model.pb").is_file():
+        raise Failure(f"{path} is a TensorFlow SavedModel: save the Keras model as a file, model.save('model.keras')")
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Failure(f"{path} has no config.json: name a folder that transformers or timm has saved") from None
+    except (OSError, ValueError) as error:
+        raise Failure(f"{path / 'config.json'} cannot be read ({error}): save the model again") from None
+    # timm names one architecture, transformers lists the classes of the model.
+    library = "timm" if isinstance(config, dict) and "architecture" in config else "transformers"
+    return Source(library, str(path), is_path=True)
+
+
+def parse_source(text: str) -> Source:
+    """Which library's business `text` is.
+
+    Raises Failure for what none of them converts, or for a name that does not say whose it is.
+    """
+    library, colon, value = text.partition(":")
+    if colon and library in LIBRARIES:
+        if not value:
+            raise Failure(f"{text!r} names no model: write {library}:NAME")
+        if library in {"timm", "transformers"} and Path(value).is_dir():
+            return Source(library, value, is_path=True)
+        if library == "keras" and value.endswith(KERAS_SUFFIXES):
+            return parse_source(value)
+        return Source(library, value)
+    path, suffix = Path(text), Path(text).suffix.lower()
+    if path.is_dir():
+        return _source_of_folder(path)
+    if suffix == ".onnx":
+        raise Failure(f"{text} is ONNX already: run ocelli serve --model {text}")
+    if suffix in WEIGHTS_SUFFIXES:
+        raise Failure(
+            f"{text} holds weights, not the architecture that they belong to: name that, as in "
+            f"torchvision:resnet50 --weights {text} (or timm:NAME)"
+        )
+    if suffix in KERAS_SUFFIXES or suffix == ".mar":
+        if not path.is_file():
+            raise Failure(f"{text} does not exist: check the path")
+        return Source("torchserve" if suffix == ".mar" else "keras", text, is_path=True)
+    if path.exists():
+        raise Failure(f"{text} is none of .keras, .h5, .mar or a folder of transformers or timm")
+    choices = ", ".join(f"{library}:{text}" for library in LIBRARIES)
+    raise Failure(f"{text!r} is no file here; if it is a model's name, say whose: {choices}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 224 or WIDTHxHEIGHT, as in 320x240")
+    width, height = (int(side) for side in (match[1], match[2] or match[1]))
+    if not (0 < width <= 4096 and 0 < height <= 4096):
+        raise argparse.ArgumentTypeError(f"{text!r}: a side is 1 to 4096 pixels")
+    return width, height
+
+
+def parser(description: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="to_onnx.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="a file, a folder or LIBRARY:NAME, see above")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the package's folder; models/NAME if left out")
+    parser.add_argument("--force", action="store_true", help="replace the package that is there")
+    parser.add_argument(
+        "--name", help="what the model is called in addresses and metrics; the folder's name if left out"
+    )
+    parser.add_argument("--version", default="1", help="the package's version (default: %(default)s)")
+    parser.add_argument("--license", metavar="SPDX", help="the weights' licence, if the source does not say")
+
+    given = parser.add_argument_group("what the source does not say, or says wrong")
+    given.add_argument(
+        "--weights",
+        metavar="WHICH",
+        help="a file of weights (.pth, .safetensors), the name that the library has for them, or none: random ones, to try things out; the library's best if left out",
+    )
+    given.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="class names: one a line, or JSON as TorchServe's index_to_name.json",
+    )
+    given.add_argument("--preset", choices=PRESETS, help="how pixels become numbers, for Keras and TorchServe")
+    given.add_argument("--interpolation", choices=INTERPOLATIONS, help="the resampling filter of training")
+    given.add_argument("--size", type=_size, metavar="WxH", help="the input's size, where the model takes any")
+    given.add_argument("--task", choices=TASKS, help="what the output is for")
+
+    photos = parser.add_argument_group("photos of your own")
+    photos.add_argument(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="compare the package with the original on these; on pictures that are drawn if left out",
+    )
+    photos.add_argument(
+        "--int8",
+        action="store_true",
+        help="quantise to 8 bits, calibrated with --photos: smaller, and about three times as fast",
+    )
+    photos.add_argument(
+        "--limit", type=int, default=200, metavar="N", help="use no more photos than this (default: %(default)s)"
+    )
+
+    how = parser.add_argument_group("how it runs")
+    how.add_argument(
+        "--trust",
+        action="store_true",
+        help="run code that comes with the source: a .mar's model file, a Keras file's lambdas, transformers' remote code",
+    )
+    how.add_argument(
+        "--here", action="store_true", help="use the packages of the Python that runs this, and install nothing"
+    )
+    return parser

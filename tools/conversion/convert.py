@@ -1,0 +1,162 @@
+"""The order of events: load the original, export it, quantise it, compare, and put the package in its place."""
+
+import argparse
+import logging
+import shlex
+import tempfile
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from . import agreement, package
+from .arguments import Source
+from .failure import Failure
+from .manifest import Manifest, Output
+from .ocelli import ROOT, Ocelli
+from .original import INPUT, Original
+from .photos import draw_pictures, list_photos, open_upright
+
+# Comparing tensors value by value takes a second a photo, and a handful shows whether they are the same.
+TENSOR_PHOTOS = 4
+SCORE_PHOTOS = 50
+BATCH = 8
+DISAGREES = 1
+
+
+def convert(arguments: argparse.Namespace, source: Source) -> int:
+    """Exit status: 0, or 1 where the package does not agree with its original."""
+    _quiet()
+    _say(f"loading {arguments.source}")
+    original = _load(source, arguments)
+    for note in original.notes:
+        _say(f"note: {note}")
+    manifest = Manifest(
+        name=arguments.name,
+        version=arguments.version,
+        task=original.task,
+        source=original.origin,
+        input=original.input,
+        output=Output(original.output, original.activation, original.labels is not None, original.extras),
+        license=arguments.license or original.license,
+    )
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="to_onnx-")))
+        _say("exporting")
+        float32 = work / "float32.onnx"
+        original.export(float32, original.output)
+        photos = list_photos(arguments.photos, arguments.limit) if arguments.photos else draw_pictures(work)
+        comparison = Comparison(original, manifest, photos[:SCORE_PHOTOS])
+        kind = f"photos of {arguments.photos}" if arguments.photos else "drawn pictures (--photos DIR takes yours)"
+        print(f"Agreement with {original.title} on {len(comparison.photos)} {kind}")
+        print(f"  package side  {comparison.side}")
+        agrees = comparison.report(float32, "float32")
+        final = float32
+        if arguments.int8:
+            from .quantise import quantise
+
+            _say(f"quantising with {len(photos)} photos")
+            final = work / "int8.onnx"
+            note = quantise(float32, final, original, photos)
+            _say(f"note: {note}")
+            comparison.report(final, "int8")
+        with package.staged(arguments.out) as stage:
+            package.write(stage, manifest, final, original.labels)
+    size = (arguments.out / "model.onnx").stat().st_size
+    print(f"Package: {arguments.out} ({size / 1e6:.1f} MB)")
+    print(f"Next:    {_command()} serve --model {shlex.quote(str(arguments.out))}")
+    if not agrees:
+        _say("the package does not agree with its original: correct [input] in its model.toml before you serve it")
+        return DISAGREES
+    return 0
+
+
+class Comparison:
+    """The original's tensors and scores on some photos, and what a package is away from them."""
+
+    def __init__(self, original: Original, manifest: Manifest, photos: list[Path]):
+        self.original, self.manifest, self.photos = original, manifest, photos
+        self.ocelli = Ocelli.find()
+        self.tensors = np.stack([original.prepare(open_upright(photo)) for photo in photos]).astype(np.float32)
+        if self.tensors.shape[1:] != original.input.shape:
+            raise Failure(
+                f"the original's pipeline makes tensors of {self.tensors.shape[1:]}, and the package would make "
+                f"{original.input.shape}: please report this"
+            )
+        self.scores = np.concatenate([original.scores(batch) for batch in _batches(self.tensors)])
+
+    @property
+    def side(self) -> str:
+        if self.ocelli:
+            return f"{self.ocelli.binary}, on the files"
+        return "ONNX Runtime in Python, on the original's tensors, for no ocelli is built: its preprocessing is not compared"
+
+    def report(self, model: Path, name: str) -> bool:
+        """Prints the differences; whether they are within what Ocelli promises."""
+        tensor = None
+        if self.ocelli and name == "float32":
+            some = self.photos[:TENSOR_PHOTOS]
+            made = self.ocelli.tensors(self.manifest, some)
+            tensor = agreement.compare_tensors(self.original.input, self.tensors[: len(some)], made)
+            print(f"  input tensor  {agreement.describe_tensors(tensor)}")
+        if self.ocelli:
+            made = self.ocelli.scores(self.manifest, model, self.photos, self.scores.shape[1])
+        else:
+            made = run(model, self.tensors)
+        scores = agreement.compare_scores(self.scores, made, self.original.activation)
+        print(f"  {name:<12}  {agreement.describe_scores(scores)}", flush=True)
+        near = tensor is None or tensor.mean <= agreement.TENSOR_TOLERANCE
+        return near and scores.mean <= agreement.SCORE_TOLERANCE
+
+
+def run(model: Path, tensors: np.ndarray) -> np.ndarray:
+    """The outputs of the graph at `model`, in Python."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {INPUT: batch})[0] for batch in _batches(tensors)])
+
+
+def _batches(tensors: np.ndarray) -> list[np.ndarray]:
+    return [tensors[start : start + BATCH] for start in range(0, len(tensors), BATCH)]
+
+
+def _load(source: Source, arguments: argparse.Namespace) -> Original:
+    # Each of them imports a library that the others do without.
+    match source.library:
+        case "keras":
+            from . import from_keras as library
+        case "torchvision":
+            from . import from_torchvision as library
+        case "timm":
+            from . import from_timm as library
+        case "transformers":
+            from . import from_transformers as library
+        case "torchserve":
+            from . import from_torchserve as library
+    return library.load(source, arguments)
+
+
+def _command() -> str:
+    """How the user calls Ocelli here."""
+    found = Ocelli.find()
+    if found is None:
+        return "ocelli"
+    try:
+        return str(found.binary.relative_to(Path.cwd()))
+    except ValueError:
+        return "ocelli" if ROOT not in found.binary.parents else str(found.binary)
+
+
+def _quiet() -> None:
+    """The libraries tell their developers things that nobody here can act on."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("tf2onnx", "torch.onnx", "absl", "transformers", "timm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _say(text: str) -> None:
+    print(f"to_onnx: {text}", flush=True)

@@ -1,0 +1,280 @@
+"""Keras: files (.keras, .h5) and names of keras.applications.
+
+A Keras file does not say how its pixels were prepared. The architectures of keras.applications do, by their names; for others
+the user has to.
+"""
+
+import argparse
+import os
+from io import BytesIO
+from pathlib import Path
+
+# Before TensorFlow is loaded: its log, and its choice of kernels whose sums differ from run to run.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import tensorflow
+from keras.applications.imagenet_utils import preprocess_input
+
+from . import graph
+from .arguments import Source
+from .failure import Failure
+from .identity import sha256_of
+from .labels import IMAGENET_CLASSES, check_count, imagenet_labels, read_labels
+from .manifest import PRESETS, Input, Normalisation
+from .original import INPUT, OPSET, Original
+
+# Parts of the names that keras.applications gives its models, lower-case; the first that fits decides.
+ARCHITECTURES = (
+    ("efficientnet", "none"),
+    ("mobilenetv3", "none"),
+    ("convnext", "none"),
+    ("inception_resnet_v2", "keras-tf"),
+    ("inception_v3", "keras-tf"),
+    ("xception", "keras-tf"),
+    ("mobilenet", "keras-tf"),
+    ("nasnet", "keras-tf"),
+    ("densenet", "keras-torch"),
+    ("vgg16", "keras-caffe"),
+    ("vgg19", "keras-caffe"),
+)
+PREPROCESSING_LAYERS = ("Rescaling", "Normalization")
+DEFAULT_SIZE = 224
+# What Pillow's `Image.resize` does unless told, and so what the tutorial does. `keras.utils.load_img` has "nearest".
+DEFAULT_INTERPOLATION = "bicubic"
+
+
+def load(source: Source, arguments: argparse.Namespace) -> Original:
+    model = (
+        _read_file(Path(source.value), arguments.trust) if source.is_path else _by_name(source.value, arguments.weights)
+    )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise Failure(
+            f"{source.value} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: it must have one each"
+        )
+    preset, notes = _preset(model, source.value, arguments.preset)
+    spec = _input(model, preset, arguments)
+    elements = _classes(model, source.value)
+    ends_in = _last_activation(model)
+    task = _task(ends_in, elements, arguments.task)
+    labels = _labels(arguments, elements, source, notes) if task != "embedding" else None
+    exported = _Exported(model, spec, ends_in if task != "embedding" else None, elements)
+    activation = {"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task]
+    if ends_in is not None:
+        # What the graph still does is not done again.
+        activation = exported.dropped or "none"
+    return Original(
+        title=f"Keras {keras.__version__}",
+        origin=_origin(source, model),
+        input=spec,
+        task=task,
+        activation=activation,
+        prepare=lambda image: _prepare(image, spec, preset),
+        scores=exported.scores,
+        export=exported.write,
+        labels=labels,
+        notes=notes,
+    )
+
+
+class _Exported:
+    """The graph, and the same arithmetic in Keras. Where the model ends in probabilities the graph has the logits, which are
+    the logarithms of the probabilities but for a constant.
+
+    `dropped`: the activation that the model ends in and the graph does not.
+    """
+
+    def __init__(self, model: keras.Model, spec: Input, ends_in: str | None, elements: int):
+        import tf2onnx
+
+        self.model, self.elements = model, elements
+        signature = [tensorflow.TensorSpec([None, *spec.shape], tensorflow.float32, name=INPUT)]
+        function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
+        self.proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        operator = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(ends_in)
+        self.dropped = ends_in if operator and graph.drop_last(self.proto, operator) else None
+
+    def write(self, path: Path, output: str) -> None:
+        graph.tidy(self.proto, output, self.elements)
+        graph.write(self.proto, path)
+
+    def scores(self, batch: np.ndarray) -> np.ndarray:
+        answers = np.asarray(self.model(batch, training=False), np.float64)
+        if self.dropped is None:
+            return answers
+        tiny = np.finfo(np.float32).tiny
+        logits = np.log(np.maximum(answers, tiny))
+        if self.dropped == "sigmoid":
+            logits -= np.log(np.maximum(1 - answers, tiny))
+        return logits
+
+
+def _read_file(path: Path, trust: bool) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
+    except OSError as error:
+        raise Failure(f"{path} cannot be read as a Keras file ({error}): save the model again") from None
+    except Exception as error:
+        # Keras raises TypeError, ValueError and more for one and the same thing; its text says which.
+        text = str(error)
+        if "ambda" in text and not trust:
+            raise Failure(
+                f"{path} has a Lambda layer, which is code: if you trust the file, convert it with --trust"
+            ) from None
+        if "Could not locate" in text or "Unknown layer" in text or "custom_object" in text:
+            raise Failure(
+                f"{path} has layers of your own ({_first_line(text)}): load it where they are defined and write the graph "
+                "there, model.export('model.onnx', format='onnx'), then serve that with --preset"
+            ) from None
+        raise Failure(f"{path} cannot be loaded by Keras {keras.__version__}: {_first_line(text)}") from error
+
+
+def _first_line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _by_name(name: str, weights: str | None) -> keras.Model:
+    make = getattr(keras.applications, name, None)
+    if not callable(make):
+        known = ", ".join(entry for entry in dir(keras.applications) if entry[0].isupper())
+        raise Failure(f"keras.applications has no {name}: it has {known}")
+    if weights is None:
+        weights = "imagenet"
+    try:
+        return make(weights=None if weights == "none" else weights)
+    except Exception as error:
+        if weights == "none":
+            raise
+        raise Failure(
+            f"the weights of {name} cannot be had ({_first_line(str(error))}): try again with a network, convert a file "
+            "that you have saved, or pass --weights none to try things out"
+        ) from None
+
+
+def _names(model: keras.Model) -> list[str]:
+    """The model's name and those of models inside it, as transfer learning makes them."""
+    inner = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    return [model.name.lower(), *(name.lower() for name in inner)]
+
+
+def _preset(model: keras.Model, name: str, given: str | None) -> tuple[str, list[str]]:
+    if given is not None:
+        return given, []
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    prepares = next((layer for layer in layers if type(layer).__name__ in PREPROCESSING_LAYERS), None)
+    for architecture in _names(model):
+        preset = next((preset for part, preset in ARCHITECTURES if part in architecture), None)
+        if architecture.startswith("resnet"):
+            preset = "keras-tf" if "v2" in architecture else "keras-caffe"
+        if preset is None:
+            continue
+        if (preset == "none") == (prepares is not None):
+            return preset, [f"preset {preset}, for the architecture is {architecture}"]
+        inside = f"has a layer {prepares.name} that prepares" if prepares else "has no layer that prepares"
+        raise Failure(
+            f"{name} is a {architecture}, which is trained with {preset}, but it {inside} pixels itself: "
+            "say which with --preset keras-caffe, keras-tf, keras-torch or none"
+        )
+    if prepares is not None:
+        return "none", [f"preset none, for the layer {prepares.name} prepares the pixels"]
+    raise Failure(
+        f"{name} ({model.name!r}) does not say how its pixels are prepared: pass --preset keras-caffe (BGR less means, as "
+        "ResNet50 and VGG), keras-tf (-1 to 1), keras-torch (ImageNet's mean and deviation) or none (0 to 255)"
+    )
+
+
+def _input(model: keras.Model, preset: str, arguments: argparse.Namespace) -> Input:
+    shape = model.inputs[0].shape
+    nhwc = len(shape) == 4 and shape[3] in {1, 3}
+    nchw = len(shape) == 4 and not nhwc and shape[1] in {1, 3}
+    if not (nhwc or nchw):
+        raise Failure(f"the model's input has the shape {tuple(shape)}: Ocelli makes tensors of 1 or 3 channels")
+    height, width = shape[1:3] if nhwc else shape[2:4]
+    given = arguments.size or (width or DEFAULT_SIZE, height or DEFAULT_SIZE)
+    if (width, height) != (None, None) and given != (width, height):
+        raise Failure(f"--size {given[0]}x{given[1]}: the model takes {width}x{height} and nothing else")
+    if (width or height) is None and arguments.size is None:
+        raise Failure("the model takes images of any size: say which with --size, as in --size 224")
+    normalisation = PRESETS[preset]
+    if 1 in (shape[1], shape[3]):
+        if preset == "keras-caffe":
+            raise Failure("--preset keras-caffe is for three channels, and the model has one: choose another")
+        normalisation = Normalisation("gray", normalisation.scale, normalisation.mean, normalisation.std)
+    interpolation = arguments.interpolation or DEFAULT_INTERPOLATION
+    layout = "nhwc" if nhwc else "nchw"
+    return Input(INPUT, given[0], given[1], layout, normalisation, {"policy": "stretch"}, interpolation)
+
+
+def _prepare(image, spec: Input, preset: str) -> np.ndarray:
+    """As a Keras user writes it: `load_img`, `img_to_array`, `preprocess_input`."""
+    file = BytesIO()
+    image.save(file, "png")
+    gray = spec.normalisation.channels == "gray"
+    loaded = keras.utils.load_img(
+        file,
+        color_mode="grayscale" if gray else "rgb",
+        target_size=(spec.height, spec.width),
+        interpolation=spec.interpolation,
+    )
+    layout = "channels_last" if spec.layout == "nhwc" else "channels_first"
+    pixels = keras.utils.img_to_array(loaded, data_format=layout)
+    mode = {"keras-caffe": "caffe", "keras-tf": "tf", "keras-torch": "torch", "torchvision": "torch"}.get(preset)
+    if mode is None:
+        return pixels
+    if gray:
+        # `preprocess_input` knows three channels only.
+        rule = spec.normalisation
+        return (pixels * rule.scale - rule.mean[0]) / rule.std[0]
+    return preprocess_input(pixels, data_format=layout, mode=mode)
+
+
+def _classes(model: keras.Model, name: str) -> int:
+    shape = model.outputs[0].shape
+    if len(shape) != 2 or shape[1] is None:
+        raise Failure(
+            f"{name} answers with the shape {tuple(shape)}, and Ocelli serves one vector per image: end the model in a "
+            "pooling layer (include_top=False, pooling='avg') or in its classes"
+        )
+    return shape[1]
+
+
+def _last_activation(model: keras.Model) -> str | None:
+    """The activation that the model ends in, if it is one that makes probabilities."""
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    name = getattr(getattr(last, "activation", None), "__name__", None)
+    return name if name in {"softmax", "sigmoid"} else None
+
+
+def _task(ends_in: str | None, classes: int, given: str | None) -> str:
+    """What the end of the model says of its purpose: without an activation it is features, unless they are as many as
+    ImageNet's classes."""
+    if given is not None:
+        return given
+    without = "classification" if classes == IMAGENET_CLASSES else "embedding"
+    return {"softmax": "classification", "sigmoid": "multilabel", None: without}[ends_in]
+
+
+def _labels(arguments: argparse.Namespace, classes: int, source: Source, notes: list[str]) -> list[str] | None:
+    if arguments.labels is not None:
+        labels = read_labels(arguments.labels)
+        check_count(labels, classes, str(arguments.labels))
+        return labels
+    if classes == IMAGENET_CLASSES:
+        notes.append("1,000 classes: taken for ImageNet's, in their usual order (--labels names others)")
+        return imagenet_labels()
+    notes.append(f"{source.value} has no class names: pass them with --labels, or answers have numbers")
+    return None
+
+
+def _origin(source: Source, model: keras.Model) -> str:
+    if source.is_path:
+        path = Path(source.value)
+        return f"{path.name} (sha256 {sha256_of(path)}), Keras {keras.__version__}"
+    return f"keras.applications.{source.value}, Keras {keras.__version__}"

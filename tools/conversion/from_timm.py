@@ -1,0 +1,132 @@
+"""timm: names and folders, with the preprocessing of their `pretrained_cfg`."""
+
+import argparse
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import ImageNetInfo, create_transform, infer_imagenet_subset, resolve_data_config
+
+from . import torch_model
+from .arguments import Source
+from .failure import Failure
+from .labels import check_count, read_labels
+from .manifest import BYTE, Input, Normalisation
+from .original import INPUT, Original
+
+
+def load(source: Source, arguments: argparse.Namespace) -> Original:
+    model, origin = _model(source, arguments)
+    config = resolve_data_config({"interpolation": arguments.interpolation}, model=model)
+    spec = describe(config)
+    transform = create_transform(**config, is_training=False)
+    model.eval()
+    classes = torch_model.classes_of(model, spec.shape, source.value)
+    task = arguments.task or ("classification" if getattr(model, "num_classes", 0) else "embedding")
+    labels, notes = (None, []) if task == "embedding" else _labels(arguments, model, classes)
+    return Original(
+        title=f"timm {timm.__version__}",
+        origin=f"{origin}, timm {timm.__version__}",
+        input=spec,
+        task=task,
+        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        prepare=lambda image: transform(image).numpy(),
+        scores=lambda batch: torch_model.evaluate(model, batch),
+        export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
+        labels=labels,
+        license=model.pretrained_cfg.get("license"),
+        notes=notes,
+    )
+
+
+def describe(config: dict) -> Input:
+    """The `[input]` of a data configuration, as `timm.data.transforms_factory.transforms_imagenet_eval` reads it."""
+    channels, height, width = config["input_size"]
+    if channels != 3:
+        raise Failure(f"the model takes {channels} channels, and timm prepares 3: choose another")
+    share = config["crop_pct"]
+    sides = [int(width / share), int(height / share)]
+    mode, mean = config["crop_mode"], tuple(config["mean"])
+    if mode == "squash":
+        resize = {"policy": "stretch"} if sides == [width, height] else {"policy": "stretch", "size": sides}
+    elif mode == "border":
+        resize = {"policy": "letterbox", "fill": [round(255 * value) for value in mean], "size": sides}
+    elif sides[0] == sides[1]:
+        resize = {"policy": "shortest-edge", "size": sides[0]}
+    else:
+        resize = {"policy": "cover", "size": sides}
+    return Input(
+        name=INPUT,
+        width=width,
+        height=height,
+        layout="nchw",
+        normalisation=Normalisation("rgb", BYTE, mean, tuple(config["std"])),
+        resize=resize,
+        interpolation=_interpolation(config["interpolation"]),
+    )
+
+
+def _interpolation(name: str) -> str:
+    # timm's own "random" is bilinear or bicubic in training and bilinear afterwards.
+    return {"random": "bilinear", "lanczos": "lanczos"}.get(name, name)
+
+
+def _model(source: Source, arguments: argparse.Namespace) -> tuple[torch.nn.Module, str]:
+    name = f"local-dir:{Path(source.value).resolve()}" if source.is_path else source.value
+    shown = Path(source.value).resolve().name if source.is_path else source.value
+    features = {"num_classes": 0} if arguments.task == "embedding" else {}
+    given = arguments.weights
+    try:
+        if given == "none":
+            return timm.create_model(name, pretrained=False, **features), f"{shown} with random weights"
+        if given is None:
+            return timm.create_model(name, pretrained=True, **features), shown
+    except Exception as error:
+        raise _cannot_make(source, given, error) from None
+    path = Path(given)
+    if not path.is_file():
+        raise Failure(
+            f"--weights {given} does not exist: name a file, or none; timm's own are part of the name, as in NAME.TAG"
+        )
+    tensors = torch_model.read_weights(path)
+    try:
+        model = timm.create_model(name, pretrained=False, num_classes=torch_model.last_size(tensors))
+    except Exception as error:
+        raise _cannot_make(source, given, error) from None
+    torch_model.load_weights(model, tensors, shown, path)
+    if features:
+        model.reset_classifier(0)
+    return model, f"{shown} with the weights {path.name}"
+
+
+def _cannot_make(source: Source, given: str | None, error: Exception) -> Failure:
+    """timm raises RuntimeError for a name that it does not know; everything else is about the weights."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, RuntimeError) and "Unknown model" in text:
+        near = timm.list_models(f"*{source.value.split('.')[0]}*")[:10]
+        return Failure(
+            f"timm has no model {source.value!r}"
+            + (f": it has {', '.join(near)}" if near else ": see timm.list_models()")
+        )
+    if source.is_path or given is not None:
+        return Failure(f"{source.value} cannot be loaded by timm ({text})")
+    return Failure(
+        f"the weights of {source.value} cannot be had ({type(error).__name__}: {text}): try again with a network, name a file "
+        "of your own with --weights, or pass --weights none to try things out"
+    )
+
+
+def _labels(arguments: argparse.Namespace, model: torch.nn.Module, classes: int) -> tuple[list[str] | None, list[str]]:
+    if arguments.labels is not None:
+        labels = read_labels(arguments.labels)
+        check_count(labels, classes, str(arguments.labels))
+        return labels, []
+    own = model.pretrained_cfg.get("label_names")
+    if own and len(own) == classes:
+        return list(own), []
+    subset = infer_imagenet_subset(model)
+    if subset is not None:
+        names = ImageNetInfo(subset)
+        if names.num_classes() == classes:
+            return [names.index_to_description(index) for index in range(classes)], []
+    return None, ["the model has no class names: pass them with --labels, or answers have numbers"]

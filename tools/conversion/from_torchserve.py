@@ -1,0 +1,124 @@
+"""TorchServe archives (.mar) whose handler is `image_classifier`: TorchScript, or weights with the Python file that defines
+their model, which runs only with --trust.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import torchvision
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+
+from . import mar, torch_model
+from .arguments import Source
+from .failure import Failure
+from .labels import check_count, read_labels
+from .manifest import BYTE, IMAGENET_MEAN, IMAGENET_STD, Input, Normalisation
+from .original import INPUT, Original
+
+# `ts/torch_handler/image_classifier.py`.
+EDGE, SIDE = 256, 224
+
+
+def load(source: Source, arguments: argparse.Namespace) -> Original:
+    path = Path(source.value)
+    archive = mar.read(path)
+    mar.check(archive, trust=arguments.trust, preset=arguments.preset)
+    with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:
+        archive.unpack(Path(folder))
+        model = _script(Path(folder), archive) if archive.is_torchscript else _eager(Path(folder), archive)
+    model.eval()
+    interpolation = arguments.interpolation or "bilinear"
+    pipeline = Compose(
+        [
+            Resize(EDGE, InterpolationMode(interpolation)),
+            CenterCrop(SIDE),
+            ToTensor(),
+            Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    spec = Input(
+        name=INPUT,
+        width=SIDE,
+        height=SIDE,
+        layout="nchw",
+        normalisation=Normalisation("rgb", BYTE, IMAGENET_MEAN, IMAGENET_STD),
+        resize={"policy": "shortest-edge", "size": EDGE},
+        interpolation=interpolation,
+    )
+    classes = torch_model.classes_of(model, spec.shape, path.name)
+    task = arguments.task or "classification"
+    labels, notes = (None, []) if task == "embedding" else _labels(arguments, archive, classes)
+    return Original(
+        title=f"TorchServe's image_classifier in torchvision {torchvision.__version__}",
+        origin=f"{path.name}, PyTorch {torch.__version__}",
+        input=spec,
+        task=task,
+        # The handler applies a softmax itself.
+        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        prepare=lambda image: pipeline(image).numpy(),
+        scores=lambda batch: torch_model.evaluate(model, batch),
+        export=lambda onnx, output: torch_model.export(model, spec.shape, classes, onnx, output),
+        labels=labels,
+        notes=notes,
+    )
+
+
+def _script(folder: Path, archive: mar.Archive) -> torch.nn.Module:
+    try:
+        return torch.jit.load(folder / archive.serialized, map_location="cpu")
+    except RuntimeError as error:
+        raise Failure(
+            f"{archive.path}: {archive.serialized} cannot be loaded ({_short(error)}): save it again"
+        ) from None
+
+
+def _eager(folder: Path, archive: mar.Archive) -> torch.nn.Module:
+    """Runs the model file, which the user has said to trust: as TorchServe does, it must define one class, the model."""
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location("torchserve_model", folder / archive.model_file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        classes = [
+            value
+            for _, value in inspect.getmembers(module, inspect.isclass)
+            if value.__module__ == module.__name__ and issubclass(value, torch.nn.Module)
+        ]
+        if len(classes) != 1:
+            names = ", ".join(value.__name__ for value in classes) or "none"
+            raise Failure(
+                f"{archive.path}: {archive.model_file} defines {len(classes)} models ({names}), and must define one"
+            )
+        model = classes[0]()
+    except Failure:
+        raise
+    except Exception as error:
+        raise Failure(
+            f"{archive.path}: {archive.model_file} fails here ({type(error).__name__}: {_short(error)}): install what it needs "
+            "into a Python of your own and run this there with --here"
+        ) from None
+    finally:
+        sys.path.remove(str(folder))
+    weights = torch_model.read_weights(folder / archive.serialized)
+    torch_model.load_weights(model, weights, classes[0].__name__, Path(archive.serialized))
+    return model
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _labels(arguments: argparse.Namespace, archive: mar.Archive, classes: int) -> tuple[list[str] | None, list[str]]:
+    if arguments.labels is not None:
+        labels = read_labels(arguments.labels)
+        check_count(labels, classes, str(arguments.labels))
+        return labels, []
+    if archive.labels is not None:
+        check_count(archive.labels, classes, f"{archive.path}: {mar.LABELS}")
+        return archive.labels, []
+    return None, [f"the archive has no {mar.LABELS}: pass --labels, or answers have numbers"]

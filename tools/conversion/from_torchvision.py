@@ -1,0 +1,111 @@
+"""torchvision's classifiers: names, with the preprocessing and the class names that their weights come with."""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torchvision
+from torchvision.transforms import InterpolationMode
+
+from . import torch_model
+from .arguments import Source
+from .failure import Failure
+from .labels import check_count, read_labels
+from .manifest import BYTE, Input, Normalisation
+from .original import INPUT, Original
+
+# Where torchvision's architectures keep their last layer.
+HEADS = ("fc", "classifier", "heads", "head")
+
+
+def load(source: Source, arguments: argparse.Namespace) -> Original:
+    name = source.value
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise Failure(f"torchvision has no classifier {name!r}: it has {', '.join(known)}")
+    available = torchvision.models.get_model_weights(name)
+    model, weights, origin = _model(name, available, arguments)
+    if arguments.task == "embedding":
+        _remove_head(model, name)
+    rule = _transforms(weights, arguments)
+    spec = describe(rule)
+    model.eval()
+    classes = torch_model.classes_of(model, spec.shape, name)
+    task = arguments.task or "classification"
+    labels, notes = (None, []) if task == "embedding" else _labels(arguments, weights, classes)
+    return Original(
+        title=f"torchvision {torchvision.__version__}",
+        origin=f"{origin}, torchvision {torchvision.__version__}",
+        input=spec,
+        task=task,
+        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        prepare=lambda image: rule(image).numpy(),
+        scores=lambda batch: torch_model.evaluate(model, batch),
+        export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
+        labels=labels,
+        notes=notes,
+    )
+
+
+def describe(rule) -> Input:
+    """The `[input]` of `rule`, which is torchvision's `ImageClassification`: shorter edge, centre, ToTensor, Normalize."""
+    (side,), (edge,) = rule.crop_size, rule.resize_size
+    normalisation = Normalisation("rgb", BYTE, tuple(rule.mean), tuple(rule.std))
+    # Of a photo in Pillow's hands it is Pillow that resizes, and Pillow always widens its filters.
+    return Input(
+        name=INPUT,
+        width=side,
+        height=side,
+        layout="nchw",
+        normalisation=normalisation,
+        resize={"policy": "shortest-edge", "size": edge},
+        interpolation=rule.interpolation.value,
+    )
+
+
+def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.nn.Module, object, str]:
+    """The model, the published weights whose preprocessing it takes, and where its weights are from."""
+    given = arguments.weights
+    if given == "none":
+        return torchvision.models.get_model(name, weights=None), available.DEFAULT, f"{name} with random weights"
+    if given in available.__members__ or given is None:
+        weights = available[given or "DEFAULT"]
+        try:
+            return torchvision.models.get_model(name, weights=weights), weights, f"{name}, {weights.name}"
+        except OSError as error:
+            place = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+            raise Failure(
+                f"the weights {weights.name} of {name} cannot be fetched ({error}): try again with a network, put them at "
+                f"{place}, name a file of your own with --weights, or pass --weights none to try things out"
+            ) from None
+    path = Path(given)
+    if not path.is_file():
+        raise Failure(f"--weights {given}: {name} has {', '.join(available.__members__)}, and there is no such file")
+    tensors = torch_model.read_weights(path)
+    model = torchvision.models.get_model(name, weights=None, num_classes=torch_model.last_size(tensors) or 1)
+    torch_model.load_weights(model, tensors, name, path)
+    return model, available.DEFAULT, f"{name} with the weights {path.name}"
+
+
+def _remove_head(model: torch.nn.Module, name: str) -> None:
+    head = next((head for head in HEADS if isinstance(getattr(model, head, None), torch.nn.Module)), None)
+    if head is None:
+        raise Failure(f"{name} has no head to remove for features: take the model of timm, timm:NAME --task embedding")
+    setattr(model, head, torch.nn.Identity())
+
+
+def _transforms(weights, arguments: argparse.Namespace):
+    if arguments.interpolation is None:
+        return weights.transforms()
+    return weights.transforms(interpolation=InterpolationMode(arguments.interpolation))
+
+
+def _labels(arguments: argparse.Namespace, weights, classes: int) -> tuple[list[str] | None, list[str]]:
+    if arguments.labels is not None:
+        labels = read_labels(arguments.labels)
+        check_count(labels, classes, str(arguments.labels))
+        return labels, []
+    labels = weights.meta["categories"]
+    if len(labels) == classes:
+        return list(labels), []
+    return None, ["the weights have no class names: pass them with --labels, or answers have numbers"]

@@ -1,0 +1,95 @@
+"""What is done to an exported graph, whichever library wrote it."""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from .failure import Failure
+from .original import INPUT
+
+# A protobuf message ends here, and so does a package's model.onnx.
+MAX_BYTES = 2 << 30
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """The graph at `path`, with weights that lie beside it."""
+    if sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) >= MAX_BYTES:
+        raise Failure("the model is larger than 2 GiB, which no ONNX file can be: serve a smaller one")
+    return onnx.load(path)
+
+
+def write(model: onnx.ModelProto, path: Path) -> None:
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def drop_last(model: onnx.ModelProto, operator: str) -> bool:
+    """Takes a final `operator` (Softmax, Sigmoid) out of the graph, whose output is then what went into it.
+
+    Probabilities tell less than logits: they cannot be compared, and 8 bits are too few for them.
+    Returns False, and changes nothing, where the graph does not end in it.
+    """
+    graph = model.graph
+    if len(graph.output) != 1:
+        return False
+    producers = {name: node for node in graph.node for name in node.output}
+    last = producers.get(graph.output[0].name)
+    # Exporters leave an Identity behind the end.
+    after = []
+    while last is not None and last.op_type == "Identity":
+        after.append(last)
+        last = producers.get(last.input[0])
+    if last is None or last.op_type != operator or sum(last.output[0] in node.input for node in graph.node) > 1:
+        return False
+    element = graph.output[0].type.tensor_type.elem_type
+    source = last.input[0]
+    for node in [*after, last]:
+        graph.node.remove(node)
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(source, element, None))
+    return True
+
+
+def tidy(model: onnx.ModelProto, output: str, elements: int) -> None:
+    """Names the ends, opens the batch axis, and removes what exporters note down about the machine that they ran on."""
+    graph = model.graph
+    weights = {item.name for item in graph.initializer}
+    inputs = [item for item in graph.input if item.name not in weights]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise Failure(
+            f"the exported graph has {len(inputs)} inputs and {len(graph.output)} outputs: it must have one each"
+        )
+    shape = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
+    element = inputs[0].type.tensor_type.elem_type
+    # Other names first, so that nothing else is called what the ends will be.
+    _rename(graph, {name: f"{name}.inner" for name in (INPUT, output)})
+    inputs = [item for item in graph.input if item.name not in {item.name for item in graph.initializer}]
+    _rename(graph, {inputs[0].name: INPUT, graph.output[0].name: output})
+    for item in inputs:
+        graph.input.remove(item)
+    graph.input.append(helper.make_tensor_value_info(INPUT, element, ["batch", *shape[1:]]))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", elements]))
+    # Shapes in between may say a batch size, and are inferred again anyway.
+    del graph.value_info[:]
+    for part in [model, graph, *graph.node, *graph.initializer]:
+        part.doc_string = ""
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+    del model.functions[:]
+    graph.name = output
+    onnx.checker.check_model(model, full_check=True)
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Follows `names` in this graph and in the bodies of its loops and branches."""
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = names.get(name, name)
+        for index, name in enumerate(node.output):
+            node.output[index] = names.get(name, name)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _rename(attribute.g, names)
+    for item in [*graph.input, *graph.output, *graph.initializer, *graph.value_info]:
+        item.name = names.get(item.name, item.name)

@@ -1,0 +1,75 @@
+"""Class names: the forms in which people keep them, and the one of a package (one a line)."""
+
+import json
+from pathlib import Path
+
+from .failure import Failure
+
+# ImageNet's, in the order of every library, as Keras spells them.
+IMAGENET = Path(__file__).resolve().parents[2] / "models" / "efficientnet-lite0" / "labels.txt"
+IMAGENET_CLASSES = 1000
+MAX_BYTES = 16 << 20
+
+
+def imagenet_labels() -> list[str]:
+    return IMAGENET.read_text(encoding="utf-8").splitlines()
+
+
+def read_labels(path: Path) -> list[str]:
+    """The labels in `path`: text with one a line, or JSON in one of the forms of `from_json`."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise Failure(f"{path} is larger than {MAX_BYTES >> 20} MiB: is it a file of labels?")
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path} cannot be read as labels ({error}): write UTF-8 text with one label a line") from None
+    if path.suffix.lower() == ".json":
+        return from_json(text, str(path))
+    labels = [line.strip() for line in text.splitlines()]
+    while labels and not labels[-1]:
+        labels.pop()
+    if not labels:
+        raise Failure(f"{path} is empty: write one label a line")
+    return labels
+
+
+def from_json(text: str, name: str) -> list[str]:
+    """A list of names; an object of index to name or to [id, name], as TorchServe and Keras have it; an object with such a
+    thing under "id2label" (transformers) or "object_type_names" (old TorchServe)."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise Failure(f"{name} is no JSON ({error})") from None
+    if isinstance(value, dict):
+        value = value.get("id2label", value.get("object_type_names", value))
+    if isinstance(value, dict):
+        value = _in_order(value, name)
+    if not isinstance(value, list) or not value:
+        raise Failure(f'{name} holds no labels: write a list of names, or an object {{"0": "cat", "1": "dog"}}')
+    # Where an id comes first, as in ["n01440764", "tench"], the name is what people read.
+    labels = [entry[-1] if isinstance(entry, list) and entry else entry for entry in value]
+    for index, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise Failure(f"{name}: the label of class {index} is {label!r}, which is no text")
+    return labels
+
+
+def _in_order(value: dict, name: str) -> list:
+    try:
+        by_index = {int(key): entry for key, entry in value.items()}
+    except ValueError:
+        raise Failure(f'{name}: the keys must be class indices, as in {{"0": "cat", "1": "dog"}}') from None
+    missing = next((index for index in range(len(value)) if index not in by_index), None)
+    if missing is not None:
+        raise Failure(f"{name} has {len(value)} labels and none for class {missing}: number them from 0")
+    return [by_index[index] for index in range(len(value))]
+
+
+def to_text(labels: list[str]) -> str:
+    """`labels.txt`. The line counts, so a label has no line of its own inside."""
+    return "".join(" ".join(label.split()) + "\n" for label in labels)
+
+
+def check_count(labels: list[str], classes: int, origin: str) -> None:
+    if len(labels) != classes:
+        raise Failure(f"{origin} has {len(labels)} labels and the model {classes} classes: pass the right --labels")

@@ -1,0 +1,120 @@
+"""The part that any Python runs: reads the command line, refuses what is wrong with it at once, and starts the rest in an
+environment that has the libraries. Imports nothing that is not in the standard library.
+"""
+
+import argparse
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from . import mar
+from .arguments import Source, package_name, parse_source, parser
+from .failure import Failure
+from .labels import read_labels
+from .photos import list_photos
+
+TOOLS = Path(__file__).resolve().parent.parent
+ROOT = TOOLS.parent
+# What each environment takes on disk while it is installed (downloads included), in bytes.
+SPACE = {"keras": 3 << 30, "torch": 12 << 30}
+BAD_INPUT = 2
+
+
+def main(argv: list[str], description: str | None = None) -> int:
+    """Exit status: 0, 1 where package and original disagree, 2 for what the user can mend."""
+    arguments = parser(description).parse_args(argv)
+    try:
+        source = parse_source(arguments.source)
+        check(arguments, source)
+        if not arguments.here:
+            restart(source, argv)
+        # Only now: it needs the libraries.
+        from .convert import convert
+
+        return convert(arguments, source)
+    except Failure as failure:
+        print(f"to_onnx: {failure}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if not arguments.here:
+            raise
+        print(
+            f"to_onnx: {error.name} is not installed in {sys.executable}: install it, or leave out --here and an "
+            "environment is made that has it",
+            file=sys.stderr,
+        )
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}:
+            raise
+        path = f"{error.filename}: " if error.filename else ""
+        print(f"to_onnx: {path}{error.strerror}: free some space or choose another --out", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return BAD_INPUT
+
+
+def check(arguments: argparse.Namespace, source: Source) -> None:
+    """Everything that can be found out before gigabytes are installed; fills in `out` and `name`."""
+    if arguments.out is None:
+        arguments.out = Path("models") / (arguments.name or source.short_name)
+    if arguments.name is None:
+        arguments.name = package_name(arguments.out.resolve().name)
+    for option, value in [("--name", arguments.name), ("--version", arguments.version)]:
+        if package_name(value) != value:
+            raise Failure(
+                f"{option} {value!r}: use up to 64 of a-z, 0-9, '.', '_' and '-', as in {package_name(value)!r}"
+            )
+    check_out(arguments.out, arguments.force)
+    if arguments.int8 and arguments.photos is None:
+        raise Failure(
+            "--int8 is calibrated with photos such as the model will see: name a folder of them with --photos"
+        )
+    if arguments.limit < 1:
+        raise Failure(f"--limit {arguments.limit}: use at least one photo")
+    if arguments.photos is not None:
+        list_photos(arguments.photos, arguments.limit)
+    if arguments.labels is not None:
+        read_labels(arguments.labels)
+    if source.library == "torchserve":
+        mar.check(mar.read(Path(source.value)), trust=arguments.trust, preset=arguments.preset)
+    elif source.library != "keras" and arguments.preset is not None:
+        raise Failure(f"--preset is for Keras and TorchServe: {source.library} says itself how its models are fed")
+    weights = arguments.weights
+    if weights is not None and source.is_path:
+        raise Failure(f"--weights: {source.value} has weights of its own")
+    if weights is not None and Path(weights).suffix and "/" in weights and not Path(weights).is_file():
+        raise Failure(f"--weights {weights} does not exist: check the path")
+
+
+def check_out(out: Path, force: bool) -> None:
+    """Nothing that is there is replaced unasked, and only a package is ever replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "model.toml").is_file():
+        raise Failure(f"{out} is there and is no package: choose another --out")
+    if not force:
+        raise Failure(f"{out} is there: replace it with --force, or choose another --out")
+
+
+def restart(source: Source, argv: list[str]) -> None:
+    """Goes on in the environment that `source` needs, which is made first if need be. Returns only by raising Failure."""
+    folder = ROOT / f".venv-convert-{source.environment}"
+    if not (folder / ".complete").is_file():
+        free = shutil.disk_usage(ROOT).free
+        if free < SPACE[source.environment]:
+            raise Failure(
+                f"{folder} needs about {SPACE[source.environment] >> 30} GB for {source.environment} and its packages, and "
+                f"{free / (1 << 30):.1f} GB are free: free some space, or use a Python that has them with --here"
+            )
+    requirements = TOOLS / f"requirements-{source.environment}.txt"
+    command = [TOOLS / "venv.sh", folder, requirements]
+    made = subprocess.run(command, env=os.environ | {"PYTHON": sys.executable}, check=False)
+    if made.returncode != 0:
+        raise Failure(
+            f"{folder} could not be made (see above): mend that, or use a Python that has the packages of "
+            f"{requirements.name} with --here"
+        )
+    python = str(folder / "bin" / "python")
+    os.execv(python, [python, str(TOOLS / "to_onnx.py"), "--here", *argv])

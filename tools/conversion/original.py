@@ -1,0 +1,45 @@
+"""A model as its own library runs it: what `from_*` make, and all that the rest needs to know of any of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL.Image import Image
+
+from .manifest import Input
+
+# What graphs call their ends, whatever the library called them.
+INPUT = "image"
+LOGITS = "logits"
+FEATURES = "features"
+# Readable by every runtime since 2023, and what PyTorch's exporter writes without converting.
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class Original:
+    """`prepare` is the library's own pipeline, and `scores` its own arithmetic: Ocelli is compared with them.
+
+    `prepare`: one upright RGB image -> its tensor, float32 of `input.shape`.
+    `scores`: such tensors, [images, *input.shape] -> what the exported graph computes, [images, classes].
+    `export(path, output)` writes the graph, from `INPUT` to `output`.
+    `activation` is what turns scores into answers, which the graph leaves to the server.
+    """
+
+    title: str
+    origin: str
+    input: Input
+    task: str
+    activation: str
+    prepare: Callable[[Image], np.ndarray]
+    scores: Callable[[np.ndarray], np.ndarray]
+    export: Callable[[Path, str], None]
+    labels: list[str] | None = None
+    license: str | None = None
+    extras: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def output(self) -> str:
+        return FEATURES if self.task == "embedding" else LOGITS

@@ -1,0 +1,31 @@
+"""Writes a package whole or not at all: everything is made beside its place and then moved there."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .labels import to_text
+from .manifest import Manifest
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `out` if the block succeeds, in place of what is there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as holder:
+        # Readable as any folder is, which a temporary one is not.
+        stage = Path(holder, "package")
+        stage.mkdir()
+        yield stage
+        if out.exists():
+            out.rename(Path(holder, "replaced"))
+        stage.rename(out)
+
+
+def write(folder: Path, manifest: Manifest, onnx: Path, labels: list[str] | None) -> None:
+    (folder / "model.toml").write_text(manifest.to_toml(), encoding="utf-8")
+    if labels is not None:
+        (folder / "labels.txt").write_text(to_text(labels), encoding="utf-8")
+    shutil.copyfile(onnx, folder / "model.onnx")

@@ -1,0 +1,70 @@
+"""Makes the Keras files that are converted, with random weights, and notes what Keras answers on a picture."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import keras
+import numpy as np
+from conversion.labels import imagenet_labels
+from conversion.photos import draw_pictures
+from keras.applications.imagenet_utils import preprocess_input
+from keras.utils import img_to_array, load_img
+
+
+@keras.saving.register_keras_serializable("mine")
+class Halve(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / 2
+
+
+def tutorial(model: keras.Model, picture: Path) -> dict[str, float]:
+    """The tutorial's own steps: resize to the model's size, BGR less means, predict."""
+    image = img_to_array(load_img(picture, target_size=(224, 224), interpolation="bicubic"))
+    batch = preprocess_input(np.expand_dims(image, axis=0), mode="caffe")
+    return {label: float(p) for label, p in zip(imagenet_labels(), model.predict(batch, verbose=0)[0], strict=True)}
+
+
+def small(*layers, classes: int = 3, activation: str = "softmax") -> keras.Sequential:
+    end = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, activation=activation)]
+    start = [keras.Input((48, 64, 3)), keras.layers.Rescaling(1 / 255)]
+    return keras.Sequential([*start, *layers, keras.layers.Conv2D(8, 3, strides=2, activation="relu"), *end])
+
+
+def tell_apart(model: keras.Model) -> keras.Model:
+    """`model` with logits that differ by whole numbers, as a trained one has them: random weights leave MobileNetV2 with
+    hardly more than rounding errors."""
+    inner = keras.Model(model.inputs, model.layers[-1].input)
+    noise = np.random.default_rng(1).uniform(-1, 1, (4, *model.input_shape[1:])).astype("float32")
+    features = inner.predict(noise, verbose=0)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel * 3 / (features @ kernel).std(), bias])
+    return model
+
+
+def main(folder: Path) -> None:
+    keras.utils.set_random_seed(1)
+    (folder / "photos").mkdir()
+    pictures = draw_pictures(folder / "photos")
+    model = keras.applications.ResNet50(weights=None)
+    model.save(folder / "resnet50.keras")
+    expected = {"resnet50": tutorial(model, pictures[0])}
+    cats = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(96, 96, 3), classes=4)
+    tell_apart(cats).save(folder / "cats.h5")
+    keras.applications.MobileNetV2(
+        weights=None, alpha=0.35, input_shape=(None, None, 3), include_top=False, pooling="avg"
+    ).save(folder / "features.keras")
+    small(classes=2, activation="sigmoid").save(folder / "tags.keras")
+    small(Halve()).save(folder / "custom.keras")
+    small(keras.layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
+    (folder / "broken.keras").write_bytes((folder / "tags.keras").read_bytes()[:1000])
+    (folder / "expected.json").write_text(json.dumps(expected))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

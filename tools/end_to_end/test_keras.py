@@ -1,0 +1,80 @@
+"""Keras files through `to_onnx.py` and the real server. Run by `make test-convert-keras`."""
+
+import unittest
+
+from common import ROOT, Conversions
+
+
+class KerasTest(Conversions):
+    LIBRARY = "keras"
+
+    def labels(self) -> str:
+        (self.folder / "labels.txt").write_text("tabby\nsiamese\npersian\nmanx\n")
+        return "labels.txt"
+
+    def test_the_tutorials_model(self):
+        text = self.convert("resnet50.keras", "--out", "models/resnet50")
+        self.assertRegex(text, r"input tensor +mean difference 0\.[01]")
+        self.assertIn("same first class on 6 of 6", text)
+        self.assertRegex(text, r"serve --model models/resnet50\n")
+        read = self.manifest("models/resnet50")
+        spec = read["input"]
+        self.assertEqual((spec["layout"], spec["channels"], spec["resize"]), ("nhwc", "bgr", {"policy": "stretch"}))
+        self.assertEqual((spec["mean"], spec["interpolation"]), ([103.939, 116.779, 123.68], "bicubic"))
+        # Keras has the softmax in the model; the package has it in the server.
+        self.assertEqual((read["task"], read["output"][0]["activation"]), ("classification", "softmax"))
+        self.assert_served("models/resnet50", "resnet50")
+
+    def test_an_old_file_with_classes_of_its_own(self):
+        text = self.convert("cats.h5", "--labels", self.labels(), "--interpolation", "nearest")
+        self.assertIn("preset keras-tf", text)
+        spec = self.manifest("models/cats")["input"]
+        self.assertEqual((spec["width"], spec["scale"], spec["interpolation"]), (96, 1 / 127.5, "nearest"))
+        self.assertEqual((self.folder / "models/cats/labels.txt").read_text().split()[1], "siamese")
+        wrong = self.folder / "two.txt"
+        wrong.write_text("a\nb\n")
+        self.assertIn("2 labels", self.convert("cats.h5", "--labels", "two.txt", "--out", "wrong", status=2))
+        self.assertFalse((self.folder / "wrong").exists())
+
+    def test_features(self):
+        text = self.convert("features.keras", status=2)
+        self.assertIn("--size", text)
+        self.convert("features.keras", "--size", "96x64", "--out", "features")
+        read = self.manifest("features")
+        self.assertEqual((read["task"], read["output"][0]["name"]), ("embedding", "features"))
+        self.assertEqual((read["input"]["width"], read["input"]["height"]), (96, 64))
+
+    def test_many_labels_and_pixels_that_the_model_prepares(self):
+        text = self.convert("tags.keras", "--out", "tags")
+        self.assertIn("preset none", text)
+        read = self.manifest("tags")
+        self.assertEqual((read["task"], read["output"][0]["activation"]), ("multilabel", "sigmoid"))
+        self.assertEqual((read["input"]["width"], read["input"]["height"], read["input"]["scale"]), (64, 48, 1.0))
+        self.assertIn("--force", self.convert("tags.keras", "--out", "tags", status=2))
+        self.convert("tags.keras", "--out", "tags", "--force", photos=False)
+
+    def test_8_bits(self):
+        self.convert("cats.h5", "--out", "float32", "--labels", self.labels(), photos=False)
+        text = self.convert("cats.h5", "--int8", "--out", "int8", "--labels", self.labels())
+        self.assertRegex(text, r"int8 +mean difference [0-9.]+% of their spread")
+        sizes = [(self.folder / name / "model.onnx").stat().st_size for name in ("int8", "float32")]
+        self.assertLess(sizes[0], sizes[1] / 2)
+
+    def test_code_is_refused(self):
+        text = self.convert("custom.keras", status=2)
+        self.assertIn("custom.keras", text)
+        self.assertIn("layers of your own", text)
+        self.assertIn("--trust", self.convert("lambda.keras", status=2))
+
+    def test_broken_files(self):
+        self.assertIn("broken.keras", self.convert("broken.keras", status=2))
+
+    def test_weights_that_cannot_be_fetched(self):
+        self.assertIn("has no ResNet5", self.convert("keras:ResNet5", status=2))
+
+    def test_it_leaves_nothing_behind(self):
+        self.assertEqual([path.name for path in ROOT.glob("models/.*")], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
