@@ -9,6 +9,7 @@
 //! computes on the caller's thread, and memory is bounded by what the header declared and the limits allowed.
 //! The reference for every pixel is Pillow; `tests/goldens` holds the evidence.
 
+pub mod auto;
 mod decode;
 mod error;
 mod files;

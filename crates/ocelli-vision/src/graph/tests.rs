@@ -5,7 +5,7 @@ use super::testing::{
     AttributeProto, FLOAT, FLOAT16, FunctionProto, GraphProto, ModelProto, OperatorSetIdProto, Small, UINT8,
     external, model, node, value,
 };
-use super::*;
+use super::{messages::MOST_NODES, *};
 
 fn small() -> Small<'static> {
     Small {

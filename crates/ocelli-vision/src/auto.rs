@@ -1,0 +1,160 @@
+//! From a model as people keep it to a package: what goes in and what comes out is made out from the files around it.
+//!
+//! Owns the rules for Hugging Face folders, timm's `config.json`, Triton's repositories, presets and bare ONNX files.
+//! Whatever is decided is noted with the file or rule that it comes from, and what is only likely is called a guess.
+//! It deliberately neither downloads nor runs anything: whether the numbers are right is for `ocelli model check`.
+
+mod error;
+mod files;
+mod hugging_face;
+mod json;
+mod labels;
+mod naming;
+mod outputs;
+mod preset;
+mod processors;
+mod recipe;
+mod resolve;
+mod source;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod text_proto;
+mod timm;
+mod triton;
+mod variant;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+pub use error::AutoError;
+pub use preset::Preset;
+pub use variant::{Variant, choose_variant};
+
+use crate::{Interpolation, ModelPackage};
+
+/// What a package that was made calls its file of labels.
+const LABELS_FILE: &str = "labels.txt";
+
+/// What a user says beside the place of a model, and what the caller knows.
+#[derive(Debug, Clone, Default)]
+pub struct Hints {
+    /// How photos are prepared, instead of what files say.
+    pub preset: Option<Preset>,
+    /// A file of class names, instead of those that files say: one a line, or JSON.
+    pub labels: Option<PathBuf>,
+    /// The resampling filter, instead of the one that files or the preset say.
+    pub interpolation: Option<Interpolation>,
+    /// What to call the model; made from the folder's name if left out.
+    pub name: Option<String>,
+    /// Its version; `1`, or the number of its folder, if left out.
+    pub version: Option<String>,
+    /// Which of several ONNX files, relative to the folder.
+    pub variant: Option<String>,
+    /// A folder that links may lead into, larger than the model's own.
+    pub root: Option<PathBuf>,
+    /// The names of the 1,000 classes of ImageNet-1k, one a line, for models that are known or guessed to have them.
+    pub imagenet: Option<&'static str>,
+}
+
+/// What a model was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A package, with a `model.toml`.
+    Package,
+    /// A Hugging Face folder.
+    HuggingFace,
+    /// A folder with a `config.json` of timm.
+    Timm,
+    /// A model of a Triton repository.
+    Triton,
+    /// An ONNX file alone.
+    Onnx,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Package => "package",
+            Self::HuggingFace => "Hugging Face folder",
+            Self::Timm => "timm folder",
+            Self::Triton => "Triton model",
+            Self::Onnx => "ONNX file",
+        })
+    }
+}
+
+/// A decision and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// How sure it is.
+    pub kind: NoteKind,
+    /// What was decided.
+    pub text: String,
+}
+
+/// How sure a decision is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoteKind {
+    /// A file, the graph or the user says so.
+    Read,
+    /// Nothing says so; it is what such models mostly do.
+    Guess,
+    /// Something may not work.
+    Warning,
+}
+
+impl Note {
+    fn new(kind: NoteKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+        }
+    }
+
+    fn read(text: impl Into<String>) -> Self {
+        Self::new(NoteKind::Read, text)
+    }
+
+    fn guessed(text: impl Into<String>) -> Self {
+        Self::new(NoteKind::Guess, text)
+    }
+
+    fn warning(text: impl Into<String>) -> Self {
+        Self::new(NoteKind::Warning, text)
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            NoteKind::Read => "",
+            NoteKind::Guess => "guessed: ",
+            NoteKind::Warning => "warning: ",
+        })?;
+        f.write_str(&self.text)
+    }
+}
+
+/// A model that was made out.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// All that is needed to serve it.
+    pub package: ModelPackage,
+    /// What it was.
+    pub kind: Kind,
+    /// The ONNX file that was taken.
+    pub onnx: PathBuf,
+    /// What was decided, in the order of deciding.
+    pub notes: Vec<Note>,
+}
+
+/// Makes a package of what is at `path`: a folder or an ONNX file.
+///
+/// # Errors
+/// When it is no model that can be served, with the file, what is wrong and what to do.
+pub fn resolve(path: &Path, hints: &Hints) -> Result<Resolved, AutoError> {
+    resolve::resolve(path, hints)
+}

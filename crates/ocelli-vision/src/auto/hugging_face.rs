@@ -1,0 +1,342 @@
+//! A folder as transformers keeps a model: `config.json` and `preprocessor_config.json`.
+
+use super::{
+    AutoError, Note,
+    json::Place,
+    labels::{self, Labels},
+    processors::{self, Processor, Quirk, Size},
+    recipe::{Recipe, Resize},
+};
+use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
+
+/// What `config.json` says of what comes out.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Head {
+    pub(super) task: Option<Task>,
+    pub(super) labels: Option<Labels>,
+}
+
+/// Reads the task and the labels of a `config.json`.
+///
+/// # Errors
+/// When it is for a task that is not one of images to classes or features.
+pub(super) fn head(config: &Place<'_>, notes: &mut Vec<Note>) -> Result<Head, AutoError> {
+    let labels = config
+        .get("id2label")
+        .map(|place| labels::by_number(&place))
+        .transpose()?
+        .map(|names| Labels {
+            names,
+            from: "config.json (id2label)".into(),
+        });
+    let architecture = config
+        .get("architectures")
+        .map(|place| place.items())
+        .transpose()?
+        .and_then(|names| names.first().cloned());
+    let Some(architecture) = architecture else {
+        return Ok(Head { task: None, labels });
+    };
+    let name = architecture.text()?;
+    let Some((_, purpose)) = name.split_once("For") else {
+        notes.push(Note::read(format!(
+            "task embedding, from config.json: {name} has no classifier"
+        )));
+        return Ok(Head {
+            task: Some(Task::Embedding),
+            labels: None,
+        });
+    };
+    if !purpose.starts_with("ImageClassification") {
+        return Err(architecture.error(format!(
+            "is {name}: Ocelli serves models that classify images (..ForImageClassification) or give features"
+        )));
+    }
+    let task = match config.get("problem_type").map(|place| place.text()).transpose()? {
+        Some("multi_label_classification") => Task::Multilabel,
+        Some("regression") => {
+            return Err(architecture.error(
+                "is for regression (problem_type): Ocelli serves classifiers and feature extractors",
+            ));
+        }
+        _ => Task::Classification,
+    };
+    Ok(Head {
+        task: Some(task),
+        labels,
+    })
+}
+
+/// Reads a `preprocessor_config.json`, or makes do with the defaults of the model type's processor where there is none.
+///
+/// # Errors
+/// When the processor is not known, or does something that Ocelli does not do.
+pub(super) fn recipe(
+    config: Option<&Place<'_>>,
+    preprocessor: Option<&Place<'_>>,
+    asked: Option<Interpolation>,
+    notes: &mut Vec<Note>,
+) -> Result<Option<Recipe>, AutoError> {
+    let model_type = config
+        .and_then(|config| config.get("model_type"))
+        .map(|place| place.text())
+        .transpose()?;
+    let Some(file) = preprocessor else {
+        let Some(processor) = model_type.and_then(processors::by_model_type) else {
+            return Ok(None);
+        };
+        notes.push(Note::guessed(format!(
+            "the defaults of {}ImageProcessor, for there is no preprocessor_config.json",
+            processor.name
+        )));
+        let size = config.and_then(|config| config.get("image_size"));
+        return Reading::new(processor, None, asked).recipe(size, notes).map(Some);
+    };
+    let named = ["image_processor_type", "feature_extractor_type"]
+        .iter()
+        .find_map(|key| file.get(key));
+    let processor = match &named {
+        Some(place) => {
+            let name = place.text()?;
+            processors::by_name(name).ok_or_else(|| {
+                place.error(format!(
+                    "is {name}, which Ocelli does not know; it knows {}. Say with --preset how photos are prepared",
+                    processors::names()
+                ))
+            })?
+        }
+        None => model_type.and_then(processors::by_model_type).ok_or_else(|| {
+            file.error(
+                "says neither image_processor_type nor feature_extractor_type: say with --preset how photos are prepared",
+            )
+        })?,
+    };
+    notes.push(Note::read(format!(
+        "preprocessing from preprocessor_config.json ({}ImageProcessor)",
+        processor.name
+    )));
+    Reading::new(processor, Some(file), asked)
+        .recipe(None, notes)
+        .map(Some)
+}
+
+/// A processor's file, with its defaults behind it.
+struct Reading<'a> {
+    processor: &'a Processor,
+    file: Option<&'a Place<'a>>,
+    /// The interpolation that the user asked for, instead of the file's.
+    asked: Option<Interpolation>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(processor: &'a Processor, file: Option<&'a Place<'a>>, asked: Option<Interpolation>) -> Self {
+        Self {
+            processor,
+            file,
+            asked,
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<Place<'a>> {
+        self.file?.get(key)
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool, AutoError> {
+        self.get(key).map_or(Ok(default), |place| place.flag())
+    }
+
+    fn number(&self, key: &str, default: f64) -> Result<f64, AutoError> {
+        self.get(key).map_or(Ok(default), |place| place.number())
+    }
+
+    /// `fallback_size` is of another file, for a processor without one.
+    fn recipe(&self, fallback_size: Option<Place<'_>>, notes: &mut Vec<Note>) -> Result<Recipe, AutoError> {
+        if let Some(place) = self.get("do_pad")
+            && place.flag()?
+        {
+            return Err(place.error("pads photos to a common size: Ocelli does not do that; say with --preset how photos are prepared"));
+        }
+        let size = match self.get("size").or(fallback_size) {
+            Some(place) => self.size(&place)?,
+            None => self.processor.size,
+        };
+        let (size, resize) = self.resize(size, notes)?;
+        let mut recipe = Recipe {
+            size,
+            resize,
+            channels: Channels::Rgb,
+            scale: 1.0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            interpolation: self.interpolation()?,
+        };
+        if self.flag("do_rescale", true)? {
+            recipe.scale = self.number("rescale_factor", 1.0 / 255.0)?;
+        }
+        let three = |key: &str, default: [f64; 3]| self.get(key).map_or(Ok(default), |place| place.three());
+        let std = three("image_std", self.processor.std)?;
+        let is_never_normalized = self.processor.quirk == Quirk::MobileVit;
+        if self.flag("do_normalize", self.processor.normalizes)? && !is_never_normalized {
+            recipe.mean = three("image_mean", self.processor.mean)?;
+            recipe.std = std;
+        }
+        match self.processor.quirk {
+            Quirk::EfficientNet => {
+                if self.flag("rescale_offset", false)? {
+                    recipe.mean = recipe.mean.map(|mean| mean + 1.0);
+                }
+                if self.flag("include_top", true)? {
+                    for (all, once) in recipe.std.iter_mut().zip(std) {
+                        *all *= once;
+                    }
+                }
+            }
+            Quirk::MobileVit if self.flag("do_flip_channel_order", true)? => recipe.channels = Channels::Bgr,
+            _ => {}
+        }
+        Ok(recipe)
+    }
+
+    /// A size as any generation writes it: a number, a pair of height and width, or an object.
+    fn size(&self, place: &Place<'_>) -> Result<Size, AutoError> {
+        if place.is_object() {
+            let pixels = |key: &str| place.get(key).map(|place| place.pixels()).transpose();
+            return match (pixels("height")?, pixels("width")?, pixels("shortest_edge")?) {
+                (Some(height), Some(width), None) => Ok(Size::Sides([height, width])),
+                (None, None, Some(edge)) if place.get("longest_edge").is_none() => Ok(Size::Edge(edge)),
+                _ => Err(place.error(
+                    "must have height and width, or shortest_edge: Ocelli resizes to one of these; say with --preset \
+                     how photos are prepared",
+                )),
+            };
+        }
+        if place.value().is_array() {
+            return match place.items()?.as_slice() {
+                [height, width] => Ok(Size::Sides([height.pixels()?, width.pixels()?])),
+                _ => Err(place.error("must be a height and a width")),
+            };
+        }
+        let side = place.pixels()?;
+        Ok(if self.processor.is_square {
+            Size::Sides([side, side])
+        } else {
+            Size::Edge(side)
+        })
+    }
+
+    /// Width and height that come out, and the way there.
+    fn resize(&self, size: Size, notes: &mut Vec<Note>) -> Result<(Option<[u32; 2]>, Resize), AutoError> {
+        let do_resize = self.flag("do_resize", true)?;
+        let crop = self.crop()?;
+        if !do_resize {
+            return match (crop, self.get("do_resize")) {
+                (Some(_), Some(place)) => Err(place.error(
+                    "is false, and the centre is cut out of photos as they are: Ocelli does not do that; say with \
+                     --preset how photos are prepared",
+                )),
+                _ => {
+                    notes.push(Note::guessed(
+                        "photos are stretched to the model's size, for do_resize is false in preprocessor_config.json",
+                    ));
+                    Ok((None, Resize::Stretch))
+                }
+            };
+        }
+        let grown = |edge: u32, share: f64| (f64::from(edge) / share) as u32;
+        match (self.processor.quirk, size) {
+            (Quirk::ConvNext { crop_pct }, Size::Edge(edge)) => {
+                let crop_pct = self.number("crop_pct", crop_pct)?;
+                let resize = if edge < 384 {
+                    shortest_edge(grown(edge, crop_pct))
+                } else {
+                    Resize::Stretch
+                };
+                return Ok((crop.or(Some([edge, edge])), resize));
+            }
+            (Quirk::Levit, Size::Edge(edge)) => {
+                return Ok((crop, shortest_edge((256.0 / 224.0 * f64::from(edge)) as u32)));
+            }
+            (Quirk::PoolFormer { crop_pct }, size) => {
+                if let Some(edge) = size.edge() {
+                    return Ok((
+                        crop,
+                        shortest_edge(grown(edge, self.number("crop_pct", crop_pct)?)),
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(match (size, crop) {
+            (Size::Sides([height, width]), Some(crop)) if crop != [width, height] => (
+                Some(crop),
+                Resize::Fixed(ResizePolicy::StretchCrop {
+                    size: [width, height],
+                    rounding: Rounding::Down,
+                }),
+            ),
+            (Size::Sides([height, width]), _) => (Some([width, height]), Resize::Stretch),
+            (Size::Edge(edge), Some(crop)) => (Some(crop), shortest_edge(edge)),
+            (Size::Edge(edge), None) => {
+                notes.push(Note::guessed(format!(
+                    "the centre of {edge} x {edge} pixels, for preprocessor_config.json keeps each photo's own ratio"
+                )));
+                (Some([edge, edge]), shortest_edge(edge))
+            }
+        })
+    }
+
+    /// Width and height of the centre that is cut out, if one is.
+    fn crop(&self) -> Result<Option<[u32; 2]>, AutoError> {
+        if !self.flag("do_center_crop", self.processor.crops)? {
+            return Ok(None);
+        }
+        let Some(place) = self.get("crop_size") else {
+            return Ok(Some([self.processor.crop; 2]));
+        };
+        if !place.is_object() && !place.value().is_array() {
+            return Ok(Some([place.pixels()?; 2]));
+        }
+        match self.size(&place)? {
+            Size::Sides([height, width]) => Ok(Some([width, height])),
+            Size::Edge(_) => Err(place.error("must have height and width")),
+        }
+    }
+
+    /// `resample`, in Pillow's numbers.
+    fn interpolation(&self) -> Result<Interpolation, AutoError> {
+        if let Some(asked) = self.asked {
+            return Ok(asked);
+        }
+        let Some(place) = self.get("resample") else {
+            return Ok(self.processor.resample);
+        };
+        match place.value().as_u64() {
+            Some(0) => Ok(Interpolation::Nearest),
+            Some(1) => Ok(Interpolation::Lanczos),
+            Some(2) => Ok(Interpolation::Bilinear),
+            Some(3) => Ok(Interpolation::Bicubic),
+            _ => Err(place.error(format!(
+                "is {}: Ocelli has nearest (0), lanczos (1), bilinear (2) and bicubic (3); say with \
+                 --interpolation which to take",
+                place.value()
+            ))),
+        }
+    }
+}
+
+impl Size {
+    /// The shorter edge, as PoolFormer reads a square too.
+    fn edge(self) -> Option<u32> {
+        match self {
+            Self::Edge(edge) => Some(edge),
+            Self::Sides([height, width]) => (height == width).then_some(width),
+        }
+    }
+}
+
+fn shortest_edge(size: u32) -> Resize {
+    Resize::Fixed(ResizePolicy::ShortestEdge {
+        size,
+        rounding: Rounding::Down,
+    })
+}

@@ -1,0 +1,70 @@
+//! What a model is called that does not say so itself.
+
+use std::path::Path;
+
+/// As long as a package's name may be.
+const MOST: usize = 64;
+
+/// A name of the characters that a package's name may have, as near to `text` as possible; `model` where nothing is left.
+pub(super) fn name(text: &str) -> String {
+    let mut name = String::new();
+    for c in text.chars().map(|c| c.to_ascii_lowercase()) {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-') {
+            name.push(c);
+        } else if !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    let name = name.trim_matches(['.', '_', '-']);
+    let name = name.get(..MOST).unwrap_or(name).trim_end_matches(['.', '_', '-']);
+    if name.is_empty() {
+        "model".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The part of a path that says most: names that every model has (`model.onnx`, `onnx`, a version) say nothing.
+pub(super) fn of_path(path: &Path) -> String {
+    // A path such as `.` has no names of its own.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let says_something = |part: &&str| {
+        let stem = part.strip_suffix(".onnx").unwrap_or(part);
+        let is_version = stem.chars().all(|c| c.is_ascii_digit());
+        !is_version && !matches!(stem, "onnx" | "/") && stem.split(['_', '-', '.']).next() != Some("model")
+    };
+    let mut parts = absolute.iter().rev().filter_map(|part| part.to_str());
+    let found = parts.find(says_something).unwrap_or("model");
+    name(found.strip_suffix(".onnx").unwrap_or(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_of_what_they_may_have() {
+        for (text, expected) in [
+            ("ResNet 50 (v2)", "resnet-50-v2"),
+            ("../up", "up"),
+            ("Modèle", "mod-le"),
+            ("!!", "model"),
+            ("vit_base.patch16-224", "vit_base.patch16-224"),
+        ] {
+            assert_eq!(name(text), expected);
+        }
+        assert_eq!(name(&"x".repeat(100)).len(), MOST);
+    }
+
+    #[test]
+    fn the_part_of_a_path_that_says_most() {
+        for (path, expected) in [
+            ("/models/Cats/1/model.onnx", "cats"),
+            ("/models/vit/onnx/model_quantized.onnx", "vit"),
+            ("/models/resnet18.onnx", "resnet18"),
+            ("/models/bird-net/", "bird-net"),
+        ] {
+            assert_eq!(of_path(Path::new(path)), expected);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Which of a graph's outputs is answered, and what has to be applied to it.
+
+use super::{
+    Note,
+    labels::{self, Labels},
+};
+use crate::{
+    Activation, Ending, OutputSpec, Pool, Task,
+    graph::{Element, Graph, GraphOutput},
+};
+
+/// ImageNet-1k has so many classes, and one more with TensorFlow's background.
+const IMAGENET: u64 = 1000;
+
+/// What comes out of a model, as a package says it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Outputs {
+    pub(super) task: Task,
+    pub(super) spec: OutputSpec,
+    /// Names of the classes; none where they cannot be counted, and for features.
+    pub(super) labels: Vec<String>,
+}
+
+/// What the source says, and what may be guessed with.
+pub(super) struct Said<'a> {
+    pub(super) task: Option<Task>,
+    pub(super) labels: Option<Labels>,
+    /// The classes of ImageNet-1k, one a line.
+    pub(super) imagenet: Option<&'a str>,
+}
+
+impl Outputs {
+    /// Chooses among the outputs of `graph`; notes what was decided and guessed.
+    ///
+    /// # Errors
+    /// When no output can be answered, or the labels are not as many as the classes, in words.
+    pub(super) fn choose(graph: &Graph, said: Said<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
+        let has_labels = said.labels.is_some();
+        let wants_features = said.task == Some(Task::Embedding) && !has_labels;
+        let output = best(graph, wants_features)?;
+        if graph.outputs.len() > 1 {
+            let others: Vec<&str> = graph
+                .outputs
+                .iter()
+                .map(|other| other.tensor.name.as_str())
+                .filter(|name| *name != output.tensor.name)
+                .collect();
+            notes.push(Note::read(format!(
+                "output `{}` is answered; left out: {}",
+                output.tensor.name,
+                others.join(", ")
+            )));
+        }
+        let task = task(output, &said, notes);
+        if task == Task::Embedding {
+            return Ok(features(output, notes));
+        }
+        let spec = OutputSpec {
+            name: output.tensor.name.clone(),
+            activation: activation(task, output, notes),
+            labels: None,
+            threshold: None,
+            normalize: false,
+            pool: Pool::None,
+        };
+        let labels = classes(output, said, notes)?;
+        Ok(Self {
+            task,
+            spec: OutputSpec {
+                labels: (!labels.is_empty()).then(|| super::LABELS_FILE.to_owned()),
+                ..spec
+            },
+            labels,
+        })
+    }
+}
+
+/// The output that is most likely meant.
+fn best(graph: &Graph, wants_features: bool) -> Result<&GraphOutput, String> {
+    /// Names that exporters give to feature vectors, the best first.
+    const FEATURES: [&str; 5] = [
+        "image_embeds",
+        "pooler_output",
+        "embedding",
+        "feature",
+        "last_hidden_state",
+    ];
+    let is_number = |output: &&GraphOutput| {
+        matches!(
+            output.tensor.element,
+            Element::Float16 | Element::Float32 | Element::Float64
+        )
+    };
+    let rank = |output: &GraphOutput| output.tensor.shape.as_ref().map(Vec::len);
+    let is_row = |output: &&GraphOutput| matches!(rank(output), None | Some(2));
+    let numbers = || graph.outputs.iter().filter(is_number);
+    if wants_features
+        && let Some(output) = FEATURES
+            .iter()
+            .find_map(|name| numbers().find(|output| output.tensor.name.contains(name)))
+    {
+        return Ok(output);
+    }
+    let named = |name: &str| numbers().filter(is_row).find(|output| output.tensor.name == name);
+    let found = named("logits")
+        .or_else(|| numbers().find(is_row))
+        // Tokens or a map of features.
+        .or_else(|| numbers().find(|output| matches!(rank(output), Some(3 | 4))));
+    found.ok_or_else(|| {
+        let outputs: Vec<String> = graph
+            .outputs
+            .iter()
+            .map(|output| format!("{} {}", output.tensor.name, output.tensor))
+            .collect();
+        format!(
+            "gives no scores or features ({}): export it with its scores as the output, [batch, classes] of float32",
+            outputs.join(", ")
+        )
+    })
+}
+
+fn task(output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
+    let name = output.tensor.name.to_ascii_lowercase();
+    let is_row = output.tensor.shape.as_ref().is_none_or(|shape| shape.len() == 2);
+    match (said.task, output.ending) {
+        (Some(task), _) => task,
+        (None, Ending::Sigmoid) => {
+            notes.push(Note::guessed(format!(
+                "several classes may apply (task multilabel), for the graph ends in a sigmoid at `{}`",
+                output.tensor.name
+            )));
+            Task::Multilabel
+        }
+        (None, Ending::Softmax | Ending::LogSoftmax) => Task::Classification,
+        (None, Ending::Scores) if said.labels.is_some() => Task::Classification,
+        (None, Ending::Scores)
+            if !is_row
+                || ["embed", "feature", "pool", "hidden"]
+                    .iter()
+                    .any(|word| name.contains(word)) =>
+        {
+            notes.push(Note::guessed(format!(
+                "features (task embedding), by the name and shape of output `{}`; --labels FILE makes it classes",
+                output.tensor.name
+            )));
+            Task::Embedding
+        }
+        (None, Ending::Scores) => {
+            notes.push(Note::guessed(format!(
+                "one class for each image (task classification, softmax over `{}`)",
+                output.tensor.name
+            )));
+            Task::Classification
+        }
+    }
+}
+
+/// What makes probabilities of the output, unless the graph has done so.
+fn activation(task: Task, output: &GraphOutput, notes: &mut Vec<Note>) -> Activation {
+    let wanted = match task {
+        Task::Classification => Activation::Softmax,
+        Task::Multilabel => Activation::Sigmoid,
+        Task::Embedding => return Activation::None,
+    };
+    let name = &output.tensor.name;
+    match (wanted, output.ending) {
+        (_, Ending::Scores) | (Activation::Softmax, Ending::LogSoftmax) => wanted,
+        (_, ending @ (Ending::Softmax | Ending::Sigmoid)) => {
+            notes.push(Note::read(format!(
+                "the graph ends in a {} at `{name}`: nothing is applied to it once more",
+                in_words(ending)
+            )));
+            Activation::None
+        }
+        (_, Ending::LogSoftmax) => {
+            notes.push(Note::warning(format!(
+                "the graph ends in a logarithm of a softmax at `{name}`, which suits one class, not several"
+            )));
+            Activation::Softmax
+        }
+    }
+}
+
+/// What an ending is called.
+pub(super) fn in_words(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Scores => "score",
+        Ending::Softmax => "softmax",
+        Ending::LogSoftmax => "logarithm of a softmax",
+        Ending::Sigmoid => "sigmoid",
+    }
+}
+
+/// Feature vectors: one row, or tokens of which the first stands for the image.
+fn features(output: &GraphOutput, notes: &mut Vec<Note>) -> Outputs {
+    let is_tokens = output.tensor.shape.as_ref().is_some_and(|shape| shape.len() == 3);
+    if is_tokens {
+        notes.push(Note::guessed(format!(
+            "`{}` is tokens, of which the first stands for the image (pool = \"first\"; \"mean\" is the other way)",
+            output.tensor.name
+        )));
+    }
+    Outputs {
+        task: Task::Embedding,
+        spec: OutputSpec {
+            name: output.tensor.name.clone(),
+            activation: Activation::None,
+            labels: None,
+            threshold: None,
+            normalize: false,
+            pool: if is_tokens { Pool::First } else { Pool::None },
+        },
+        labels: Vec::new(),
+    }
+}
+
+/// The names of the classes.
+fn classes(output: &GraphOutput, said: Said<'_>, notes: &mut Vec<Note>) -> Result<Vec<String>, String> {
+    let name = &output.tensor.name;
+    if let Some(Labels { names, from }) = said.labels {
+        if let Some(count) = output.width() {
+            labels::check_count(&names, count, name).map_err(|problem| format!("{from}: {problem}"))?;
+        }
+        notes.push(Note::read(format!("{} labels from {from}", names.len())));
+        return Ok(names);
+    }
+    let Some(count) = output.width() else {
+        notes.push(Note::guessed(format!(
+            "classes have no names, and the graph leaves open how many `{name}` has; --labels FILE names them"
+        )));
+        return Ok(Vec::new());
+    };
+    if count > labels::MOST as u64 {
+        return Err(format!(
+            "says that `{name}` has {count} classes: check that it is the right file"
+        ));
+    }
+    if let Some(text) = said
+        .imagenet
+        .filter(|_| (IMAGENET..=IMAGENET + 1).contains(&count))
+    {
+        let background = (count > IMAGENET).then(|| "background".to_owned());
+        let names: Vec<String> = background
+            .into_iter()
+            .chain(text.lines().map(str::to_owned))
+            .collect();
+        notes.push(Note::guessed(format!(
+            "the names of ImageNet-1k, for `{name}` has {count} classes; --labels FILE gives others"
+        )));
+        return Ok(names);
+    }
+    notes.push(Note::guessed(format!(
+        "classes are called \"class 0\" to \"class {}\"; --labels FILE names them",
+        count.saturating_sub(1)
+    )));
+    Ok((0..count).map(|index| format!("class {index}")).collect())
+}

@@ -1,0 +1,244 @@
+//! How model families prepare photos, by name: for models that come without a file that says so.
+
+use std::{fmt, str::FromStr};
+
+use super::recipe::{Recipe, Resize};
+use crate::{Channels, Interpolation};
+
+/// `torchvision.transforms` and `timm.data.constants.IMAGENET_DEFAULT_*`, of pixels in 0..1, red first.
+pub(super) const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+pub(super) const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
+/// `transformers.image_utils.IMAGENET_STANDARD_*`.
+pub(super) const HALF: [f64; 3] = [0.5; 3];
+/// `transformers.image_utils.OPENAI_CLIP_*`.
+pub(super) const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+pub(super) const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+/// `keras.src.applications.imagenet_utils._preprocess_numpy_input`, mode "caffe": of pixels in 0..255, blue first.
+const CAFFE_MEAN: [f64; 3] = [103.939, 116.779, 123.68];
+
+/// The share of the resized photo that a centre crop keeps: 224 of 256, which torchvision and timm have in common.
+const USUAL_CROP: f64 = 0.875;
+
+/// A way to prepare photos.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// Keras' mode "caffe": ResNet, VGG. Plain stretch, blue first, minus the means of ImageNet.
+    KerasCaffe,
+    /// Keras' mode "tf": MobileNet, Inception, Xception, NASNet, ResNetV2. Plain stretch, -1 to 1.
+    KerasTf,
+    /// Keras' mode "torch": DenseNet. Plain stretch, ImageNet's mean and deviation.
+    KerasTorch,
+    /// torchvision's classifiers with their first weights: shorter edge to 256 for 224, centre, ImageNet's mean and
+    /// deviation, bilinear.
+    Torchvision,
+    /// The same with their second weights (`IMAGENET1K_V2`, mostly the default): shorter edge to 232 for 224.
+    TorchvisionV2,
+    /// timm's default: as torchvision, with bicubic.
+    Timm,
+    /// Google's ViT as transformers prepares it: plain stretch, bilinear, -1 to 1.
+    Vit,
+    /// OpenAI's CLIP: shorter edge to the model's size, centre, bicubic, CLIP's mean and deviation.
+    Clip,
+    /// Plain stretch, 0 to 1: what most own training scripts do (`rescale=1/255`).
+    Unit,
+    /// Plain stretch, 0 to 255 as they are: the model normalises by itself (Keras' EfficientNet, ConvNeXt, MobileNetV3).
+    Raw,
+}
+
+/// A preset's name, with others that it is known by, and what it is for.
+struct Entry {
+    preset: Preset,
+    name: &'static str,
+    aliases: &'static [&'static str],
+    about: &'static str,
+}
+
+/// The table of presets. Sources: keras 3.15 `applications/imagenet_utils.py`, torchvision 0.29
+/// `transforms/_presets.py` (`ImageClassification`), timm 1.0 `data/transforms_factory.py` and `data/constants.py`,
+/// transformers 5 `models/vit` and `models/clip`.
+const TABLE: [Entry; 10] = [
+    Entry {
+        preset: Preset::KerasCaffe,
+        name: "keras-caffe",
+        aliases: &["caffe"],
+        about: "Keras' ResNet and VGG: stretched, BGR minus ImageNet's means",
+    },
+    Entry {
+        preset: Preset::KerasTf,
+        name: "keras-tf",
+        aliases: &["tf"],
+        about: "Keras' MobileNet, Inception, Xception, NASNet and ResNetV2: stretched, -1 to 1",
+    },
+    Entry {
+        preset: Preset::KerasTorch,
+        name: "keras-torch",
+        aliases: &[],
+        about: "Keras' DenseNet: stretched, ImageNet's mean and standard deviation",
+    },
+    Entry {
+        preset: Preset::Torchvision,
+        name: "torchvision",
+        aliases: &["torch", "imagenet"],
+        about: "torchvision's classifiers: shorter edge to 256 for 224, centre, bilinear, ImageNet's mean and \
+                standard deviation",
+    },
+    Entry {
+        preset: Preset::TorchvisionV2,
+        name: "torchvision-v2",
+        aliases: &[],
+        about: "those with weights IMAGENET1K_V2: the same, shorter edge to 232 for 224",
+    },
+    Entry {
+        preset: Preset::Timm,
+        name: "timm",
+        aliases: &[],
+        about: "timm's default: as torchvision, bicubic",
+    },
+    Entry {
+        preset: Preset::Vit,
+        name: "vit",
+        aliases: &[],
+        about: "Google's ViT: stretched, bilinear, -1 to 1",
+    },
+    Entry {
+        preset: Preset::Clip,
+        name: "clip",
+        aliases: &[],
+        about: "OpenAI's CLIP: shorter edge to the size, centre, bicubic, CLIP's mean and standard deviation",
+    },
+    Entry {
+        preset: Preset::Unit,
+        name: "unit",
+        aliases: &["rescale"],
+        about: "Own models trained with rescale=1/255: stretched, 0 to 1",
+    },
+    Entry {
+        preset: Preset::Raw,
+        name: "raw",
+        aliases: &[],
+        about: "Models that normalise by themselves, such as Keras' EfficientNet: stretched, 0 to 255",
+    },
+];
+
+impl Preset {
+    /// All of them, in the order in which they are shown.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|entry| entry.preset)
+    }
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// Other names that it is known by.
+    pub fn aliases(self) -> &'static [&'static str] {
+        self.entry().aliases
+    }
+
+    /// What it is for, in a line.
+    pub fn about(self) -> &'static str {
+        self.entry().about
+    }
+
+    fn entry(self) -> &'static Entry {
+        // A test sees to it that each has its row.
+        TABLE
+            .iter()
+            .find(|entry| entry.preset == self)
+            .unwrap_or(&TABLE[0])
+    }
+
+    /// What it does with a photo.
+    pub(super) fn recipe(self) -> Recipe {
+        let stretched = Recipe {
+            size: None,
+            resize: Resize::Stretch,
+            channels: Channels::Rgb,
+            scale: 1.0 / 255.0,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            interpolation: Interpolation::Bicubic,
+        };
+        let (mean, std) = (IMAGENET_MEAN, IMAGENET_STD);
+        match self {
+            Self::KerasCaffe => Recipe {
+                channels: Channels::Bgr,
+                scale: 1.0,
+                mean: CAFFE_MEAN,
+                ..stretched
+            },
+            Self::KerasTf => Recipe {
+                scale: 1.0 / 127.5,
+                mean: [1.0; 3],
+                ..stretched
+            },
+            Self::KerasTorch => Recipe {
+                mean,
+                std,
+                ..stretched
+            },
+            Self::Torchvision => Recipe {
+                resize: Resize::Centre { share: USUAL_CROP },
+                mean,
+                std,
+                interpolation: Interpolation::Bilinear,
+                ..stretched
+            },
+            Self::TorchvisionV2 => Recipe {
+                resize: Resize::Centre { share: 224.0 / 232.0 },
+                mean,
+                std,
+                interpolation: Interpolation::Bilinear,
+                ..stretched
+            },
+            Self::Timm => Recipe {
+                resize: Resize::Centre { share: USUAL_CROP },
+                mean,
+                std,
+                ..stretched
+            },
+            Self::Vit => Recipe {
+                mean: HALF,
+                std: HALF,
+                interpolation: Interpolation::Bilinear,
+                ..stretched
+            },
+            Self::Clip => Recipe {
+                resize: Resize::Centre { share: 1.0 },
+                mean: CLIP_MEAN,
+                std: CLIP_STD,
+                ..stretched
+            },
+            Self::Unit => Recipe {
+                interpolation: Interpolation::Bilinear,
+                ..stretched
+            },
+            Self::Raw => Recipe {
+                scale: 1.0,
+                ..stretched
+            },
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        TABLE
+            .iter()
+            .find(|entry| entry.name == text || entry.aliases.contains(&text))
+            .map(|entry| entry.preset)
+            .ok_or_else(|| {
+                let names: Vec<&str> = TABLE.iter().map(|entry| entry.name).collect();
+                format!("{text:?} is no preset: use one of {}", names.join(", "))
+            })
+    }
+}

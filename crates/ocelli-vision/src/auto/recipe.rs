@@ -1,0 +1,139 @@
+//! What a source says about the way from a photo to numbers, before the graph is looked at.
+
+use super::{Note, tensor::Tensor};
+use crate::{Channels, InputSpec, InputType, Interpolation, ResizePolicy, Rounding};
+
+/// The size of nearly every classifier, for graphs and files that leave it open.
+const USUAL_SIZE: [u32; 2] = [224, 224];
+
+/// Preprocessing that a preset or a file states.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Recipe {
+    /// Width and height that come out, where it says so.
+    pub(super) size: Option<[u32; 2]>,
+    pub(super) resize: Resize,
+    /// For a model with three channels.
+    pub(super) channels: Channels,
+    /// `y = (x * scale - mean) / std` of pixels in 0..=255, in the order of `channels`.
+    pub(super) scale: f64,
+    pub(super) mean: [f64; 3],
+    pub(super) std: [f64; 3],
+    pub(super) interpolation: Interpolation,
+}
+
+/// How the size is reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Resize {
+    /// Both axes, as they are.
+    Stretch,
+    /// With sizes in pixels, which belong to the size that the same file states.
+    Fixed(ResizePolicy),
+    /// Keeps the ratio, and keeps this share of it in each direction as the centre.
+    Centre { share: f64 },
+    /// Stretches, and keeps this share in each direction as the centre (timm's "squash").
+    Squash { share: f64 },
+    /// Fits all of it into what this share is the centre of (timm's "border").
+    Border { share: f64, fill: [u8; 3] },
+}
+
+impl Resize {
+    /// The policy for a tensor of this width and height.
+    fn policy(self, [width, height]: [u32; 2]) -> ResizePolicy {
+        // timm's and torchvision's floor(side / crop_pct).
+        let grown = |share: f64| [width, height].map(|side| (f64::from(side) / share).floor() as u32);
+        let rounding = Rounding::Even;
+        match self {
+            Self::Stretch => ResizePolicy::Stretch,
+            Self::Fixed(policy) => policy,
+            Self::Centre { share } if width == height => ResizePolicy::ShortestEdge {
+                size: grown(share)[0],
+                rounding,
+            },
+            Self::Centre { share } => ResizePolicy::Cover {
+                size: grown(share),
+                rounding,
+            },
+            Self::Squash { share } if grown(share) == [width, height] => ResizePolicy::Stretch,
+            Self::Squash { share } => ResizePolicy::StretchCrop {
+                size: grown(share),
+                rounding,
+            },
+            Self::Border { share, fill } => ResizePolicy::Letterbox {
+                fill,
+                size: Some(grown(share)).filter(|size| *size != [width, height]),
+            },
+        }
+    }
+}
+
+impl Recipe {
+    /// The `[input]` table for this recipe and this tensor; notes what neither of them says.
+    ///
+    /// # Errors
+    /// When the two do not fit, in words.
+    pub(super) fn input_spec(&self, tensor: Tensor, notes: &mut Vec<Note>) -> Result<InputSpec, String> {
+        let size = self.agreed_size(&tensor, notes)?;
+        let [width, height] = size;
+        let channels = if tensor.is_gray {
+            Channels::Gray
+        } else {
+            self.channels
+        };
+        let (mut scale, mut mean, mut std) = (self.scale, self.mean, self.std);
+        if tensor.dtype == InputType::Uint8 && !self.is_plain() {
+            notes.push(Note::guessed(format!(
+                "the graph normalises by itself, for `{}` takes uint8: scale, mean and standard deviation are left out",
+                tensor.name
+            )));
+            (scale, mean, std) = (1.0, [0.0; 3], [1.0; 3]);
+        }
+        Ok(InputSpec {
+            name: tensor.name,
+            dtype: tensor.dtype,
+            width,
+            height,
+            layout: tensor.layout,
+            channels,
+            scale: scale as f32,
+            mean: mean.map(|mean| mean as f32),
+            std: std.map(|std| std as f32),
+            resize: self.resize.policy(size),
+            interpolation: self.interpolation,
+            antialias: true,
+            exif: true,
+        })
+    }
+
+    fn is_plain(&self) -> bool {
+        (self.scale, self.mean, self.std) == (1.0, [0.0; 3], [1.0; 3])
+    }
+
+    /// Width and height of the tensor.
+    fn agreed_size(&self, tensor: &Tensor, notes: &mut Vec<Note>) -> Result<[u32; 2], String> {
+        match (self.size, tensor.size) {
+            (None, None) => {
+                let [width, height] = USUAL_SIZE;
+                notes.push(Note::guessed(format!(
+                    "{width} x {height} pixels, for the graph leaves the size open and no file says it; \
+                     write it into a model.toml (`ocelli model init`) where it is another"
+                )));
+                Ok(USUAL_SIZE)
+            }
+            (Some(size), None) | (None, Some(size)) => Ok(size),
+            (Some(said), Some(fixed)) if said == fixed => Ok(said),
+            (Some([width, height]), Some([fixed_width, fixed_height])) => match self.resize {
+                Resize::Stretch | Resize::Fixed(_) => Err(format!(
+                    "makes images of {width} x {height} pixels, and the graph takes {fixed_width} x {fixed_height}: \
+                     they do not belong together; export the model again, or write a model.toml (`ocelli model init` \
+                     with --preset begins one)"
+                )),
+                Resize::Centre { .. } | Resize::Squash { .. } | Resize::Border { .. } => {
+                    notes.push(Note::read(format!(
+                        "{fixed_width} x {fixed_height} pixels, as the graph fixes them, instead of {width} x {height}"
+                    )));
+                    Ok([fixed_width, fixed_height])
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From what was found to a package.
+
+use std::{borrow::Cow, path::Path};
+
+use super::{
+    AutoError, Hints, Kind, Note, Preset, Resolved,
+    files::{self, Folder},
+    hugging_face::{self, Head},
+    json::Document,
+    labels::{self, Labels},
+    naming,
+    outputs::{Outputs, Said, in_words},
+    recipe::Recipe,
+    source::{self, Parts, Source},
+    tensor::Tensor,
+    timm,
+    triton::Config,
+};
+use crate::{Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage};
+
+const ONNX_FILE: &str = "model.onnx";
+
+pub(super) fn resolve(path: &Path, hints: &Hints) -> Result<Resolved, AutoError> {
+    let mut notes = Vec::new();
+    match source::find(path, hints, &mut notes)? {
+        Source::Package(folder) => of_package(&folder, notes),
+        Source::Parts(parts) => of_parts(&parts, hints, notes),
+    }
+}
+
+/// A package as it is, but for what its graph has done already.
+fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoError> {
+    let mut package = ModelPackage::load(folder.dir())?;
+    let onnx = folder.path(ONNX_FILE);
+    let graph = Graph::read(&package.onnx).map_err(|source| files::in_graph(&onnx, source))?;
+    notes.extend(graph.doubts().into_iter().map(Note::warning));
+    graph.input().map_err(|source| files::in_graph(&onnx, source))?;
+    let mut manifest = package.card.manifest.clone();
+    for (output, labels) in manifest.outputs.iter_mut().zip(&package.card.labels) {
+        let Some(found) = graph.output(&output.name) else {
+            continue;
+        };
+        if let Some(classes) = found.width().filter(|_| !labels.is_empty()) {
+            let file = folder.path(output.labels.as_deref().unwrap_or_default());
+            labels::check_count(labels, classes, &output.name)
+                .map_err(|problem| AutoError::unsuitable(file, problem))?;
+        }
+        let twice = matches!(
+            (output.activation, found.ending),
+            (Activation::Softmax, Ending::Softmax) | (Activation::Sigmoid, Ending::Sigmoid)
+        );
+        if twice {
+            output.activation = Activation::None;
+            notes.push(Note::warning(format!(
+                "model.toml applies a {0} to `{1}`, and the graph ends in one: it is not applied twice; write \
+                 activation = \"none\"",
+                in_words(found.ending),
+                output.name
+            )));
+        }
+    }
+    if manifest != package.card.manifest {
+        package = ModelPackage::build(manifest, package.onnx, package.external, &package.card.labels)?;
+    }
+    Ok(Resolved {
+        package,
+        kind: Kind::Package,
+        onnx,
+        notes,
+    })
+}
+
+fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolved, AutoError> {
+    let onnx = parts.folder.path(&parts.onnx);
+    let unsuitable = |problem: String| AutoError::unsuitable(&onnx, problem);
+    let bytes = parts.folder.onnx(&parts.onnx)?;
+    let graph = Graph::read(&bytes).map_err(|source| files::in_graph(&onnx, source))?;
+    notes.extend(graph.doubts().into_iter().map(Note::warning));
+    let input = graph.input().map_err(|source| files::in_graph(&onnx, source))?;
+    let mut tensor = Tensor::of(input, &graph.producer, &mut notes).map_err(unsuitable)?;
+    if let Some(config) = &parts.triton {
+        config.refine(&mut tensor);
+        notes.extend(config.notes());
+    }
+    let stated = Stated::read(parts, hints, &tensor, &mut notes)?;
+    let mut recipe = match (hints.preset, stated.recipe) {
+        (Some(preset), _) => {
+            notes.push(Note::read(format!(
+                "photos are prepared as --preset {preset} says"
+            )));
+            preset.recipe()
+        }
+        (None, Some(recipe)) => recipe,
+        (None, None) => guessed(&tensor, &mut notes).recipe(),
+    };
+    if let Some(interpolation) = hints.interpolation {
+        recipe.interpolation = interpolation;
+    }
+    let input = recipe.input_spec(tensor, &mut notes).map_err(unsuitable)?;
+    let labels = match &hints.labels {
+        Some(path) => Some(labels_at(path, &files::named_text(path)?)?),
+        None => stated.head.labels,
+    };
+    let said = Said {
+        task: stated.head.task,
+        labels,
+        imagenet: hints.imagenet,
+    };
+    let outputs = Outputs::choose(&graph, said, &mut notes).map_err(unsuitable)?;
+    let manifest = Manifest {
+        schema: 1,
+        name: naming::name(&parts.name),
+        version: naming::name(&parts.version),
+        task: outputs.task,
+        license: stated.license,
+        source: None,
+        input,
+        outputs: vec![outputs.spec],
+        run: parts.triton.as_ref().map(Config::run).unwrap_or_default(),
+    };
+    let external = parts.folder.of_file(&parts.onnx).external(&graph)?;
+    let package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])?;
+    Ok(Resolved {
+        package,
+        kind: stated.kind,
+        onnx,
+        notes,
+    })
+}
+
+/// What the files around a graph say.
+struct Stated {
+    kind: Kind,
+    head: Head,
+    recipe: Option<Recipe>,
+    license: Option<String>,
+}
+
+impl Stated {
+    fn read(parts: &Parts, hints: &Hints, tensor: &Tensor, notes: &mut Vec<Note>) -> Result<Self, AutoError> {
+        let folder = &parts.folder;
+        let paths = ["config.json", "preprocessor_config.json"].map(|name| folder.path(name));
+        let document = |text: &Option<String>, path| {
+            text.as_deref()
+                .map(|text| Document::parse(path, text))
+                .transpose()
+        };
+        let config = document(&parts.config, &paths[0])?;
+        let preprocessor = document(&parts.preprocessor, &paths[1])?;
+        let config = config.as_ref().map(Document::root);
+        let preprocessor = preprocessor.as_ref().map(Document::root);
+        let timm_config = config.as_ref().filter(|config| timm::is_timm(config));
+        let mut head = match (timm_config, &config) {
+            (Some(config), _) => timm::head(config)?,
+            (None, Some(config)) => hugging_face::head(config, notes)?,
+            (None, None) => Head::default(),
+        };
+        if head.labels.is_none()
+            && let Some(name) = &parts.labels
+        {
+            let path = folder.path(name);
+            let text = folder.text(name)?.ok_or_else(|| {
+                AutoError::unsuitable(&path, "is named in config.pbtxt and missing: put it there")
+            })?;
+            head.labels = Some(labels_at(&path, &text)?);
+        }
+        // A preset takes the place of what files say, so that it also helps where they cannot be used.
+        let recipe = match (hints.preset, timm_config) {
+            (Some(_), _) => None,
+            (None, Some(config)) => Some(timm::recipe(config, tensor, hints.interpolation, notes)?),
+            (None, None) => {
+                hugging_face::recipe(config.as_ref(), preprocessor.as_ref(), hints.interpolation, notes)?
+            }
+        };
+        Ok(Self {
+            kind: parts.kind(timm_config.is_some()),
+            head,
+            recipe,
+            license: timm_config.and_then(timm::license),
+        })
+    }
+}
+
+fn labels_at(path: &Path, text: &str) -> Result<Labels, AutoError> {
+    Ok(Labels {
+        names: labels::parse(path, text)?,
+        from: path.display().to_string(),
+    })
+}
+
+/// What models of this form are mostly prepared with.
+fn guessed(tensor: &Tensor, notes: &mut Vec<Note>) -> Preset {
+    let (preset, why) = match (tensor.dtype, tensor.is_gray, tensor.layout) {
+        (InputType::Uint8, ..) => (Preset::Raw, "it takes uint8"),
+        (_, true, _) => (Preset::Unit, "it takes grey images"),
+        (_, false, Layout::Nchw) => (Preset::Torchvision, "its channels are first, as PyTorch's"),
+        (_, false, Layout::Nhwc) => (Preset::KerasTf, "its channels are last, as TensorFlow's"),
+    };
+    let others: Vec<&str> = Preset::all()
+        .filter(|other| *other != preset)
+        .map(Preset::name)
+        .collect();
+    notes.push(Note::guessed(format!(
+        "photos are prepared as preset {preset} does, for {why} and no file says how; if the answers are wrong, this is \
+         why: --preset takes {}",
+        others.join(", ")
+    )));
+    preset
+}

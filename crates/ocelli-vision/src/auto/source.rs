@@ -1,0 +1,253 @@
+//! What is at a path, by the names of files.
+
+use std::{fs, path::Path};
+
+use super::{
+    AutoError, Hints, Kind, Note,
+    files::{self, Folder},
+    naming,
+    triton::{CONFIG_FILE, Config},
+    variant::choose_variant,
+};
+
+const MANIFEST_FILE: &str = "model.toml";
+const ONNX_FILE: &str = "model.onnx";
+/// Names under which people keep labels beside a model, the first that is there.
+const LABEL_FILES: [&str; 4] = ["labels.txt", "classes.txt", "labels.json", "class_indices.json"];
+
+/// What was found.
+pub(super) enum Source {
+    /// A package's folder.
+    Package(Folder),
+    /// Everything else, which a package has to be made of.
+    Parts(Box<Parts>),
+}
+
+/// An ONNX file and what is said around it.
+pub(super) struct Parts {
+    /// Where everything is.
+    pub(super) folder: Folder,
+    /// The ONNX file, relative to the folder.
+    pub(super) onnx: String,
+    /// `config.json`.
+    pub(super) config: Option<String>,
+    /// `preprocessor_config.json`.
+    pub(super) preprocessor: Option<String>,
+    pub(super) triton: Option<Config>,
+    /// A file of labels, relative to the folder.
+    pub(super) labels: Option<String>,
+    pub(super) name: String,
+    pub(super) version: String,
+}
+
+impl Parts {
+    /// Of the folder, what its files are named for.
+    pub(super) fn kind(&self, is_timm: bool) -> Kind {
+        match (&self.triton, &self.config, &self.preprocessor) {
+            (Some(_), ..) => Kind::Triton,
+            _ if is_timm => Kind::Timm,
+            (None, None, None) => Kind::Onnx,
+            _ => Kind::HuggingFace,
+        }
+    }
+}
+
+/// Looks at what is at `path`.
+///
+/// # Errors
+/// When there is nothing that can be served.
+pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, AutoError> {
+    if !path.is_dir() {
+        files::refuse_weights(path)?;
+    }
+    let metadata = fs::metadata(path).map_err(|error| {
+        let problem = format!("{error}; name a folder with a model, or an .onnx file");
+        AutoError::unsuitable(path, problem)
+    })?;
+    if metadata.is_file() {
+        return file(path, hints);
+    }
+    let has = |name: &str| path.join(name).exists();
+    if has(MANIFEST_FILE) {
+        return package(path, hints);
+    }
+    if has(CONFIG_FILE) {
+        let version = latest_version(path, hints, Path::is_dir)?;
+        return version.map_or_else(
+            || {
+                Err(AutoError::unsuitable(
+                    path,
+                    "has a config.pbtxt and no version: put the model into 1/model.onnx",
+                ))
+            },
+            |version| triton(path, &version, hints, notes),
+        );
+    }
+    if let Some((parent, version)) = version_of_triton(path) {
+        return triton(parent, version, hints, notes);
+    }
+    let holds_model = |folder: &Path| {
+        [MANIFEST_FILE, ONNX_FILE]
+            .iter()
+            .any(|name| folder.join(name).exists())
+    };
+    if !has("config.json")
+        && !holds_model(path)
+        && let Some(version) = latest_version(path, hints, holds_model)?
+    {
+        notes.push(Note::read(format!("version {version}, the latest folder")));
+        return find(&path.join(version), hints, notes);
+    }
+    folder(path, hints, notes)
+}
+
+/// An ONNX file, or the manifest of a package.
+fn file(path: &Path, hints: &Hints) -> Result<Source, AutoError> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| AutoError::unsuitable(path, "has a name that is not UTF-8: rename it"))?;
+    if name == MANIFEST_FILE || (name == ONNX_FILE && dir.join(MANIFEST_FILE).exists()) {
+        return package(dir, hints);
+    }
+    if let Some((parent, version)) = version_of_triton(dir) {
+        let folder = Folder::open(parent, hints.root.as_deref())?;
+        let mut parts = triton_parts(folder, version, hints)?;
+        parts.onnx = format!("{version}/{name}");
+        return Ok(Source::Parts(Box::new(parts)));
+    }
+    // Exporters put the files of a Hugging Face folder into a folder of their own.
+    let above = dir.parent().filter(|above| {
+        dir.file_name().is_some_and(|name| name == "onnx") && above.join("config.json").exists()
+    });
+    let (dir, onnx) = above.map_or((dir, name.to_owned()), |above| (above, format!("onnx/{name}")));
+    parts(dir, onnx, hints, naming::of_path(path))
+}
+
+/// A folder of which one ONNX file is taken.
+fn folder(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, AutoError> {
+    let names = Folder::open(path, hints.root.as_deref())?.names()?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let onnx = if let Some(wanted) = &hints.variant {
+        let among = |name: &&&str| **name == wanted || name.strip_prefix("onnx/") == Some(wanted.as_str());
+        let found = names.iter().find(among).ok_or_else(|| {
+            let files: Vec<&str> = names
+                .iter()
+                .copied()
+                .filter(|name| name.ends_with(".onnx"))
+                .collect();
+            AutoError::unsuitable(
+                path,
+                format!(
+                    "has no file {wanted}; it has {}",
+                    if files.is_empty() {
+                        "no ONNX file".into()
+                    } else {
+                        files.join(", ")
+                    }
+                ),
+            )
+        })?;
+        (*found).to_owned()
+    } else {
+        let variant = choose_variant(&names).map_err(|problem| AutoError::unsuitable(path, problem))?;
+        notes.push(Note::read(format!("{}: {}", variant.name, variant.why)));
+        variant.name
+    };
+    let name = naming::of_path(path);
+    parts(path, onnx, hints, name)
+}
+
+fn parts(dir: &Path, onnx: String, hints: &Hints, name: String) -> Result<Source, AutoError> {
+    let folder = Folder::open(dir, hints.root.as_deref())?;
+    Ok(Source::Parts(Box::new(Parts {
+        onnx,
+        config: folder.text("config.json")?,
+        preprocessor: folder.text("preprocessor_config.json")?,
+        triton: None,
+        labels: LABEL_FILES
+            .iter()
+            .find(|name| folder.has(name))
+            .map(|name| (*name).to_owned()),
+        name: hints.name.clone().unwrap_or(name),
+        version: hints.version.clone().unwrap_or_else(|| "1".to_owned()),
+        folder,
+    })))
+}
+
+/// A package says everything itself.
+fn package(dir: &Path, hints: &Hints) -> Result<Source, AutoError> {
+    let given = [
+        ("--preset", hints.preset.is_some()),
+        ("--labels", hints.labels.is_some()),
+        ("--interpolation", hints.interpolation.is_some()),
+    ];
+    if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
+        return Err(AutoError::unsuitable(
+            dir.join(MANIFEST_FILE),
+            format!("says what {option} would: edit it, or leave {option} away"),
+        ));
+    }
+    if let Some(variant) = hints.variant.as_deref().filter(|variant| *variant != ONNX_FILE) {
+        return Err(AutoError::unsuitable(
+            dir,
+            format!("is a package, whose model is {ONNX_FILE}: leave #{variant} away"),
+        ));
+    }
+    Folder::open(dir, hints.root.as_deref()).map(Source::Package)
+}
+
+/// The folder of a Triton model that `dir` is a version of.
+fn version_of_triton(dir: &Path) -> Option<(&Path, &str)> {
+    let version = dir.file_name()?.to_str().filter(|name| is_version(name))?;
+    let parent = dir.parent()?;
+    parent.join(CONFIG_FILE).exists().then_some((parent, version))
+}
+
+fn triton(dir: &Path, version: &str, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, AutoError> {
+    let folder = Folder::open(dir, hints.root.as_deref())?;
+    notes.push(Note::read(format!("version {version} of a Triton model")));
+    triton_parts(folder, version, hints).map(|parts| Source::Parts(Box::new(parts)))
+}
+
+fn triton_parts(folder: Folder, version: &str, hints: &Hints) -> Result<Parts, AutoError> {
+    let path = folder.path(CONFIG_FILE);
+    let config = Config::parse(&path, &folder.text(CONFIG_FILE)?.unwrap_or_default())?;
+    let name = naming::of_path(folder.dir());
+    Ok(Parts {
+        onnx: format!("{version}/{}", config.model_file()),
+        config: None,
+        preprocessor: None,
+        labels: config.label_file().map(str::to_owned),
+        triton: Some(config),
+        name: hints.name.clone().unwrap_or(name),
+        version: hints.version.clone().unwrap_or_else(|| version.to_owned()),
+        folder,
+    })
+}
+
+/// The version asked for, or the highest of the folders named by numbers that `holds_model`.
+fn latest_version(
+    dir: &Path,
+    hints: &Hints,
+    holds_model: impl Fn(&Path) -> bool,
+) -> Result<Option<String>, AutoError> {
+    let entries = fs::read_dir(dir).map_err(|source| AutoError::Read {
+        path: dir.into(),
+        source,
+    })?;
+    let versions = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_version(name) && holds_model(&dir.join(name)))
+        .filter(|name| hints.version.as_ref().is_none_or(|wanted| wanted == name));
+    Ok(versions.max_by_key(|name| name.parse::<u64>().unwrap_or(0)))
+}
+
+fn is_version(name: &str) -> bool {
+    !name.is_empty() && name.len() < 20 && name.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,0 +1,96 @@
+use super::*;
+
+fn package(activation: &str, labels: &[u8], model: &[u8]) -> TempDir {
+    let toml = format!(
+        r#"
+schema = 1
+name = "tiny"
+version = "7"
+task = "classification"
+[input]
+name = "pixels"
+dtype = "float32"
+width = 32
+height = 24
+layout = "nchw"
+channels = "rgb"
+resize = {{ policy = "stretch" }}
+interpolation = "bilinear"
+[[output]]
+name = "logits"
+activation = "{activation}"
+labels = "labels.txt"
+"#
+    );
+    folder(&[
+        ("model.toml", toml.as_bytes()),
+        ("model.onnx", model),
+        ("labels.txt", labels),
+    ])
+}
+
+const LABELS: &[u8] = b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+
+#[test]
+fn a_package_is_taken_as_it_is() {
+    let folder = package("softmax", LABELS, &small().bytes());
+    let loaded = ModelPackage::load(folder.path()).unwrap();
+    for name in ["", "model.toml", "model.onnx"] {
+        let resolved = resolve(&folder.path().join(name), &Hints::default()).unwrap();
+        assert_eq!((resolved.kind, resolved.notes.len()), (Kind::Package, 0));
+        assert_eq!(resolved.package.card.digest(), loaded.card.digest());
+    }
+}
+
+#[test]
+fn what_the_graph_has_squashed_is_not_squashed_again() {
+    for (activation, ending) in [("softmax", "Softmax"), ("sigmoid", "Sigmoid")] {
+        let model = Small {
+            ending: Some(ending),
+            ..small()
+        };
+        let folder = package(activation, LABELS, &model.bytes());
+        let resolved = resolved(&folder);
+        let card = &resolved.package.card;
+        assert_eq!(card.manifest.outputs[0].activation, Activation::None);
+        // A web process elsewhere knows the package by these.
+        let restored =
+            crate::ModelCard::restore(card.toml.clone(), card.labels.clone(), card.digest().into());
+        assert_eq!(restored.unwrap().manifest, card.manifest);
+        assert_ne!(
+            card.digest(),
+            ModelPackage::load(folder.path()).unwrap().card.digest()
+        );
+        assert!(
+            notes(&resolved).contains("warning: model.toml applies a"),
+            "{}",
+            notes(&resolved)
+        );
+    }
+    let model = Small {
+        ending: Some("Softmax"),
+        ..small()
+    };
+    let right = resolved(&package("none", LABELS, &model.bytes()));
+    assert!(right.notes.is_empty());
+}
+
+#[test]
+fn labels_are_counted() {
+    let folder = package("softmax", b"a\nb\n", &small().bytes());
+    let message = error(folder.path(), &Hints::default());
+    assert!(
+        message.contains("labels.txt: 2 labels, but output `logits` has 10 classes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn options_that_a_package_answers_are_refused() {
+    let folder = package("softmax", LABELS, &small().bytes());
+    let message = error(folder.path(), &preset(Preset::Vit));
+    assert!(
+        message.contains("model.toml") && message.contains("--preset"),
+        "{message}"
+    );
+}
