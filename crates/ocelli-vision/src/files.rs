@@ -102,7 +102,17 @@ impl Files {
         Ok(bytes)
     }
 
-    /// The same, for whoever shares it: read into its place, for these files may fill half of the memory.
+    /// The first `len` bytes of a file that has at most `limit`.
+    pub(crate) fn read_head(&self, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>, FileError> {
+        let (file, _) = self.open(path, limit)?;
+        let mut bytes = Vec::new();
+        file.take(len)
+            .read_to_end(&mut bytes)
+            .map_err(|source| read_error(path, source))?;
+        Ok(bytes)
+    }
+
+    /// The whole file, for whoever shares it: read into its place, for these files may fill half of the memory.
     pub(crate) fn read_shared(&self, path: &Path, limit: u64) -> Result<Arc<[u8]>, FileError> {
         let failed = |source| read_error(path, source);
         let (mut file, len) = self.open(path, limit)?;

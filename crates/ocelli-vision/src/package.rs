@@ -29,7 +29,7 @@ const MANIFEST_FILE: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
 /// Limits of what is read from a package, in bytes. An ONNX file is a protobuf message, which ends at 2 GiB; larger
 /// models keep their weights in external data.
-const MAX_TEXT_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_TEXT_BYTES: u64 = 16 << 20;
 const MAX_ONNX_BYTES: u64 = 2 << 30;
 
 /// A package as it was read: checked, with its labels and its digest.
@@ -102,7 +102,10 @@ impl ModelPackage {
         let toml = text(MANIFEST_FILE)?;
         let manifest = Manifest::parse(&toml).map_err(|error| error.within(dir))?;
         let path = dir.join(ONNX_FILE);
-        let onnx = files.read(&path, MAX_ONNX_BYTES).map_err(missing)?;
+        let onnx = read_onnx(&files, &path).map_err(|error| match error {
+            PackageError::File(error) => missing(error),
+            error => error,
+        })?;
         let graph = Graph::read(&onnx).map_err(|source| PackageError::Graph {
             path: path.clone(),
             source,
@@ -194,6 +197,21 @@ impl ModelPackage {
         };
         Self { card, onnx, external }
     }
+}
+
+/// The ONNX file at `path`. Its head is looked at first, so that a large file of another kind is not read.
+///
+/// # Errors
+/// When it is unreadable, too large or no ONNX file.
+pub(crate) fn read_onnx(files: &Files, path: &Path) -> Result<Vec<u8>, PackageError> {
+    /// Enough to tell what a file is.
+    const HEAD: u64 = 4096;
+    let head = files.read_head(path, HEAD, MAX_ONNX_BYTES)?;
+    Graph::check_head(&head).map_err(|source| PackageError::Graph {
+        path: path.into(),
+        source,
+    })?;
+    Ok(files.read(path, MAX_ONNX_BYTES)?)
 }
 
 /// The text of each output's file of labels.

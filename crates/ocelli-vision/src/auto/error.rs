@@ -1,8 +1,8 @@
 //! Why a model could not be made out, in words for whoever keeps it: the file, what is wrong, what to do.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
-use crate::{GraphError, PackageError};
+use crate::{FileError, GraphError, PackageError};
 
 /// A model that cannot be served as it is.
 #[derive(Debug, thiserror::Error)]
@@ -19,14 +19,9 @@ pub enum AutoError {
         /// What is wrong with it.
         source: GraphError,
     },
-    /// A file or folder is missing or unreadable.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file or folder is missing, unreadable, too large or elsewhere.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file that ought to be JSON is not.
     #[error("{} is not valid JSON: {message}; copy or download it again", path.display())]
     Json {

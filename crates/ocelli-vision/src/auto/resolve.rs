@@ -30,7 +30,7 @@ pub(super) fn resolve(path: &Path, hints: &Hints) -> Result<Resolved, AutoError>
 
 /// A package as it is, but for what its graph has done already.
 fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoError> {
-    let mut package = ModelPackage::load(folder.dir())?;
+    let mut package = ModelPackage::load_within(folder.dir(), folder.root())?;
     let onnx = folder.path(ONNX_FILE);
     let graph = Graph::read(&package.onnx).map_err(|source| files::in_graph(&onnx, source))?;
     notes.extend(graph.doubts().into_iter().map(Note::warning));
@@ -118,7 +118,7 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         outputs: vec![outputs.spec],
         run: parts.triton.as_ref().map(Config::run).unwrap_or_default(),
     };
-    let external = parts.folder.of_file(&parts.onnx).external(&graph)?;
+    let external = parts.folder.external(&parts.onnx, &graph)?;
     let package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])?;
     Ok(Resolved {
         package,

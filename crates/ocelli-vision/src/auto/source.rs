@@ -9,6 +9,7 @@ use super::{
     triton::{CONFIG_FILE, Config},
     variant::choose_variant,
 };
+use crate::FileError;
 
 const MANIFEST_FILE: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
@@ -130,36 +131,30 @@ fn file(path: &Path, hints: &Hints) -> Result<Source, AutoError> {
 
 /// A folder of which one ONNX file is taken.
 fn folder(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, AutoError> {
-    let names = Folder::open(path, hints.root.as_deref())?.names()?;
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let folder = Folder::open(path, hints.root.as_deref())?;
     let onnx = if let Some(wanted) = &hints.variant {
-        let among = |name: &&&str| **name == wanted || name.strip_prefix("onnx/") == Some(wanted.as_str());
-        let found = names.iter().find(among).ok_or_else(|| {
-            let files: Vec<&str> = names
-                .iter()
-                .copied()
-                .filter(|name| name.ends_with(".onnx"))
-                .collect();
-            AutoError::unsuitable(
-                path,
-                format!(
-                    "has no file {wanted}; it has {}",
-                    if files.is_empty() {
-                        "no ONNX file".into()
-                    } else {
-                        files.join(", ")
-                    }
-                ),
-            )
-        })?;
-        (*found).to_owned()
+        let places = [wanted.clone(), format!("onnx/{wanted}")];
+        let found = places.into_iter().find(|name| folder.has(name));
+        found.map_or_else(|| Err(no_variant(&folder, wanted)), Ok)?
     } else {
+        let names = folder.names()?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let variant = choose_variant(&names).map_err(|problem| AutoError::unsuitable(path, problem))?;
         notes.push(Note::read(format!("{}: {}", variant.name, variant.why)));
         variant.name
     };
     let name = naming::of_path(path);
     parts(path, onnx, hints, name)
+}
+
+fn no_variant(folder: &Folder, wanted: &str) -> AutoError {
+    let names = folder.names().unwrap_or_default();
+    let files: Vec<String> = names.into_iter().filter(|name| name.ends_with(".onnx")).collect();
+    let files = match files.as_slice() {
+        [] => "no ONNX file".to_owned(),
+        files => files.join(", "),
+    };
+    AutoError::unsuitable(folder.dir(), format!("has no file {wanted}; it has {files}"))
 }
 
 fn parts(dir: &Path, onnx: String, hints: &Hints, name: String) -> Result<Source, AutoError> {
@@ -236,7 +231,7 @@ fn latest_version(
     hints: &Hints,
     holds_model: impl Fn(&Path) -> bool,
 ) -> Result<Option<String>, AutoError> {
-    let entries = fs::read_dir(dir).map_err(|source| AutoError::Read {
+    let entries = fs::read_dir(dir).map_err(|source| FileError::Read {
         path: dir.into(),
         source,
     })?;
