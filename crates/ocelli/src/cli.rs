@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use jobs::JobArgs;
 pub use model::{EngineArgs, EngineKind, ModelArgs, SourceArgs};
-pub use model_command::{ModelCommand, ModelCommandArgs, PullArgs};
+pub use model_command::{ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 
 /// Serves image models: send it a photo, it answers with labels.

@@ -17,6 +17,10 @@ pub struct ModelCommandArgs {
 pub enum ModelCommand {
     /// Fetch a model from the Hugging Face hub, so that it can be served without a network
     Pull(PullArgs),
+    /// Show the models of the hub that are on this machine
+    List(ListArgs),
+    /// Remove a model of the hub from this machine
+    Remove(RemoveArgs),
 }
 
 /// `ocelli model pull`.
@@ -29,6 +33,23 @@ pub struct PullArgs {
     /// What to log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// `ocelli model list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ocelli model remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// hf:owner/name for all that is there of it, also by other tools; with @revision or #file only that, and what
+    /// nothing else uses
+    #[arg(value_name = "SPEC")]
+    pub spec: String,
 }
 
 /// What decides where models of the hub come from and go to.

@@ -66,19 +66,33 @@ impl RepoCache {
         self.snapshot(commit).join(path.as_str())
     }
 
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.folder.join("blobs")
+    }
+
     pub(super) fn blob(&self, hash: &Hash) -> PathBuf {
-        self.folder.join("blobs").join(hash.as_str())
+        self.blobs().join(hash.as_str())
+    }
+
+    /// The blob that a file of a snapshot is, if it is one.
+    pub(super) fn blob_of(&self, pointer: &Path) -> Option<PathBuf> {
+        let target = fs::read_link(pointer).ok()?;
+        let hash = Hash::new(target.file_name()?.to_str()?)?;
+        Some(self.blob(&hash))
     }
 
     pub(super) fn partial(&self, hash: &Hash) -> PathBuf {
-        self.folder
-            .join("blobs")
-            .join(format!("{}.incomplete", hash.as_str()))
+        self.blobs().join(format!("{}.incomplete", hash.as_str()))
     }
 
     /// The file that is locked by whoever fetches a blob, in Python as well.
     pub(super) fn lock(&self, hash: &Hash) -> PathBuf {
         self.locks.join(format!("{}.lock", hash.as_str()))
+    }
+
+    /// The folder of locks, which goes when the repository goes.
+    pub(super) fn locks(&self) -> &Path {
+        &self.locks
     }
 
     /// Whether a file is there, as large as the hub says.
@@ -156,7 +170,15 @@ impl RepoCache {
             .map_err(at(&pointer))
     }
 
-    fn list(&self, commit: &Commit) -> PathBuf {
+    /// The branches and tags that a commit is known for.
+    pub(super) fn known_revisions(&self) -> Vec<RepoPath> {
+        let mut files = Vec::new();
+        collect(&self.refs(), "", MAX_DEPTH, &mut files);
+        files.into_iter().map(|file| file.path).collect()
+    }
+
+    /// Where it stands what a commit holds.
+    pub(super) fn list(&self, commit: &Commit) -> PathBuf {
         self.folder.join(".ocelli").join(format!("{commit}.json"))
     }
 }

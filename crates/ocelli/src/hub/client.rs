@@ -102,13 +102,14 @@ impl Client {
     /// What a revision is and holds.
     pub(super) fn listing(&self, spec: &HubSpec) -> Result<Listing, HubError> {
         let (owner, name) = spec.repository.parts();
-        let path = ["api", "models", owner, name, "revision", spec.revision.as_str()];
+        let revision = spec.revision();
+        let path = ["api", "models", owner, name, "revision", revision.as_str()];
         let mut url = self.url(path);
         // With their sizes and hashes.
         url.set_query(Some("blobs=true"));
         let about = About {
             repository: &spec.repository,
-            revision: spec.revision.as_str(),
+            revision: revision.as_str(),
             file: None,
         };
         let answer = self.ask(&Method::GET, url, about, 0, MAX_LISTING)?;

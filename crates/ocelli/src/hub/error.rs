@@ -220,6 +220,22 @@ pub enum HubError {
         /// Where it was looked for.
         cache: PathBuf,
     },
+    /// It was to be removed, and is not there.
+    #[error("{spec} is not in the cache ({}); `ocelli model list` says what is", cache.display())]
+    NotCached {
+        /// What was asked for.
+        spec: String,
+        /// Where it was looked for.
+        cache: PathBuf,
+    },
+    /// A graph cannot be read, or says what cannot be followed.
+    #[error("{file}: {problem}")]
+    Graph {
+        /// Its path within the repository.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A `model.toml` in the repository is wrong.
     #[error("{}: {source}", path.display())]
     Package {

@@ -25,8 +25,8 @@ const MAX_PATH: usize = 1024;
 pub struct HubSpec {
     /// The repository.
     pub repository: Repository,
-    /// A branch, a tag or a commit.
-    pub revision: RepoPath,
+    /// A branch, a tag or a commit, if one is named.
+    pub revision: Option<RepoPath>,
     /// The file to serve, if it is not left to be chosen.
     pub file: Option<RepoPath>,
 }
@@ -52,6 +52,12 @@ impl HubSpec {
     pub fn is_meant(text: &str) -> bool {
         text.starts_with(SCHEME)
     }
+
+    /// The branch, tag or commit, which is `main` where none is named.
+    #[must_use]
+    pub fn revision(&self) -> RepoPath {
+        self.revision.clone().unwrap_or_else(|| RepoPath(MAIN.to_owned()))
+    }
 }
 
 impl FromStr for HubSpec {
@@ -75,7 +81,7 @@ impl FromStr for HubSpec {
         Ok(Self {
             repository: Repository::new(repository)
                 .ok_or_else(|| wrong("what follows hf: is no owner/name of a repository"))?,
-            revision: revision.unwrap_or_else(|| RepoPath(MAIN.to_owned())),
+            revision,
             file: path(file, "what follows # is no path within a repository")?,
         })
     }
@@ -91,8 +97,8 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
 impl fmt::Display for HubSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}", self.repository)?;
-        if self.revision.as_str() != MAIN {
-            write!(f, "@{}", self.revision)?;
+        if let Some(revision) = &self.revision {
+            write!(f, "@{revision}")?;
         }
         match &self.file {
             Some(file) => write!(f, "#{file}"),
@@ -165,6 +171,12 @@ impl RepoPath {
         &self.0
     }
 
+    /// Whether it is called as an ONNX file is.
+    #[must_use]
+    pub fn is_onnx(&self) -> bool {
+        self.0.ends_with(".onnx")
+    }
+
     /// Its last part.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -234,10 +246,10 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(spec.repository.to_string(), "timm/resnet50.a1_in1k");
-        assert_eq!(spec.revision.as_str(), "refs/pr/1");
+        assert_eq!(spec.revision().as_str(), "refs/pr/1");
         assert_eq!(spec.file.as_ref().unwrap().as_str(), "onnx/model.onnx");
         let plain: HubSpec = "hf:a/b".parse().unwrap();
-        assert_eq!((plain.revision.as_str(), &plain.file), ("main", &None));
+        assert_eq!((plain.revision().as_str(), &plain.file), ("main", &None));
         for text in ["hf:a/b", "hf:a/b@v1", "hf:a/b#c.onnx", "hf:a/b@v1#c/d.onnx"] {
             assert_eq!(text.parse::<HubSpec>().unwrap().to_string(), text);
         }

@@ -1,5 +1,6 @@
 //! Models from the hub: fetched by the real binary from a hub that does what a test wants.
 
+mod cached;
 mod faults;
 mod refusals;
 

@@ -22,7 +22,8 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     writeln!(
         out,
         "  revision  {} is commit {}",
-        fetched.spec.revision, fetched.commit
+        fetched.spec.revision(),
+        fetched.commit
     )?;
     writeln!(out, "  model     {}: {}", fetched.onnx.display(), fetched.why)?;
     if !fetched.others.is_empty() {

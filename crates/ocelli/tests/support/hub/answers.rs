@@ -72,7 +72,7 @@ pub(super) fn answer(shared: &Shared, of_cdn: bool, request: &Request<Incoming>)
         }
         ["api", "resolve-cache", owner, name, commit, file @ ..] => {
             let repository = &repositories[&format!("{owner}/{name}")];
-            let bytes = &repository.commits[*commit][&file.join("/")];
+            let bytes = &repository.commits[*commit][&file.join("/").replace("%20", " ")];
             small(bytes)
         }
         [owner, name, "resolve", commit, file @ ..] => {

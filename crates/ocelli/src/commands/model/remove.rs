@@ -1,0 +1,23 @@
+//! `ocelli model remove`.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use bytesize::ByteSize;
+
+use crate::cli::RemoveArgs;
+use crate::commands::settings;
+use crate::hub::{self, HubSpec};
+
+pub(super) fn run(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
+    let spec: HubSpec = args.spec.parse()?;
+    let removed = hub::remove(&spec, &settings::hub()?)?;
+    writeln!(
+        io::stdout().lock(),
+        "removed {spec}: {} freed, in {} files; commits of which nothing is left: {}",
+        ByteSize(removed.bytes),
+        removed.files,
+        removed.commits
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
