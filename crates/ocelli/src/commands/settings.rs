@@ -44,7 +44,10 @@ pub(super) fn package(args: &SourceArgs) -> anyhow::Result<ModelPackage> {
         others = fetched.others.join(", "),
         "from the hub"
     );
-    Ok(model::open(Some(&fetched.package_folder()))?)
+    Ok(ModelPackage::load_within(
+        &fetched.package_folder(),
+        &fetched.root,
+    )?)
 }
 
 /// Where models of the hub come from and are kept.
