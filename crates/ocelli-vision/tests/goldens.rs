@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec};
+use ocelli_vision::{Channels, DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -46,13 +46,11 @@ impl Case {
         let mut spec = self.spec.clone().unwrap_or_else(
             || json!({"width": 8, "height": 8, "resize": {"policy": "stretch"}, "interpolation": "bilinear"}),
         );
-        for (key, value) in [
-            ("name", "image"),
-            ("dtype", "uint8"),
-            ("layout", "nhwc"),
-            ("channels", "rgb"),
-        ] {
+        for (key, value) in [("name", "image"), ("dtype", "uint8"), ("layout", "nhwc")] {
             spec[key] = value.into();
+        }
+        if spec.get("channels").is_none() {
+            spec["channels"] = "rgb".into();
         }
         serde_json::from_value(spec).unwrap()
     }
@@ -60,7 +58,18 @@ impl Case {
     fn prepare(&self, decoder: &mut Decoder) -> Result<Vec<u8>, ImageError> {
         let bytes = fs::read(folder().join("inputs").join(&self.input)).unwrap();
         let header = ImageHeader::read(&bytes, &DecodeLimits::default())?;
-        decoder.prepare(&bytes, &header, &self.spec())
+        Ok(self.tensor(decoder.prepare(&bytes, &header, &self.spec())?))
+    }
+
+    /// What becomes of prepared pixels, as RGB again.
+    fn tensor(&self, rgb: Vec<u8>) -> Vec<u8> {
+        let spec = self.spec();
+        if spec.channels != Channels::Gray {
+            return rgb;
+        }
+        let mut grey = vec![0; spec.elements()];
+        spec.fill_u8(&rgb, &mut grey);
+        grey.into_iter().flat_map(|value| [value; 3]).collect()
     }
 
     fn expected(&self) -> Vec<u8> {
@@ -149,6 +158,7 @@ fn pixels_in_memory_are_prepared_as_a_file_of_them() {
     let mut compared = 0;
     for case in cases().iter().filter(|case| case.input == "coffee.png") {
         let prepared = decoder.prepare_pixels(&pixels, size, &case.spec()).unwrap();
+        let prepared = case.tensor(prepared);
         assert!(case.prepare(&mut decoder) == Ok(prepared), "{}", case.name);
         compared += 1;
     }

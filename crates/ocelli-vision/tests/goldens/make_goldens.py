@@ -33,13 +33,28 @@ POLICIES = {
     "ratio": {"policy": "crop-ratio", "ratio": 0.875},
     "letterbox": {"policy": "letterbox", "fill": [114, 20, 250]},
 }
+# Resized first, to more or less than the tensor: the second number is what one side is longer, before it is cut.
+CENTRED = {
+    "squash": {"policy": "stretch", "size": 5},
+    "squash-down": {"policy": "stretch", "size": 7, "rounding": "down"},
+    "squash-pad": {"policy": "stretch", "size": -9},
+    "edge-down": {"policy": "shortest-edge", "size": 7, "rounding": "down"},
+    "edge-pad": {"policy": "shortest-edge", "size": -15},
+    "cover": {"policy": "cover", "size": 7},
+    "cover-down": {"policy": "cover", "size": 3, "rounding": "down"},
+    "border": {"policy": "letterbox", "fill": [114, 20, 250], "size": 11},
+    "border-pad": {"policy": "letterbox", "fill": [114, 20, 250], "size": -11},
+}
 ORIENTATION = 0x0112
 cases = []
 
 
 def policy(name, width, height):
-    chosen = dict(POLICIES[name])
-    if name == "edge":
+    chosen = dict(POLICIES.get(name) or CENTRED[name])
+    if name in CENTRED:
+        more = chosen["size"]
+        chosen["size"] = max(width, height) + more if name.startswith("edge") else [width + more, height + more]
+    elif name == "edge":
         # torchvision's usual pair is 256 and 224.
         chosen["size"] = max(width, height) * 8 // 7
     return chosen
@@ -53,7 +68,7 @@ def case(source, kind, size, policy_name="ratio", interpolation="bicubic", **ext
         "interpolation": interpolation,
         **extra,
     }
-    flags = "-".join(f"{key}" for key, value in extra.items() if not value)
+    flags = "-".join(key if value is False else value for key, value in extra.items())
     parts = [source.replace(".", "-"), policy_name, interpolation, f"{size[0]}x{size[1]}", flags]
     name = "-".join(part for part in parts if part)
     save(EXPECTED / f"{name}.png", reference.prepare(INPUTS / source, spec))
@@ -101,6 +116,25 @@ def filters_and_policies():
             case(name, "lossless", (200, 180) if policy_name == "edge" else (130, 170), policy_name)
 
 
+def centred():
+    """Every policy that cuts the centre out of a resized photo, or pads it."""
+    for name in ("coffee.png", "astronaut.png"):
+        for policy_name in CENTRED:
+            case(name, "lossless", (64, 64), policy_name)
+            case(name, "lossless", (96, 64), policy_name, "bilinear")
+            case(name, "lossless", (48, 40), policy_name, "nearest")
+            case(name, "lossless", (48, 40), policy_name, "bilinear", antialias=False)
+    for policy_name in ("stretch", "ratio", "squash", "edge-pad"):
+        for interpolation in ("bilinear", "lanczos"):
+            case("coffee.png", "lossless", (28, 28), policy_name, interpolation, channels="gray")
+    for value in range(1, 9):
+        for policy_name in ("squash-down", "edge-pad", "border"):
+            case(f"exif-{value}.png", "lossless", (40, 37), policy_name)
+    for side in (40, 76):
+        for policy_name in CENTRED:
+            case("collage.jpg", "jpeg", (side, side - 8), policy_name)
+
+
 def odd_sizes():
     noise = np.random.default_rng(7)
     for width, height in [(1, 1), (1, 7), (7, 1), (2, 2), (3, 1000), (1000, 3), (5, 4), (33, 31), (32, 32)]:
@@ -109,6 +143,8 @@ def odd_sizes():
         for policy_name in POLICIES:
             for interpolation in reference.FILTERS:
                 case(name, "lossless", (32, 32), policy_name, interpolation)
+        for policy_name in CENTRED:
+            case(name, "lossless", (32, 30), policy_name, "bilinear")
 
 
 def orientations():
@@ -331,6 +367,7 @@ def main():
     orientations()
     jpeg_variants()
     large_jpegs(sys.argv[1])
+    centred()
     png_variants()
     other_formats()
     damaged()

@@ -1,5 +1,7 @@
 """What the crate must equal: Pillow for the pixels, the training libraries' arithmetic for the geometry."""
 
+import math
+
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -14,18 +16,29 @@ FILTERS = {
 def prepare(path, spec):
     """An image file as `spec` (the [input] table of a model.toml) asks for, as a Pillow RGB image."""
     image = load(path, spec.get("exif", True))
+    if spec.get("channels") == "gray":
+        # Whoever trains on grey images makes them grey first.
+        image = image.convert("L")
     policy = spec["resize"]
     size = spec["width"], spec["height"]
+    rounding = policy.get("rounding", "even")
     match policy["policy"]:
+        case "stretch" if "size" in policy:
+            prepared = centre(resize(image, tuple(policy["size"]), spec), size, rounding)
         case "stretch":
-            return resize(image, size, spec)
+            prepared = resize(image, size, spec)
         case "crop-ratio":
-            return resize(central_square(image, policy["ratio"]), size, spec)
+            prepared = resize(central_square(image, policy["ratio"]), size, spec)
         case "shortest-edge":
-            return shortest_edge(image, policy["size"], size, spec)
+            prepared = centre(shortest_edge(image, policy["size"], spec), size, rounding)
+        case "cover":
+            prepared = centre(keep_ratio(image, policy["size"], min, spec), size, rounding)
         case "letterbox":
-            return letterbox(image, size, tuple(policy["fill"]), spec)
-    raise ValueError(policy)
+            inner = keep_ratio(image, policy.get("size", size), max, spec)
+            prepared = centre(inner, size, "even", tuple(policy["fill"]))
+        case other:
+            raise ValueError(other)
+    return prepared.convert("RGB")
 
 
 def load(path, exif):
@@ -47,29 +60,35 @@ def central_square(image, ratio):
     return image.crop((left, top, left + side, top + side))
 
 
-def shortest_edge(image, edge, size, spec):
-    """torchvision: `Resize(edge)`, then `CenterCrop`."""
+def shortest_edge(image, edge, spec):
+    """torchvision: `Resize(edge)`."""
     width, height = image.size
     short, long = min(width, height), max(width, height)
     longer = int(edge * long / short)
-    resized = resize(image, (edge, longer) if width <= height else (longer, edge), spec)
-    left = round((resized.width - size[0]) / 2.0)
-    top = round((resized.height - size[1]) / 2.0)
-    return resized.crop((left, top, left + size[0], top + size[1]))
+    return resize(image, (edge, longer) if width <= height else (longer, edge), spec)
 
 
-def letterbox(image, size, fill, spec):
-    ratio = min(size[0] / image.width, size[1] / image.height)
-    inner = tuple(min(limit, max(1, round(side * ratio))) for side, limit in zip(image.size, size, strict=True))
-    canvas = Image.new("RGB", size, fill)
-    canvas.paste(resize(image, inner, spec), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
-    return canvas
+def keep_ratio(image, size, choose, spec):
+    """timm: `ResizeKeepRatio(size, longest=0)` where `choose` is min, `longest=1` where it is max."""
+    ratio = choose(image.width / size[0], image.height / size[1])
+    return resize(image, tuple(max(1, round(side / ratio)) for side in image.size), spec)
+
+
+def centre(image, size, rounding, fill=(0, 0, 0)):
+    """torchvision's and timm's `CenterCrop`: pad what is too small, then crop; transformers crops at `rest // 2`."""
+    lack = [max(0, want - have) for want, have in zip(size, image.size, strict=True)]
+    padded = Image.new(image.mode, (image.width + lack[0], image.height + lack[1]), fill if image.mode == "RGB" else 0)
+    padded.paste(image, (lack[0] // 2, lack[1] // 2))
+    start = round if rounding == "even" else math.floor
+    left = start((padded.width - size[0]) / 2.0)
+    top = start((padded.height - size[1]) / 2.0)
+    return padded.crop((left, top, left + size[0], top + size[1]))
 
 
 def resize(image, size, spec):
     if spec.get("antialias", True) or spec["interpolation"] == "nearest":
         return image.resize(size, FILTERS[spec["interpolation"]])
-    pixels = np.asarray(image).astype("f4")
+    pixels = np.asarray(image.convert("RGB")).astype("f4")
     for axis, count in ((0, size[1]), (1, size[0])):
         pixels = interpolate(pixels, axis, count, spec["interpolation"])
     return Image.fromarray(np.clip(np.round(pixels), 0, 255).astype("u1"))

@@ -1,0 +1,71 @@
+//! Every combination of image size, tensor size, policy and filter gives a tensor, and never a panic.
+
+use ocelli_vision::{Channels, Decoder, InputSpec, InputType, Interpolation, Layout, ResizePolicy, Rounding};
+use proptest::{prelude::*, sample::select};
+
+fn policies([width, height]: [u32; 2], rounding: Rounding, ratio: f64) -> Vec<ResizePolicy> {
+    let (size, fill) = ([width, height], [90, 91, 92]);
+    vec![
+        ResizePolicy::Stretch,
+        ResizePolicy::StretchCrop { size, rounding },
+        ResizePolicy::ShortestEdge {
+            size: width,
+            rounding,
+        },
+        ResizePolicy::Cover { size, rounding },
+        ResizePolicy::CropRatio { ratio },
+        ResizePolicy::Letterbox { fill, size: None },
+        ResizePolicy::Letterbox {
+            fill,
+            size: Some(size),
+        },
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_white_image_becomes_white_and_its_surroundings(
+        (width, height) in (1..400_u32, 1..400_u32),
+        target in [1..90_u32, 1..90_u32],
+        size in [1..120_u32, 1..120_u32],
+        rounding in select(vec![Rounding::Even, Rounding::Down]),
+        (interpolation, antialias) in select(vec![
+            (Interpolation::Nearest, true),
+            (Interpolation::Bilinear, true),
+            (Interpolation::Bilinear, false),
+            (Interpolation::Bicubic, true),
+            (Interpolation::Bicubic, false),
+            (Interpolation::Lanczos, true),
+        ]),
+        ratio in 0.01..=1.0,
+    ) {
+        let mut decoder = Decoder::new().unwrap();
+        let white = vec![255; (width * height * 3) as usize];
+        for resize in policies(size, rounding, ratio) {
+            let spec = InputSpec {
+                name: "image".into(),
+                dtype: InputType::Uint8,
+                width: target[0],
+                height: target[1],
+                layout: Layout::Nhwc,
+                channels: Channels::Rgb,
+                scale: 1.0,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                resize,
+                interpolation,
+                antialias,
+                exif: true,
+            };
+            let pixels = decoder.prepare_pixels(&white, (width, height), &spec).unwrap();
+            let fill = if let ResizePolicy::Letterbox { fill, .. } = resize { fill } else { [0; 3] };
+            let is_known = |pixel: &[u8; 3]| *pixel == [255; 3] || *pixel == fill;
+            prop_assert!(pixels.as_chunks().0.iter().all(is_known), "{resize:?}");
+            // The middle is always of the photo.
+            let middle = ((target[1] - 1) / 2 * target[0] + (target[0] - 1) / 2) as usize;
+            prop_assert_eq!(&pixels[middle * 3..][..3], &[255; 3], "{:?}", resize);
+        }
+    }
+}
