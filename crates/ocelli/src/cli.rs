@@ -14,8 +14,10 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use jobs::JobArgs;
-pub use model::{EngineArgs, EngineKind, ModelArgs, SourceArgs};
-pub use model_command::{ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs};
+pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs};
+pub use model_command::{
+    CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
+};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 
 /// Serves image models: send it a photo, it answers with labels.

@@ -22,7 +22,7 @@ mod names;
 mod progress;
 mod visit;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use config::{HubConfig, Token};
 pub use error::HubError;
@@ -67,13 +67,5 @@ impl Fetched {
     #[must_use]
     pub fn onnx_path(&self) -> PathBuf {
         self.folder.join(&self.onnx)
-    }
-
-    /// The folder of the ONNX file, which is a package's folder.
-    #[must_use]
-    pub fn package_folder(&self) -> PathBuf {
-        self.onnx_path()
-            .parent()
-            .map_or_else(|| self.folder.clone(), Path::to_owned)
     }
 }

@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+pub mod models;
 pub mod outcome;
 pub mod results;
 pub mod roles;

@@ -1,7 +1,6 @@
 //! A model that is served: its package, how it is run, and whether it is ready.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -280,6 +279,9 @@ fn signature(card: &ModelCard) -> Signature {
     }
 }
 
+/// The names of the 1,000 classes of ImageNet-1k, one a line, as Keras spells them: the built-in model's labels.
+pub const IMAGENET: &str = include_str!("../../../models/efficientnet-lite0/labels.txt");
+
 /// The package that is part of the binary: EfficientNet-Lite0 for the 1,000 classes of ImageNet.
 ///
 /// # Errors
@@ -288,14 +290,6 @@ pub fn builtin() -> Result<ModelPackage, PackageError> {
     ModelPackage::from_parts(
         include_str!("../../../models/efficientnet-lite0/model.toml"),
         Cow::Borrowed(include_bytes!("../../../models/efficientnet-lite0/model.onnx")),
-        include_str!("../../../models/efficientnet-lite0/labels.txt"),
+        IMAGENET,
     )
-}
-
-/// The package in a folder, or the built-in one where none is named.
-///
-/// # Errors
-/// When the folder does not hold a valid package.
-pub fn open(folder: Option<&Path>) -> Result<ModelPackage, PackageError> {
-    folder.map_or_else(builtin, ModelPackage::load)
 }

@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use ocelli_vision::Interpolation;
+use ocelli_vision::auto::Preset;
 
 use super::duration;
 
@@ -23,10 +26,63 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct SourceArgs {
-    /// A model package's folder, or hf:owner/name[@revision][#file] for one of the Hugging Face hub; the built-in
-    /// EfficientNet-Lite0 (ImageNet) if left out
-    #[arg(long, env = "OCELLI_MODEL", value_name = "DIR")]
-    pub model: Option<PathBuf>,
+    /// The model: a folder (a package, a Hugging Face or timm model, one of Triton's), an .onnx file, folder#file for one
+    /// of several, or hf:owner/name[@revision][#file] of the Hugging Face hub; the built-in EfficientNet-Lite0 (ImageNet)
+    /// if left out
+    #[arg(long, env = "OCELLI_MODEL", value_name = "SPEC")]
+    pub model: Option<String>,
+    /// What its files do not say.
+    #[command(flatten)]
+    pub hints: HintArgs,
+}
+
+/// What a model's files may not say.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Model")]
+pub struct HintArgs {
+    /// How photos are prepared, for a model without files that say so
+    #[arg(long, env = "OCELLI_PRESET", value_name = "NAME", value_parser = preset())]
+    pub preset: Option<Preset>,
+    /// The names of the classes, for a model without: a file with one a line, or JSON
+    #[arg(long, env = "OCELLI_LABELS", value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// The filter that photos are resized with, instead of the one that the preset or the files name
+    #[arg(long, env = "OCELLI_INTERPOLATION", value_enum, value_name = "NAME")]
+    pub interpolation: Option<Filter>,
+}
+
+/// A filter to resize with, as Pillow has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Filter {
+    /// The nearest pixel
+    Nearest,
+    /// Linear
+    Bilinear,
+    /// Cubic
+    Bicubic,
+    /// Lanczos' of three lobes
+    Lanczos,
+}
+
+impl From<Filter> for Interpolation {
+    fn from(filter: Filter) -> Self {
+        match filter {
+            Filter::Nearest => Self::Nearest,
+            Filter::Bilinear => Self::Bilinear,
+            Filter::Bicubic => Self::Bicubic,
+            Filter::Lanczos => Self::Lanczos,
+        }
+    }
+}
+
+/// Names a preset; the table of them is the library's.
+fn preset() -> impl TypedValueParser<Value = Preset> {
+    let values = Preset::all().map(|preset| {
+        PossibleValue::new(preset.name())
+            .aliases(preset.aliases())
+            .help(preset.about())
+    });
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Preset>())
 }
 
 /// What computes, and how.
@@ -86,7 +142,27 @@ fn max_batch(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        hints: HintArgs,
+    }
+
+    #[test]
+    fn presets_are_named_and_have_other_names() {
+        for (name, preset) in [
+            ("keras-caffe", Preset::KerasCaffe),
+            ("torch", Preset::Torchvision),
+        ] {
+            let parsed = Only::try_parse_from(["x", "--preset", name]).unwrap();
+            assert_eq!(parsed.hints.preset, Some(preset));
+        }
+        assert!(Only::try_parse_from(["x", "--preset", "keras"]).is_err());
+    }
 
     #[test]
     fn batches_are_checked() {

@@ -1,8 +1,13 @@
 //! `ocelli model`.
 
+mod check;
+mod check_report;
+mod init;
 mod list;
+mod npy;
 mod pull;
 mod remove;
+mod show;
 
 use std::process::ExitCode;
 
@@ -10,6 +15,9 @@ use crate::cli::{ModelCommand, ModelCommandArgs};
 
 pub(super) fn run(args: &ModelCommandArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
+        ModelCommand::Show(args) => show::run(args),
+        ModelCommand::Check(args) => check::run(args),
+        ModelCommand::Init(args) => init::run(args),
         ModelCommand::Pull(args) => pull::run(args),
         ModelCommand::List(args) => list::run(args),
         ModelCommand::Remove(args) => remove::run(args),

@@ -10,19 +10,21 @@ use anyhow::Context as _;
 use ocelli_engine::fake::FakeFailure;
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend, Fake, FakeCost, OnnxRuntime};
+use ocelli_vision::auto::{Hints, NoteKind};
 use ocelli_vision::{DecodeLimits, ModelPackage};
 use rustix::system::uname;
 
 use crate::admission::AdmissionLimits;
 use crate::broker::redis::Target;
 use crate::cli::{
-    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, ImageArgs, JobArgs, LimitArgs, RedisArgs, SourceArgs,
+    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, HintArgs, ImageArgs, JobArgs, LimitArgs, RedisArgs,
+    SourceArgs,
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
-use crate::hub::{self, HubConfig, HubSpec};
+use crate::hub::HubConfig;
 use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
-use crate::model;
+use crate::models::{self, OpenError, Opened};
 use crate::roles::DrainTimes;
 use crate::worker::WorkerConfig;
 
@@ -30,24 +32,28 @@ pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
+/// The model to serve. What was decided is logged, and what was guessed is a warning.
 pub(super) fn package(args: &SourceArgs) -> anyhow::Result<ModelPackage> {
-    let spec = args.model.as_ref().and_then(|model| model.to_str());
-    let Some(spec) = spec.filter(|spec| HubSpec::is_meant(spec)) else {
-        return Ok(model::open(args.model.as_deref())?);
+    let opened = open(args.model.as_deref(), &args.hints)?;
+    let name = &opened.package.card.manifest.name;
+    for note in &opened.notes {
+        match note.kind {
+            NoteKind::Read => tracing::info!(model = name, "{note}"),
+            NoteKind::Guess | NoteKind::Warning => tracing::warn!(model = name, "{note}"),
+        }
+    }
+    Ok(opened.package)
+}
+
+/// The model at `spec`, with what its files do not say.
+pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenError> {
+    let hints = Hints {
+        preset: hints.preset,
+        labels: hints.labels.clone(),
+        interpolation: hints.interpolation.map(Into::into),
+        ..Hints::default()
     };
-    let fetched = hub::fetch(&spec.parse()?, &hub()?)?;
-    tracing::info!(
-        model = %fetched.spec,
-        commit = %fetched.commit,
-        file = %fetched.onnx.display(),
-        why = fetched.why,
-        others = fetched.others.join(", "),
-        "from the hub"
-    );
-    Ok(ModelPackage::load_within(
-        &fetched.package_folder(),
-        &fetched.root,
-    )?)
+    models::open(spec, hints, || HubConfig::from_env(|name| std::env::var_os(name)))
 }
 
 /// Where models of the hub come from and are kept.

@@ -1,0 +1,160 @@
+//! `ocelli model check`: what goes into a model and what comes out, in numbers, to compare with a notebook's.
+//!
+//! One photo at a time through one engine, by the same functions that the server uses.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use ocelli_engine::{Engine, EngineOptions, Tensor, TensorData};
+use ocelli_vision::{Decoder, ImageHeader, InputSpec, InputType};
+
+use super::check_report::Report;
+use super::{npy, show};
+use crate::cli::CheckArgs;
+use crate::commands::predict_sources::{Source, expand};
+use crate::commands::settings;
+use crate::model::ServedModel;
+use crate::outcome::Want;
+use crate::telemetry;
+use crate::wish::Wish;
+
+/// Photos whose tensors `--save-input` keeps in memory until all are there.
+const MOST_SAVED: usize = 1000;
+
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init(&args.log);
+    let opened = settings::open(Some(&args.spec), &args.hints)?;
+    if !args.json {
+        io::stdout().write_all(show::as_text(&opened).as_bytes())?;
+    }
+    let backend = settings::backend(&args.engine, &opened.package)?;
+    let (model, file) = ServedModel::split(opened.package);
+    let options = EngineOptions {
+        threads: args
+            .engine
+            .threads_per_instance
+            .map_or_else(settings::cores, Into::into),
+    };
+    let engine = backend.load(&file.source(), &options)?;
+    let want = Wish::default().by_task(&model)?;
+    let mut check = Check {
+        limits: settings::decode(&args.image).image,
+        decoder: Decoder::new()?,
+        model,
+        engine,
+        want,
+    };
+    let sources = expand(&args.photos);
+    anyhow::ensure!(
+        args.save_input.is_none() || sources.len() <= MOST_SAVED,
+        "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
+        sources.len()
+    );
+    let (mut inputs, mut failed) = (Vec::new(), false);
+    for source in sources {
+        let name = source.name();
+        match check.photo(&source) {
+            Ok((input, report)) => {
+                print(&report, &name, args.json)?;
+                inputs.extend(args.save_input.is_some().then_some(input));
+            }
+            Err(error) => {
+                failed = true;
+                print_failure(&name, &error, args.json)?;
+            }
+        }
+    }
+    if let Some(path) = &args.save_input {
+        save(path, &inputs)?;
+    }
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// A model that runs.
+struct Check {
+    limits: ocelli_vision::DecodeLimits,
+    decoder: Decoder,
+    model: ServedModel,
+    engine: Box<dyn Engine>,
+    want: Want,
+}
+
+impl Check {
+    /// The input tensor of a photo, and what is to be said of it.
+    fn photo(&mut self, source: &Source) -> anyhow::Result<(Tensor, Report)> {
+        let bytes = source.read().map_err(anyhow::Error::msg)?;
+        let header = ImageHeader::read(&bytes, &self.limits)?;
+        let spec = self.model.input();
+        let pixels = self.decoder.prepare(&bytes, &header, spec)?;
+        let shape = self
+            .engine
+            .signature()
+            .inputs
+            .first()
+            .map(|input| input.shape.clone());
+        let input = tensor(spec, &pixels, shape.unwrap_or_default())?;
+        let outputs = self.engine.infer(std::slice::from_ref(&input))?;
+        let output = outputs
+            .get(self.want.output)
+            .context("the model gave no such output")?;
+        let outcome = self.want.outcome(&self.model, output)?;
+        let report = Report::new(&self.model, &self.want, &input, output, &outcome);
+        Ok((input, report))
+    }
+}
+
+/// One image as the tensor that the engine takes, whose open axes are 1.
+fn tensor(spec: &InputSpec, pixels: &[u8], shape: Vec<Option<usize>>) -> anyhow::Result<Tensor> {
+    let elements = spec.elements();
+    let data = match spec.dtype {
+        InputType::Uint8 => {
+            let mut values = vec![0; elements];
+            spec.fill_u8(pixels, &mut values);
+            TensorData::U8(values)
+        }
+        InputType::Float32 => {
+            let mut values = vec![0.0; elements];
+            spec.fill_f32(pixels, &mut values);
+            TensorData::F32(values)
+        }
+        InputType::Float16 => {
+            let mut values = vec![Default::default(); elements];
+            spec.fill_f16(pixels, &mut values);
+            TensorData::F16(values)
+        }
+    };
+    let shape: Vec<usize> = shape.into_iter().map(|axis| axis.unwrap_or(1)).collect();
+    Ok(Tensor::new(shape, data)?)
+}
+
+fn print(report: &Report, name: &str, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", report.json(name))
+    } else {
+        write!(out, "\n{name}\n{report}")
+    }
+}
+
+fn print_failure(name: &str, error: &anyhow::Error, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        let line = serde_json::json!({"file": name, "error": format!("{error:#}")});
+        writeln!(out, "{line}")
+    } else {
+        writeln!(out, "\n{name}\n  error    {error:#}")
+    }
+}
+
+fn save(path: &Path, inputs: &[Tensor]) -> anyhow::Result<()> {
+    let failed = || format!("--save-input {}: it cannot be written", path.display());
+    let mut file = BufWriter::new(File::create(path).with_context(failed)?);
+    npy::write(&mut file, inputs).with_context(failed)
+}

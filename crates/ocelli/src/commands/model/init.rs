@@ -1,0 +1,145 @@
+//! `ocelli model init`: a model as a package's folder.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use ocelli_vision::ModelPackage;
+
+use crate::cli::InitArgs;
+use crate::commands::settings;
+use crate::models::Opened;
+use crate::telemetry;
+
+const ONNX_FILE: &str = "model.onnx";
+
+/// A file of the package and what it is made of.
+struct Part<'a> {
+    /// Relative to the package's folder.
+    name: String,
+    content: &'a [u8],
+    /// The same content on this machine, which a hard link may share.
+    original: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init(&args.log);
+    let opened = settings::open(args.spec.as_deref(), &args.hints)?;
+    let package = &opened.package;
+    let dir = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(&package.card.manifest.name));
+    let labels = label_files(package);
+    let mut parts: Vec<Part<'_>> = labels
+        .iter()
+        .map(|(name, text)| Part {
+            name: name.clone(),
+            content: text.as_bytes(),
+            original: None,
+        })
+        .collect();
+    parts.extend(weights(&opened));
+    // Last, so that a folder with it is whole.
+    parts.push(Part {
+        name: "model.toml".to_owned(),
+        content: package.card.toml.as_bytes(),
+        original: None,
+    });
+    if !args.force {
+        refuse_to_overwrite(&dir, &parts)?;
+    }
+    let mut out = io::stdout().lock();
+    for part in &parts {
+        let how = write_part(&dir, part)
+            .with_context(|| format!("{} cannot be written", dir.join(&part.name).display()))?;
+        writeln!(out, "{how:<9} {}", dir.join(&part.name).display())?;
+    }
+    writeln!(out)?;
+    for note in &opened.notes {
+        writeln!(out, "  - {note}")?;
+    }
+    let dir = dir.display();
+    writeln!(
+        out,
+        "\nEdit {dir}/model.toml, then `ocelli model check {dir} PHOTO` and `ocelli serve --model {dir}`."
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files of labels by name, a label a line; outputs may share one.
+fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
+    let card = &package.card;
+    let mut files: Vec<(String, String)> = Vec::new();
+    for (output, labels) in card.manifest.outputs.iter().zip(&card.labels) {
+        if let Some(name) = &output.labels
+            && files.iter().all(|(known, _)| known != name)
+        {
+            files.push((
+                name.clone(),
+                labels.iter().map(|label| format!("{label}\n")).collect(),
+            ));
+        }
+    }
+    files
+}
+
+/// The ONNX file and the files of weights that it names.
+fn weights(opened: &Opened) -> Vec<Part<'_>> {
+    let package = &opened.package;
+    let folder = opened.onnx.as_deref().and_then(Path::parent);
+    let external = package.external.iter().map(|file| Part {
+        name: file.name.clone(),
+        content: &file.bytes,
+        original: folder.map(|folder| folder.join(&file.name)),
+    });
+    let onnx = Part {
+        name: ONNX_FILE.to_owned(),
+        content: &package.onnx,
+        original: opened.onnx.clone(),
+    };
+    external.chain([onnx]).collect()
+}
+
+fn refuse_to_overwrite(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<()> {
+    let there: Vec<String> = parts
+        .iter()
+        .map(|part| dir.join(&part.name))
+        .filter(|path| path.symlink_metadata().is_ok())
+        .map(|path| path.display().to_string())
+        .collect();
+    anyhow::ensure!(
+        there.is_empty(),
+        "{} would be overwritten: name another folder with --out, or say --force",
+        there.join(", ")
+    );
+    Ok(())
+}
+
+/// Puts a file there and says how.
+fn write_part(dir: &Path, part: &Part<'_>) -> io::Result<&'static str> {
+    let path = dir.join(&part.name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // Links followed, so that what is shared is the file itself.
+    let original = part
+        .original
+        .as_ref()
+        .and_then(|original| original.canonicalize().ok());
+    if original.is_some() && path.canonicalize().ok() == original {
+        return Ok("kept");
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Another disk, or a system without hard links: then a copy.
+    if original.is_some_and(|original| fs::hard_link(original, &path).is_ok()) {
+        return Ok("linked");
+    }
+    fs::write(&path, part.content)?;
+    Ok("written")
+}

@@ -1,0 +1,220 @@
+//! `ocelli model show`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use ocelli_vision::auto::NoteKind;
+use ocelli_vision::{Activation, Channels, InputSpec, ModelPackage, ResizePolicy};
+use serde_json::{Value, json};
+
+use crate::cli::ShowArgs;
+use crate::commands::settings;
+use crate::models::Opened;
+use crate::telemetry;
+
+/// Labels that are shown of many.
+const LABELS_SHOWN: usize = 3;
+
+pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init(&args.log);
+    let opened = settings::open(args.spec.as_deref(), &args.hints)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &as_json(&opened)?)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", as_text(&opened))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Bytes of the ONNX file and of the files of weights beside it.
+fn size(package: &ModelPackage) -> u64 {
+    let external: usize = package.external.iter().map(|file| file.bytes.len()).sum();
+    (package.onnx.len() + external) as u64
+}
+
+fn kind(opened: &Opened) -> String {
+    opened
+        .kind
+        .map_or_else(|| "built-in model".to_owned(), |kind| kind.to_string())
+}
+
+fn file(opened: &Opened) -> Option<String> {
+    opened.onnx.as_ref().map(|path| path.display().to_string())
+}
+
+pub(super) fn as_text(opened: &Opened) -> String {
+    let card = &opened.package.card;
+    let manifest = &card.manifest;
+    let mut lines = vec![
+        ("is", kind(opened)),
+        (
+            "file",
+            format!(
+                "{}, {}",
+                file(opened).unwrap_or_else(|| "part of this program".into()),
+                ByteSize(size(&opened.package))
+            ),
+        ),
+        ("digest", card.digest().to_owned()),
+        ("task", format!("{:?}", manifest.task).to_ascii_lowercase()),
+        ("input", tensor(&manifest.input)),
+        ("photo", photo(&manifest.input)),
+        ("values", values(&manifest.input)),
+    ];
+    for (output, labels) in manifest.outputs.iter().zip(&card.labels) {
+        let activation = match output.activation {
+            Activation::Softmax => "softmax is applied",
+            Activation::Sigmoid => "sigmoid is applied",
+            Activation::None => "as the graph gives it",
+        };
+        lines.push((
+            "output",
+            format!("{}, {activation}; {}", output.name, some(labels)),
+        ));
+    }
+    // Writing into a string cannot fail.
+    let mut text = String::new();
+    let _ = writeln!(text, "{} version {}\n", manifest.name, manifest.version);
+    for (name, value) in lines {
+        let _ = writeln!(text, "  {name:<8} {value}");
+    }
+    if !opened.notes.is_empty() {
+        text.push('\n');
+    }
+    for note in &opened.notes {
+        let _ = writeln!(text, "  - {note}");
+    }
+    text
+}
+
+fn some(labels: &[String]) -> String {
+    let shown: Vec<&str> = labels.iter().take(LABELS_SHOWN).map(String::as_str).collect();
+    let rest = if labels.len() > LABELS_SHOWN { ", ..." } else { "" };
+    match labels.len() {
+        0 => "no labels".to_owned(),
+        count => format!("{count} labels: {}{rest}", shown.join(", ")),
+    }
+}
+
+fn tensor(input: &InputSpec) -> String {
+    let (width, height) = (input.width, input.height);
+    let channels = input.elements() / (width as usize * height as usize);
+    let order = match input.channels {
+        Channels::Rgb => "rgb",
+        Channels::Bgr => "bgr",
+        Channels::Gray => "gray",
+    };
+    let shape = match input.layout {
+        ocelli_vision::Layout::Nchw => format!("[batch, {channels}, {height}, {width}]"),
+        ocelli_vision::Layout::Nhwc => format!("[batch, {height}, {width}, {channels}]"),
+    };
+    let dtype = format!("{:?}", input.dtype).to_ascii_lowercase();
+    format!("{}, {dtype} {shape}, {order}", input.name)
+}
+
+/// What happens to a photo, in words.
+fn photo(input: &InputSpec) -> String {
+    let (width, height) = (input.width, input.height);
+    let way = match input.resize {
+        ResizePolicy::Stretch => format!("stretched to {width} x {height}"),
+        ResizePolicy::StretchCrop { size: [w, h], .. } => {
+            format!("stretched to {w} x {h}, then the centre of {width} x {height}")
+        }
+        ResizePolicy::ShortestEdge { size, .. } => {
+            format!("shorter edge to {size}, then the centre of {width} x {height}")
+        }
+        ResizePolicy::Cover { size: [w, h], .. } => {
+            format!("in its ratio to cover {w} x {h}, then the centre of {width} x {height}")
+        }
+        ResizePolicy::CropRatio { ratio } => {
+            format!("the centre square of {ratio} of the shorter edge, to {width} x {height}")
+        }
+        ResizePolicy::Letterbox { fill, size } => {
+            let [w, h] = size.unwrap_or([width, height]);
+            format!("in its ratio into {w} x {h} on {fill:?}, then the centre of {width} x {height}")
+        }
+    };
+    let filter = format!("{:?}", input.interpolation).to_ascii_lowercase();
+    let exif = if input.exif {
+        "turned as EXIF says"
+    } else {
+        "not turned"
+    };
+    format!("{exif}, {way}, {filter}")
+}
+
+/// What happens to its numbers, in words.
+fn values(input: &InputSpec) -> String {
+    let InputSpec { scale, mean, std, .. } = input;
+    let is_plain = *scale == 1.0 && *mean == [0.0; 3] && *std == [1.0; 3];
+    if is_plain {
+        return "0 to 255, as they are".to_owned();
+    }
+    format!("(x * {scale} - mean) / std of x in 0 to 255, mean {mean:?}, std {std:?}")
+}
+
+fn as_json(opened: &Opened) -> anyhow::Result<Value> {
+    let card = &opened.package.card;
+    // The very text that identifies the package, so that nothing is said twice in two ways.
+    let package: Value = toml::from_str(&card.toml).context("model.toml cannot be shown as JSON")?;
+    let notes: Vec<Value> = opened
+        .notes
+        .iter()
+        .map(|note| {
+            let kind = match note.kind {
+                NoteKind::Read => "read",
+                NoteKind::Guess => "guess",
+                NoteKind::Warning => "warning",
+            };
+            json!({"kind": kind, "text": note.text})
+        })
+        .collect();
+    let labels: Vec<usize> = card.labels.iter().map(Vec::len).collect();
+    Ok(json!({
+        "kind": kind(opened),
+        "file": file(opened),
+        "bytes": size(&opened.package),
+        "digest": card.digest(),
+        "package": package,
+        "labels": labels,
+        "notes": notes,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+
+    #[test]
+    fn the_built_in_model_in_words() {
+        let opened = Opened {
+            package: model::builtin().unwrap(),
+            kind: None,
+            onnx: None,
+            notes: Vec::new(),
+        };
+        let text = as_text(&opened);
+        for words in [
+            "efficientnet-lite0 version 1\n",
+            "  is       built-in model\n",
+            "  input    image, uint8 [batch, 224, 224, 3], rgb\n",
+            "the centre square of 0.875 of the shorter edge, to 224 x 224, bicubic\n",
+            "  values   0 to 255, as they are\n",
+            "  output   logits, softmax is applied; 1000 labels: tench, goldfish, great_white_shark, ...\n",
+        ] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
+        let json = as_json(&opened).unwrap();
+        assert_eq!(json["package"]["input"]["resize"]["ratio"], 0.875);
+        assert_eq!(
+            (&json["labels"][0], &json["kind"]),
+            (&json!(1000), &json!("built-in model"))
+        );
+    }
+}
