@@ -72,8 +72,8 @@ class ManifestTest(unittest.TestCase):
         self.assertNotIn("scale", tomllib.loads(manifest(input=spec).to_toml())["input"])
 
     def test_an_output_without_names_names_no_file(self):
-        read = tomllib.loads(manifest(output=Output("features", "none", False, {"normalize": True})).to_toml())
-        self.assertEqual(read["output"], [{"name": "features", "activation": "none", "normalize": True}])
+        read = tomllib.loads(manifest(output=Output("features", "none", False)).to_toml())
+        self.assertEqual(read["output"], [{"name": "features", "activation": "none"}])
 
     def test_shapes_follow_the_layout_and_the_channels(self):
         grey = Normalisation("gray")

@@ -21,17 +21,17 @@ def channel_scales(weight: np.ndarray) -> np.ndarray:
 
 
 def _round_keeping_sum(taps: np.ndarray) -> np.ndarray:
-    """Integers next to `taps` (in int8 steps) whose sum is the rounded sum of `taps`.
+    """Integers next to `taps` ([kernels, taps], in int8 steps) whose sum in each kernel is the rounded sum of its taps.
 
     The taps moved are those for which the other neighbour is nearest. The greatest, which defines the scale, is a whole
     number of steps and stays: for a sum that is k off there are at least k taps with errors of that sign.
     """
     rounded = np.round(taps)
-    missing = int(np.round(taps.sum() - rounded.sum()))
-    if missing:
-        direction = np.sign(missing)
-        error = (taps - rounded) * direction
-        rounded[np.argsort(-error, kind="stable")[: abs(missing)]] += direction
+    missing = np.round(taps.sum(axis=1) - rounded.sum(axis=1))[:, None]
+    direction = np.sign(missing)
+    nearest_first = np.argsort((rounded - taps) * direction, axis=1, kind="stable")
+    moved = np.arange(taps.shape[1]) < np.abs(missing)
+    np.put_along_axis(rounded, nearest_first, np.take_along_axis(rounded, nearest_first, 1) + moved * direction, 1)
     return rounded
 
 
@@ -41,7 +41,7 @@ def round_to_grid(weight: np.ndarray) -> np.ndarray:
     steps = weight / scales.reshape(-1, *[1] * (weight.ndim - 1))
     if weight.ndim == 4 and weight.shape[2:] != (1, 1):
         kernels = steps.reshape(-1, weight.shape[2] * weight.shape[3])
-        rounded = np.stack([_round_keeping_sum(taps) for taps in kernels]).reshape(weight.shape)
+        rounded = _round_keeping_sum(kernels).reshape(weight.shape)
     else:
         rounded = np.round(steps)
     return rounded * scales.reshape(-1, *[1] * (weight.ndim - 1))

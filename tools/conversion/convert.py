@@ -39,7 +39,7 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
         task=original.task,
         source=original.origin,
         input=original.input,
-        output=Output(original.output, original.activation, original.labels is not None, original.extras),
+        output=Output(original.output, original.activation, original.labels is not None),
         license=arguments.license or original.license,
     )
     with ExitStack() as stack:

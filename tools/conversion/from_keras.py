@@ -12,20 +12,20 @@ from pathlib import Path
 # Before TensorFlow is loaded: its log, and its choice of kernels whose sums differ from run to run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
 import numpy as np
 import tensorflow
 from keras.applications.imagenet_utils import preprocess_input
 
-from . import graph
+from . import graph, labels
 from .arguments import Source
 from .failure import Failure
 from .identity import sha256_of
-from .labels import IMAGENET_CLASSES, check_count, imagenet_labels, read_labels
+from .labels import IMAGENET_CLASSES, imagenet_labels
 from .manifest import PRESETS, Input, Normalisation
-from .original import INPUT, OPSET, Original
+from .original import ACTIVATIONS, INPUT, OPSET, Original
 
 # Parts of the names that keras.applications gives its models, lower-case; the first that fits decides.
 ARCHITECTURES = (
@@ -55,14 +55,19 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         raise Failure(
             f"{source.value} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: it must have one each"
         )
+    if arguments.task == "embedding" and _last_activation(model) is not None:
+        model = _without_head(model, source.value)
     preset, notes = _preset(model, source.value, arguments.preset)
     spec = _input(model, preset, arguments)
     elements = _classes(model, source.value)
     ends_in = _last_activation(model)
     task = _task(ends_in, elements, arguments.task)
-    labels = _labels(arguments, elements, source, notes) if task != "embedding" else None
+    names = None
+    if task != "embedding":
+        names, said = _labels(arguments, elements, source)
+        notes += said
     exported = _Exported(model, spec, ends_in if task != "embedding" else None, elements)
-    activation = {"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task]
+    activation = ACTIVATIONS[task]
     if ends_in is not None:
         # What the graph still does is not done again.
         activation = exported.dropped or "none"
@@ -75,7 +80,7 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         prepare=lambda image: _prepare(image, spec, preset),
         scores=exported.scores,
         export=exported.write,
-        labels=labels,
+        labels=names,
         notes=notes,
     )
 
@@ -252,6 +257,16 @@ def _last_activation(model: keras.Model) -> str | None:
     return name if name in {"softmax", "sigmoid"} else None
 
 
+def _without_head(model: keras.Model, name: str) -> keras.Model:
+    """What goes into the classes, as features."""
+    last = model.layers[-1]
+    if isinstance(last, keras.Model):
+        raise Failure(
+            f"{name} ends in a model inside of the model: save the one that ends in the features, and convert that"
+        )
+    return keras.Model(model.inputs, last.input, name=model.name)
+
+
 def _task(ends_in: str | None, classes: int, given: str | None) -> str:
     """What the end of the model says of its purpose: without an activation it is features, unless they are as many as
     ImageNet's classes."""
@@ -261,16 +276,13 @@ def _task(ends_in: str | None, classes: int, given: str | None) -> str:
     return {"softmax": "classification", "sigmoid": "multilabel", None: without}[ends_in]
 
 
-def _labels(arguments: argparse.Namespace, classes: int, source: Source, notes: list[str]) -> list[str] | None:
-    if arguments.labels is not None:
-        labels = read_labels(arguments.labels)
-        check_count(labels, classes, str(arguments.labels))
-        return labels
-    if classes == IMAGENET_CLASSES:
-        notes.append("1,000 classes: taken for ImageNet's, in their usual order (--labels names others)")
-        return imagenet_labels()
-    notes.append(f"{source.value} has no class names: pass them with --labels, or answers have numbers")
-    return None
+def _labels(arguments: argparse.Namespace, classes: int, source: Source) -> tuple[list[str] | None, list[str]]:
+    names, notes = labels.choose(
+        arguments.labels, classes, imagenet_labels() if classes == IMAGENET_CLASSES else None, source.value
+    )
+    if names is not None and arguments.labels is None:
+        notes = ["1,000 classes: taken for ImageNet's, in their usual order (--labels names others)"]
+    return names, notes
 
 
 def _origin(source: Source, model: keras.Model) -> str:

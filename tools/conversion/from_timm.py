@@ -7,12 +7,11 @@ import timm
 import torch
 from timm.data import ImageNetInfo, create_transform, infer_imagenet_subset, resolve_data_config
 
-from . import torch_model
+from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
-from .labels import check_count, read_labels
 from .manifest import BYTE, Input, Normalisation
-from .original import INPUT, Original
+from .original import ACTIVATIONS, INPUT, Original
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
@@ -23,17 +22,19 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, source.value)
     task = arguments.task or ("classification" if getattr(model, "num_classes", 0) else "embedding")
-    labels, notes = (None, []) if task == "embedding" else _labels(arguments, model, classes)
+    names, notes = None, []
+    if task != "embedding":
+        names, notes = labels.choose(arguments.labels, classes, _labels(model, classes), source.value)
     return Original(
         title=f"timm {timm.__version__}",
         origin=f"{origin}, timm {timm.__version__}",
         input=spec,
         task=task,
-        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        activation=ACTIVATIONS[task],
         prepare=lambda image: transform(image).numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
-        labels=labels,
+        labels=names,
         license=model.pretrained_cfg.get("license"),
         notes=notes,
     )
@@ -116,17 +117,9 @@ def _cannot_make(source: Source, given: str | None, error: Exception) -> Failure
     )
 
 
-def _labels(arguments: argparse.Namespace, model: torch.nn.Module, classes: int) -> tuple[list[str] | None, list[str]]:
-    if arguments.labels is not None:
-        labels = read_labels(arguments.labels)
-        check_count(labels, classes, str(arguments.labels))
-        return labels, []
+def _labels(model: torch.nn.Module, classes: int) -> list[str] | None:
     own = model.pretrained_cfg.get("label_names")
-    if own and len(own) == classes:
-        return list(own), []
+    if own:
+        return list(own)
     subset = infer_imagenet_subset(model)
-    if subset is not None:
-        names = ImageNetInfo(subset)
-        if names.num_classes() == classes:
-            return [names.index_to_description(index) for index in range(classes)], []
-    return None, ["the model has no class names: pass them with --labels, or answers have numbers"]
+    return [ImageNetInfo(subset).index_to_description(index) for index in range(classes)] if subset else None

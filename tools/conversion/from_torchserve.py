@@ -13,12 +13,12 @@ import torch
 import torchvision
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
-from . import mar, torch_model
+from . import labels, mar, torch_model
 from .arguments import Source
 from .failure import Failure
-from .labels import check_count, read_labels
+from .identity import sha256_of
 from .manifest import BYTE, IMAGENET_MEAN, IMAGENET_STD, Input, Normalisation
-from .original import INPUT, Original
+from .original import ACTIVATIONS, INPUT, Original
 
 # `ts/torch_handler/image_classifier.py`.
 EDGE, SIDE = 256, 224
@@ -52,18 +52,22 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     )
     classes = torch_model.classes_of(model, spec.shape, path.name)
     task = arguments.task or "classification"
-    labels, notes = (None, []) if task == "embedding" else _labels(arguments, archive, classes)
+    names, notes = None, []
+    if task != "embedding":
+        if archive.labels is not None and arguments.labels is None:
+            labels.check_count(archive.labels, classes, f"{path}: {mar.LABELS}")
+        names, notes = labels.choose(arguments.labels, classes, archive.labels, path.name)
     return Original(
         title=f"TorchServe's image_classifier in torchvision {torchvision.__version__}",
-        origin=f"{path.name}, PyTorch {torch.__version__}",
+        origin=f"{path.name} (sha256 {sha256_of(path)}), PyTorch {torch.__version__}",
         input=spec,
         task=task,
         # The handler applies a softmax itself.
-        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        activation=ACTIVATIONS[task],
         prepare=lambda image: pipeline(image).numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda onnx, output: torch_model.export(model, spec.shape, classes, onnx, output),
-        labels=labels,
+        labels=names,
         notes=notes,
     )
 
@@ -111,14 +115,3 @@ def _eager(folder: Path, archive: mar.Archive) -> torch.nn.Module:
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def _labels(arguments: argparse.Namespace, archive: mar.Archive, classes: int) -> tuple[list[str] | None, list[str]]:
-    if arguments.labels is not None:
-        labels = read_labels(arguments.labels)
-        check_count(labels, classes, str(arguments.labels))
-        return labels, []
-    if archive.labels is not None:
-        check_count(archive.labels, classes, f"{archive.path}: {mar.LABELS}")
-        return archive.labels, []
-    return None, [f"the archive has no {mar.LABELS}: pass --labels, or answers have numbers"]

@@ -7,12 +7,11 @@ import torch
 import torchvision
 from torchvision.transforms import InterpolationMode
 
-from . import torch_model
+from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
-from .labels import check_count, read_labels
 from .manifest import BYTE, Input, Normalisation
-from .original import INPUT, Original
+from .original import ACTIVATIONS, INPUT, Original
 
 # Where torchvision's architectures keep their last layer.
 HEADS = ("fc", "classifier", "heads", "head")
@@ -32,17 +31,19 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, name)
     task = arguments.task or "classification"
-    labels, notes = (None, []) if task == "embedding" else _labels(arguments, weights, classes)
+    names, notes = None, []
+    if task != "embedding":
+        names, notes = labels.choose(arguments.labels, classes, list(weights.meta["categories"]), origin)
     return Original(
         title=f"torchvision {torchvision.__version__}",
         origin=f"{origin}, torchvision {torchvision.__version__}",
         input=spec,
         task=task,
-        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        activation=ACTIVATIONS[task],
         prepare=lambda image: rule(image).numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
-        labels=labels,
+        labels=names,
         notes=notes,
     )
 
@@ -98,14 +99,3 @@ def _transforms(weights, arguments: argparse.Namespace):
     if arguments.interpolation is None:
         return weights.transforms()
     return weights.transforms(interpolation=InterpolationMode(arguments.interpolation))
-
-
-def _labels(arguments: argparse.Namespace, weights, classes: int) -> tuple[list[str] | None, list[str]]:
-    if arguments.labels is not None:
-        labels = read_labels(arguments.labels)
-        check_count(labels, classes, str(arguments.labels))
-        return labels, []
-    labels = weights.meta["categories"]
-    if len(labels) == classes:
-        return list(labels), []
-    return None, ["the weights have no class names: pass them with --labels, or answers have numbers"]

@@ -7,11 +7,10 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
-from . import torch_model
+from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
-from .labels import check_count, read_labels
-from .original import Original
+from .original import ACTIVATIONS, Original
 from .processors import describe
 
 CLASSIFIER = "ForImageClassification"
@@ -37,17 +36,19 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if arguments.interpolation is not None:
         options["resample"] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[arguments.interpolation]
     classes = torch_model.classes_of(model, spec.shape, shown)
-    labels, notes = (None, []) if task == "embedding" else _labels(arguments, config, classes)
+    names, notes = None, []
+    if task != "embedding":
+        names, notes = labels.choose(arguments.labels, classes, _labels(config, classes), shown)
     return Original(
         title=f"transformers {transformers.__version__}",
         origin=f"{shown}{' with random weights' if arguments.weights else ''}, transformers {transformers.__version__}",
         input=spec,
         task=task,
-        activation={"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}[task],
+        activation=ACTIVATIONS[task],
         prepare=lambda image: processor(image, return_tensors="pt", **options)["pixel_values"][0].numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
-        labels=labels,
+        labels=names,
         notes=notes,
     )
 
@@ -129,12 +130,6 @@ def _cannot_have(name: str, error: Exception, what: str) -> Failure:
     )
 
 
-def _labels(arguments: argparse.Namespace, config, classes: int) -> tuple[list[str] | None, list[str]]:
-    if arguments.labels is not None:
-        labels = read_labels(arguments.labels)
-        check_count(labels, classes, str(arguments.labels))
-        return labels, []
+def _labels(config, classes: int) -> list[str] | None:
     own = [config.id2label.get(index) for index in range(classes)]
-    if None not in own and not all(label.startswith(UNNAMED) for label in own):
-        return own, []
-    return None, ["the model has no class names: pass them with --labels, or answers have numbers"]
+    return None if None in own or all(label.startswith(UNNAMED) for label in own) else own

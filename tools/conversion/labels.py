@@ -70,6 +70,18 @@ def to_text(labels: list[str]) -> str:
     return "".join(" ".join(label.split()) + "\n" for label in labels)
 
 
+def choose(given: Path | None, classes: int, own: list[str] | None, origin: str) -> tuple[list[str] | None, list[str]]:
+    """The labels of `classes` classes: those of the file `given`, or `own`, which `origin` came with; and what to tell the
+    user. What a user names has to fit; what a library says of a model whose head was changed may not."""
+    if given is not None:
+        labels = read_labels(given)
+        check_count(labels, classes, str(given))
+        return labels, []
+    if own is not None and len(own) == classes:
+        return own, []
+    return None, [f"{origin} has no names for its {classes} classes: pass them with --labels, or answers have numbers"]
+
+
 def check_count(labels: list[str], classes: int, origin: str) -> None:
     if len(labels) != classes:
         raise Failure(f"{origin} has {len(labels)} labels and the model {classes} classes: pass the right --labels")

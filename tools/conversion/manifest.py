@@ -1,7 +1,7 @@
 """`model.toml`, schema 1, as a person would write it. Pure; the names are those of Ocelli's documentation."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Of ImageNet, in 0..1, as torchvision, timm and Keras' "torch" mode have them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -54,12 +54,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """The `[[output]]` table; `extras` are its optional keys."""
+    """The `[[output]]` table."""
 
     name: str
     activation: str
     labelled: bool
-    extras: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _input_table(spec: Input) -> dict:
 
 def _output_table(spec: Output) -> dict:
     labels = {"labels": "labels.txt"} if spec.labelled else {}
-    return {"name": spec.name, "activation": spec.activation} | labels | spec.extras
+    return {"name": spec.name, "activation": spec.activation} | labels
 
 
 def _lines(table: dict) -> list[str]:

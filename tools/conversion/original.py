@@ -13,6 +13,8 @@ from .manifest import Input
 INPUT = "image"
 LOGITS = "logits"
 FEATURES = "features"
+# What turns the scores of each task into answers.
+ACTIVATIONS = {"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}
 # Readable by every runtime since 2023, and what PyTorch's exporter writes without converting.
 OPSET = 18
 
@@ -37,7 +39,6 @@ class Original:
     export: Callable[[Path, str], None]
     labels: list[str] | None = None
     license: str | None = None
-    extras: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
