@@ -1,8 +1,10 @@
 """Tests of `to_onnx` that need no framework. Run with: .venv-model/bin/python -m unittest discover tools"""
 
 import contextlib
+import errno
 import io
 import json
+import os
 import stat
 import tempfile
 import tomllib
@@ -287,8 +289,9 @@ class CommandTest(Folder):
         launch.check_out(there, force=True)
         with self.assertFails("no package"):
             launch.check_out(self.write("home/notes.txt").parent, force=True)
-        with self.assertFails("no package"):
-            launch.check_out(self.write("file"), force=True)
+        for wrong in [self.write("file"), self.folder / "file" / "below"]:
+            with self.assertFails("--out", "file is no folder"):
+                launch.check_out(wrong, force=True)
 
     def test_the_folder_names_the_package(self):
         arguments = parser().parse_args([str(self.write("a.keras")), "--out", str(self.folder / "My Cats")])
@@ -324,6 +327,8 @@ class PackageTest(Folder):
         with self.assertRaises(RuntimeError), package.staged(out) as stage:
             (stage / "model.toml").write_text("half")
             raise RuntimeError
+        with self.assertFails("models/net cannot be written", "No space left"), package.staged(out):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.assertEqual(list(out.parent.iterdir()), [])
         graph_file = self.write("graph.onnx", "graph")
         for content in ["first", "second"]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from . import mar
@@ -48,8 +49,10 @@ def main(argv: list[str], description: str | None = None) -> int:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}:
             raise
-        path = f"{error.filename}: " if error.filename else ""
-        print(f"to_onnx: {path}{error.strerror}: free some space or choose another --out", file=sys.stderr)
+        path = error.filename or tempfile.gettempdir()
+        print(
+            f"to_onnx: {path}: {error.strerror}: free some space, or name another folder with TMPDIR", file=sys.stderr
+        )
     except KeyboardInterrupt:
         return 130
     return BAD_INPUT
@@ -90,7 +93,10 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
 
 def check_out(out: Path, force: bool) -> None:
     """Nothing that is there is replaced unasked, and only a package is ever replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    place = next(parent for parent in [out, *out.absolute().parents] if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise Failure(f"{out} cannot be written, for {place} is no folder that you may write to: choose another --out")
+    if not out.exists() or not any(out.iterdir()):
         return
     if not (out / "model.toml").is_file():
         raise Failure(f"{out} is there and is no package: choose another --out")

@@ -6,22 +6,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .failure import Failure
 from .labels import to_text
 from .manifest import Manifest
 
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `out` if the block succeeds, in place of what is there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as holder:
-        # Readable as any folder is, which a temporary one is not.
-        stage = Path(holder, "package")
-        stage.mkdir()
-        yield stage
-        if out.exists():
-            out.rename(Path(holder, "replaced"))
-        stage.rename(out)
+    """A folder to fill that becomes `out` if the block succeeds, in place of what is there.
+
+    Raises Failure where that cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as holder:
+            # Readable as any folder is, which a temporary one is not.
+            stage = Path(holder, "package")
+            stage.mkdir()
+            yield stage
+            if out.exists():
+                out.rename(Path(holder, "replaced"))
+            stage.rename(out)
+    except OSError as error:
+        raise Failure(f"{out} cannot be written ({error.strerror}): free some space, or choose another --out") from None
 
 
 def write(folder: Path, manifest: Manifest, onnx: Path, labels: list[str] | None) -> None:
