@@ -44,10 +44,8 @@ pub struct Fetched {
     pub onnx: PathBuf,
     /// Whether it is a package, with a `model.toml` beside the ONNX file.
     pub is_package: bool,
-    /// Why this ONNX file was chosen.
+    /// Why this ONNX file was chosen, and which others there are.
     pub why: String,
-    /// The ONNX files that were not.
-    pub others: Vec<String>,
     /// Bytes of the files.
     pub bytes: u64,
     /// Bytes that came over the network just now; 0 where all of it was in the cache.

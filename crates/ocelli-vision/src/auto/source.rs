@@ -14,7 +14,7 @@ use crate::FileError;
 const MANIFEST_FILE: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
 /// Names under which people keep labels beside a model, the first that is there.
-const LABEL_FILES: [&str; 4] = ["labels.txt", "classes.txt", "labels.json", "class_indices.json"];
+pub const LABEL_FILES: [&str; 4] = ["labels.txt", "classes.txt", "labels.json", "class_indices.json"];
 
 /// What was found.
 pub(super) enum Source {

@@ -1,27 +1,27 @@
 //! Which files of a repository make a model: a package if there is one, or one of its ONNX files and what describes it.
 
+use ocelli_vision::auto::{LABEL_FILES, choose_variant};
+
 use super::error::HubError;
 use super::listing::{Listing, RepoFile};
 use super::names::{HubSpec, RepoPath};
 
 /// What makes a folder a package.
-pub(super) const MANIFEST: &str = "model.toml";
+const MANIFEST: &str = "model.toml";
 
 /// A package's graph.
 const PACKAGE_ONNX: &str = "model.onnx";
 
-/// What describes a model beside its graph, in any of the forms that are understood.
-const DESCRIPTIONS: [&str; 3] = ["config.json", "preprocessor_config.json", "labels.txt"];
+/// What describes a model that is no package, beside files of labels.
+const DESCRIPTIONS: [&str; 2] = ["config.json", "preprocessor_config.json"];
 
 /// The graph to serve and what it needs.
 #[derive(Debug, PartialEq)]
 pub(super) struct Choice<'a> {
     /// The ONNX file.
     pub(super) onnx: &'a RepoFile,
-    /// Why this one, in words.
+    /// Why this one and which others there are, in words.
     pub(super) why: String,
-    /// The other ONNX files that it could have been.
-    pub(super) others: Vec<&'a RepoPath>,
     /// What describes it.
     pub(super) descriptions: Vec<&'a RepoFile>,
     /// The package's `model.toml`, if it is one.
@@ -30,42 +30,73 @@ pub(super) struct Choice<'a> {
 
 /// What of `listing` to serve.
 pub(super) fn choose<'a>(spec: &HubSpec, listing: &'a Listing) -> Result<Choice<'a>, HubError> {
-    let onnx: Vec<&RepoFile> = listing
-        .files
-        .iter()
-        .filter(|file| file.path.as_str().ends_with(".onnx"))
-        .collect();
-    let names = || onnx.iter().map(|file| file.path.to_string()).collect();
-    let (chosen, why) = match &spec.file {
-        Some(path) => {
-            let named = onnx.iter().find(|file| file.path == *path);
-            let named = named.ok_or_else(|| HubError::NoFile {
-                repository: spec.repository.clone(),
-                file: path.to_string(),
-                others: names(),
-            })?;
-            (*named, "it was named".to_owned())
-        }
-        None => best(&onnx).ok_or_else(|| HubError::NoModel {
+    let onnx: Vec<&RepoFile> = listing.files.iter().filter(|file| file.path.is_onnx()).collect();
+    if onnx.is_empty() {
+        return Err(HubError::NoModel {
             repository: spec.repository.clone(),
             files: listing.files.iter().map(|file| file.path.to_string()).collect(),
-        })?,
+        });
+    }
+    let (chosen, why) = match &spec.file {
+        Some(path) => named(spec, path, &onnx)?,
+        None => best(spec, listing, &onnx)?,
     };
-    let beside = |name| chosen.path.beside(name).and_then(|path| listing.find(&path));
+    let manifest = chosen.path.beside(MANIFEST);
     Ok(Choice {
         onnx: chosen,
         why,
-        others: onnx
-            .iter()
-            .map(|file| &file.path)
-            .filter(|path| **path != chosen.path)
-            .collect(),
         descriptions: described_by(&chosen.path)
             .iter()
             .filter_map(|path| listing.find(path))
             .collect(),
-        manifest: beside(MANIFEST).filter(|_| chosen.path.name() == PACKAGE_ONNX),
+        manifest: manifest
+            .filter(|_| chosen.path.name() == PACKAGE_ONNX)
+            .and_then(|path| listing.find(&path)),
     })
+}
+
+/// The file that the user wants.
+fn named<'a>(
+    spec: &HubSpec,
+    path: &RepoPath,
+    onnx: &[&'a RepoFile],
+) -> Result<(&'a RepoFile, String), HubError> {
+    let paths = |skipped: Option<&RepoPath>| -> Vec<String> {
+        let others = onnx.iter().filter(|file| Some(&file.path) != skipped);
+        others.map(|file| file.path.to_string()).collect()
+    };
+    let found = onnx.iter().find(|file| file.path == *path);
+    let found = found.ok_or_else(|| HubError::NoFile {
+        repository: spec.repository.clone(),
+        file: path.to_string(),
+        others: paths(None),
+    })?;
+    let why = match paths(Some(path)).as_slice() {
+        [] => "named, and the only ONNX file".to_owned(),
+        others => format!("named; there are also {}", others.join(", ")),
+    };
+    Ok((found, why))
+}
+
+/// A package's graph, or else the one that suits this machine best.
+fn best<'a>(
+    spec: &HubSpec,
+    listing: &Listing,
+    onnx: &[&'a RepoFile],
+) -> Result<(&'a RepoFile, String), HubError> {
+    let is_package = listing.files.iter().any(|file| file.path.as_str() == MANIFEST);
+    let graph = onnx.iter().find(|file| file.path.as_str() == PACKAGE_ONNX);
+    if let Some(graph) = graph.filter(|_| is_package) {
+        return Ok((graph, format!("the repository is a package, with a {MANIFEST}")));
+    }
+    let names: Vec<&str> = onnx.iter().map(|file| file.path.as_str()).collect();
+    let unclear = || HubError::Unclear {
+        spec: spec.to_string(),
+        files: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let variant = choose_variant(&names).map_err(|_| unclear())?;
+    let found = onnx.iter().find(|file| file.path.as_str() == variant.name);
+    found.map(|file| (*file, variant.why)).ok_or_else(unclear)
 }
 
 /// Every path at which a description of a graph may stand: beside it, and in the folders above.
@@ -73,7 +104,7 @@ fn described_by(onnx: &RepoPath) -> Vec<RepoPath> {
     let mut paths = Vec::new();
     let mut folder = onnx.parent();
     loop {
-        for name in DESCRIPTIONS {
+        for name in DESCRIPTIONS.iter().chain(&LABEL_FILES) {
             paths.extend(match &folder {
                 Some(folder) => RepoPath::new(&format!("{folder}/{name}")),
                 None => RepoPath::new(name),
@@ -82,61 +113,6 @@ fn described_by(onnx: &RepoPath) -> Vec<RepoPath> {
         match folder {
             Some(inner) => folder = inner.parent(),
             None => return paths,
-        }
-    }
-}
-
-/// The graph that is served when none is named: a package's, or else the one of the fastest kind on a processor.
-fn best<'a>(onnx: &[&'a RepoFile]) -> Option<(&'a RepoFile, String)> {
-    let package = onnx.iter().find(|file| file.path.as_str() == PACKAGE_ONNX);
-    let rank = |file: &&&RepoFile| {
-        let kind = Kind::of(file.path.name());
-        (
-            kind,
-            file.path.as_str().matches('/').count(),
-            file.path.as_str().len(),
-        )
-    };
-    let chosen = onnx.iter().min_by_key(rank)?;
-    let kind = Kind::of(chosen.path.name());
-    match package {
-        Some(package) if kind == Kind::Full => Some((*package, Kind::Full.reason().to_owned())),
-        _ => Some((*chosen, kind.reason().to_owned())),
-    }
-}
-
-/// How a graph computes, as far as its name says, the best for a processor first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Int8,
-    Full,
-    Half,
-    /// Four bits, or for other hardware.
-    Other,
-}
-
-impl Kind {
-    fn of(name: &str) -> Self {
-        let stem = name.trim_end_matches(".onnx").to_ascii_lowercase();
-        let words: Vec<&str> = stem.split(['_', '-', '.']).collect();
-        let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
-        if has(&["q4", "q4f16", "bnb4", "int4", "uint4", "q2", "q1", "o4", "arm64"]) {
-            Self::Other
-        } else if has(&["int8", "uint8", "quantized", "quant", "qint8", "quint8"]) {
-            Self::Int8
-        } else if has(&["fp16", "float16", "half"]) {
-            Self::Half
-        } else {
-            Self::Full
-        }
-    }
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Int8 => "int8 computes fastest on a processor",
-            Self::Full => "float32 is the fastest there is for a processor",
-            Self::Half => "float16 is what there is",
-            Self::Other => "there is no other",
         }
     }
 }
@@ -167,31 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn the_fastest_kind_for_a_processor_is_chosen() {
-        for (names, wanted) in [
-            (
-                &["onnx/model.onnx", "onnx/model_fp16.onnx", "onnx/model_int8.onnx"][..],
-                "onnx/model_int8.onnx",
-            ),
-            (
-                &["onnx/model.onnx", "onnx/model_quantized.onnx"],
-                "onnx/model_quantized.onnx",
-            ),
-            (
-                &["onnx/model_fp16.onnx", "onnx/model.onnx", "onnx/model_q4.onnx"],
-                "onnx/model.onnx",
-            ),
-            (
-                &["onnx/model_q4f16.onnx", "onnx/model_fp16.onnx"],
-                "onnx/model_fp16.onnx",
-            ),
-            (&["model_qint8_arm64.onnx", "model.onnx"], "model.onnx"),
-            (&["deep/er/model.onnx", "onnx/model.onnx"], "onnx/model.onnx"),
-            (&["pytorch_model.bin", "graph.onnx"], "graph.onnx"),
-        ] {
-            assert_eq!(chosen("hf:a/b", names), wanted, "{names:?}");
-            let reversed: Vec<&str> = names.iter().rev().copied().collect();
-            assert_eq!(chosen("hf:a/b", &reversed), wanted, "{names:?}");
+    fn the_best_of_a_kind_is_chosen_and_different_models_are_not_mixed_up() {
+        let names = ["onnx/model.onnx", "onnx/model_int8.onnx", "config.json"];
+        assert_eq!(chosen("hf:a/b", &names), "onnx/model_int8.onnx");
+        // A package says everything of its own graph, and nothing of others.
+        let package = ["model.toml", "model.onnx", "model_int8.onnx"];
+        assert_eq!(chosen("hf:a/b", &package), "model.onnx");
+        for names in [["cats.onnx", "dogs.onnx"], ["deep/er/a.onnx", "deep/er/b.onnx"]] {
+            let said = chosen("hf:a/b@v1", &names);
+            assert!(
+                said.contains(&names.join(", ")) && said.contains("hf:a/b@v1#"),
+                "{said}"
+            );
         }
     }
 

@@ -112,6 +112,17 @@ pub enum HubError {
         /// What is there instead.
         files: Vec<String>,
     },
+    /// It has several, which are not one model in several forms.
+    #[error(
+        "{spec} does not say which of its ONNX files is meant{}: write {spec}#FILE",
+        listed(", of", files)
+    )]
+    Unclear {
+        /// What was asked for.
+        spec: String,
+        /// The ONNX files.
+        files: Vec<String>,
+    },
     /// Some other refusal.
     #[error("{url} answered {status}{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     Refused {

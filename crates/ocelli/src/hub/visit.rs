@@ -46,7 +46,6 @@ pub(super) fn run(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubErro
         root: visit.cache.folder().to_owned(),
         onnx: PathBuf::from(choice.onnx.path.as_str()),
         is_package: choice.manifest.is_some(),
-        others: choice.others.iter().map(ToString::to_string).collect(),
         why: choice.why,
         bytes: stay.bytes,
         fetched: stay.fetched,

@@ -27,7 +27,10 @@ struct House {
 
 impl House {
     async fn new() -> Self {
-        let hub = Hub::start().await;
+        Self::at(Hub::start().await)
+    }
+
+    fn at(hub: Hub) -> Self {
         let commit = hub.commit(REPOSITORY, package());
         Self {
             hub,
@@ -251,10 +254,10 @@ async fn without_a_network_the_cache_is_used() {
     );
     assert_eq!(house.hub.count(), 0);
     // A hub that is not there is noticed, and said.
-    for endpoint in ["http://127.0.0.1:9".to_owned(), house.hub.endpoint()] {
+    for endpoint in ["http://127.0.0.1:9", house.hub.endpoint()] {
         house.hub.faults(|faults| faults.refusal = Some((503, "")));
         let mut command = house.ocelli(&["model", "pull", SPEC]);
-        command.env("HF_ENDPOINT", &endpoint);
+        command.env("HF_ENDPOINT", endpoint);
         let (status, printed, said) = outcome(command).await;
         assert_eq!(status, 0, "{said}");
         assert!(printed.contains(&house.commit), "{printed}");

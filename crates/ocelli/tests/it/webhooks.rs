@@ -281,7 +281,8 @@ fn key_file(folder: &TempDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
+/// Speaks TLS as whom these files say.
+pub(crate) fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(certificate).unwrap();
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

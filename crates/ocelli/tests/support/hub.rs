@@ -6,7 +6,7 @@ mod answers;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -14,13 +14,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ring::digest;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// The hub. Its tasks end with it.
 pub(crate) struct Hub {
-    address: SocketAddr,
+    endpoint: String,
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Asked {
 }
 
 struct Shared {
-    cdn: SocketAddr,
+    cdn: String,
     state: Mutex<State>,
     /// Counts up when bodies that stall may go on.
     resumed: watch::Sender<u64>,
@@ -90,28 +92,34 @@ struct Repository {
 impl Hub {
     /// A hub without repositories and without faults.
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, with TLS on both ports.
+    pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let hub = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let cdn = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = hub.local_addr().unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
-            cdn: cdn.local_addr().unwrap(),
+            cdn: format!("{scheme}://{}", cdn.local_addr().unwrap()),
             state: Mutex::default(),
             resumed: watch::Sender::new(0),
         });
         let tasks = vec![
-            tokio::spawn(accept(hub, Arc::clone(&shared), false)),
-            tokio::spawn(accept(cdn, Arc::clone(&shared), true)),
+            tokio::spawn(accept(hub, Arc::clone(&shared), tls.clone(), false)),
+            tokio::spawn(accept(cdn, Arc::clone(&shared), tls, true)),
         ];
         Self {
-            address,
+            endpoint: format!("{scheme}://{address}"),
             shared,
             tasks,
         }
     }
 
     /// What to set `HF_ENDPOINT` to.
-    pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Makes a commit that is all of these files, on branch `main`, and gives its hash.
@@ -166,20 +174,34 @@ impl Drop for Hub {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, of_cdn: bool) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>, of_cdn: bool) {
     while let Ok((stream, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
-            let serve = service_fn(|request| {
-                let answer = answers::answer(&shared, of_cdn, &request);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            // A client that leaves is no failure here.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), serve)
-                .await;
+            let Some(tls) = tls else {
+                return serve(stream, shared, of_cdn).await;
+            };
+            // Who does not trust the certificate leaves.
+            if let Ok(stream) = tls.accept(stream).await {
+                serve(stream, shared, of_cdn).await;
+            }
         });
     }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    shared: Arc<Shared>,
+    of_cdn: bool,
+) {
+    let answer = service_fn(|request| {
+        let answer = answers::answer(&shared, of_cdn, &request);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    // A client that leaves is no failure here.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
 }
 
 /// What Git calls a file of these bytes, which is also how small files are named on the hub.

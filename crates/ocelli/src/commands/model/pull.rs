@@ -26,9 +26,6 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
         fetched.commit
     )?;
     writeln!(out, "  model     {}: {}", fetched.onnx.display(), fetched.why)?;
-    if !fetched.others.is_empty() {
-        writeln!(out, "  others    {}", fetched.others.join(", "))?;
-    }
     writeln!(out, "  size      {}; {source}", ByteSize(fetched.bytes))?;
     writeln!(out, "  folder    {}", fetched.folder.display())?;
     Ok(ExitCode::SUCCESS)

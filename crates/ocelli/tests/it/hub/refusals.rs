@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{House, SPEC, fails, names, outcome};
+use super::{House, REPOSITORY, SPEC, fails, names, outcome, package};
 use crate::support::hub::Hub;
+use crate::support::redis::certificates;
+use crate::webhooks::acceptor;
 
 #[tokio::test]
 async fn a_file_outside_the_repository_condemns_it_before_anything_is_written() {
@@ -146,4 +148,35 @@ async fn what_is_too_large_or_no_model_is_not_fetched() {
         said.contains("tools/to_onnx.py") && said.contains("model.safetensors"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn an_encrypted_hub_must_be_who_it_says_and_leads_to_encrypted_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = certificates(folder.path());
+    let hub = Hub::start_with(Some(acceptor(&trusted.certificate, &trusted.key))).await;
+    let house = House::at(hub);
+    let pull = |authority: &std::path::Path| {
+        let mut command = house.ocelli(&["model", "pull", SPEC]);
+        command.env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR");
+        command
+    };
+    let strangers = tempfile::tempdir().unwrap();
+    let said = fails(pull(&certificates(strangers.path()).authority)).await;
+    assert!(
+        said.contains("certificate") && said.contains(house.hub.endpoint()),
+        "{said}"
+    );
+    assert_eq!(house.hub.count(), 0);
+    let plain = Hub::start().await;
+    plain.commit(REPOSITORY, package());
+    house
+        .hub
+        .faults(|faults| faults.elsewhere = Some(format!("{}/x", plain.endpoint())));
+    let said = fails(pull(&trusted.authority)).await;
+    assert!(said.contains("cannot be followed"), "{said}");
+    assert_eq!(plain.count(), 0);
+    house.hub.faults(|faults| faults.elsewhere = None);
+    let (status, _, said) = outcome(pull(&trusted.authority)).await;
+    assert_eq!(status, 0, "{said}");
 }

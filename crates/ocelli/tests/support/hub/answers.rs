@@ -130,7 +130,7 @@ fn resolve(shared: &Shared, faults: &Faults, path: &str, file: &str, bytes: &Byt
         let answer = answer
             .header("x-linked-etag", format!("\"{hash}\""))
             .header("x-linked-size", bytes.len());
-        let there = format!("http://{}/{hash}?Signature=secret", shared.cdn);
+        let there = format!("{}/{hash}?Signature=secret", shared.cdn);
         return redirect(302, faults.elsewhere.as_ref().unwrap_or(&there), answer);
     }
     let there = path
