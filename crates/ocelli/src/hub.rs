@@ -42,8 +42,6 @@ pub struct Fetched {
     pub root: PathBuf,
     /// The ONNX file, within the folder.
     pub onnx: PathBuf,
-    /// Whether it is a package, with a `model.toml` beside the ONNX file.
-    pub is_package: bool,
     /// Why this ONNX file was chosen, and which others there are.
     pub why: String,
     /// Bytes of the files.

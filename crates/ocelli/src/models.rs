@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ocelli_vision::auto::{self, AutoError, Hints, Kind, Note, NoteKind};
 use ocelli_vision::{ModelPackage, PackageError};
 
-use crate::hub::{self, HubConfig, HubError, HubSpec};
+use crate::hub::{self, Fetched, HubConfig, HubError, HubSpec};
 use crate::model::{self, IMAGENET};
 
 /// Where a model is.
@@ -136,20 +136,26 @@ fn here(path: &Path, hints: Hints) -> Result<Opened, OpenError> {
 
 fn from_hub(spec: &HubSpec, hints: Hints, config: &HubConfig) -> Result<Opened, OpenError> {
     let fetched = hub::fetch(spec, config)?;
-    let others = match fetched.others.as_slice() {
-        [] => String::new(),
-        others => format!("; there are also {}", others.join(", ")),
-    };
+    let mut opened = fetched_here(&fetched, hints)?;
     let note = Note {
         kind: NoteKind::Read,
         text: format!(
-            "from the hub: {}, commit {}, {}: {}{others}",
+            "from the hub: {}, commit {}, {}: {}",
             fetched.spec,
             fetched.commit,
             fetched.onnx.display(),
             fetched.why
         ),
     };
+    opened.notes.insert(0, note);
+    Ok(opened)
+}
+
+/// Opens a model that was fetched from the hub.
+///
+/// # Errors
+/// When it cannot be served.
+pub fn fetched_here(fetched: &Fetched, hints: Hints) -> Result<Opened, OpenError> {
     let repository = fetched.spec.repository.to_string();
     let name = repository.rsplit('/').next().map(str::to_owned);
     let hints = Hints {
@@ -159,9 +165,7 @@ fn from_hub(spec: &HubSpec, hints: Hints, config: &HubConfig) -> Result<Opened, 
         root: Some(fetched.root.clone()),
         ..hints
     };
-    let mut opened = here(&fetched.onnx_path(), hints)?;
-    opened.notes.insert(0, note);
-    Ok(opened)
+    here(&fetched.onnx_path(), hints)
 }
 
 #[cfg(test)]

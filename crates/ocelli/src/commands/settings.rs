@@ -22,7 +22,7 @@ use crate::cli::{
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
-use crate::hub::HubConfig;
+use crate::hub::{HubConfig, HubError};
 use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
 use crate::roles::DrainTimes;
@@ -53,12 +53,12 @@ pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenE
         interpolation: hints.interpolation.map(Into::into),
         ..Hints::default()
     };
-    models::open(spec, hints, || HubConfig::from_env(|name| std::env::var_os(name)))
+    models::open(spec, hints, hub)
 }
 
 /// Where models of the hub come from and are kept.
-pub(super) fn hub() -> anyhow::Result<HubConfig> {
-    Ok(HubConfig::from_env(|name| std::env::var_os(name))?)
+pub(super) fn hub() -> Result<HubConfig, HubError> {
+    HubConfig::from_env(|name| std::env::var_os(name))
 }
 
 pub(super) fn backend(args: &EngineArgs, package: &ModelPackage) -> anyhow::Result<Arc<dyn Backend>> {

@@ -45,7 +45,6 @@ pub(super) fn run(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubErro
         folder: visit.cache.snapshot(&listing.commit),
         root: visit.cache.folder().to_owned(),
         onnx: PathBuf::from(choice.onnx.path.as_str()),
-        is_package: choice.manifest.is_some(),
         why: choice.why,
         bytes: stay.bytes,
         fetched: stay.fetched,

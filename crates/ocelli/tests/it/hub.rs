@@ -4,11 +4,13 @@ mod cached;
 mod faults;
 mod refusals;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::photos;
@@ -204,6 +206,78 @@ async fn a_model_of_the_hub_is_served() {
         said.contains(&house.commit) && said.contains("model.onnx"),
         "{said}"
     );
+}
+
+/// The built-in model as Hugging Face's tools would have it: a configuration, a processor, and the graph in two forms,
+/// here the same twice.
+fn hugging_face_folder() -> [(&'static str, Bytes); 5] {
+    let labels = String::from_utf8(built_in("labels.txt").to_vec()).unwrap();
+    let names: BTreeMap<String, &str> = labels
+        .lines()
+        .enumerate()
+        .map(|(index, label)| (index.to_string(), label))
+        .collect();
+    let config = json!({"architectures": ["SomeForImageClassification"], "id2label": names});
+    let processor = json!({
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": true, "size": {"shortest_edge": 256}, "resample": 3,
+        "do_center_crop": true, "crop_size": {"height": 224, "width": 224},
+        "do_rescale": false, "do_normalize": false,
+    });
+    [
+        ("config.json", config.to_string().into()),
+        ("model.safetensors", Bytes::from_static(b"not wanted")),
+        ("onnx/model.onnx", graph()),
+        ("onnx/model_quantized.onnx", graph()),
+        ("preprocessor_config.json", processor.to_string().into()),
+    ]
+}
+
+#[tokio::test]
+async fn a_hugging_face_model_is_served_from_its_best_file() {
+    let house = House::new().await;
+    let commit = house.hub.commit("someone/Converted", hugging_face_folder());
+    let printed = house.pulls("hf:someone/Converted").await;
+    for part in [
+        "onnx/model_quantized.onnx: int8",
+        "there are also onnx/model.onnx",
+        "classification of 1000 classes, from a Hugging Face folder",
+    ] {
+        assert!(printed.contains(part), "no {part} in {printed}");
+    }
+    let snapshot = house
+        .home
+        .path()
+        .join("hub/models--someone--Converted/snapshots")
+        .join(&commit);
+    assert_eq!(
+        names(&snapshot),
+        ["config.json", "onnx", "preprocessor_config.json"]
+    );
+    assert_eq!(names(&snapshot.join("onnx")), ["model_quantized.onnx"]);
+    // The other form is the same blob, and a name of its own.
+    house.hub.asked();
+    let printed = house.pulls("hf:someone/Converted#onnx/model.onnx").await;
+    assert!(printed.contains("onnx/model.onnx: named"), "{printed}");
+    assert!(house.asked_cdn().is_empty());
+    let Some(library) = onnxruntime() else { return };
+    let mut command = house.ocelli(&[
+        "predict",
+        "--model",
+        "hf:someone/Converted",
+        "--format",
+        "jsonl",
+        "-",
+    ]);
+    command.env("OCELLI_ONNXRUNTIME", library);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run(command, photos::DOG).await;
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let answer: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!(answer["predictions"][0]["label"], "beagle", "{answer}");
 }
 
 #[tokio::test]

@@ -4,10 +4,13 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bytesize::ByteSize;
+use ocelli_vision::Task;
+use ocelli_vision::auto::Hints;
 
 use crate::cli::PullArgs;
 use crate::commands::settings;
 use crate::hub;
+use crate::models::{self, Opened};
 use crate::telemetry;
 
 pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
@@ -28,5 +31,27 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "  model     {}: {}", fetched.onnx.display(), fetched.why)?;
     writeln!(out, "  size      {}; {source}", ByteSize(fetched.bytes))?;
     writeln!(out, "  folder    {}", fetched.folder.display())?;
+    // What it was made out to be; that it needs to be told more is no failure of fetching it.
+    match models::fetched_here(&fetched, Hints::default()) {
+        Ok(opened) => writeln!(out, "  serves    {}", described(&opened))?,
+        Err(error) => writeln!(out, "  but       it cannot be served as it is: {error}")?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Such as `classification of 1000 classes, from a Hugging Face folder`.
+fn described(opened: &Opened) -> String {
+    let card = &opened.package.card;
+    let task = match card.manifest.task {
+        Task::Classification => "classification",
+        Task::Multilabel => "multi-label classification",
+        Task::Embedding => "feature vectors",
+    };
+    let classes = card.labels.first().map_or(0, Vec::len);
+    let classes = match classes {
+        0 => String::new(),
+        classes => format!(" of {classes} classes"),
+    };
+    let kind = opened.kind.map(|kind| format!(", from a {kind}"));
+    format!("{task}{classes}{}", kind.unwrap_or_default())
 }
