@@ -96,8 +96,8 @@ impl ModelPackage {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_within(dir: &Path, root: &Path) -> Result<Self, PackageError> {
-        let files = Files::within(root)?;
         let missing = |error: FileError| missing::explain(error, dir);
+        let files = Files::within(root).map_err(missing)?;
         let text = |name: &str| files.read_text(&dir.join(name), MAX_TEXT_BYTES).map_err(missing);
         let toml = text(MANIFEST_FILE)?;
         let manifest = Manifest::parse(&toml).map_err(|error| error.within(dir))?;

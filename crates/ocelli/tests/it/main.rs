@@ -24,6 +24,7 @@ mod heads;
 mod hub;
 mod images;
 mod info;
+mod inputs;
 mod jobs;
 mod leaving;
 mod many;
