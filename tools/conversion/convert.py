@@ -6,6 +6,7 @@ import shlex
 import tempfile
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,7 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
             note = quantise(float32, final, original, photos)
             _say(f"note: {note}")
             comparison.report(final, "int8")
+            manifest = replace(manifest, source=f"{manifest.source}, int8 calibrated with {len(photos)} photos")
         with package.staged(arguments.out) as stage:
             package.write(stage, manifest, final, original.labels)
     size = (arguments.out / "model.onnx").stat().st_size

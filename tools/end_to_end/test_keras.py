@@ -57,6 +57,7 @@ class KerasTest(Conversions):
         self.convert("cats.h5", "--out", "float32", "--labels", self.labels(), photos=False)
         text = self.convert("cats.h5", "--int8", "--out", "int8", "--labels", self.labels())
         self.assertRegex(text, r"int8 +mean difference [0-9.]+% of their spread")
+        self.assertIn("int8 calibrated with 6 photos", self.manifest("int8")["source"])
         sizes = [(self.folder / name / "model.onnx").stat().st_size for name in ("int8", "float32")]
         self.assertLess(sizes[0], sizes[1] / 2)
 
