@@ -1,5 +1,5 @@
-//! What a decoder allocates stays within what [`Decoder::pixel_bytes`] announced. The JPEG library's own memory is
-//! not seen here, for it comes from C.
+//! What a decoder allocates stays within what [`Decoder::pixel_bytes`] announced, and what reading a graph allocates is
+//! small. The JPEG library's own memory is not seen here, for it comes from C.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
@@ -7,8 +7,8 @@ use std::{alloc::System, fs};
 
 use cap::Cap;
 use ocelli_vision::{
-    Channels, DecodeLimits, Decoder, ImageFormat, ImageHeader, InputSpec, InputType, Interpolation, Layout,
-    ResizePolicy, Rounding,
+    Channels, DecodeLimits, Decoder, Graph, ImageFormat, ImageHeader, InputSpec, InputType, Interpolation,
+    Layout, ResizePolicy, Rounding,
 };
 
 #[global_allocator]
@@ -90,6 +90,42 @@ fn pixel_bytes_bounds_what_preparing_takes() {
     }
     assert!(checked > 150, "{checked}");
     large_images_are_announced();
+    graphs_are_read_without_their_weights();
+}
+
+/// A field of a protobuf message that holds bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut len = content.len();
+    while len >= 0x80 {
+        bytes.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    bytes.push(len as u8);
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// 16 MB of weights in one file, and in another nothing but the smallest parts that there are, which a structure for
+/// each would make fifty times as large.
+fn graphs_are_read_without_their_weights() {
+    let model = |graph: &[u8]| {
+        let opset = field(8, &[0x10, 17]);
+        [&[0x08, 8][..], &field(7, graph), &opset].concat()
+    };
+    let weights = field(5, &field(9, &vec![7; 16 << 20]));
+    let nodes = field(1, &[]).repeat(1 << 20);
+    let names = field(11, &field(1, b"x")).repeat(1 << 14);
+    for (file, most) in [
+        (model(&weights), 4096),
+        (model(&nodes), 32 << 20),
+        (model(&names), 8 << 20),
+    ] {
+        let taken = peak(|| {
+            Graph::read(&file).unwrap();
+        });
+        assert!(taken <= most, "{taken} of {most} for {} bytes", file.len());
+    }
 }
 
 /// 4 megapixels, so that the fixed part does not hide the rest.

@@ -12,7 +12,7 @@ use super::{
     outputs::{Outputs, Said, in_words},
     recipe::Recipe,
     source::{self, Parts, Source},
-    tensor::Tensor,
+    tensor::{Tensor, Usual},
     timm,
     triton::Config,
 };
@@ -77,7 +77,12 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
     let graph = Graph::read(&bytes).map_err(|source| files::in_graph(&onnx, source))?;
     notes.extend(graph.doubts().into_iter().map(Note::warning));
     let input = graph.input().map_err(|source| files::in_graph(&onnx, source))?;
-    let mut tensor = Tensor::of(input, &graph.producer, &mut notes).map_err(unsuitable)?;
+    let usual = match &parts.config {
+        // transformers and timm are PyTorch's.
+        Some(_) => Usual::Known(Layout::Nchw),
+        None => Usual::of_producer(&graph.producer),
+    };
+    let mut tensor = Tensor::of(input, usual, &mut notes).map_err(unsuitable)?;
     if let Some(config) = &parts.triton {
         config.refine(&mut tensor);
         notes.extend(config.notes());

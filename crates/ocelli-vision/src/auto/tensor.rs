@@ -19,11 +19,11 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
-    /// Makes out the image in `input`; notes what the graph leaves open. `producer` is what wrote the file.
+    /// Makes out the image in `input`; notes what the graph leaves open and nobody says.
     ///
     /// # Errors
     /// When it is no batch of images of 1 or 3 channels, in words.
-    pub(super) fn of(input: &TensorInfo, producer: &str, notes: &mut Vec<Note>) -> Result<Self, String> {
+    pub(super) fn of(input: &TensorInfo, usual: Usual, notes: &mut Vec<Note>) -> Result<Self, String> {
         let name = &input.name;
         let dtype = match input.element {
             Element::Uint8 => InputType::Uint8,
@@ -37,11 +37,7 @@ impl Tensor {
             }
         };
         let Some(axes) = &input.shape else {
-            let layout = usual_layout(producer);
-            notes.push(Note::guessed(format!(
-                "{} and 3 channels, for the graph does not say the shape of `{name}`",
-                in_words(layout)
-            )));
+            let layout = usual.layout(name, input, notes);
             return Ok(Self {
                 name: name.clone(),
                 dtype,
@@ -65,14 +61,7 @@ impl Tensor {
         let layout = match (is_channels(second), is_channels(last)) {
             (true, _) => Layout::Nchw,
             (false, true) => Layout::Nhwc,
-            (false, false) if second.is_none() || last.is_none() => {
-                let layout = usual_layout(producer);
-                notes.push(Note::guessed(format!(
-                    "{} and 3 channels, for the graph leaves the axes of `{name}` open ({input})",
-                    in_words(layout)
-                )));
-                layout
-            }
+            (false, false) if second.is_none() || last.is_none() => usual.layout(name, input, notes),
             (false, false) => {
                 return Err(format!(
                     "takes `{name}` as {input}, which has neither 1 nor 3 channels: Ocelli prepares grey and colour \
@@ -95,16 +84,36 @@ impl Tensor {
     }
 }
 
-/// TensorFlow has the channels last, everybody else has them first.
-fn usual_layout(producer: &str) -> Layout {
-    let producer = producer.to_ascii_lowercase();
-    if ["tf2onnx", "keras", "tensorflow", "tflite"]
-        .iter()
-        .any(|name| producer.contains(name))
-    {
-        Layout::Nhwc
-    } else {
-        Layout::Nchw
+/// The layout of tensors whose axes say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Usual {
+    /// The library that the model is from has no other.
+    Known(Layout),
+    /// Most that were written by the same program.
+    Likely(Layout),
+}
+
+impl Usual {
+    /// What files by `producer` mostly have: TensorFlow has the channels last, everybody else has them first.
+    pub(super) fn of_producer(producer: &str) -> Self {
+        let producer = producer.to_ascii_lowercase();
+        let is_tensorflow = ["tf2onnx", "keras", "tensorflow", "tflite"]
+            .iter()
+            .any(|name| producer.contains(name));
+        Self::Likely(if is_tensorflow { Layout::Nhwc } else { Layout::Nchw })
+    }
+
+    fn layout(self, name: &str, input: &TensorInfo, notes: &mut Vec<Note>) -> Layout {
+        match self {
+            Self::Known(layout) => layout,
+            Self::Likely(layout) => {
+                notes.push(Note::guessed(format!(
+                    "{} and 3 channels, for the graph leaves the axes of `{name}` open ({input})",
+                    in_words(layout)
+                )));
+                layout
+            }
+        }
     }
 }
 
@@ -130,7 +139,10 @@ mod tests {
             shape: shape.map(|axes| axes.iter().map(|&len| (len != 0).then_some(len)).collect()),
         };
         let mut notes = Vec::new();
-        (Tensor::of(&input, producer, &mut notes), notes)
+        (
+            Tensor::of(&input, Usual::of_producer(producer), &mut notes),
+            notes,
+        )
     }
 
     #[test]

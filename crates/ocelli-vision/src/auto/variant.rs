@@ -46,21 +46,27 @@ impl Precision {
 pub struct Variant {
     /// Its name, as it was given.
     pub name: String,
-    /// Such as `int8, the fastest on a CPU; fp32 is model.onnx`.
+    /// Such as `int8, the fastest on a CPU; there are also model.onnx, model_fp16.onnx`.
     pub why: String,
 }
 
 /// Chooses among the files of a model, named relative to its folder with `/` between, as on the hub. Files that are
-/// no ONNX files, or deeper than the folder `onnx`, are passed over.
+/// no ONNX files are passed over, and so are those in other folders than `onnx` unless there are no others.
 ///
 /// ONNX Runtime computes int8 on a CPU in int8, several times as fast as fp32 where the CPU has instructions for it.
-/// For fp16 it has no kernels on most CPUs: it converts to fp32 and back around each operator, which is slower than
-/// fp32 and no more exact. So fp16 is taken only where there is nothing else.
+/// For fp16 it has no kernels on most CPUs and computes in fp32 (measured with convolutions and matrices: equally fast
+/// within noise), with weights that were rounded. So fp16 is taken only where there is nothing else.
 ///
 /// # Errors
 /// In words: there is none, or there are several that do not look like variants of one model.
 pub fn choose_variant(names: &[&str]) -> Result<Variant, String> {
     let mut candidates: Vec<Candidate<'_>> = names.iter().filter_map(|name| Candidate::of(name)).collect();
+    if candidates
+        .iter()
+        .any(|candidate| candidate.place != Place::Elsewhere)
+    {
+        candidates.retain(|candidate| candidate.place != Place::Elsewhere);
+    }
     // Of a model with a part for images and a part for texts, the part for images.
     if candidates.iter().any(|candidate| candidate.is_tower) {
         candidates.retain(|candidate| candidate.is_tower);
@@ -94,6 +100,15 @@ pub fn choose_variant(names: &[&str]) -> Result<Variant, String> {
     })
 }
 
+/// Where a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Top,
+    /// The folder that optimum and transformers.js write to.
+    Onnx,
+    Elsewhere,
+}
+
 /// A file that may be taken; the least is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate<'a> {
@@ -102,7 +117,7 @@ struct Candidate<'a> {
     extras: usize,
     /// Of two that are alike, the one that its maker calls just "quantized", and the one nearer to the top.
     rank: usize,
-    depth: usize,
+    place: Place,
     name: &'a str,
     /// What stands before the first `_`: variants of one model have it in common.
     family: &'a str,
@@ -113,9 +128,6 @@ struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     fn of(name: &'a str) -> Option<Self> {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
-        if !matches!(folder, "" | "onnx") {
-            return None;
-        }
         let stem = file.strip_suffix(".onnx")?;
         let lower = stem.to_ascii_lowercase();
         let is_tower = ["vision_model", "image_encoder", "visual"]
@@ -136,7 +148,11 @@ impl<'a> Candidate<'a> {
             precision: Precision::of(&lower),
             extras: lower.split(['_', '-', '.']).count(),
             rank: rank.unwrap_or(3),
-            depth: usize::from(!folder.is_empty()),
+            place: match folder {
+                "" => Place::Top,
+                "onnx" => Place::Onnx,
+                _ => Place::Elsewhere,
+            },
             name,
             family,
             is_tower,
@@ -268,7 +284,7 @@ mod tests {
             "{error}"
         );
         assert!(choose_variant(&["resnet_18.onnx", "resnet_50.onnx"]).is_err());
-        let error = choose_variant(&["model.safetensors", "deep/er/model.onnx"]).unwrap_err();
+        let error = choose_variant(&["model.safetensors", "README.md"]).unwrap_err();
         assert!(error.contains("to_onnx.py"), "{error}");
     }
 }

@@ -29,6 +29,7 @@ mod jobs;
 mod leaving;
 mod many;
 mod memory;
+mod models;
 mod parameters;
 mod photos;
 mod predict_command;

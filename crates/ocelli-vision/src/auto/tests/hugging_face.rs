@@ -286,3 +286,24 @@ fn a_variant_can_be_named() {
     };
     assert!(error(folder.path(), &hints).contains("it has onnx/model.onnx, onnx/model_fp16.onnx"));
 }
+
+/// optimum exports every axis open, under names.
+#[test]
+fn open_axes_are_those_of_pytorch() {
+    let folder = hugging_face(224, r#"{"image_processor_type": "ViTImageProcessor"}"#);
+    let mut graph = small().graph();
+    graph.input[0] = value("pixels", FLOAT, &[0, 0, 0, 0]);
+    graph.output[0] = value("logits", FLOAT, &[0, 3]);
+    fs::write(
+        folder.path().join("onnx/model.onnx"),
+        model(graph).encode_to_vec(),
+    )
+    .unwrap();
+    let resolved = resolved(&folder);
+    let input = input(&resolved);
+    assert_eq!(
+        (input.layout, input.width, input.channels),
+        (Layout::Nchw, 224, Channels::Rgb)
+    );
+    assert!(!notes(&resolved).contains("guessed"), "{}", notes(&resolved));
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -129,7 +130,10 @@ fn write_part(dir: &Path, part: &Part<'_>) -> io::Result<&'static str> {
         .original
         .as_ref()
         .and_then(|original| original.canonicalize().ok());
-    if original.is_some() && path.canonicalize().ok() == original {
+    if original
+        .as_deref()
+        .is_some_and(|original| is_same_file(original, &path))
+    {
         return Ok("kept");
     }
     match fs::remove_file(&path) {
@@ -142,4 +146,10 @@ fn write_part(dir: &Path, part: &Part<'_>) -> io::Result<&'static str> {
     }
     fs::write(&path, part.content)?;
     Ok("written")
+}
+
+/// Whether both are one file, by this name or that.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }

@@ -1,0 +1,107 @@
+//! Models as people keep them, through the real binary: what it makes of them, says of them and answers with them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use tempfile::TempDir;
+
+use crate::process::{ocelli, run};
+
+#[path = "models_bad.rs"]
+mod bad;
+#[path = "models_check.rs"]
+mod check;
+#[path = "models_init.rs"]
+mod init;
+#[path = "../../../ocelli-vision/src/graph/testing.rs"]
+mod onnx;
+#[path = "models_serve.rs"]
+mod serve;
+#[path = "models_show.rs"]
+mod show;
+
+use onnx::Small;
+
+/// A model of three classes for pictures of 16 x 8 pixels, channels first. Class `c` scores `c` times the mean of the
+/// first channel.
+fn small() -> Small<'static> {
+    Small {
+        elem_type: onnx::FLOAT,
+        input: &[0, 3, 8, 16],
+        classes: 3,
+        ending: None,
+    }
+}
+
+/// A folder with files, and the program in it.
+struct House {
+    folder: TempDir,
+}
+
+impl House {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        Self { folder }
+    }
+
+    /// A Hugging Face folder `pets` with three classes, prepared to values from 0 to 1.
+    fn pets(model: &Small<'_>) -> Self {
+        let config = br#"{"architectures": ["ViTForImageClassification"], "model_type": "vit",
+                          "id2label": {"0": "cat", "1": "dog", "2": "cow"}}"#;
+        let preprocessor = br#"{"image_processor_type": "ViTImageProcessorFast", "do_normalize": false,
+                                "size": {"height": 8, "width": 16}}"#;
+        Self::new(&[
+            ("pets/config.json", config),
+            ("pets/preprocessor_config.json", preprocessor),
+            ("pets/onnx/model.onnx", &model.bytes()),
+        ])
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The exit status, what was printed and what was said.
+    async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_with(arguments, None).await
+    }
+
+    /// The same with this ONNX Runtime.
+    async fn run_with(&self, arguments: &[&str], library: Option<&Path>) -> (i32, String, String) {
+        let mut command = ocelli(arguments);
+        command.current_dir(self.folder.path());
+        if let Some(library) = library {
+            command.env("OCELLI_ONNXRUNTIME", library);
+        }
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = run(command, b"").await;
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap(), text(stdout), text(stderr))
+    }
+
+    /// What a command prints that succeeds.
+    async fn prints(&self, arguments: &[&str]) -> String {
+        let (status, printed, said) = self.run(arguments).await;
+        assert_eq!(status, 0, "{arguments:?}: {said}");
+        printed
+    }
+
+    /// Why a command does not begin, after what it logged.
+    async fn fails(&self, arguments: &[&str]) -> String {
+        let (status, printed, said) = self.run(arguments).await;
+        assert_eq!((status, printed.as_str()), (2, ""), "{arguments:?}: {said}");
+        let why = said.lines().skip_while(|line| !line.starts_with("ocelli: "));
+        let why: Vec<&str> = why.collect();
+        assert!(!why.is_empty(), "{said}");
+        why.join("\n")
+    }
+}

@@ -1,0 +1,138 @@
+//! Models that cannot be served: exit status 2 and one line with the path and the remedy, before anything is bound.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use prost::Message as _;
+
+use super::{House, onnx, small};
+
+/// Every command that opens a model says the same of it.
+async fn refused(house: &House, spec: &str, words: &[&str]) {
+    for command in [
+        &["model", "show", spec][..],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--engine",
+            "fake",
+            "--model",
+            spec,
+        ],
+    ] {
+        let error = house.fails(command).await;
+        for word in words {
+            assert!(error.contains(word), "{command:?}: no {word:?} in {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_files_are_named() {
+    let whole = small().bytes();
+    let mut two = small().graph();
+    two.input.push(onnx::value("mask", onnx::FLOAT, &[0, 1]));
+    let mut far = small().graph();
+    far.initializer.push(onnx::external("w", "../w.bin", 0, 8));
+    let mut gone = small().graph();
+    gone.initializer.push(onnx::external("w", "w.bin", 0, 8));
+    let house = House::new(&[
+        ("cut.onnx", &whole[..whole.len() / 2]),
+        ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\n"),
+        ("two.onnx", &onnx::model(two).encode_to_vec()),
+        ("far.onnx", &onnx::model(far).encode_to_vec()),
+        ("gone.onnx", &onnx::model(gone).encode_to_vec()),
+        ("weights.pt", b"\x80\x02}q\0."),
+    ]);
+    refused(&house, "cut.onnx", &["cut.onnx", "is cut off", "download"]).await;
+    refused(&house, "pointer.onnx", &["pointer.onnx", "git lfs pull"]).await;
+    refused(&house, "two.onnx", &["two.onnx", "2 inputs (pixels, mask)"]).await;
+    refused(
+        &house,
+        "far.onnx",
+        &["far.onnx", "../w.bin", "outside its folder"],
+    )
+    .await;
+    refused(&house, "gone.onnx", &["gone.onnx", "w.bin", "is missing"]).await;
+    refused(
+        &house,
+        "weights.pt",
+        &["weights.pt", "never opened", "tools/to_onnx.py"],
+    )
+    .await;
+    refused(&house, "nothing", &["nothing", "name a folder"]).await;
+}
+
+#[tokio::test]
+async fn wrong_configurations_are_named_with_the_key() {
+    let house = House::pets(&small());
+    let write = |name: &str, text: &str| fs::write(house.path(name), text).unwrap();
+    write(
+        "pets/preprocessor_config.json",
+        r#"{"image_processor_type": "DonutImageProcessor"}"#,
+    );
+    refused(
+        &house,
+        "pets",
+        &["preprocessor_config.json", "DonutImageProcessor", "--preset"],
+    )
+    .await;
+    write(
+        "pets/preprocessor_config.json",
+        r#"{"image_processor_type": "ViTImageProcessor", "size": "big"}"#,
+    );
+    refused(&house, "pets", &["preprocessor_config.json", "`size` is \"big\""]).await;
+    write("pets/preprocessor_config.json", "{");
+    refused(&house, "pets", &["preprocessor_config.json", "not valid JSON"]).await;
+    write(
+        "pets/preprocessor_config.json",
+        r#"{"image_processor_type": "ViTImageProcessor", "size": [8, 16]}"#,
+    );
+    write("pets/config.json", r#"{"id2label": {"0": "cat"}}"#);
+    refused(&house, "pets", &["1 label, but output `logits` has 3 classes"]).await;
+    let huge = fs::File::create(house.path("pets/config.json")).unwrap();
+    huge.set_len(1 << 33).unwrap();
+    refused(&house, "pets", &["config.json", "16777216 at most"]).await;
+}
+
+#[tokio::test]
+async fn packages_that_are_wrong_are_refused() {
+    let house = House::pets(&small());
+    house.prints(&["model", "init", "pets", "--out", "mine"]).await;
+    let toml = fs::read_to_string(house.path("mine/model.toml")).unwrap();
+    let write = |text: &str| fs::write(house.path("mine/model.toml"), text).unwrap();
+    write(&toml.replace("width", "widht"));
+    let error = house.fails(&["model", "show", "mine"]).await;
+    assert!(error.contains("did you mean `width`"), "{error}");
+    write(&toml);
+    fs::write(house.path("mine/labels.txt"), "cat\ndog\ncow\nhen\n").unwrap();
+    refused(
+        &house,
+        "mine",
+        &["labels.txt", "4 labels, but output `logits` has 3 classes"],
+    )
+    .await;
+    fs::remove_file(house.path("mine/labels.txt")).unwrap();
+    refused(&house, "mine", &["labels.txt", "missing"]).await;
+    symlink("/etc/hostname", house.path("mine/labels.txt")).unwrap();
+    refused(&house, "mine", &["labels.txt", "link to"]).await;
+    let error = house.fails(&["model", "show", "mine", "--preset", "raw"]).await;
+    assert!(
+        error.contains("model.toml") && error.contains("--preset"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn options_without_a_model_are_refused() {
+    let house = House::new(&[]);
+    let error = house.fails(&["model", "show", "--preset", "raw"]).await;
+    assert!(
+        error.contains("--preset is for a model that --model names"),
+        "{error}"
+    );
+    let (status, _, said) = house.run(&["model", "show", "--preset", "keras"]).await;
+    assert_eq!(status, 2);
+    assert!(said.contains("keras-caffe"), "{said}");
+}

@@ -1,0 +1,74 @@
+//! Serving models that come as people keep them.
+
+use super::{House, Small, small};
+use crate::photos;
+use crate::process::{Process, ocelli, onnxruntime};
+
+/// A server of the model `spec` in `house`.
+async fn serves(house: &House, arguments: &[&str]) -> Option<Process> {
+    let library = onnxruntime()?;
+    let mut command = ocelli(&["serve", "--listen", "127.0.0.1:0", "--model"]);
+    command
+        .args(arguments)
+        .current_dir(house.folder.path())
+        .env("OCELLI_ONNXRUNTIME", library);
+    Some(Process::start(command).await)
+}
+
+#[tokio::test]
+async fn a_hugging_face_folder_is_served_with_its_labels() {
+    let house = House::pets(&small());
+    let Some(process) = serves(&house, &["pets"]).await else {
+        return;
+    };
+    let photo = photos::coloured([255, 0, 0]);
+    let answer = process
+        .post("/v1/models/pets/predict")
+        .body("image/png", photo.bytes.to_vec())
+        .send()
+        .await;
+    let body = answer.ok();
+    let best = &body["results"][0]["predictions"][0];
+    assert_eq!(best["label"], "cow");
+    // The scores are 0, 1 and 2.
+    let expected = 2_f64.exp() / (1.0 + 1_f64.exp() + 2_f64.exp());
+    assert!(
+        (best["probability"].as_f64().unwrap() - expected).abs() < 1e-4,
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_graph_has_squashed_is_answered_as_it_is() {
+    let model = Small {
+        ending: Some("Softmax"),
+        ..small()
+    };
+    let house = House::pets(&model);
+    let Some(process) = serves(&house, &["pets"]).await else {
+        return;
+    };
+    let photo = photos::coloured([255, 0, 0]);
+    let answer = process
+        .post("/predict")
+        .form([("image", &photo.bytes[..])])
+        .send()
+        .await;
+    let probability = answer.ok()["predictions"][0]["probability"].as_f64().unwrap();
+    let expected = 2_f64.exp() / (1.0 + 1_f64.exp() + 2_f64.exp());
+    assert!((probability - expected).abs() < 1e-4, "{probability}");
+}
+
+#[tokio::test]
+async fn guesses_are_warnings_at_the_start() {
+    let house = House::new(&[("birds.onnx", &small().bytes())]);
+    let Some(mut process) = serves(&house, &["birds.onnx"]).await else {
+        return;
+    };
+    let line = process
+        .logs("guessed: photos are prepared as preset torchvision")
+        .await;
+    assert!(line.contains("WARN"), "{line}");
+    let models = process.get("/v1/models").send().await.ok();
+    assert_eq!(models["models"][0]["name"], "birds", "{models}");
+}

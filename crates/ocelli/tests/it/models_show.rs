@@ -1,0 +1,111 @@
+//! `ocelli model show`.
+
+use serde_json::{Value, json};
+
+use super::{House, Small, small};
+
+async fn shown(house: &House, arguments: &[&str]) -> Value {
+    let arguments = [&["model", "show", "--json"], arguments].concat();
+    serde_json::from_str(&house.prints(&arguments).await).unwrap()
+}
+
+fn kinds(shown: &Value) -> Vec<&str> {
+    let notes = shown["notes"].as_array().unwrap();
+    notes.iter().map(|note| note["kind"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_hugging_face_folder_needs_no_guess() {
+    let house = House::pets(&small());
+    let printed = house.prints(&["model", "show", "pets"]).await;
+    for words in [
+        "pets version 1\n",
+        "is       Hugging Face folder\n",
+        "pets/onnx/model.onnx, ",
+        "input    pixels, float32 [batch, 3, 8, 16], rgb\n",
+        "photo    turned as EXIF says, stretched to 16 x 8, bilinear\n",
+        "values   (x * 0.003921569 - mean) / std",
+        "output   logits, softmax is applied; 3 labels: cat, dog, cow\n",
+        "  - onnx/model.onnx: the only ONNX file\n",
+        "  - 3 labels from config.json (id2label)\n",
+    ] {
+        assert!(printed.contains(words), "{words}\n{printed}");
+    }
+    assert!(!printed.contains("guessed"), "{printed}");
+}
+
+#[tokio::test]
+async fn an_onnx_file_alone_is_guessed_and_what_is_said_is_not() {
+    let house = House::new(&[("birds.onnx", &small().bytes()), ("names", b"tit\nrobin\nowl\n")]);
+    let guessed = shown(&house, &["birds.onnx"]).await;
+    assert_eq!(kinds(&guessed), ["guess", "guess", "guess"]);
+    assert_eq!(guessed["kind"], "ONNX file");
+    assert_eq!(guessed["package"]["name"], "birds");
+    let arguments = [
+        "birds.onnx",
+        "--preset",
+        "keras-caffe",
+        "--labels",
+        "names",
+        "--interpolation",
+        "nearest",
+    ];
+    let said = shown(&house, &arguments).await;
+    assert_eq!(kinds(&said), ["read", "read"], "{said}");
+    let input = &said["package"]["input"];
+    assert_eq!(
+        (&input["channels"], &input["interpolation"]),
+        (&json!("bgr"), &json!("nearest"))
+    );
+    assert_eq!(said["labels"], json!([3]));
+    assert_ne!(said["digest"], guessed["digest"]);
+}
+
+#[tokio::test]
+async fn one_of_several_files_can_be_named() {
+    let house = House::pets(&small());
+    std::fs::copy(
+        house.path("pets/onnx/model.onnx"),
+        house.path("pets/onnx/model_int8.onnx"),
+    )
+    .unwrap();
+    for (spec, file) in [
+        ("pets", "onnx/model_int8.onnx"),
+        ("pets#model.onnx", "onnx/model.onnx"),
+        ("pets#onnx/model_int8.onnx", "onnx/model_int8.onnx"),
+        ("pets/onnx/model.onnx", "onnx/model.onnx"),
+    ] {
+        let shown = shown(&house, &[spec]).await;
+        assert!(shown["file"].as_str().unwrap().ends_with(file), "{shown}");
+        assert_eq!(shown["labels"], json!([3]), "{spec}: its configuration is found");
+    }
+}
+
+#[tokio::test]
+async fn the_built_in_model_is_shown_where_none_is_named() {
+    let shown = shown(&House::new(&[]), &[]).await;
+    assert_eq!(shown["package"]["name"], "efficientnet-lite0");
+    assert_eq!(shown["file"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_model_of_tritons_is_one() {
+    let config = br#"platform: "onnxruntime_onnx" max_batch_size: 4 output { label_filename: "names.txt" }"#;
+    let model = Small {
+        ending: Some("Softmax"),
+        ..small()
+    };
+    let house = House::new(&[
+        ("Birds/config.pbtxt", config),
+        ("Birds/names.txt", b"tit\nrobin\nowl\n"),
+        ("Birds/3/model.onnx", &model.bytes()),
+    ]);
+    let shown = shown(&house, &["Birds", "--preset", "raw"]).await;
+    let package = &shown["package"];
+    assert_eq!(
+        (&package["name"], &package["version"]),
+        (&json!("birds"), &json!("3"))
+    );
+    assert_eq!(package["run"]["max_batch"], 4);
+    assert_eq!(package["output"][0]["activation"], "none", "{shown}");
+}
