@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::variant;
+
 /// As long as a package's name may be.
 const MOST: usize = 64;
 
@@ -28,10 +30,9 @@ pub(super) fn name(text: &str) -> String {
 pub(super) fn of_path(path: &Path) -> String {
     // A path such as `.` has no names of its own.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let says_something = |part: &&str| {
-        let stem = part.strip_suffix(".onnx").unwrap_or(part);
-        let is_version = stem.chars().all(|c| c.is_ascii_digit());
-        !is_version && !matches!(stem, "onnx" | "/") && stem.split(['_', '-', '.']).next() != Some("model")
+    let says_something = |part: &&str| match part.strip_suffix(".onnx") {
+        Some(stem) => variant::family(stem) != "model",
+        None => !matches!(*part, "onnx" | "model" | "/") && part.chars().any(|c| !c.is_ascii_digit()),
     };
     let mut parts = absolute.iter().rev().filter_map(|part| part.to_str());
     let found = parts.find(says_something).unwrap_or("model");
@@ -63,6 +64,7 @@ mod tests {
             ("/models/vit/onnx/model_quantized.onnx", "vit"),
             ("/models/resnet18.onnx", "resnet18"),
             ("/models/bird-net/", "bird-net"),
+            ("/models/model_of_cats", "model_of_cats"),
         ] {
             assert_eq!(of_path(Path::new(path)), expected);
         }

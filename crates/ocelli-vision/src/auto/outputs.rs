@@ -222,6 +222,12 @@ fn classes(output: &GraphOutput, said: Said<'_>, notes: &mut Vec<Note>) -> Resul
             labels::check_count(&names, count, name).map_err(|problem| format!("{from}: {problem}"))?;
         }
         notes.push(Note::read(format!("{} labels from {from}", names.len())));
+        // What transformers writes where nobody named the classes.
+        if names.iter().all(|name| name.starts_with("LABEL_")) {
+            notes.push(Note::warning(
+                "the labels are placeholders; --labels FILE names the classes",
+            ));
+        }
         return Ok(names);
     }
     let Some(count) = output.width() else {

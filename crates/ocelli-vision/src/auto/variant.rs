@@ -162,7 +162,7 @@ impl<'a> Candidate<'a> {
 }
 
 /// The name without the endings that only say how a variant was made: `resnet_50` is no variant of `resnet_18`.
-fn family(stem: &str) -> &str {
+pub(super) fn family(stem: &str) -> &str {
     const MADE: [&str; 12] = [
         "o1",
         "o2",

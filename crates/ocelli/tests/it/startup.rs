@@ -74,7 +74,7 @@ async fn a_model_that_is_not_there_or_broken_is_named() {
         command
     };
     let missing = folder.path().join("missing");
-    says_in_one_line(with(&missing), &[missing.to_str().unwrap(), "model.toml"]).await;
+    says_in_one_line(with(&missing), &[missing.to_str().unwrap(), "name a folder"]).await;
     let bad = [
         ("schema = \"one\"", "schema"),
         ("schema = 1\nnmae = \"x\"", "nmae"),

@@ -250,6 +250,12 @@ fn tasks() {
 }
 
 #[test]
+fn placeholders_are_no_names() {
+    let unnamed = r#"{"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}"#;
+    assert!(notes(&task(unnamed).unwrap()).contains("warning: the labels are placeholders"));
+}
+
+#[test]
 fn without_a_processor_file_the_model_type_decides() {
     let config =
         br#"{"architectures": ["SwinForImageClassification"], "model_type": "swin", "image_size": 96}"#;
