@@ -245,6 +245,7 @@ impl Client {
     pub(super) fn why(&self, error: impl Into<ureq::Error>) -> String {
         match error.into() {
             ureq::Error::Timeout(_) => format!("nothing came for {:?}, or too slowly", self.patience),
+            ureq::Error::Io(error) => error.to_string(),
             error => error.to_string(),
         }
     }

@@ -53,6 +53,8 @@ struct Sibling {
 
 #[derive(Serialize, Deserialize)]
 struct Lfs {
+    /// As lists call it; trees, and mirrors that make lists of them, call it otherwise.
+    #[serde(alias = "oid")]
     sha256: String,
 }
 

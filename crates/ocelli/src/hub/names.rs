@@ -238,6 +238,10 @@ pub(super) fn is_hash(text: &str, digits: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Component, Path};
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -289,6 +293,19 @@ mod tests {
             "a\nb", &long,
         ] {
             assert_eq!(RepoPath::new(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_passes_stays_below(text in r"[a./\\\PC]{0,12}") {
+            let base = Path::new("/base");
+            if let Some(path) = RepoPath::new(&text) {
+                let joined = base.join(path.as_str());
+                let rest = joined.strip_prefix(base).unwrap();
+                prop_assert!(rest.components().all(|part| matches!(part, Component::Normal(_))));
+                prop_assert!(rest.components().next().is_some());
+            }
         }
     }
 

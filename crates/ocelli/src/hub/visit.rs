@@ -99,7 +99,10 @@ impl Visit<'_> {
         }
         match client.listing(self.spec) {
             Ok(listing) => {
-                self.cache.note(&self.revision, &listing)?;
+                // A cache that cannot be written may have all that is wanted, as in an image that was made for it.
+                if let Err(error) = self.cache.note(&self.revision, &listing) {
+                    tracing::warn!(%error, "what the hub said is not noted");
+                }
                 Ok((listing, Some(client)))
             }
             Err(error @ (HubError::Unreachable { .. } | HubError::Failing { .. })) => {

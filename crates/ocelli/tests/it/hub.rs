@@ -328,7 +328,8 @@ async fn without_a_network_the_cache_is_used() {
     );
     assert_eq!(house.hub.count(), 0);
     // A hub that is not there is noticed, and said.
-    for endpoint in ["http://127.0.0.1:9", house.hub.endpoint()] {
+    let gone = Hub::start().await.endpoint().to_owned();
+    for endpoint in [gone.as_str(), house.hub.endpoint()] {
         house.hub.faults(|faults| faults.refusal = Some((503, "")));
         let mut command = house.ocelli(&["model", "pull", SPEC]);
         command.env("HF_ENDPOINT", endpoint);

@@ -14,7 +14,7 @@ pub(super) fn run(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
     let removed = hub::remove(&spec, &settings::hub()?)?;
     writeln!(
         io::stdout().lock(),
-        "removed {spec}: {} freed, in {} files; commits of which nothing is left: {}",
+        "removed {spec}: {} freed (files: {}, commits: {})",
         ByteSize(removed.bytes),
         removed.files,
         removed.commits

@@ -100,7 +100,7 @@ async fn a_file_goes_alone() {
     let house = House::new().await;
     house.pulls(SPEC).await;
     let printed = house.removes(&format!("{SPEC}#model.onnx")).await;
-    assert!(printed.contains("in 1 files"), "{printed}");
+    assert!(printed.contains("files: 1, commits: 0"), "{printed}");
     assert_eq!(names(&house.snapshot()), ["labels.txt", "model.toml"]);
     assert!(!house.blobs().contains(&sha256(&graph())));
     fails(house.ocelli(&["model", "remove", &format!("{SPEC}#other.onnx")])).await;
