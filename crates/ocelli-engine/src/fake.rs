@@ -105,7 +105,7 @@ impl Backend for Fake {
                 reason: "the file is empty".to_owned(),
             });
         }
-        self.control.start_load(model.name)?;
+        let number = self.control.start_load(model.name)?;
         let mut signature = model.signature.clone();
         for output in &mut signature.outputs {
             if output.shape.is_empty() {
@@ -120,6 +120,7 @@ impl Backend for Fake {
             signature,
             cost: self.cost,
             control: self.control.clone(),
+            number,
         }))
     }
 }
@@ -128,6 +129,8 @@ struct FakeEngine {
     signature: Signature,
     cost: FakeCost,
     control: FakeControl,
+    /// How many instances were loaded before it.
+    number: usize,
 }
 
 impl Engine for FakeEngine {
@@ -137,7 +140,7 @@ impl Engine for FakeEngine {
 
     fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
         let batch = self.signature.check_inputs(inputs)?;
-        self.control.start_batch(inputs, batch)?;
+        self.control.start_batch(self.number, inputs, batch)?;
         wait(self.cost.of(batch));
         let sums: Vec<u64> = (0..batch)
             .map(|index| {

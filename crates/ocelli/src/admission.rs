@@ -1,11 +1,13 @@
 //! The door: who may come in, decided before any work is done for them.
 //!
-//! Owns the count of images in the house and of the bytes they hold. A permit is taken when a request's headers are
-//! read and given back when its answer is on its way; whatever happens in between, dropping the permit is enough.
+//! Owns the count of images in the house and of the bytes they hold, and the same for each model. A permit is taken when
+//! a request's headers are read and given back when its answer is on its way; whatever happens in between, dropping the
+//! permit is enough. So a model whose door is closed and who has nobody inside is needed by nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// How much may be in the house at once.
 #[derive(Clone, Copy, Debug)]
@@ -25,18 +27,35 @@ pub struct Load {
     pub bytes: u64,
 }
 
-/// The house is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// What was in it at the time.
-    pub load: Load,
+impl AdmissionLimits {
+    /// As much as comes.
+    pub const NONE: Self = Self {
+        jobs: usize::MAX,
+        bytes: u64::MAX,
+    };
 }
 
-/// Counts what is in the house against the limits.
+/// There is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// What was inside at the time.
+    pub load: Load,
+    /// Whether the door is closed, so that there never will be.
+    pub closed: bool,
+}
+
+/// Counts what is inside against the limits.
 #[derive(Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
-    load: Mutex<Load>,
+    inside: Mutex<Inside>,
+    emptied: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    load: Load,
+    closed: bool,
 }
 
 impl Admission {
@@ -45,75 +64,148 @@ impl Admission {
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
-            load: Mutex::new(Load::default()),
+            inside: Mutex::default(),
+            emptied: Condvar::new(),
         })
     }
 
     /// Takes room for `jobs` images and `bytes` bytes, or refuses in the time of one lock.
     ///
     /// # Errors
-    /// [`Full`] when either limit would be passed.
+    /// [`Full`] when either limit would be passed, or the door is closed.
     pub fn admit(self: &Arc<Self>, jobs: usize, bytes: u64) -> Result<Permit, Full> {
-        self.take(jobs, bytes)?;
-        Ok(Permit {
+        let mut inside = self.inside.lock();
+        if inside.closed {
+            return Err(inside.full());
+        }
+        self.take(&mut inside, jobs, bytes)?;
+        drop(inside);
+        let room = Room {
             admission: Arc::clone(self),
             jobs,
             bytes,
+        };
+        Ok(Permit {
+            house: room,
+            model: None,
         })
     }
 
-    /// How much may be in the house.
+    /// How much may be inside.
     #[must_use]
     pub fn limits(&self) -> AdmissionLimits {
         self.limits
     }
 
-    /// What is in the house now.
+    /// What is inside now.
     #[must_use]
     pub fn load(&self) -> Load {
-        *self.load.lock()
+        self.inside.lock().load
     }
 
-    fn take(&self, jobs: usize, bytes: u64) -> Result<(), Full> {
-        let mut load = self.load.lock();
+    /// Lets nobody in any more. Who is inside stays, and may bring more in.
+    pub fn close(&self) {
+        self.inside.lock().closed = true;
+    }
+
+    /// Blocks until nobody is inside, or `limit` has passed. Says whether that is so.
+    #[must_use]
+    pub fn wait_until_empty(&self, limit: Duration) -> bool {
+        let mut inside = self.inside.lock();
+        let emptied = self
+            .emptied
+            .wait_while_for(&mut inside, |inside| inside.load.jobs > 0, limit);
+        !emptied.timed_out()
+    }
+
+    fn take(&self, inside: &mut Inside, jobs: usize, bytes: u64) -> Result<(), Full> {
         let after = Load {
-            jobs: load.jobs.saturating_add(jobs),
-            bytes: load.bytes.saturating_add(bytes),
+            jobs: inside.load.jobs.saturating_add(jobs),
+            bytes: inside.load.bytes.saturating_add(bytes),
         };
         if after.jobs > self.limits.jobs || after.bytes > self.limits.bytes {
-            return Err(Full { load: *load });
+            return Err(inside.full());
         }
-        *load = after;
+        inside.load = after;
         Ok(())
     }
 }
 
-/// Room taken for one request. Dropping it gives the room back.
+impl Inside {
+    fn full(&self) -> Full {
+        Full {
+            load: self.load,
+            closed: self.closed,
+        }
+    }
+}
+
+/// Room taken for one request, in the house and with its model. Dropping it gives the room back.
 #[derive(Debug)]
 pub struct Permit {
+    house: Room,
+    model: Option<Room>,
+}
+
+/// Room behind one door.
+#[derive(Debug)]
+struct Room {
     admission: Arc<Admission>,
     jobs: usize,
     bytes: u64,
 }
 
 impl Permit {
+    /// Takes the same room with a model, too.
+    ///
+    /// # Errors
+    /// [`Full`]; the room in the house is given back then.
+    pub fn with(self, model: &Arc<Admission>) -> Result<Self, Full> {
+        let permit = model.admit(self.house.jobs, self.house.bytes)?;
+        Ok(Self {
+            house: self.house,
+            model: Some(permit.house),
+        })
+    }
+
     /// Takes more room: a body without a declared length has grown, or a body turned out to hold many images.
     ///
     /// # Errors
     /// [`Full`]; the permit then holds what it held before.
     pub fn grow(&mut self, jobs: usize, bytes: u64) -> Result<(), Full> {
-        self.admission.take(jobs, bytes)?;
+        self.house.grow(jobs, bytes)?;
+        let grown = self.model.as_mut().map_or(Ok(()), |room| room.grow(jobs, bytes));
+        if grown.is_err() {
+            self.house.shrink(jobs, bytes);
+        }
+        grown
+    }
+}
+
+impl Room {
+    fn grow(&mut self, jobs: usize, bytes: u64) -> Result<(), Full> {
+        let mut inside = self.admission.inside.lock();
+        self.admission.take(&mut inside, jobs, bytes)?;
         self.jobs += jobs;
         self.bytes += bytes;
         Ok(())
     }
+
+    fn shrink(&mut self, jobs: usize, bytes: u64) {
+        self.jobs -= jobs;
+        self.bytes -= bytes;
+        let mut inside = self.admission.inside.lock();
+        inside.load.jobs -= jobs;
+        inside.load.bytes -= bytes;
+        if inside.closed && inside.load.jobs == 0 {
+            self.admission.emptied.notify_all();
+        }
+    }
 }
 
-impl Drop for Permit {
+impl Drop for Room {
     fn drop(&mut self) {
-        let mut load = self.admission.load.lock();
-        load.jobs -= self.jobs;
-        load.bytes -= self.bytes;
+        self.shrink(self.jobs, self.bytes);
     }
 }
 
@@ -128,7 +220,8 @@ mod tests {
         assert_eq!(
             door.admit(1, 41).unwrap_err(),
             Full {
-                load: Load { jobs: 1, bytes: 60 }
+                load: Load { jobs: 1, bytes: 60 },
+                closed: false
             }
         );
         assert_eq!(door.admit(2, 1).unwrap_err().load.jobs, 1);
@@ -155,5 +248,37 @@ mod tests {
     fn absurd_sizes_do_not_wrap_around() {
         let door = Admission::new(AdmissionLimits { jobs: 1, bytes: 1 });
         assert!(door.admit(usize::MAX, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_model_s_limit_is_kept_beside_the_house_s_and_a_refusal_takes_nothing_of_either() {
+        let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
+        let bytes = u64::MAX;
+        let model = Admission::new(AdmissionLimits { jobs: 3, bytes });
+        let enter = |jobs| house.admit(jobs, 10)?.with(&model);
+        let mut permit = enter(2).expect("room");
+        assert_eq!(enter(2).unwrap_err().load.jobs, 2, "the model is full");
+        assert_eq!(house.load(), Load { jobs: 2, bytes: 10 });
+        assert!(permit.grow(2, 5).is_err());
+        permit.grow(1, 5).expect("room");
+        assert_eq!(house.load(), model.load());
+        assert_eq!(house.load(), Load { jobs: 3, bytes: 15 });
+        drop(permit);
+        assert_eq!((house.load(), model.load()), Default::default());
+    }
+
+    #[test]
+    fn behind_a_closed_door_everybody_ends_and_nobody_comes() {
+        let model = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
+        let mut permit = model.admit(1, 1).expect("it is open");
+        model.close();
+        assert!(model.admit(1, 1).unwrap_err().closed);
+        permit.grow(1, 1).expect("who is inside may bring more");
+        assert!(!model.wait_until_empty(Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| model.wait_until_empty(Duration::from_secs(3600)));
+            drop(permit);
+            assert!(waiting.join().expect("no panic"));
+        });
     }
 }

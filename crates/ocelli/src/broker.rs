@@ -19,7 +19,7 @@ pub mod wire;
 use std::time::Duration;
 
 pub use memory::MemoryBroker;
-pub use queue::{JobQueue, Leased, QueueFull, Receipt, Supplier};
+pub use queue::{JobQueue, Leased, ModelQueue, QueueFull, Receipt, Supplier};
 pub use waiter::{Answer, Pending, PrepareTimes, Waiter, waiter};
 
 use crate::error::Error;

@@ -1,8 +1,12 @@
 //! The models that this process answers for, as they are now.
 //!
-//! One process serves what it loaded; a web tier serves what live workers say they do, which changes while it runs. Several
-//! versions of one name are there while workers are replaced one by one; requests are then shared among them by their
-//! instances, as their capacity is.
+//! One process serves what it loaded, which changes as its operator likes; a web tier serves what live workers say they
+//! do, which changes while it runs. Several versions of one name are there for two reasons. While workers are replaced
+//! one by one, requests are shared among the versions by their instances, as their capacity is. Versions that one process
+//! has side by side are meant to be: a name means the highest of them, and the others are *superseded*, to be asked for
+//! by their version.
+
+mod names;
 
 use std::sync::Arc;
 
@@ -11,21 +15,58 @@ use parking_lot::RwLock;
 use crate::error::Error;
 use crate::model::ServedModel;
 
+pub use names::{ModelRef, Names, by_version};
+
 /// Models by name. Cheap to clone; all clones see the same.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     models: Arc<RwLock<Arc<[Arc<ServedModel>]>>>,
-    /// The name that is meant when none is given; the first one where this is `None`.
-    default: Option<Arc<str>>,
+    absent: Arc<RwLock<Arc<[Absent]>>>,
+    names: Arc<Names>,
+}
+
+/// A model that this process should have and cannot answer for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Its name.
+    pub name: String,
+    /// Its version, where that is known without reading it.
+    pub version: Option<String>,
+    /// Why it does not answer.
+    pub reason: Reason,
+}
+
+/// Why a model does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is being read, loaded and measured.
+    Loading,
+    /// It could not be loaded; the text says why, and what to do.
+    Failed(String),
+    /// It ends what it has and goes.
+    Unloading,
+}
+
+impl Reason {
+    /// Its name in JSON and in metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Failed(_) => "failed",
+            Self::Unloading => "unloading",
+        }
+    }
 }
 
 impl Catalog {
-    /// A catalog that holds these models. A request that names none means `default`, or else the first.
+    /// A catalog that holds these models.
     #[must_use]
-    pub fn new(models: Vec<Arc<ServedModel>>, default: Option<String>) -> Self {
+    pub fn new(models: Vec<Arc<ServedModel>>, names: Names) -> Self {
         Self {
             models: Arc::new(RwLock::new(models.into())),
-            default: default.map(Into::into),
+            absent: Arc::default(),
+            names: Arc::new(names),
         }
     }
 
@@ -35,43 +76,95 @@ impl Catalog {
         Arc::clone(&self.models.read())
     }
 
+    /// Those that should be there and are not.
+    #[must_use]
+    pub fn absent(&self) -> Arc<[Absent]> {
+        Arc::clone(&self.absent.read())
+    }
+
     /// Replaces the models. Requests under way keep those that they have.
     pub fn set(&self, models: Vec<Arc<ServedModel>>) {
         *self.models.write() = models.into();
     }
 
-    /// The name that a request means which names none.
+    /// Replaces the list of those that are not there.
+    pub fn set_absent(&self, absent: Vec<Absent>) {
+        *self.absent.write() = absent.into();
+    }
+
+    /// The model that a request means which names none: what was said at the start, or else the first there is.
     #[must_use]
     pub fn default_name(&self) -> Option<String> {
-        match &self.default {
-            Some(name) => Some(name.to_string()),
+        match &self.names.default {
+            Some(name) => Some(self.names.resolve(name).name),
             None => self.models.read().first().map(|model| model.id.name.clone()),
         }
     }
 
-    /// A model of that name, or of the default one.
+    /// The names of all models, for people.
+    #[must_use]
+    pub fn known(&self) -> String {
+        known(&self.all())
+    }
+
+    /// A model of that name or alias, or of the default one.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`], and [`Error::NoWorker`] where no model is known at all.
+    /// [`Error::UnknownModel`], [`Error::Absent`] for one that is loading or could not be loaded, and
+    /// [`Error::NoWorker`] where no model is known at all.
     pub fn find(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
-        let models = self.all();
-        let default = self.default_name();
-        let Some(name) = name.or(default.as_deref()) else {
-            return Err(Error::NoWorker("any model".to_owned()));
+        let wanted = match name.or(self.names.default.as_deref()) {
+            Some(name) => self.names.resolve(name),
+            None => match self.default_name() {
+                Some(name) => ModelRef::any_version(name),
+                None => return Err(self.missing(&ModelRef::any_version("any model".to_owned()))),
+            },
         };
-        let named: Vec<&Arc<ServedModel>> = models.iter().filter(|model| model.id.name == name).collect();
-        match share(&named, |total| fastrand::usize(..total)) {
-            Some(model) => Ok(Arc::clone(model)),
-            None if models.is_empty() => Err(Error::NoWorker(shortened(name))),
-            None => Err(Error::UnknownModel {
-                name: shortened(name),
-                known: known(&models),
-            }),
+        self.find_one(&wanted)
+    }
+
+    /// The model of that name or alias in a version.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub fn find_version(&self, name: &str, version: &str) -> Result<Arc<ServedModel>, Error> {
+        self.find_one(&ModelRef {
+            name: self.names.resolve(name).name,
+            version: Some(version.to_owned()),
+        })
+    }
+
+    fn find_one(&self, wanted: &ModelRef) -> Result<Arc<ServedModel>, Error> {
+        let models = self.all();
+        let named = models.iter().filter(|model| wanted.means(&model.id));
+        let named: Vec<&Arc<ServedModel>> = named.collect();
+        share(&named, |total| fastrand::usize(..total))
+            .map_or_else(|| Err(self.missing(wanted)), |model| Ok(Arc::clone(model)))
+    }
+
+    fn missing(&self, wanted: &ModelRef) -> Error {
+        let models = self.all();
+        let shown = shortened(&wanted.to_string());
+        let is_it = |absent: &&Absent| {
+            let version = absent.version.as_ref().zip(wanted.version.as_ref());
+            absent.name == wanted.name && version.is_none_or(|(one, other)| one == other)
+        };
+        if let Some(absent) = self.absent().iter().find(is_it) {
+            let state = absent.reason.clone();
+            return Error::Absent { name: shown, state };
+        }
+        if models.is_empty() {
+            return Error::NoWorker(shown);
+        }
+        Error::UnknownModel {
+            name: shown,
+            known: known(&models),
         }
     }
 }
 
-/// One of several versions, each as often as it has instances; one that retires only where no other has any.
+/// One of several versions, each as often as it has instances: of those that are not superseded and stay, or else of the
+/// next best that can answer.
 fn share<'a>(
     versions: &[&'a Arc<ServedModel>],
     draw: impl FnOnce(usize) -> usize,
@@ -79,14 +172,15 @@ fn share<'a>(
     if let &[only] = versions {
         return Some(only);
     }
-    let ready = versions.iter().copied().filter(|model| model.is_ready());
-    let (retiring, mut served): (Vec<_>, Vec<_>) = ready.partition(|model| model.is_retiring());
-    if served.is_empty() {
-        served = retiring;
-    }
+    let standing = |model: &ServedModel| (model.is_superseded(), model.is_retiring());
+    let ready = || versions.iter().copied().filter(|model| model.is_ready());
+    let Some(best) = ready().map(|model| standing(model)).min() else {
+        return versions.iter().copied().min_by_key(|model| standing(model));
+    };
+    let served: Vec<_> = ready().filter(|model| standing(model) == best).collect();
     let total = served.iter().map(|model| model.instances()).sum();
     if total == 0 {
-        return versions.first().copied();
+        return served.first().copied();
     }
     let mut drawn = draw(total);
     served.into_iter().find(|model| {
@@ -165,5 +259,69 @@ mod tests {
         assert_eq!(error.status().code, "unknown_model");
         assert!(error.to_string().contains("efficientnet-lite0"), "{error}");
         assert!(catalog.find(None).is_ok());
+    }
+
+    #[test]
+    fn a_version_that_is_superseded_answers_only_where_no_other_can() {
+        let [old, new] = versions([3, 1]);
+        old.set_superseded(true);
+        let drawn = share(&[&old, &new], |total| {
+            assert_eq!(total, 1);
+            0
+        });
+        assert!(Arc::ptr_eq(drawn.expect("one of two"), &new));
+        new.set_retiring(true);
+        let drawn = share(&[&old, &new], |_| 0);
+        assert!(Arc::ptr_eq(drawn.expect("it still answers"), &new));
+        new.set_instances(0);
+        let drawn = share(&[&old, &new], |_| 0);
+        assert!(Arc::ptr_eq(drawn.expect("better than nothing"), &old));
+        old.set_instances(0);
+        let told = share(&[&old, &new], |_| unreachable!("nobody answers"));
+        assert!(Arc::ptr_eq(told.expect("its state is told"), &new));
+    }
+
+    #[test]
+    fn names_aliases_and_versions_lead_to_models() {
+        let names = Names {
+            default: Some("prod".to_owned()),
+            aliases: [("prod", "efficientnet-lite0/1"), ("x", "y")]
+                .map(|(alias, model)| (alias.to_owned(), ModelRef::parse(model)))
+                .into(),
+        };
+        let [one, _] = versions([1, 1]);
+        let catalog = Catalog::new(vec![one], names);
+        for name in [None, Some("prod"), Some("efficientnet-lite0")] {
+            assert!(catalog.find(name).is_ok(), "{name:?}");
+        }
+        assert_eq!(catalog.default_name().as_deref(), Some("efficientnet-lite0"));
+        assert!(catalog.find_version("prod", "1").is_ok());
+        for (name, version) in [("prod", "2"), ("x", "1")] {
+            let error = catalog.find_version(name, version).unwrap_err();
+            assert_eq!(error.status().code, "unknown_model");
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_yet_is_told_apart_from_one_that_never_was() {
+        let catalog = Catalog::default();
+        let failed = Absent {
+            name: "bad".to_owned(),
+            version: Some("2".to_owned()),
+            reason: Reason::Failed("the moon is full".to_owned()),
+        };
+        catalog.set_absent(vec![failed]);
+        let error = catalog.find(Some("bad")).unwrap_err();
+        assert_eq!(error.status().code, "not_ready");
+        assert!(error.to_string().contains("the moon is full"), "{error}");
+        assert!(
+            catalog
+                .find_version("bad", "2")
+                .unwrap_err()
+                .to_string()
+                .contains("moon")
+        );
+        let other = catalog.find_version("bad", "1").unwrap_err();
+        assert!(!other.to_string().contains("moon"), "{other}");
     }
 }

@@ -4,6 +4,7 @@ mod jobs;
 mod model;
 mod model_command;
 mod queue;
+mod repository;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -19,6 +20,7 @@ pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
 };
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
+pub use repository::{NameArgs, RepositoryArgs};
 
 /// Serves image models: send it a photo, it answers with labels.
 #[derive(Debug, Parser)]
@@ -57,6 +59,12 @@ pub struct ServeArgs {
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// More models.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
+    /// What clients may call models.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
@@ -89,9 +97,9 @@ pub struct WebArgs {
     /// What to speak with the workers
     #[arg(long, env = "OCELLI_WIRE", value_enum, default_value_t = Wire::Native)]
     pub wire: Wire,
-    /// The model of requests that name none; the first by name if left out
-    #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME")]
-    pub default_model: Option<String>,
+    /// What clients may call models.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
@@ -127,6 +135,9 @@ pub struct WorkerArgs {
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// More models.
+    #[command(flatten)]
+    pub repository: RepositoryArgs,
     /// How long a job is this worker's without a sign of life; then another worker takes it
     #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = lease)]
     pub lease: Duration,

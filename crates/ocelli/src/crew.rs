@@ -4,11 +4,23 @@
 //! of work costs nothing, while waking another one leaves a core idle and its caches cold: handing over twice for each
 //! photo was measured to cost a tenth of the throughput. What is useful next is decided here; what the work is, and
 //! where it comes from, is the business of [`Work`].
+//!
+//! Sources come and go while the crew works, as models are loaded and unloaded. They take turns: each member asks them
+//! from the one on that comes after the last which had something, and one that others were preferred to again and again
+//! is asked for whatever it has.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+/// How often other sources may go first while one has work that is not pressing. Each time costs it one of their batches.
+const MOST_PASSED_OVER: u32 = 4;
+
+/// How long a source that is removed is waited for. A member that hangs in an engine must not keep everybody else.
+const RELEASED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How badly a piece of work has to wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +59,8 @@ pub struct Crew {
 struct Shared {
     state: Mutex<State>,
     calls: Condvar,
+    /// Told when every member knows the sources as they are now.
+    up_to_date: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -55,26 +69,88 @@ struct State {
     calls: u64,
     sleeping: usize,
     closed: bool,
+    sources: Arc<[Arc<Source>]>,
+    /// Grows whenever the sources change.
+    edition: u64,
+    /// The edition that each member knows, who is at work.
+    known: Vec<Option<u64>>,
+}
+
+/// A source of work, and how often others went first since it was last asked for everything.
+struct Source {
+    work: Arc<dyn Work>,
+    passed_over: AtomicU32,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
 }
 
 /// One thread of a crew; whoever owns the process's threads runs it.
 pub struct Member {
     crew: Crew,
     index: usize,
-    work: Vec<Arc<dyn Work>>,
+    /// Comes before the sources, unless one of them is pressing.
+    leading: Option<Arc<dyn Work>>,
+    sources: Arc<[Arc<Source>]>,
+    edition: Option<u64>,
+    /// The source that is asked first.
+    next: usize,
 }
 
 impl Crew {
-    /// `count` members who do the work of all sources: pressing work first, then the sources in their order.
+    /// `count` members. They do pressing work first, then `leading`, then the other sources in turn.
     #[must_use]
-    pub fn members(&self, count: usize, work: &[Arc<dyn Work>]) -> Vec<Member> {
+    pub fn members(&self, count: usize, leading: Option<&Arc<dyn Work>>) -> Vec<Member> {
         (0..count)
             .map(|index| Member {
                 crew: self.clone(),
                 index,
-                work: work.to_vec(),
+                leading: leading.cloned(),
+                sources: Arc::default(),
+                edition: None,
+                next: 0,
             })
             .collect()
+    }
+
+    /// Adds a source of work.
+    pub fn add(&self, work: Arc<dyn Work>) {
+        let source = Arc::new(Source {
+            work,
+            passed_over: AtomicU32::new(0),
+        });
+        let mut state = self.shared.state.lock();
+        let sources = state.sources.iter().cloned().chain([source]).collect();
+        self.publish(&mut state, sources);
+    }
+
+    /// Takes a source away, and waits until no member uses it any more. False when one still does, and lets go of it
+    /// when its turn ends.
+    pub fn remove(&self, work: &Arc<dyn Work>) -> bool {
+        let mut state = self.shared.state.lock();
+        let rest = state
+            .sources
+            .iter()
+            .filter(|other| !Arc::ptr_eq(&other.work, work));
+        let rest = rest.cloned().collect();
+        self.publish(&mut state, rest);
+        let edition = state.edition;
+        let waited = self.shared.up_to_date.wait_while_for(
+            &mut state,
+            |state| state.known.iter().flatten().any(|known| *known < edition),
+            RELEASED_WITHIN,
+        );
+        !waited.timed_out()
+    }
+
+    fn publish(&self, state: &mut State, sources: Arc<[Arc<Source>]>) {
+        state.sources = sources;
+        state.edition += 1;
+        state.calls += 1;
+        self.shared.calls.notify_all();
     }
 
     /// Says that there is one more piece of work.
@@ -90,10 +166,6 @@ impl Crew {
     pub fn close(&self) {
         self.shared.state.lock().closed = true;
         self.shared.calls.notify_all();
-    }
-
-    fn calls(&self) -> u64 {
-        self.shared.state.lock().calls
     }
 
     /// Sleeps unless there was a call since `seen`. False means that the crew is closed.
@@ -115,13 +187,23 @@ impl Crew {
         state.sleeping -= 1;
         true
     }
+
+    /// Notes which edition a member knows; `None` for one that has gone home.
+    fn note(&self, member: usize, edition: Option<u64>) {
+        let mut state = self.shared.state.lock();
+        if state.known.len() <= member {
+            state.known.resize(member + 1, None);
+        }
+        state.known[member] = edition;
+        self.shared.up_to_date.notify_all();
+    }
 }
 
 impl Member {
     /// Works until the crew is closed and nothing is left to do.
-    pub fn run(self) {
+    pub fn run(mut self) {
         loop {
-            let seen = self.crew.calls();
+            let seen = self.look();
             if let Err(until) = self.turn()
                 && !self.crew.sleep(seen, until)
             {
@@ -130,19 +212,84 @@ impl Member {
         }
     }
 
+    /// Learns of the calls, and of the sources where they have changed.
+    fn look(&mut self) -> u64 {
+        let state = self.crew.shared.state.lock();
+        let calls = state.calls;
+        if self.edition == Some(state.edition) {
+            return calls;
+        }
+        let (sources, edition) = (Arc::clone(&state.sources), state.edition);
+        // Let go of the old ones outside of the lock, for a source may end here, and before anybody is told.
+        drop(state);
+        self.sources = sources;
+        self.edition = Some(edition);
+        self.crew.note(self.index, self.edition);
+        calls
+    }
+
     /// Does one piece of work, or says when there may be some.
-    fn turn(&self) -> Result<(), Option<Instant>> {
+    fn turn(&mut self) -> Result<(), Option<Instant>> {
         let mut soonest: Option<Instant> = None;
-        for urgency in [Urgency::Pressing, Urgency::Ordinary] {
-            for work in &self.work {
-                match work.turn(self.index, urgency) {
-                    Turn::Worked => return Ok(()),
-                    Turn::Nothing => {}
-                    Turn::NothingUntil(time) => soonest = Some(soonest.map_or(time, |other| other.min(time))),
-                }
+        let mut note = |turn| match turn {
+            Turn::Worked => true,
+            Turn::Nothing => false,
+            Turn::NothingUntil(time) => {
+                soonest = Some(soonest.map_or(time, |other| other.min(time)));
+                false
+            }
+        };
+        let count = self.sources.len();
+        let first = self.next;
+        let in_turn = (0..count).map(move |offset| (first + offset) % count);
+        for index in in_turn.clone() {
+            let source = &self.sources[index];
+            let passed_over = source.passed_over.load(Ordering::Relaxed) >= MOST_PASSED_OVER;
+            let urgency = if passed_over {
+                Urgency::Ordinary
+            } else {
+                Urgency::Pressing
+            };
+            if note(source.work.turn(self.index, urgency)) {
+                self.worked(index);
+                return Ok(());
+            }
+            if passed_over {
+                source.passed_over.store(0, Ordering::Relaxed);
+            }
+        }
+        if let Some(leading) = &self.leading
+            && note(leading.turn(self.index, Urgency::Ordinary))
+        {
+            return Ok(());
+        }
+        for index in in_turn {
+            if note(self.sources[index].work.turn(self.index, Urgency::Ordinary)) {
+                self.worked(index);
+                return Ok(());
             }
         }
         Err(soonest)
+    }
+
+    /// Notes whose turn it was: the next one is asked first.
+    fn worked(&mut self, index: usize) {
+        for (other, source) in self.sources.iter().enumerate() {
+            if other == index {
+                source.passed_over.store(0, Ordering::Relaxed);
+            } else {
+                source.passed_over.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.next = index + 1;
+    }
+}
+
+/// One that has gone home, or whose thread never started, keeps nobody waiting.
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.sources = Arc::default();
+        self.crew.note(self.index, None);
     }
 }
 
@@ -150,8 +297,8 @@ impl Member {
 mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::thread;
-    use std::time::Duration;
 
+    use super::Urgency::{Ordinary, Pressing};
     use super::*;
 
     /// Does its pieces in order and names them; only those marked are pressing.
@@ -164,7 +311,7 @@ mod tests {
         fn turn(&self, _member: usize, urgency: Urgency) -> Turn {
             let mut pieces = self.pieces.lock();
             match pieces.first() {
-                Some(&(name, own)) if own == Urgency::Pressing || urgency == Urgency::Ordinary => {
+                Some(&(name, own)) if own == Pressing || urgency == Ordinary => {
                     pieces.remove(0);
                     self.done.send(name).expect("the test listens");
                     Turn::Worked
@@ -174,23 +321,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn pressing_work_comes_first_and_then_the_sources_in_order() {
+    fn list(done: &Sender<&'static str>, pieces: &[(&'static str, Urgency)]) -> Arc<dyn Work> {
+        Arc::new(List {
+            pieces: Mutex::new(pieces.to_vec()),
+            done: done.clone(),
+        })
+    }
+
+    /// The order in which one member does everything.
+    fn order(leading: &[(&'static str, Urgency)], sources: &[&[(&'static str, Urgency)]]) -> String {
         let (done, order) = channel();
-        let list = |pieces: &[(&'static str, Urgency)]| -> Arc<dyn Work> {
-            Arc::new(List {
-                pieces: Mutex::new(pieces.to_vec()),
-                done: done.clone(),
-            })
-        };
-        let first = list(&[("a", Urgency::Ordinary), ("b", Urgency::Pressing)]);
-        let second = list(&[("c", Urgency::Pressing), ("d", Urgency::Ordinary)]);
         let crew = Crew::default();
-        let members = crew.members(1, &[first, second]);
+        for pieces in sources {
+            crew.add(list(&done, pieces));
+        }
+        let members = crew.members(1, Some(&list(&done, leading)));
         crew.close();
         members.into_iter().for_each(Member::run);
+        drop(crew);
         drop(done);
-        assert_eq!(order.iter().collect::<Vec<_>>(), ["c", "a", "b", "d"]);
+        order.iter().collect()
+    }
+
+    #[test]
+    fn pressing_work_comes_first_then_what_leads_then_the_rest() {
+        let done = order(
+            &[("a", Ordinary)],
+            &[&[("b", Pressing), ("c", Ordinary)], &[("d", Ordinary)]],
+        );
+        assert_eq!(done, "badc", "c's source has had its turn");
+    }
+
+    #[test]
+    fn sources_take_turns_among_equals() {
+        let done = order(
+            &[],
+            &[
+                &[("a", Pressing); 3],
+                &[("b", Pressing); 3],
+                &[("c", Pressing); 2],
+            ],
+        );
+        assert_eq!(done, "abcabcab");
+    }
+
+    #[test]
+    fn what_is_not_pressing_is_done_after_a_few_batches_of_others() {
+        let done = order(
+            &[("l", Ordinary)],
+            &[&[("a", Pressing); 10], &[("b", Ordinary); 2]],
+        );
+        assert_eq!(done, "aaaabaaaabaal");
+    }
+
+    #[test]
+    fn a_source_that_is_removed_is_let_go_of_by_members_that_sleep() {
+        let inbox: Arc<dyn Work> = Arc::new(Inbox(Mutex::default()));
+        let crew = Crew::default();
+        crew.add(Arc::clone(&inbox));
+        let members = crew.members(3, None);
+        let threads: Vec<_> = members
+            .into_iter()
+            .map(|member| thread::spawn(move || member.run()))
+            .collect();
+        for _ in 0..100 {
+            assert!(crew.remove(&inbox));
+            assert_eq!(Arc::strong_count(&inbox), 1, "somebody still has it");
+            crew.add(Arc::clone(&inbox));
+        }
+        crew.close();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"));
+        assert!(crew.remove(&inbox), "nobody is left to wait for");
     }
 
     /// Counts pieces that come from outside; now and then it has to wait for the clock.
@@ -212,9 +415,9 @@ mod tests {
     fn no_call_is_missed_and_nothing_is_left_at_the_end() {
         let inbox = Arc::new(Inbox(Mutex::default()));
         let crew = Crew::default();
-        let work: Arc<dyn Work> = inbox.clone();
+        crew.add(inbox.clone());
         let threads: Vec<_> = crew
-            .members(3, &[work])
+            .members(3, None)
             .into_iter()
             .map(|member| thread::spawn(move || member.run()))
             .collect();

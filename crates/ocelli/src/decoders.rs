@@ -1,4 +1,5 @@
-//! Turning photos into jobs: work for the crew, at most one photo per core, in order of arrival.
+//! Turning photos into jobs: work for the crew, at most one photo per core, the models in turn, those of each in order of
+//! arrival.
 //!
 //! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
 //! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
@@ -84,10 +85,49 @@ struct Shared {
     pixel_bytes_freed: Condvar,
 }
 
+/// Photos that wait, in a line for each model: one that many photos are sent to keeps nobody else waiting.
 #[derive(Debug, Default)]
 struct Queue {
     closed: bool,
+    /// The model whose turn it is comes first. None is empty.
+    lines: VecDeque<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    model: Arc<ServedModel>,
     tasks: VecDeque<Task>,
+}
+
+impl Queue {
+    fn push(&mut self, task: Task) {
+        let model = &task.photo.model;
+        match self.lines.iter_mut().find(|line| Arc::ptr_eq(&line.model, model)) {
+            Some(line) => line.tasks.push_back(task),
+            None => self.lines.push_back(Line {
+                model: Arc::clone(model),
+                tasks: VecDeque::from([task]),
+            }),
+        }
+    }
+
+    /// The oldest photo of the first model that wants one, whose next turn comes after those of the others.
+    fn next(&mut self, wants: impl Fn(&ServedModel) -> bool) -> Option<Task> {
+        let wanted = self.lines.iter().position(|line| wants(&line.model))?;
+        let mut line = self.lines.remove(wanted)?;
+        let task = line.tasks.pop_front();
+        if !line.tasks.is_empty() {
+            self.lines.push_back(line);
+        }
+        task
+    }
+
+    fn drop_unless(&mut self, keep: impl Fn(&Task) -> bool) {
+        self.lines.retain_mut(|line| {
+            line.tasks.retain(&keep);
+            !line.tasks.is_empty()
+        });
+    }
 }
 
 #[derive(Debug)]
@@ -182,7 +222,7 @@ impl Decoders {
                 return goal.fail(Error::NotReady("it is stopping"));
             }
             // Bounded by admission: each task holds a permit.
-            queue.tasks.push_back(Task {
+            queue.push(Task {
                 photo,
                 submitted: Instant::now(),
                 goal,
@@ -204,9 +244,7 @@ impl Decoders {
     /// keeps nobody else out.
     pub fn drop_dead(&self) {
         let mut queue = self.shared.queue.lock();
-        queue
-            .tasks
-            .retain(|task| !self.shared.is_dead(&task.photo, &task.goal));
+        queue.drop_unless(|task| !self.shared.is_dead(&task.photo, &task.goal));
     }
 
     /// Takes no more photos. Those waiting are still prepared.
@@ -230,20 +268,9 @@ impl Work for DecodeWork {
 }
 
 impl Shared {
-    /// The oldest photo whose model's worker wants another job.
+    /// The next photo whose model's worker wants another job.
     fn next(&self) -> Option<Task> {
-        let mut queue = self.queue.lock();
-        let mut unwanted: Option<&Arc<ServedModel>> = None;
-        let wanted = queue.tasks.iter().position(|task| {
-            let model = &task.photo.model;
-            // Long queues are mostly of one model, which need not be asked about again and again.
-            if unwanted.is_some_and(|other| Arc::ptr_eq(other, model)) || !self.broker.wants(model) {
-                unwanted = Some(model);
-                return false;
-            }
-            true
-        })?;
-        queue.tasks.remove(wanted)
+        self.queue.lock().next(|model| self.broker.wants(model))
     }
 
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
@@ -354,5 +381,58 @@ impl Drop for PixelBytes<'_> {
     fn drop(&mut self) {
         *self.shared.pixel_bytes_free.lock() += self.bytes;
         self.shared.pixel_bytes_freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Admission, AdmissionLimits};
+    use crate::model;
+
+    fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
+        let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
+        let photo = Photo {
+            bytes: Bytes::from(vec![byte]),
+            model: Arc::clone(model),
+            priority: Priority::Normal,
+            trace: None,
+            output: 0,
+            deadline: Instant::now(),
+            permit: Arc::new(house.admit(1, 1).expect("room")),
+        };
+        Task {
+            photo,
+            submitted: Instant::now(),
+            goal: Goal::HandBack(oneshot::channel().0),
+        }
+    }
+
+    #[test]
+    fn models_take_turns_and_one_that_wants_nothing_keeps_nobody_waiting() {
+        let [busy, other, full] = [0; 3].map(|_| {
+            let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
+            Arc::new(model)
+        });
+        let mut queue = Queue::default();
+        let sent = [
+            (&full, 1),
+            (&busy, 2),
+            (&busy, 3),
+            (&busy, 4),
+            (&other, 5),
+            (&other, 6),
+        ];
+        for (model, byte) in sent {
+            queue.push(task(model, byte));
+        }
+        let mut order = Vec::new();
+        while let Some(task) = queue.next(|model| !std::ptr::eq(model, &raw const *full)) {
+            order.push(task.photo.bytes[0]);
+        }
+        assert_eq!(order, [2, 5, 3, 6, 4]);
+        assert_eq!(queue.lines.len(), 1, "empty lines are not kept");
+        queue.drop_unless(|task| task.photo.bytes[0] > 1);
+        assert!(queue.lines.is_empty());
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ocelli_vision::ImageError;
 
+use crate::catalog::Reason;
+
 /// Why a request, or one image of it, was not answered with a prediction.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
@@ -24,6 +26,17 @@ pub enum Error {
         /// The names served, comma separated.
         known: String,
     },
+    /// A model that this process should have and cannot answer for, for now at least.
+    #[error("the model '{name}' cannot answer: {}", absence(.state))]
+    Absent {
+        /// The name asked for, shortened.
+        name: String,
+        /// What it lacks.
+        state: Reason,
+    },
+    /// The model was replaced or unloaded between the moment when it was found and the one when it was asked.
+    #[error("the model has just been unloaded; try again")]
+    Unloaded,
     /// No such route.
     #[error("there is nothing at {0}; GET /openapi.json lists the routes")]
     UnknownRoute(String),
@@ -200,7 +213,7 @@ impl Error {
             Self::UnsupportedMediaType(_) => 7,
             Self::QueueFull { .. } => 8,
             Self::DeadlineExceeded(_) => 9,
-            Self::NotReady(_) => 10,
+            Self::NotReady(_) | Self::Absent { .. } | Self::Unloaded => 10,
             Self::Internal => 11,
             Self::NoWorker(_) => 12,
             Self::BrokerUnavailable(_) => 13,
@@ -220,6 +233,8 @@ impl Error {
                 Some(retry_after_seconds(*retry_after))
             }
             Self::NotReady(_)
+            | Self::Absent { .. }
+            | Self::Unloaded
             | Self::NoWorker(_)
             | Self::BrokerUnavailable(_)
             | Self::IdempotencyInProgress => Some(1),
@@ -231,6 +246,14 @@ impl Error {
 impl From<ImageError> for Error {
     fn from(error: ImageError) -> Self {
         Self::InvalidImage(error.to_string())
+    }
+}
+
+fn absence(state: &Reason) -> String {
+    match state {
+        Reason::Loading => "it is being loaded; try again shortly".to_owned(),
+        Reason::Failed(why) => format!("it could not be loaded: {why}"),
+        Reason::Unloading => "it is being unloaded".to_owned(),
     }
 }
 

@@ -71,7 +71,7 @@ impl FromRef<AppState> for Probe {
 }
 
 /// The routes, as metrics and the API description name them.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 14] = [
     "/predict",
     "/v1/jobs",
     "/v1/jobs/{id}",
@@ -79,6 +79,9 @@ const ROUTES: [&str; 11] = [
     "/v1/models/{model}",
     "/v1/models/{model}/embed",
     "/v1/models/{model}/predict",
+    "/v1/models/{model}/versions/{version}",
+    "/v1/models/{model}/versions/{version}/embed",
+    "/v1/models/{model}/versions/{version}/predict",
     "/livez",
     "/readyz",
     "/metrics",
@@ -94,10 +97,19 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}", delete(jobs::forget))
         .route("/v1/models", get(info::models))
+        .route("/openapi.json", get(info::openapi))
         .route("/v1/models/{model}", get(info::model))
         .route("/v1/models/{model}/embed", post(predict::embed))
         .route("/v1/models/{model}/predict", post(predict::predict_many))
-        .route("/openapi.json", get(info::openapi))
+        .route("/v1/models/{model}/versions/{version}", get(info::model))
+        .route(
+            "/v1/models/{model}/versions/{version}/embed",
+            post(predict::embed),
+        )
+        .route(
+            "/v1/models/{model}/versions/{version}/predict",
+            post(predict::predict_many),
+        )
         .with_state(state);
     surround(routes, probe)
 }

@@ -106,28 +106,35 @@ impl Infer {
     /// Room for `images` images of `model` in `bytes` bytes, or a refusal that says when to come back.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
+    /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`] for a model that
+    /// is on its way out.
     pub fn admit(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
         self.broker.admit(model, images)?;
-        self.admission
-            .admit(images, bytes)
-            .map_err(|full| self.refuse(model, full))
+        self.enter(model, images, bytes)
     }
 
     /// The same for images that may wait until a worker is there.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::NotReady`] and [`Error::BrokerUnavailable`].
+    /// [`Error::QueueFull`], [`Error::NotReady`], [`Error::BrokerUnavailable`] and [`Error::Unloaded`].
     pub fn admit_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
         self.broker.admit_later(model, images)?;
+        self.enter(model, images, bytes)
+    }
+
+    fn enter(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
         self.admission
             .admit(images, bytes)
+            .and_then(|permit| permit.with(model.door()))
             .map_err(|full| self.refuse(model, full))
     }
 
     /// The error for a house that is full: its time is what is ahead in the queue.
     #[must_use]
     pub fn refuse(&self, model: &ServedModel, full: Full) -> Error {
+        if full.closed {
+            return Error::Unloaded;
+        }
         let ahead = model.estimate(full.load.jobs);
         Error::QueueFull {
             retry_after: ahead.unwrap_or(Duration::from_secs(1)),

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod model;
 pub mod models;
 pub mod outcome;
+pub mod repository;
 pub mod results;
 pub mod roles;
 pub mod telemetry;

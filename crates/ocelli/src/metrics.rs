@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use ocelli_engine::CostTable;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -48,7 +49,7 @@ pub struct DropLabels {
     pub reason: &'static str,
 }
 
-/// A model whose queue is in Redis.
+/// A model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ModelLabels {
     /// Its name.
@@ -71,11 +72,31 @@ pub struct WebhookLabels {
     pub outcome: &'static str,
 }
 
+/// The state of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabels {
+    /// The model's name.
+    pub model: String,
+    /// Its version; empty while that is not known.
+    pub version: String,
+    /// `ready`, `loading`, `failed`, `unloading` or `no_worker`.
+    pub state: &'static str,
+}
+
+/// How a load ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LoadLabels {
+    /// `loaded` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// The size of a batch, for its expected cost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BatchLabels {
     /// The model's name.
     pub model: String,
+    /// Its version.
+    pub version: String,
     /// Items in the batch.
     pub batch: u32,
 }
@@ -89,6 +110,15 @@ pub enum DropReason {
     DeadlinePassed,
     /// Another worker has the job.
     LeaseLost,
+}
+
+impl From<&ModelId> for ModelLabels {
+    fn from(model: &ModelId) -> Self {
+        Self {
+            model: model.name.clone(),
+            version: model.version.clone(),
+        }
+    }
 }
 
 impl From<DropReason> for DropLabels {
@@ -161,7 +191,13 @@ metrics! {
     engine_faults: Counter = Counter::default(),
     /// Engine instances ready to run.
     engine_instances: Gauge = Gauge::default(),
-    /// Expected seconds for a batch, by model and size.
+    /// Models by state: 1 for the state that each is in.
+    model_state: Family<StateLabels, Gauge> = Family::default(),
+    /// Loads of models since the start, by outcome.
+    model_loads: Family<LoadLabels, Counter> = Family::default(),
+    /// Seconds that reading, loading and measuring a model took.
+    model_load_seconds: Family<ModelLabels, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Expected seconds for a batch, by model, version and size.
     batch_cost_seconds: Family<BatchLabels, Gauge<f64, AtomicU64>> = Family::default(),
     /// Jobs of a model in Redis that wait or are being computed.
     model_queue_depth: Family<ModelLabels, Gauge> = Family::default(),
@@ -237,10 +273,7 @@ impl Metrics {
 
     /// Publishes how a model's queue stands.
     pub fn set_queue(&self, model: &ModelId, standing: &Standing) {
-        let labels = ModelLabels {
-            model: model.name.clone(),
-            version: model.version.clone(),
-        };
+        let labels = ModelLabels::from(model);
         let set = |family: &Family<ModelLabels, Gauge>, value: usize| {
             family.get_or_create(&labels).set(value as i64);
         };
@@ -250,6 +283,40 @@ impl Metrics {
         self.model_queue_oldest_seconds
             .get_or_create(&labels)
             .set(standing.oldest.as_secs_f64());
+    }
+
+    /// Publishes the states of all models.
+    pub fn set_states(&self, states: impl IntoIterator<Item = StateLabels>) {
+        self.model_state.clear();
+        for labels in states {
+            self.model_state.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// Counts a load of a model.
+    pub fn count_load(&self, outcome: &'static str) {
+        self.model_loads.get_or_create(&LoadLabels { outcome }).inc();
+    }
+
+    /// Publishes how long a model took to load.
+    pub fn set_load_time(&self, model: &ModelId, time: Duration) {
+        self.model_load_seconds
+            .get_or_create(&model.into())
+            .set(time.as_secs_f64());
+    }
+
+    /// Forgets every series of a model that is gone.
+    pub fn forget_model(&self, model: &ModelId) {
+        let labels = ModelLabels::from(model);
+        self.model_load_seconds.remove(&labels);
+        self.model_queue_oldest_seconds.remove(&labels);
+        for family in [
+            &self.model_queue_depth,
+            &self.model_queue_in_flight,
+            &self.model_dead_letters,
+        ] {
+            family.remove(&labels);
+        }
     }
 
     /// Counts a message of another process that could not be used.
@@ -262,16 +329,19 @@ impl Metrics {
         self.webhooks.get_or_create(&WebhookLabels { outcome }).inc();
     }
 
-    /// Publishes what batches are expected to cost.
-    pub fn set_batch_costs(&self, model: &str, costs: impl Iterator<Item = (usize, Duration)>) {
-        for (batch, cost) in costs {
-            let labels = BatchLabels {
-                model: model.to_owned(),
-                batch: batch as u32,
-            };
-            self.batch_cost_seconds
-                .get_or_create(&labels)
-                .set(cost.as_secs_f64());
+    /// Publishes what batches of all models are expected to cost.
+    pub fn set_batch_costs<'a>(&self, models: impl Iterator<Item = (&'a ModelId, CostTable)>) {
+        self.batch_cost_seconds.clear();
+        for (model, costs) in models {
+            for (batch, cost) in costs.entries() {
+                let labels = BatchLabels {
+                    model: model.name.clone(),
+                    version: model.version.clone(),
+                    batch: batch as u32,
+                };
+                let gauge = self.batch_cost_seconds.get_or_create(&labels);
+                gauge.set(cost.as_secs_f64());
+            }
         }
     }
 

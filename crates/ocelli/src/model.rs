@@ -9,6 +9,7 @@ use ocelli_engine::{CostTable, ElementType, ExternalFile, ModelSource, Signature
 use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
 use parking_lot::Mutex;
 
+use crate::admission::{Admission, AdmissionLimits};
 use crate::error::Error;
 use crate::job::ModelId;
 
@@ -22,6 +23,8 @@ pub struct ServedModel {
     place: Place,
     live_instances: AtomicUsize,
     retiring: AtomicBool,
+    superseded: AtomicBool,
+    door: Arc<Admission>,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -96,8 +99,26 @@ impl ServedModel {
             place,
             live_instances: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
+            door: Admission::new(AdmissionLimits::NONE),
             runtime: Mutex::new(None),
         }
+    }
+
+    /// The same model, which takes this many images at a time.
+    #[must_use]
+    pub fn limited_to(mut self, jobs: usize) -> Self {
+        self.door = Admission::new(AdmissionLimits {
+            jobs,
+            ..AdmissionLimits::NONE
+        });
+        self
+    }
+
+    /// The model's own door: who has passed it needs the model until it is left.
+    #[must_use]
+    pub fn door(&self) -> &Arc<Admission> {
+        &self.door
     }
 
     /// What images have to be made into.
@@ -166,6 +187,16 @@ impl ServedModel {
         }
     }
 
+    /// Its state in JSON and in metrics.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.place {
+            _ if self.is_ready() => "ready",
+            Place::Here => "loading",
+            Place::Elsewhere => "no_worker",
+        }
+    }
+
     /// Instances that are there to compute with.
     #[must_use]
     pub fn instances(&self) -> usize {
@@ -187,6 +218,17 @@ impl ServedModel {
     /// Notes whether all who compute it are about to leave.
     pub fn set_retiring(&self, retiring: bool) {
         self.retiring.store(retiring, Ordering::Release);
+    }
+
+    /// Whether a higher version of the same name is served by all who serve this one, so that it is not meant by the name.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
+    }
+
+    /// Notes whether a higher version is served beside this one.
+    pub fn set_superseded(&self, superseded: bool) {
+        self.superseded.store(superseded, Ordering::Release);
     }
 
     /// Notes that an instance came up.

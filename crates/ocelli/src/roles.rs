@@ -2,8 +2,10 @@
 
 mod engines;
 mod front;
+mod models;
 mod pipeline;
 mod redis;
+mod seats;
 mod serve;
 mod threads;
 mod web;
@@ -13,6 +15,7 @@ mod worker_side;
 
 pub use engines::StartError;
 pub use front::{DrainTimes, Ending, ServeConfig};
+pub use models::{ModelSet, Models, ModelsError, RepositoryConfig};
 pub use pipeline::{Pipeline, PipelineConfig, Running};
 pub use serve::serve;
 pub use web::{WebTier, WebTierConfig, web};

@@ -5,38 +5,28 @@
 
 mod batch;
 mod engines;
+mod loading;
 mod queue;
 
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use ocelli_engine::cost::{MeasurePlan, measure};
-use ocelli_engine::{Backend, CostTable, EngineError, EngineOptions};
+use ocelli_engine::{Backend, CostTable, EngineError};
+use ocelli_vision::RunSpec;
 
 use crate::batcher::BatchPolicy;
-use crate::broker::JobQueue;
+use crate::broker::ModelQueue;
 use crate::cores::Cores;
 use crate::crew::{Crew, Member, Work};
 use crate::metrics::Metrics;
 use crate::model::{ModelFile, Runtime, ServedModel};
-use engines::{Engines, Loaded};
+use engines::Engines;
 use queue::WorkQueue;
 
-/// The batch sizes that warm-up measures, unless a larger batch is asked for.
-const MEASURED_BATCH: usize = 8;
-
-/// How often each size is measured; the least disturbed run counts.
-const MEASURED_ROUNDS: u32 = 3;
-
-/// How long measuring may take, so that the first answer is not far away.
-const MEASURED_TIME: Duration = Duration::from_millis(250);
+pub use loading::Pace;
 
 /// Batches that may wait prepared for each instance. Other photos wait as they came, which is smaller.
 const BATCHES_AHEAD: usize = 2;
-
-/// More instances than this share the cores in groups: each holds the model once more.
-const MOST_AUTOMATIC_INSTANCES: usize = 8;
 
 /// How a model is to be run. `None` means that the machine and the measurement decide.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +41,21 @@ pub struct WorkerConfig {
     pub max_delay: Duration,
 }
 
+impl WorkerConfig {
+    /// The same, but as the model's package says where it says something.
+    #[must_use]
+    pub fn with(self, run: &RunSpec) -> Self {
+        let count = |own: Option<u32>, other: Option<usize>| own.map(|count| count as usize).or(other);
+        let delay = run.max_delay_ms.map(u64::from).map(Duration::from_millis);
+        Self {
+            instances: count(run.instances, self.instances),
+            threads_per_instance: count(run.threads_per_instance, self.threads_per_instance),
+            max_batch: count(run.max_batch, self.max_batch),
+            max_delay: delay.unwrap_or(self.max_delay),
+        }
+    }
+}
+
 /// What the worker stands on.
 #[derive(Clone)]
 pub struct WorkerParts {
@@ -61,31 +66,22 @@ pub struct WorkerParts {
     /// Computes what these cores compute.
     pub crew: Crew,
     /// Where jobs come from.
-    pub queue: JobQueue,
+    pub queue: ModelQueue,
     /// What to load.
     pub file: Arc<ModelFile>,
     /// Where batches are counted.
     pub metrics: Arc<Metrics>,
 }
 
-/// Instances, and the threads of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    instances: usize,
-    threads: usize,
-    /// Threads of the one instance that computes alone when nothing else is to be done.
-    idle_threads: Option<usize>,
-}
-
 /// A worker, built and not running yet.
 pub struct Worker {
     /// Leases jobs and computes them.
     pub engines: Arc<dyn Work>,
+    /// Who computes: the cores' crew, or one of its own.
+    pub crew: Crew,
     /// The threads that compute where the cores' crew does not: an engine that only waits for another device would
     /// keep a core's member from its work.
     pub own_members: Vec<Member>,
-    /// Their crew, or the cores'.
-    pub crew: Crew,
 }
 
 /// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
@@ -96,36 +92,30 @@ pub fn build(
     config: &WorkerConfig,
     parts: &WorkerParts,
     model: &Arc<ServedModel>,
+    pace: Pace,
 ) -> Result<Worker, EngineError> {
-    let uses_cpu = parts.backend.uses_cpu();
-    let shape = shape(config, uses_cpu, parts.cores.total());
     let started = Instant::now();
-    let mut loaded = load(parts, shape)?;
-    let plan = MeasurePlan {
-        max_batch: config.max_batch.unwrap_or(MEASURED_BATCH),
-        rounds: MEASURED_ROUNDS,
-        budget: MEASURED_TIME,
-    };
-    let load_time = started.elapsed();
-    let cost = warm_up(&mut loaded, &plan)?;
+    let (loaded, cost) = loading::load(config, parts, pace)?;
+    let (instances, threads) = (loaded.narrow.len(), loaded.threads);
     let max_batch = config.max_batch.unwrap_or_else(|| cost.default_batch_limit());
     tracing::info!(
         model = %model.id.name,
+        model_version = %model.id.version,
         engine = parts.backend.name(),
         version = parts.backend.version(),
-        instances = shape.instances,
-        threads_per_instance = shape.threads,
+        instances,
+        threads_per_instance = threads,
         max_batch,
-        load_ms = load_time.as_millis() as u64,
-        warm_up_ms = (started.elapsed() - load_time).as_millis() as u64,
+        load_ms = loaded.load_time.as_millis() as u64,
+        warm_up_ms = (started.elapsed() - loaded.load_time).as_millis() as u64,
         "loaded the model"
     );
     let pressing = pressing(&cost, max_batch);
     model.set_runtime(Runtime {
         engine: parts.backend.name().to_owned(),
         engine_version: parts.backend.version(),
-        instances: shape.instances,
-        threads_per_instance: shape.threads,
+        instances,
+        threads_per_instance: threads,
         max_batch,
         cost,
     });
@@ -133,33 +123,22 @@ pub fn build(
         max_batch,
         max_delay: config.max_delay,
     };
-    let metrics = Arc::clone(&parts.metrics);
-    let queue = Arc::new(WorkQueue::new(
-        policy,
-        parts.queue.clone(),
-        Arc::clone(&model.id),
-        metrics,
-    ));
-    let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, &queue));
-    let crew = if uses_cpu {
-        parts.crew.clone()
+    let queue = WorkQueue::new(policy, parts.queue.clone(), Arc::clone(&parts.metrics));
+    let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, queue));
+    let (crew, own_members) = if parts.backend.uses_cpu() {
+        (parts.crew.clone(), Vec::new())
     } else {
-        Crew::default()
+        let crew = Crew::default();
+        let members = crew.members(instances, None);
+        (crew, members)
     };
-    let own_members = if uses_cpu {
-        Vec::new()
-    } else {
-        crew.members(shape.instances, &[Arc::clone(&engines)])
-    };
-    parts.queue.serve(
-        &model.id,
-        crew.clone(),
-        shape.instances * max_batch * BATCHES_AHEAD,
-    );
+    parts
+        .queue
+        .serve(crew.clone(), instances * max_batch * BATCHES_AHEAD);
     Ok(Worker {
         engines,
-        own_members,
         crew,
+        own_members,
     })
 }
 
@@ -175,102 +154,9 @@ fn pressing(cost: &CostTable, max_batch: usize) -> usize {
         .map_or(1, |(size, _)| size)
 }
 
-/// One instance for each core with one thread each has the best throughput; all threads on one image have the best
-/// latency, so one more instance of that kind serves while nothing else is to be done. Instances that do not compute
-/// on these cores need neither.
-fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
-    if !uses_cpu {
-        let instances = config.instances.unwrap_or(1);
-        return Shape {
-            instances,
-            threads: config.threads_per_instance.unwrap_or(1),
-            idle_threads: None,
-        };
-    }
-    let instances = match (config.instances, config.threads_per_instance) {
-        (Some(instances), _) => instances,
-        (None, Some(threads)) => (cores / threads).max(1),
-        (None, None) => cores.min(MOST_AUTOMATIC_INSTANCES),
-    };
-    let threads = config.threads_per_instance.unwrap_or((cores / instances).max(1));
-    let automatic = config.instances.is_none() && config.threads_per_instance.is_none();
-    Shape {
-        instances,
-        threads,
-        idle_threads: (automatic && cores > threads).then_some(cores),
-    }
-}
-
-/// Loads all instances at once: a load keeps one core busy, and there are several.
-fn load(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError> {
-    let load = |threads| {
-        parts
-            .backend
-            .load(&parts.file.source(), &EngineOptions { threads })
-    };
-    thread::scope(|scope| {
-        let wide = shape
-            .idle_threads
-            .map(|threads| scope.spawn(move || load(threads)));
-        let narrow: Vec<_> = (0..shape.instances)
-            .map(|_| scope.spawn(move || load(shape.threads)))
-            .collect();
-        let panicked = || EngineError::Fault("loading panicked".to_owned());
-        let join =
-            |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
-        let narrow = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
-        Ok(Loaded {
-            narrow,
-            threads: shape.threads,
-            wide: wide.map(join).transpose()?,
-        })
-    })
-}
-
-/// Runs every instance once, so that no request pays for first-time work, and measures one of them.
-fn warm_up(loaded: &mut Loaded, plan: &MeasurePlan) -> Result<CostTable, EngineError> {
-    let once = MeasurePlan {
-        max_batch: 1,
-        rounds: 1,
-        budget: plan.budget,
-    };
-    let (first, others) = loaded.narrow.split_at_mut(1);
-    for engine in others.iter_mut().chain(&mut loaded.wide) {
-        measure(engine.as_mut(), &once, Instant::now)?;
-    }
-    measure(first[0].as_mut(), plan, Instant::now)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(instances: Option<usize>, threads_per_instance: Option<usize>) -> WorkerConfig {
-        WorkerConfig {
-            instances,
-            threads_per_instance,
-            max_batch: None,
-            max_delay: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn instances_and_threads_follow_the_cores_unless_told() {
-        let chosen = |instances, threads, uses_cpu, cores| {
-            let shape = shape(&config(instances, threads), uses_cpu, cores);
-            (shape.instances, shape.threads, shape.idle_threads)
-        };
-        assert_eq!(chosen(None, None, true, 1), (1, 1, None));
-        assert_eq!(chosen(None, None, true, 2), (2, 1, Some(2)));
-        assert_eq!(chosen(None, None, true, 8), (8, 1, Some(8)));
-        assert_eq!(chosen(None, None, true, 32), (8, 4, Some(32)));
-        assert_eq!(chosen(Some(1), None, true, 2), (1, 2, None));
-        assert_eq!(chosen(Some(4), None, true, 2), (4, 1, None));
-        assert_eq!(chosen(None, Some(2), true, 8), (4, 2, None));
-        assert_eq!(chosen(Some(3), Some(2), true, 8), (3, 2, None));
-        assert_eq!(chosen(None, None, false, 8), (1, 1, None));
-        assert_eq!(chosen(Some(2), None, false, 8), (2, 1, None));
-    }
 
     #[test]
     fn pressing_is_where_a_larger_batch_gains_nothing() {
@@ -283,5 +169,32 @@ mod tests {
         let falling = table(&[(1, 100), (2, 150), (4, 240), (8, 460)]);
         assert_eq!(pressing(&falling, 8), 4);
         assert_eq!(pressing(&falling, 2), 2, "no larger batch will be run");
+    }
+
+    #[test]
+    fn a_package_has_the_last_word_on_how_it_is_run() {
+        let options = WorkerConfig {
+            instances: Some(2),
+            threads_per_instance: None,
+            max_batch: Some(8),
+            max_delay: Duration::from_secs(1),
+        };
+        let run = RunSpec {
+            instances: Some(1),
+            threads_per_instance: Some(4),
+            max_delay_ms: Some(0),
+            ..RunSpec::default()
+        };
+        let WorkerConfig {
+            instances,
+            threads_per_instance,
+            max_batch,
+            max_delay,
+        } = options.with(&run);
+        assert_eq!(
+            (instances, threads_per_instance, max_batch),
+            (Some(1), Some(4), Some(8))
+        );
+        assert_eq!(max_delay, Duration::ZERO);
     }
 }

@@ -41,6 +41,8 @@ struct Shared {
 struct State {
     /// Whether batches stop at the gate, and how many may pass all the same.
     held: bool,
+    /// Instances loaded later than this many pass.
+    held_loads: usize,
     passes: usize,
     at_gate: usize,
     batch_sizes: Vec<usize>,
@@ -55,7 +57,16 @@ impl FakeControl {
     /// Closes the gate: batches that start from now on stay in `infer` until [`FakeControl::release`] or
     /// [`FakeControl::pass`].
     pub fn hold(&self) {
-        self.lock().held = true;
+        let mut state = self.lock();
+        state.held = true;
+        state.held_loads = usize::MAX;
+    }
+
+    /// Closes the gate for the instances that are loaded by now. Those loaded later pass.
+    pub fn hold_loaded(&self) {
+        let mut state = self.lock();
+        state.held = true;
+        state.held_loads = state.loads;
     }
 
     /// Opens the gate for good.
@@ -139,7 +150,8 @@ impl FakeControl {
         self.lock().live_instances
     }
 
-    pub(super) fn start_load(&self, model: &str) -> Result<(), EngineError> {
+    /// Counts an instance, and numbers it.
+    pub(super) fn start_load(&self, model: &str) -> Result<usize, EngineError> {
         let mut state = self.lock();
         if let Some(left) = state.fail_loads.checked_sub(1) {
             state.fail_loads = left;
@@ -148,17 +160,23 @@ impl FakeControl {
                 reason: "scripted".to_owned(),
             });
         }
+        let number = state.loads;
         state.loads += 1;
         state.live_instances += 1;
-        Ok(())
+        Ok(number)
     }
 
     pub(super) fn end_instance(&self) {
         self.lock().live_instances -= 1;
     }
 
-    /// Counts a batch, holds it at the gate and makes it fail where the script says so.
-    pub(super) fn start_batch(&self, inputs: &[Tensor], batch: usize) -> Result<(), EngineError> {
+    /// Counts a batch of instance `number`, holds it at the gate and makes it fail where the script says so.
+    pub(super) fn start_batch(
+        &self,
+        number: usize,
+        inputs: &[Tensor],
+        batch: usize,
+    ) -> Result<(), EngineError> {
         let mut state = self.lock();
         state.batch_sizes.push(batch);
         let failure = state
@@ -171,9 +189,9 @@ impl FakeControl {
         let mut state = self
             .shared
             .changed
-            .wait_while(state, |state| state.held && state.passes == 0)
+            .wait_while(state, |state| state.holds(number) && state.passes == 0)
             .unwrap_or_else(PoisonError::into_inner);
-        if state.held {
+        if state.holds(number) {
             state.passes -= 1;
         }
         state.at_gate -= 1;
@@ -197,6 +215,10 @@ impl FakeControl {
 }
 
 impl State {
+    fn holds(&self, number: usize) -> bool {
+        self.held && number < self.held_loads
+    }
+
     fn marked(&self, inputs: &[Tensor]) -> Option<FakeFailure> {
         let rows = || inputs.first().into_iter().flat_map(Tensor::rows);
         self.fail_markers

@@ -28,10 +28,11 @@ impl MemoryBroker {
         let (leased, error) = match self.queue.push(leased) {
             Ok(()) => return,
             Err(QueueFull::Full(leased)) => {
-                let retry_after = retry_after(model, self.queue.depth());
+                let depth = self.queue.of(&model.id).map_or(0, |queue| queue.depth());
+                let retry_after = retry_after(model, depth);
                 (leased, Error::QueueFull { retry_after })
             }
-            Err(QueueFull::Closed(leased)) => (leased, Error::NotReady("it is stopping")),
+            Err(QueueFull::Closed(leased)) => (leased, Error::NotReady("it stops, or unloads the model")),
         };
         leased.refuse(error);
     }
@@ -39,7 +40,7 @@ impl MemoryBroker {
     /// Whether the model's worker wants another job to be ready for it.
     #[must_use]
     pub fn wants(&self, model: &ModelId) -> bool {
-        self.queue.wants(model)
+        self.queue.of(model).is_some_and(|queue| queue.wants())
     }
 
     /// How many jobs wait.

@@ -1,13 +1,13 @@
 //! The jobs of this process that wait for its engines: one bounded queue for each model.
 //!
 //! Whoever fills it is told when something was taken, and the crew of a model is called when there is something to take,
-//! so nobody polls and taking never blocks.
+//! so nobody polls and taking never blocks. A queue is opened when its model is loaded and goes with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::redis::Lease;
@@ -19,10 +19,16 @@ use crate::error::Error;
 use crate::job::{Job, JobCost, JobError, ModelId, Priority, Reply};
 use crate::metrics::{DropReason, Metrics};
 
-/// Queues of jobs in memory. Cheap to clone.
+/// The queues of all models. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobQueue {
     shared: Arc<Shared>,
+}
+
+/// The queue of one model. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ModelQueue {
+    shared: Arc<One>,
 }
 
 /// Who fills a queue, and is told when there is room again.
@@ -36,20 +42,21 @@ pub enum Supplier {
 
 #[derive(Debug)]
 struct Shared {
-    capacity: usize,
     metrics: Arc<Metrics>,
-    supplier: Supplier,
-    state: Mutex<State>,
+    queues: RwLock<HashMap<Arc<ModelId>, ModelQueue>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    closed: bool,
-    queues: HashMap<Arc<ModelId>, Queue>,
+#[derive(Debug)]
+struct One {
+    capacity: usize,
+    supplier: Supplier,
+    metrics: Arc<Metrics>,
+    state: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
+    closed: bool,
     jobs: Turns<Leased>,
     worker: Option<Worker>,
 }
@@ -66,40 +73,103 @@ struct Worker {
 pub enum QueueFull {
     /// The model's queue is at its capacity.
     Full(Box<Leased>),
-    /// The queue is closed.
+    /// The queue is closed, or its model is gone.
     Closed(Box<Leased>),
 }
 
 impl JobQueue {
-    /// Queues that hold at most `capacity` jobs each, filled by `supplier`.
+    /// No queues yet. Jobs that are dropped are counted in `metrics`.
     #[must_use]
-    pub fn new(capacity: usize, supplier: Supplier, metrics: Arc<Metrics>) -> Self {
-        let state = Mutex::default();
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        let queues = RwLock::default();
         Self {
-            shared: Arc::new(Shared {
-                capacity,
-                supplier,
-                metrics,
-                state,
-            }),
+            shared: Arc::new(Shared { metrics, queues }),
         }
     }
 
-    /// Queues a job and calls the model's crew.
+    /// Opens a queue for `model`, of at most `capacity` jobs, which `supplier` fills.
+    #[must_use]
+    pub fn open(&self, model: &Arc<ModelId>, capacity: usize, supplier: Supplier) -> ModelQueue {
+        let queue = ModelQueue {
+            shared: Arc::new(One {
+                capacity,
+                supplier,
+                metrics: Arc::clone(&self.shared.metrics),
+                state: Mutex::default(),
+            }),
+        };
+        let mut queues = self.shared.queues.write();
+        queues.insert(Arc::clone(model), queue.clone());
+        queue
+    }
+
+    /// Closes the queue of a model and forgets it.
+    pub fn remove(&self, model: &ModelId) {
+        let removed = self.shared.queues.write().remove(model);
+        if let Some(queue) = removed {
+            queue.close();
+        }
+    }
+
+    /// The queue of a model that is loaded.
+    #[must_use]
+    pub fn of(&self, model: &ModelId) -> Option<ModelQueue> {
+        self.shared.queues.read().get(model).cloned()
+    }
+
+    /// Queues a job and calls its model's crew.
+    ///
+    /// # Errors
+    /// When the model's queue is full or closed, or there is none; the job is not queued then.
+    pub fn push(&self, leased: Leased) -> Result<(), QueueFull> {
+        match self.of(&leased.job.model) {
+            Some(queue) => queue.push(leased),
+            None => Err(QueueFull::Closed(Box::new(leased))),
+        }
+    }
+
+    /// How many models have a queue.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.queues.read().len()
+    }
+
+    /// Whether no model has a queue.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many jobs of all models wait to be leased.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let queues = self.shared.queues.read();
+        queues.values().map(ModelQueue::depth).sum()
+    }
+
+    /// Takes no more jobs, of any model. Those queued are still handed out.
+    pub fn close(&self) {
+        let queues = self.shared.queues.read();
+        queues.values().for_each(ModelQueue::close);
+    }
+}
+
+impl ModelQueue {
+    /// Queues a job and calls the crew.
     ///
     /// # Errors
     /// When the queue is full or closed; the job is not queued then.
     pub fn push(&self, leased: Leased) -> Result<(), QueueFull> {
+        let shared = &self.shared;
         let crew = {
-            let mut state = self.shared.state.lock();
-            if state.closed {
+            let mut queue = shared.state.lock();
+            if queue.closed {
                 return Err(QueueFull::Closed(Box::new(leased)));
             }
-            let queue = state.queues.entry(Arc::clone(&leased.job.model)).or_default();
-            if queue.jobs.len() >= self.shared.capacity {
-                queue.drop_dead(&self.shared.metrics);
+            if queue.jobs.len() >= shared.capacity {
+                queue.drop_dead(&shared.metrics);
             }
-            if queue.jobs.len() >= self.shared.capacity {
+            if queue.jobs.len() >= shared.capacity {
                 return Err(QueueFull::Full(Box::new(leased)));
             }
             queue.jobs.push(leased.job.priority, leased);
@@ -111,33 +181,25 @@ impl JobQueue {
         Ok(())
     }
 
-    /// Has `crew` called whenever there is a job of `model` to take. It wants up to `ahead` jobs to wait for it, so
-    /// that it never waits for one; more would only hold memory.
-    pub fn serve(&self, model: &Arc<ModelId>, crew: Crew, ahead: usize) {
-        let mut state = self.shared.state.lock();
-        state.queues.entry(Arc::clone(model)).or_default().worker = Some(Worker { crew, ahead });
+    /// Has `crew` called whenever there is a job to take. It wants up to `ahead` jobs to wait for it, so that it never
+    /// waits for one; more would only hold memory.
+    pub fn serve(&self, crew: Crew, ahead: usize) {
+        self.shared.state.lock().worker = Some(Worker { crew, ahead });
     }
 
-    /// Whether another job of `model` should be made now.
+    /// Whether another job should be made now.
     #[must_use]
-    pub fn wants(&self, model: &ModelId) -> bool {
-        let state = self.shared.state.lock();
-        state.queues.get(model).is_some_and(|queue| {
-            queue
-                .worker
-                .as_ref()
-                .is_some_and(|worker| queue.jobs.len() < worker.ahead)
-        })
+    pub fn wants(&self) -> bool {
+        let queue = self.shared.state.lock();
+        let worker = queue.worker.as_ref();
+        worker.is_some_and(|worker| queue.jobs.len() < worker.ahead)
     }
 
-    /// Hands out up to `max` jobs of `model`, by priority and age, or none. Dead ones are dropped and counted on the way.
+    /// Hands out up to `max` jobs, by priority and age, or none. Dead ones are dropped and counted on the way.
     #[must_use]
-    pub fn lease(&self, model: &ModelId, max: usize) -> Vec<Leased> {
+    pub fn lease(&self, max: usize) -> Vec<Leased> {
         let (jobs, taken) = {
-            let mut state = self.shared.state.lock();
-            let Some(queue) = state.queues.get_mut(model) else {
-                return Vec::new();
-            };
+            let mut queue = self.shared.state.lock();
             let before = queue.jobs.len();
             let jobs = queue.take_live(max, &self.shared.metrics);
             (jobs, before - queue.jobs.len())
@@ -150,21 +212,25 @@ impl JobQueue {
         jobs
     }
 
-    /// How many jobs of all models wait to be leased.
+    /// Told when something was taken, where a task fills the queue.
     #[must_use]
-    pub fn depth(&self) -> usize {
-        let state = self.shared.state.lock();
-        state.queues.values().map(|queue| queue.jobs.len()).sum()
+    pub fn room(&self) -> Option<Arc<Notify>> {
+        match &self.shared.supplier {
+            Supplier::Crew(_) => None,
+            Supplier::Task(room) => Some(Arc::clone(room)),
+        }
     }
 
-    /// How many jobs of one model and priority wait to be leased.
+    /// How many jobs wait to be leased.
     #[must_use]
-    pub fn depth_of(&self, model: &ModelId, priority: Priority) -> usize {
-        let state = self.shared.state.lock();
-        state
-            .queues
-            .get(model)
-            .map_or(0, |queue| queue.jobs.len_of(priority))
+    pub fn depth(&self) -> usize {
+        self.shared.state.lock().jobs.len()
+    }
+
+    /// How many jobs of one priority wait to be leased.
+    #[must_use]
+    pub fn depth_of(&self, priority: Priority) -> usize {
+        self.shared.state.lock().jobs.len_of(priority)
     }
 
     /// Takes no more jobs. Those queued are still handed out.
@@ -310,11 +376,11 @@ mod tests {
         })
     }
 
-    fn queue(capacity: usize, metrics: Arc<Metrics>) -> JobQueue {
-        JobQueue::new(capacity, Supplier::Crew(Crew::default()), metrics)
+    fn queue(capacity: usize, metrics: Arc<Metrics>) -> ModelQueue {
+        JobQueue::new(metrics).open(&model(), capacity, Supplier::Crew(Crew::default()))
     }
 
-    fn push(queue: &JobQueue, pixel: u8, priority: Priority, life: Duration) -> Result<Pending, QueueFull> {
+    fn job(pixel: u8, priority: Priority, life: Duration) -> (Leased, Pending) {
         let (waiter, pending) = waiter();
         let job = Job {
             id: JobId::random(),
@@ -325,12 +391,15 @@ mod tests {
             pixels: vec![pixel],
             deadline: Instant::now() + life,
         };
-        queue
-            .push(Leased::new(job, Receipt::Waiter(waiter)))
-            .map(|()| pending)
+        (Leased::new(job, Receipt::Waiter(waiter)), pending)
     }
 
-    fn submit(queue: &JobQueue, pixel: u8, life: Duration) -> Result<Pending, QueueFull> {
+    fn push(queue: &ModelQueue, pixel: u8, priority: Priority, life: Duration) -> Result<Pending, QueueFull> {
+        let (leased, pending) = job(pixel, priority, life);
+        queue.push(leased).map(|()| pending)
+    }
+
+    fn submit(queue: &ModelQueue, pixel: u8, life: Duration) -> Result<Pending, QueueFull> {
         push(queue, pixel, Priority::Normal, life)
     }
 
@@ -346,11 +415,11 @@ mod tests {
         let waiting: Vec<Pending> = (0..3)
             .map(|pixel| submit(&queue, pixel, LONG).expect("room"))
             .collect();
-        assert!(queue.lease(&model(), 0).is_empty());
-        let mut jobs = queue.lease(&model(), 2);
-        jobs.extend(queue.lease(&model(), 2));
+        assert!(queue.lease(0).is_empty());
+        let mut jobs = queue.lease(2);
+        jobs.extend(queue.lease(2));
         assert_eq!(first_pixels(&jobs), [0, 1, 2]);
-        assert!(queue.lease(&model(), 2).is_empty(), "no job leaves twice");
+        assert!(queue.lease(2).is_empty(), "no job leaves twice");
         for (index, leased) in jobs.into_iter().enumerate().rev() {
             let cost = JobCost {
                 batch_size: index,
@@ -370,7 +439,7 @@ mod tests {
     async fn a_job_that_is_dropped_is_lost_and_its_waiter_is_told() {
         let queue = queue(8, Arc::default());
         let pending = submit(&queue, 0, LONG).expect("room");
-        drop(queue.lease(&model(), 1));
+        drop(queue.lease(1));
         assert_eq!(pending.await.unwrap_err(), Error::Internal);
     }
 
@@ -381,7 +450,7 @@ mod tests {
         drop(submit(&queue, 0, LONG).expect("room"));
         let late = submit(&queue, 1, Duration::ZERO).expect("room");
         let _waiting = submit(&queue, 2, LONG).expect("room");
-        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [2]);
+        assert_eq!(first_pixels(&queue.lease(8)), [2]);
         assert_eq!(
             late.await.expect("an answer").reply.result,
             Err(JobError::DeadlinePassed)
@@ -399,8 +468,8 @@ mod tests {
         let _waiting: Vec<_> = [(0, Priority::Low), (1, Priority::Normal), (2, Priority::High)]
             .map(|(pixel, priority)| push(&queue, pixel, priority, LONG).expect("room"))
             .into();
-        assert_eq!(queue.depth_of(&model(), Priority::Low), 1);
-        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [2, 1, 0]);
+        assert_eq!(queue.depth_of(Priority::Low), 1);
+        assert_eq!(first_pixels(&queue.lease(8)), [2, 1, 0]);
     }
 
     #[test]
@@ -411,7 +480,7 @@ mod tests {
         assert!(matches!(submit(&queue, 2, LONG), Err(QueueFull::Full(_))));
         drop(first);
         let _third = submit(&queue, 3, LONG).expect("the place of the one who left");
-        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [1, 3]);
+        assert_eq!(first_pixels(&queue.lease(8)), [1, 3]);
     }
 
     #[test]
@@ -421,19 +490,33 @@ mod tests {
         queue.close();
         assert!(matches!(submit(&queue, 1, LONG), Err(QueueFull::Closed(_))));
         assert_eq!(queue.depth(), 1);
-        assert_eq!(first_pixels(&queue.lease(&model(), 8)), [0]);
+        assert_eq!(first_pixels(&queue.lease(8)), [0]);
     }
 
     #[test]
     fn jobs_are_wanted_until_enough_wait_for_a_worker() {
         let queue = queue(8, Arc::default());
-        assert!(!queue.wants(&model()), "nobody serves the model");
-        queue.serve(&model(), Crew::default(), 2);
+        assert!(!queue.wants(), "nobody serves the model");
+        queue.serve(Crew::default(), 2);
         let _first = submit(&queue, 0, LONG).expect("room");
-        assert!(queue.wants(&model()));
+        assert!(queue.wants());
         let _second = submit(&queue, 1, LONG).expect("room");
-        assert!(!queue.wants(&model()));
-        assert_eq!(queue.lease(&model(), 1).len(), 1);
-        assert!(queue.wants(&model()));
+        assert!(!queue.wants());
+        assert_eq!(queue.lease(1).len(), 1);
+        assert!(queue.wants());
+    }
+
+    #[test]
+    fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
+        let queues = JobQueue::new(Arc::default());
+        let queue = queues.open(&model(), 8, Supplier::Crew(Crew::default()));
+        let (first, _first) = job(0, Priority::Normal, LONG);
+        let (second, _second) = job(1, Priority::Normal, LONG);
+        queues.push(first).expect("there is a queue");
+        assert_eq!((queues.len(), queues.depth()), (1, 1));
+        queues.remove(&model());
+        assert!(matches!(queues.push(second), Err(QueueFull::Closed(_))));
+        assert!(queues.is_empty());
+        assert_eq!(first_pixels(&queue.lease(8)), [0], "its worker ends what it has");
     }
 }

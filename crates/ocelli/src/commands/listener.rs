@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lifecycle::stop_signal;
-use crate::roles::Ending;
+use crate::roles::{Ending, Models};
 
 /// Clients that may wait to be accepted, as far as the system allows. The usual 128 are few: a thousand clients that
 /// come at once would find most of their connections dropped by the kernel, and try again for seconds.
@@ -72,6 +73,25 @@ pub(super) async fn stop() -> &'static str {
             tracing::error!(%error, "signals cannot be received; kill the process to stop it");
             std::future::pending().await
         }
+    }
+}
+
+/// The same for a role with `models`, which SIGHUP brings up to date.
+pub(super) async fn stop_changing(models: Models) -> &'static str {
+    let changes = async {
+        match signal(SignalKind::hangup()) {
+            Ok(mut hangups) => {
+                while hangups.recv().await.is_some() {
+                    models.rescan().await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "SIGHUP cannot be received"),
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        signal = stop() => signal,
+        never = changes => never,
     }
 }
 

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let package = settings::package(&args.model.source)?;
-    let backend = settings::backend(&args.model.engine, &package)?;
+    let backend = settings::backend(&args.model.engine, Some(&package))?;
     let ahead = settings::cores() * AHEAD_PER_CORE;
     let config = PipelineConfig {
         cores: settings::cores(),

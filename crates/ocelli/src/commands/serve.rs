@@ -10,8 +10,10 @@ use crate::telemetry;
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     listener::allow_connections(args.connections.max_connections.get());
-    let package = settings::package(&args.model.source)?;
-    let backend = settings::backend(&args.model.engine, &package)?;
+    let drain = settings::drain(&args.drain);
+    let mut models = settings::models(&args.model.source, &args.repository, drain.timeout)?;
+    models.names = settings::names(&args.names);
+    let backend = settings::backend(&args.model.engine, models.given.first())?;
     let config = PipelineConfig {
         cores: settings::cores(),
         admission: settings::admission(&args.limits),
@@ -21,12 +23,13 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let serve = ServeConfig {
         http: settings::http(&args.limits),
         connections: settings::connections(&args.connections),
-        drain: settings::drain(&args.drain),
+        drain,
         jobs: settings::jobs(&args.jobs)?,
     };
-    let pipeline = Pipeline::new(&config, backend, package);
+    let pipeline = Pipeline::new(&config, backend, models);
     let runtime = settings::runtime()?;
     listener::run(runtime, args.listen, async |listener| {
-        roles::serve(listener, pipeline, serve, listener::stop()).await
+        let stop = listener::stop_changing(pipeline.models().clone());
+        roles::serve(listener, pipeline, serve, stop).await
     })
 }

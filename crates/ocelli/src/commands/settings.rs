@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::process;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ocelli_engine::fake::FakeFailure;
@@ -16,16 +17,17 @@ use rustix::system::uname;
 
 use crate::admission::AdmissionLimits;
 use crate::broker::redis::Target;
+use crate::catalog::{ModelRef, Names};
 use crate::cli::{
-    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, HintArgs, ImageArgs, JobArgs, LimitArgs, RedisArgs,
-    SourceArgs,
+    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, HintArgs, ImageArgs, JobArgs, LimitArgs, NameArgs,
+    RedisArgs, RepositoryArgs, SourceArgs,
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
 use crate::hub::{HubConfig, HubError};
 use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
-use crate::roles::DrainTimes;
+use crate::roles::{DrainTimes, ModelSet, RepositoryConfig};
 use crate::worker::WorkerConfig;
 
 pub(super) fn cores() -> usize {
@@ -61,7 +63,36 @@ pub(super) fn hub() -> Result<HubConfig, HubError> {
     HubConfig::from_env(|name| std::env::var_os(name))
 }
 
-pub(super) fn backend(args: &EngineArgs, package: &ModelPackage) -> anyhow::Result<Arc<dyn Backend>> {
+/// What is served: the repository's models where there is one, and the model that is named or built in.
+pub(super) fn models(
+    source: &SourceArgs,
+    repository: &RepositoryArgs,
+    unload_within: Duration,
+) -> anyhow::Result<ModelSet> {
+    let alone = repository.model_dir.is_none();
+    let given = (alone || source.model.is_some()).then(|| package(source));
+    Ok(ModelSet {
+        given: given.transpose()?.into_iter().collect(),
+        repository: repository.model_dir.as_ref().map(|dir| RepositoryConfig {
+            dir: dir.clone(),
+            unload_within,
+        }),
+        names: Names::default(),
+    })
+}
+
+pub(super) fn names(args: &NameArgs) -> Names {
+    let aliases = args.alias.iter().cloned();
+    Names {
+        default: args.default_model.clone(),
+        aliases: aliases
+            .map(|(name, model)| (name, ModelRef::parse(&model)))
+            .collect(),
+    }
+}
+
+/// The engine; a fake one that is to answer as `package` does where nothing is known of classes.
+pub(super) fn backend(args: &EngineArgs, package: Option<&ModelPackage>) -> anyhow::Result<Arc<dyn Backend>> {
     match args.engine {
         EngineKind::Onnxruntime => {
             let executable = std::env::current_exe().ok();
@@ -75,9 +106,11 @@ pub(super) fn backend(args: &EngineArgs, package: &ModelPackage) -> anyhow::Resu
                 fixed: args.fake_batch_time,
                 per_item: args.fake_image_time,
             };
-            let classes = package.card.labels.first().map_or(0, Vec::len);
             tracing::warn!("--engine fake makes its answers up");
-            let fake = Fake::new(cost).with_classes(classes.max(1));
+            let mut fake = Fake::new(cost);
+            if let Some(labels) = package.and_then(|package| package.card.labels.first()) {
+                fake = fake.with_classes(labels.len());
+            }
             let failures = [
                 (args.fake_crash_on, FakeFailure::Abort),
                 (args.fake_hang_on, FakeFailure::Hang),

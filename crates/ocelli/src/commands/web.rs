@@ -26,7 +26,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         cores: settings::cores(),
         admission: settings::admission(&args.limits),
         decode: settings::decode(&args.image),
-        default_model: args.default_model.clone(),
+        names: settings::names(&args.names),
         wire,
     };
     let serve = ServeConfig {

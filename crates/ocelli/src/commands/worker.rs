@@ -11,8 +11,17 @@ use crate::telemetry;
 pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let target = settings::redis(&args.redis)?;
-    let package = settings::package(&args.model.source)?;
-    let backend = settings::backend(&args.model.engine, &package)?;
+    let drain = DrainTimes {
+        delay: args.drain_delay,
+        timeout: args.drain_timeout,
+    };
+    anyhow::ensure!(
+        args.wire == Wire::Native || args.repository.model_dir.is_none(),
+        "--wire tutorial says nothing of models, so a worker that speaks it computes one; leave out --model-dir, and \
+         name the model with --model"
+    );
+    let models = settings::models(&args.model.source, &args.repository, drain.timeout)?;
+    let backend = settings::backend(&args.model.engine, models.given.first())?;
     let name = settings::process_name("worker");
     let wire = match args.wire {
         Wire::Native => WorkerWire::Native(WorkerSideConfig {
@@ -28,14 +37,12 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         cores: settings::cores(),
         worker: settings::worker(&args.model.engine),
         connections: settings::connections(&args.connections),
-        drain: DrainTimes {
-            delay: args.drain_delay,
-            timeout: args.drain_timeout,
-        },
+        drain,
         wire,
     };
-    let tier = WorkerTier::new(config, &target, backend, package);
+    let tier = WorkerTier::new(config, &target, backend, models);
     listener::run(settings::runtime()?, args.listen, async |listener| {
-        roles::worker(listener, tier, listener::stop()).await
+        let stop = listener::stop_changing(tier.models().clone());
+        roles::worker(listener, tier, stop).await
     })
 }

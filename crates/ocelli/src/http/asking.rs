@@ -11,6 +11,7 @@ use super::AppState;
 use super::answer::Arrival;
 use super::body::{BodySlot, check_declared, grow_permit};
 use super::inputs::InputForm;
+use crate::admission::Permit;
 use crate::error::Error;
 use crate::infer::{self, Deadline};
 use crate::job::Priority;
@@ -26,12 +27,14 @@ const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
 /// The trace of the request (W3C Trace Context).
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
+/// A model, and what is wanted of it.
+pub(super) type Found = (Arc<ServedModel>, Want);
+
 /// What a route wants of a request.
-pub(super) struct Order {
-    /// For this model.
-    pub(super) model: Arc<ServedModel>,
-    /// What is wanted of it.
-    pub(super) want: Want,
+pub(super) struct Order<F> {
+    /// Finds the model, and checks what is wanted of it. Asked again where the model found is unloaded before the request
+    /// has reached it.
+    pub(super) find: F,
     /// The most images.
     pub(super) most: usize,
     /// When nobody wants the answer any more.
@@ -62,24 +65,20 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// Whatever can be wrong with a request, or keep it out.
-pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result<Asked, Error> {
-    let Order {
-        model,
-        want,
-        deadline,
-        ..
-    } = order;
+pub(super) async fn ask<F>(state: &AppState, parts: &Parts, order: Order<F>) -> Result<Asked, Error>
+where
+    F: Fn() -> Result<Found, Error>,
+{
+    let (model, want) = (order.find)()?;
     let priority = priority(&parts.headers)?;
     let form = InputForm::from_headers(&parts.headers)?;
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
     let declared = check_declared(body.declared_length(), state.config.max_body)?;
-    // An image holds its file first and its pixels later, never both for long.
-    let tensor = model.input().elements() as u64;
-    let needed = declared.max(tensor);
-    let mut permit = match order.door {
-        Door::Now => state.infer.admit(&model, 1, needed)?,
-        Door::Later => state.infer.admit_later(&model, 1, needed)?,
-    };
+    let mut entered = enter(state, (model, want), declared, &order.door);
+    if let Err(Error::Unloaded) = entered {
+        entered = enter(state, (order.find)()?, declared, &order.door);
+    }
+    let ((model, want), tensor, mut permit) = entered?;
     let bytes = body
         .read(
             state.config.max_body,
@@ -102,12 +101,25 @@ pub(super) async fn ask(state: &AppState, parts: &Parts, order: Order) -> Result
             want,
             priority,
             trace: trace(&parts.headers),
-            deadline,
+            deadline: order.deadline,
             permit,
             receive,
         },
         images,
     })
+}
+
+/// Room for one image of `declared` bytes, and the bytes of its pixels.
+fn enter(state: &AppState, found: Found, declared: u64, door: &Door) -> Result<(Found, u64, Permit), Error> {
+    let model = &found.0;
+    // An image holds its file first and its pixels later, never both for long.
+    let tensor = model.input().elements() as u64;
+    let needed = declared.max(tensor);
+    let permit = match door {
+        Door::Now => state.infer.admit(model, 1, needed)?,
+        Door::Later => state.infer.admit_later(model, 1, needed)?,
+    };
+    Ok((found, tensor, permit))
 }
 
 /// When the headers of the request had arrived.

@@ -1,11 +1,14 @@
 //! What the server says of what it serves: models, the API description.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::answer::{json, to_json};
+use crate::catalog::{Catalog, Reason};
 use crate::error::Error;
 use crate::model::ServedModel;
 use ocelli_vision::{Activation, Task};
@@ -15,7 +18,25 @@ pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 #[derive(Serialize)]
 struct ModelList<'a> {
-    models: Vec<ModelView<'a>>,
+    models: Vec<AnyView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnyView<'a> {
+    Served(Box<ModelView<'a>>),
+    Absent(AbsentView<'a>),
+}
+
+/// A model that does not answer.
+#[derive(Serialize)]
+struct AbsentView<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -77,19 +98,54 @@ pub(super) async fn openapi() -> Response {
 
 /// `GET /v1/models`.
 pub(super) async fn models(State(state): State<AppState>) -> Result<Response, Error> {
-    let (models, default) = (state.infer.catalog.all(), state.infer.catalog.default_name());
-    let models = models.iter().map(|model| view(model, default.as_deref()));
+    let catalog = &state.infer.catalog;
+    let (models, absent, default) = (catalog.all(), catalog.absent(), catalog.default_name());
+    let models = models
+        .iter()
+        .map(|model| AnyView::Served(Box::new(view(model, default.as_deref()))));
+    let absent = absent.iter().map(|absent| {
+        AnyView::Absent(AbsentView {
+            name: &absent.name,
+            version: absent.version.as_deref(),
+            state: absent.reason.name(),
+            reason: match &absent.reason {
+                Reason::Failed(why) => Some(why),
+                Reason::Loading | Reason::Unloading => None,
+            },
+        })
+    });
     to_json(&ModelList {
-        models: models.collect(),
+        models: models.chain(absent).collect(),
     })
 }
 
-/// `GET /v1/models/{model}`.
+/// The model that a path names: `/v1/models/{model}/..` or `/v1/models/{model}/versions/{version}/..`.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    model: String,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+impl Named {
+    /// That model.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub(super) fn find(&self, catalog: &Catalog) -> Result<Arc<ServedModel>, Error> {
+        match &self.version {
+            Some(version) => catalog.find_version(&self.model, version),
+            None => catalog.find(Some(&self.model)),
+        }
+    }
+}
+
+/// `GET /v1/models/{model}`, with or without a version.
 pub(super) async fn model(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    Path(named): Path<Named>,
 ) -> Result<Response, Error> {
-    let model = state.infer.catalog.find(Some(&name))?;
+    let model = named.find(&state.infer.catalog)?;
     to_json(&view(&model, state.infer.catalog.default_name().as_deref()))
 }
 
@@ -100,11 +156,7 @@ fn view<'a>(model: &'a ServedModel, default: Option<&str>) -> ModelView<'a> {
         name: &model.id.name,
         version: &model.id.version,
         digest: &model.id.digest,
-        state: match model.ready() {
-            Ok(()) => "ready",
-            Err(Error::NoWorker(_)) => "no_worker",
-            Err(_) => "loading",
-        },
+        state: model.state(),
         default: default == Some(&model.id.name),
         task: manifest.task,
         classes: model.labels_of(0).len(),

@@ -47,11 +47,13 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
     let webhook = webhook
         .map(|url| state.jobs.webhook(url.to_str().unwrap_or_default()))
         .transpose()?;
-    let model = state.infer.catalog.find(parameters.model.as_deref())?;
-    let want = parameters.wish.by_task(&model)?;
+    let find = || {
+        let model = state.infer.catalog.find(parameters.model.as_deref())?;
+        let want = parameters.wish.by_task(&model)?;
+        Ok((model, want))
+    };
     let order = Order {
-        model,
-        want,
+        find,
         most: state.config.max_images,
         deadline: job_deadline(&state, &parts)?,
         reading: Deadline::new(arrival(&parts), state.config.deadline),

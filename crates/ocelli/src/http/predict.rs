@@ -1,7 +1,5 @@
 //! The native prediction routes: requests translated into the one path, its results into JSON.
 
-use std::sync::Arc;
-
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
@@ -10,11 +8,11 @@ use serde::Serialize;
 
 use super::AppState;
 use super::answer::to_json;
-use super::asking::{Asked, Door, Order, arrival, ask, deadline};
+use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline};
+use super::info::Named;
 use super::parameters::{Accepts, Parameters};
 use crate::error::Error;
-use crate::model::ServedModel;
-use crate::outcome::{Outcome, Want};
+use crate::outcome::Outcome;
 use crate::results::{ImageAnswer, VectorEncoding};
 use crate::timing::Phases;
 
@@ -44,9 +42,12 @@ struct Answer<'a> {
 pub(super) async fn predict(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
     let parameters = Parameters::of(&parts, Accepts::PREDICT)?;
-    let model = state.infer.catalog.find(parameters.model.as_deref())?;
-    let want = parameters.wish.classes(&model)?;
-    let order = order(&state, &parts, (model, want), 1)?;
+    let find = || {
+        let model = state.infer.catalog.find(parameters.model.as_deref())?;
+        let want = parameters.wish.classes(&model)?;
+        Ok((model, want))
+    };
+    let order = order(&state, &parts, find, 1)?;
     let Asked { request, images } = ask(&state, &parts, order).await?;
     let scored = state
         .infer
@@ -72,39 +73,45 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
     )
 }
 
-/// `POST /v1/models/{model}/predict`: one or many images, each of which succeeds or fails alone.
+/// `POST /v1/models/{model}/predict`, with or without a version: one or many images, each of which succeeds or fails alone.
 pub(super) async fn predict_many(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    Path(named): Path<Named>,
     request: Request,
 ) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
     let parameters = Parameters::of(&parts, Accepts::CLASSES)?;
-    let model = state.infer.catalog.find(Some(&name))?;
-    let want = parameters.wish.classes(&model)?;
-    many(&state, &parts, (model, want), VectorEncoding::default()).await
+    let find = || {
+        let model = named.find(&state.infer.catalog)?;
+        let want = parameters.wish.classes(&model)?;
+        Ok((model, want))
+    };
+    many(&state, &parts, find, VectorEncoding::default()).await
 }
 
 /// `POST /v1/models/{model}/embed`: the same for feature vectors.
 pub(super) async fn embed(
     State(state): State<AppState>,
-    Path(name): Path<String>,
+    Path(named): Path<Named>,
     request: Request,
 ) -> Result<Response, Error> {
     let (parts, _) = request.into_parts();
     let parameters = Parameters::of(&parts, Accepts::VECTORS)?;
-    let model = state.infer.catalog.find(Some(&name))?;
-    let want = parameters.wish.vector(&model)?;
-    many(&state, &parts, (model, want), parameters.encoding).await
+    let find = || {
+        let model = named.find(&state.infer.catalog)?;
+        let want = parameters.wish.vector(&model)?;
+        Ok((model, want))
+    };
+    many(&state, &parts, find, parameters.encoding).await
 }
 
 async fn many(
     state: &AppState,
     parts: &Parts,
-    wanted: (Arc<ServedModel>, Want),
+    find: impl Fn() -> Result<Found, Error>,
     encoding: VectorEncoding,
 ) -> Result<Response, Error> {
-    let order = order(state, parts, wanted, state.config.max_images)?;
+    let order = order(state, parts, find, state.config.max_images)?;
     let Asked { request, images } = ask(state, parts, order).await?;
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
@@ -131,20 +138,14 @@ async fn many(
 }
 
 /// What is asked of [`ask`] by a client that waits for the answer.
-fn order(
-    state: &AppState,
-    parts: &Parts,
-    (model, want): (Arc<ServedModel>, Want),
-    most: usize,
-) -> Result<Order, Error> {
+fn order<F>(state: &AppState, parts: &Parts, find: F, most: usize) -> Result<Order<F>, Error> {
     let deadline = deadline(
         arrival(parts),
         &parts.headers,
         (state.config.deadline, state.config.max_deadline, "--max-deadline"),
     )?;
     Ok(Order {
-        model,
-        want,
+        find,
         most,
         deadline,
         reading: deadline,

@@ -1,21 +1,29 @@
-//! The side of a process that computes: a model's engines and the crew that runs them.
+//! The side of a process that computes: the crew, and the engines of each model.
 
 use std::io;
 use std::sync::Arc;
 
-use ocelli_engine::EngineError;
+use ocelli_engine::{Backend, EngineError};
 use tokio::task;
 
+use super::seats::Seat;
 use super::threads::Threads;
-use crate::crew::Work;
-use crate::model::ServedModel;
-use crate::worker::{self, Worker, WorkerConfig, WorkerParts};
+use crate::broker::{JobQueue, ModelQueue, Supplier};
+use crate::cores::Cores;
+use crate::crew::{Crew, Work};
+use crate::job::ModelId;
+use crate::metrics::Metrics;
+use crate::model::{ModelFile, ServedModel};
+use crate::worker::{self, Pace, Worker, WorkerConfig, WorkerParts};
 
-/// What computes, not loaded yet.
-pub(super) struct EngineSide {
-    pub(super) model: Arc<ServedModel>,
+/// Where models are computed.
+pub(super) struct EngineRoom {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) cores: Cores,
+    pub(super) crew: Crew,
+    pub(super) queues: JobQueue,
     pub(super) config: WorkerConfig,
-    pub(super) parts: WorkerParts,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Why a process did not start to compute.
@@ -32,37 +40,127 @@ pub enum StartError {
     Panicked(#[from] task::JoinError),
 }
 
-impl EngineSide {
-    /// Loads and measures the model, and starts the crew, which does `other` work too, before batches.
+/// A model that is loaded.
+pub(super) struct Resident {
+    pub(super) model: Arc<ServedModel>,
+    pub(super) queue: ModelQueue,
+    /// Where web processes find it, in a worker process.
+    pub(super) seat: Option<Arc<Seat>>,
+    engines: Arc<dyn Work>,
+    crew: Crew,
+    own_threads: Threads,
+    place: Place,
+}
+
+/// A model's queue and metrics, which go with it.
+struct Place {
+    queues: JobQueue,
+    metrics: Arc<Metrics>,
+    id: Arc<ModelId>,
+}
+
+impl EngineRoom {
+    /// Starts the cores' crew, which does the work of `leading` too, before batches.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
-    pub(super) async fn start(self, other: Vec<Arc<dyn Work>>) -> Result<Threads, StartError> {
-        let Self { model, config, parts } = self;
-        let (crew, cores) = (parts.crew.clone(), parts.cores.total());
-        let built = task::spawn_blocking(move || worker::build(&config, &parts, &model));
+    /// When the system gives no more threads; none is left running then.
+    pub(super) async fn run(&self, leading: Option<Arc<dyn Work>>) -> io::Result<Threads> {
+        let mut threads = Threads::default();
+        if leading.is_none() && !self.backend.uses_cpu() {
+            return Ok(threads);
+        }
+        let members = self.crew.members(self.cores.total(), leading.as_ref());
+        match threads.start("core", self.crew.clone(), members) {
+            Ok(()) => Ok(threads),
+            Err(error) => {
+                threads.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Loads and measures a model, which gets its jobs from `supplier`, at most `capacity` of them at a time. It computes
+    /// from now on.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left of it then.
+    pub(super) async fn open(
+        &self,
+        (model, file): (Arc<ServedModel>, ModelFile),
+        (capacity, supplier): (usize, Supplier),
+        pace: Pace,
+    ) -> Result<Resident, StartError> {
+        let place = Place {
+            queues: self.queues.clone(),
+            metrics: Arc::clone(&self.metrics),
+            id: Arc::clone(&model.id),
+        };
+        let queue = self.queues.open(&model.id, capacity, supplier);
+        let parts = WorkerParts {
+            backend: Arc::clone(&self.backend),
+            cores: self.cores.clone(),
+            crew: self.crew.clone(),
+            queue: queue.clone(),
+            file: Arc::new(file),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let config = self.config.with(&model.card.manifest.run);
+        let built_model = Arc::clone(&model);
+        let built = task::spawn_blocking(move || worker::build(&config, &parts, &built_model, pace));
         let Worker {
             engines,
+            crew,
             own_members,
-            crew: engine_crew,
         } = built.await??;
-        let mut work = other;
-        if own_members.is_empty() {
-            work.push(engines);
-        }
-        let members = if work.is_empty() {
-            Vec::new()
-        } else {
-            crew.members(cores, &work)
-        };
-        let mut threads = Threads::default();
-        let started = threads
-            .start("core", crew, members)
-            .and_then(|()| threads.start("engine", engine_crew, own_members));
-        if let Err(error) = started {
-            threads.stop().await;
+        crew.add(Arc::clone(&engines));
+        let mut own_threads = Threads::default();
+        if !own_members.is_empty()
+            && let Err(error) = own_threads.start("engine", crew.clone(), own_members)
+        {
+            own_threads.stop().await;
             return Err(error.into());
         }
-        Ok(threads)
+        Ok(Resident {
+            model,
+            queue,
+            seat: None,
+            engines,
+            crew,
+            own_threads,
+            place,
+        })
+    }
+}
+
+impl Resident {
+    /// Ends the model's work once nobody needs it any more, and gives back what it had.
+    pub(super) async fn close(self) {
+        if let Some(seat) = self.seat {
+            seat.end().await;
+        }
+        self.own_threads.stop().await;
+        let (crew, engines, place) = (self.crew, self.engines, self.place);
+        let model = Arc::clone(&self.model);
+        // Freeing a large model takes its time.
+        let closed = task::spawn_blocking(move || {
+            let released = crew.remove(&engines);
+            drop((engines, place));
+            released
+        });
+        match closed.await {
+            Ok(true) => {}
+            Ok(false) => tracing::error!(
+                model = model.id.name,
+                "a batch of the model does not end; what the model holds is given back when it does"
+            ),
+            Err(error) => tracing::error!(%error, model = model.id.name, "unloading the model panicked"),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queues.remove(&self.id);
+        self.metrics.forget_model(&self.id);
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use ocelli_engine::Backend;
-use ocelli_vision::ModelPackage;
 
-use super::engines::{EngineSide, StartError};
+use super::engines::EngineRoom;
+use super::models::{Host, ModelSet, Models, ModelsError};
 use super::threads::Threads;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::broker::{Broker, JobQueue, MemoryBroker, Supplier};
+use crate::broker::{Broker, JobQueue, MemoryBroker};
 use crate::catalog::Catalog;
 use crate::cores::Cores;
 use crate::crew::Crew;
@@ -16,9 +16,8 @@ use crate::decoders::{self, DecodeConfig, DecodeWork};
 use crate::error::Error;
 use crate::http::Health;
 use crate::infer::Infer;
-use crate::metrics::Metrics;
-use crate::model::ServedModel;
-use crate::worker::{WorkerConfig, WorkerParts};
+use crate::metrics::{Metrics, StateLabels};
+use crate::worker::WorkerConfig;
 
 /// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
@@ -38,25 +37,24 @@ pub struct Pipeline {
     /// The way in. It answers once the pipeline has started.
     pub infer: Infer,
     decode_work: Arc<DecodeWork>,
-    engines: EngineSide,
+    models: Models,
 }
 
 /// A pipeline's threads.
-#[derive(Debug)]
 pub struct Running {
     infer: Infer,
+    models: Models,
     threads: Threads,
 }
 
 impl Pipeline {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, package: ModelPackage) -> Self {
+    pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, models: impl Into<ModelSet>) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (cores, crew) = (Cores::new(config.cores), Crew::default());
-        let supplier = Supplier::Crew(crew.clone());
-        let queue = JobQueue::new(config.admission.jobs, supplier, Arc::clone(&metrics));
-        let broker = Broker::Memory(MemoryBroker::new(queue.clone()));
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let broker = Broker::Memory(MemoryBroker::new(queues.clone()));
         let (decoders, decode_work) = decoders::pair(
             config.decode,
             cores.clone(),
@@ -64,43 +62,44 @@ impl Pipeline {
             broker.clone(),
             Arc::clone(&metrics),
         );
-        let (model, file) = ServedModel::split(package);
-        let model = Arc::new(model);
-        let infer = Infer {
-            catalog: Catalog::new(vec![Arc::clone(&model)], None),
-            admission: Admission::new(config.admission),
-            decoders,
-            broker,
-            metrics: Arc::clone(&metrics),
-        };
-        let parts = WorkerParts {
+        let room = EngineRoom {
             backend,
             cores,
             crew,
-            queue,
-            file: Arc::new(file),
-            metrics,
-        };
-        let engines = EngineSide {
-            model,
+            queues,
             config: config.worker,
-            parts,
+            metrics: Arc::clone(&metrics),
+        };
+        let models = Models::new(room, Host::Here, models.into(), config.admission.jobs);
+        let infer = Infer {
+            catalog: models.catalog().clone(),
+            admission: Admission::new(config.admission),
+            decoders,
+            broker,
+            metrics,
         };
         Self {
             infer,
             decode_work,
-            engines,
+            models,
         }
     }
 
-    /// Loads and measures the model, and starts the threads. Afterwards the first image meets warm engines.
+    /// What it computes with, to be changed while it runs.
+    #[must_use]
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Loads and measures the models, and starts the threads. Afterwards the first image meets warm engines.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
-    pub async fn start(self) -> Result<Running, StartError> {
-        let threads = self.engines.start(vec![self.decode_work]).await?;
+    /// [`ModelsError`]; nothing is left running then.
+    pub async fn start(self) -> Result<Running, ModelsError> {
+        let threads = self.models.start(Some(self.decode_work)).await?;
         Ok(Running {
             infer: self.infer,
+            models: self.models,
             threads,
         })
     }
@@ -119,6 +118,7 @@ impl Running {
         self.infer.broker.close();
         // Whatever is left was abandoned, and is dropped.
         self.threads.stop().await;
+        self.models.close().await;
     }
 }
 
@@ -139,10 +139,26 @@ impl Health for Infer {
         metrics.admitted_images.set(load.jobs as i64);
         metrics.admitted_bytes.set(load.bytes as i64);
         metrics.queue_depth.set(self.broker.depth() as i64);
-        for model in self.catalog.all().iter() {
-            if let Some(runtime) = model.runtime() {
-                metrics.set_batch_costs(&model.id.name, runtime.cost.entries());
-            }
-        }
+        report_models(&self.catalog, metrics);
     }
+}
+
+/// Writes the state of each model, and what its batches cost.
+pub(super) fn report_models(catalog: &Catalog, metrics: &Metrics) {
+    let (models, absent) = (catalog.all(), catalog.absent());
+    let served = models.iter().map(|model| StateLabels {
+        model: model.id.name.clone(),
+        version: model.id.version.clone(),
+        state: model.state(),
+    });
+    let absent = absent.iter().map(|absent| StateLabels {
+        model: absent.name.clone(),
+        version: absent.version.clone().unwrap_or_default(),
+        state: absent.reason.name(),
+    });
+    metrics.set_states(served.chain(absent));
+    let costs = models
+        .iter()
+        .filter_map(|model| Some((&*model.id, model.runtime()?.cost)));
+    metrics.set_batch_costs(costs);
 }

@@ -13,6 +13,7 @@ use super::threads::Threads;
 use super::web_side::{SideTasks, WebSide, WebWire};
 use crate::admission::{Admission, AdmissionLimits};
 use crate::broker::redis::{Limits, Link, Target};
+use crate::catalog::Names;
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
 use crate::decoders::{self, DecodeConfig, DecodeWork};
@@ -31,8 +32,8 @@ pub struct WebTierConfig {
     pub admission: AdmissionLimits,
     /// Limits of decoding.
     pub decode: DecodeConfig,
-    /// The model of requests that name none.
-    pub default_model: Option<String>,
+    /// What clients may call models.
+    pub names: Names,
     /// How jobs are submitted.
     pub wire: WebWire,
 }
@@ -62,7 +63,7 @@ impl WebTier {
             tasks,
         } = config
             .wire
-            .build(target, config.default_model, crew.clone(), Arc::clone(&metrics));
+            .build(target, config.names, crew.clone(), Arc::clone(&metrics));
         let (decoders, decode_work) = decoders::pair(
             config.decode,
             cores,
@@ -110,7 +111,7 @@ pub async fn web(
     }
     let mut threads = Threads::default();
     let work: Arc<dyn Work> = tier.decode_work;
-    let members = tier.crew.members(tier.cores, &[work]);
+    let members = tier.crew.members(tier.cores, Some(&work));
     threads.start("core", tier.crew, members)?;
     let signed_off = CancellationToken::new();
     let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));

@@ -8,7 +8,7 @@ use super::redis::links;
 use crate::broker::Broker;
 use crate::broker::redis::{self, Limits, Link, Target, WebConfig, WebTasks};
 use crate::broker::tutorial::{self, TutorialWebTask};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Names};
 use crate::crew::Crew;
 use crate::metrics::Metrics;
 
@@ -46,12 +46,12 @@ pub(super) enum SideTasks {
 }
 
 impl WebWire {
-    /// Puts the side together. `suppliers` are told when more jobs are wanted; `default` is the model of requests that
-    /// name none.
+    /// Puts the side together. `suppliers` are told when more jobs are wanted; `names` are what
+    /// clients may call models.
     pub(super) fn build(
         self,
         target: &Target,
-        default: Option<String>,
+        names: Names,
         suppliers: Crew,
         metrics: Arc<Metrics>,
     ) -> WebSide {
@@ -65,7 +65,7 @@ impl WebWire {
                     queue_bytes = config.max_bytes,
                     "each model may hold this much in Redis"
                 );
-                let catalog = Catalog::new(Vec::new(), default);
+                let catalog = Catalog::new(Vec::new(), names);
                 let (link, replies) = links(target, &config.name);
                 let links = (link.clone(), replies);
                 let (broker, tasks) = redis::web(config, links, catalog.clone(), suppliers, metrics);
@@ -88,7 +88,7 @@ impl WebWire {
                 let (broker, task) = tutorial::web(link.clone(), suppliers, metrics);
                 WebSide {
                     broker: Broker::Tutorial(broker),
-                    catalog: Catalog::new(vec![Arc::new(tutorial::model())], default),
+                    catalog: Catalog::new(vec![Arc::new(tutorial::model())], names),
                     link,
                     limits: Limits {
                         queue_bytes: tutorial::MOST_BYTES_UNDER_WAY,

@@ -1,45 +1,37 @@
-//! The role `worker`: a model's engines, for web processes anywhere.
+//! The role `worker`: models' engines, for web processes anywhere.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use ocelli_engine::Backend;
-use ocelli_vision::ModelPackage;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
-use super::engines::EngineSide;
+use super::engines::EngineRoom;
 use super::front::{DrainTimes, Ending};
-use super::redis::{links, stopped, wait_for_redis};
+use super::models::{Host, ModelSet, Models};
+use super::pipeline::report_models;
+use super::redis::{links, wait_for_redis};
+use super::seats::Seats;
 use super::threads::Threads;
-use super::worker_side::{SideTasks, WorkerSide, WorkerWire};
+use super::worker_side::WorkerWire;
+use crate::broker::JobQueue;
 use crate::broker::redis::{Limits, Link, Target};
-use crate::broker::{JobQueue, Supplier};
 use crate::cores::Cores;
-use crate::crew::{Crew, Work};
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::http::{self, ConnectionConfig, Health, Probe};
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::Metrics;
-use crate::model::ServedModel;
-use crate::worker::{WorkerConfig, WorkerParts};
-
-/// Jobs that the process may hold; the feeder asks for fewer.
-const QUEUE: usize = 1 << 16;
-
-/// How long the tasks may take to sign off.
-const SIGN_OFF: Duration = Duration::from_secs(2);
+use crate::worker::WorkerConfig;
 
 /// What a worker process is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerTierConfig {
     /// Cores to compute on.
     pub cores: usize,
-    /// How the model is run.
+    /// How models are run.
     pub worker: WorkerConfig,
     /// Limits and times of connections to the probes.
     pub connections: ConnectionConfig,
@@ -55,11 +47,8 @@ pub struct WorkerTier {
     drain: DrainTimes,
     link: Link,
     metrics: Arc<Metrics>,
-    model: Arc<ServedModel>,
-    queue: JobQueue,
-    engines: EngineSide,
-    side: WorkerSide,
-    tasks: SideTasks,
+    queues: JobQueue,
+    models: Models,
 }
 
 impl WorkerTier {
@@ -69,69 +58,61 @@ impl WorkerTier {
         config: WorkerTierConfig,
         target: &Target,
         backend: Arc<dyn Backend>,
-        package: ModelPackage,
+        models: impl Into<ModelSet>,
     ) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let (model, file) = ServedModel::split(package);
-        let model = Arc::new(model);
-        let room = Arc::new(Notify::new());
-        let queue = JobQueue::new(QUEUE, Supplier::Task(Arc::clone(&room)), Arc::clone(&metrics));
-        let links = links(target, config.wire.name());
-        let link = links.0.clone();
-        let (side, tasks) = config
-            .wire
-            .build(links, &model, (queue.clone(), room), Arc::clone(&metrics));
-        let engines = EngineSide {
-            model: Arc::clone(&model),
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let set: ModelSet = models.into();
+        let (link, _) = links(target, config.wire.name());
+        let many = (set.repository.is_some(), config.drain.delay);
+        let seats = Seats::new(config.wire, target.clone(), Arc::clone(&metrics), many);
+        let room = EngineRoom {
+            backend,
+            cores: Cores::new(config.cores),
+            crew: Crew::default(),
+            queues: queues.clone(),
             config: config.worker,
-            parts: WorkerParts {
-                backend,
-                cores: Cores::new(config.cores),
-                crew: Crew::default(),
-                queue: queue.clone(),
-                file: Arc::new(file),
-                metrics: Arc::clone(&metrics),
-            },
+            metrics: Arc::clone(&metrics),
         };
         Self {
             connections: config.connections,
             drain: config.drain,
             link,
             metrics,
-            model,
-            queue,
-            engines,
-            side,
-            tasks,
+            queues,
+            models: Models::new(room, Host::Wire(seats), set, usize::MAX),
         }
+    }
+
+    /// What it computes with, to be changed while it runs.
+    #[must_use]
+    pub fn models(&self) -> &Models {
+        &self.models
     }
 }
 
 /// What the probes of a worker ask.
 struct WorkerHealth {
-    side: WorkerSide,
-    queue: JobQueue,
-    model: Arc<ServedModel>,
+    queues: JobQueue,
+    models: Models,
 }
 
 impl Health for WorkerHealth {
     fn ready(&self) -> Result<(), Error> {
-        self.side.ready()
+        self.models.ready()
     }
 
     fn report(&self, metrics: &Metrics) {
-        metrics.queue_depth.set(self.queue.depth() as i64);
-        metrics.leases.set(self.side.jobs() as i64);
-        if let Some(runtime) = self.model.runtime() {
-            metrics.set_batch_costs(&self.model.id.name, runtime.cost.entries());
-        }
+        metrics.queue_depth.set(self.queues.depth() as i64);
+        metrics.leases.set(self.models.leases() as i64);
+        report_models(self.models.catalog(), metrics);
     }
 }
 
 /// Computes jobs until `stop` names a reason; then finishes what it has taken. `listener` is for the probes.
 ///
 /// # Errors
-/// When Redis is not as it must be, or the model does not load.
+/// When Redis is not as it must be, or no model loads.
 pub async fn worker(
     listener: TcpListener,
     tier: WorkerTier,
@@ -141,13 +122,13 @@ pub async fn worker(
         .local_addr()
         .context("the listening socket has no address")?;
     let lifecycle = Lifecycle::default();
+    let models = &tier.models;
     let probe = Probe {
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&tier.metrics),
         health: Arc::new(WorkerHealth {
-            side: tier.side.clone(),
-            queue: tier.queue.clone(),
-            model: Arc::clone(&tier.model),
+            queues: tier.queues,
+            models: models.clone(),
         }),
     };
     let probes = http::serve(
@@ -161,71 +142,56 @@ pub async fn worker(
     tracing::info!("probes listen on http://{address}");
 
     tokio::pin!(stop);
-    let engines = tier.engines;
     let starting = async {
         wait_for_redis(&tier.link, Limits { queue_bytes: 0 }).await?;
-        let threads = engines.start(Vec::<Arc<dyn Work>>::new()).await?;
-        tier.side.take_name().await?;
+        let threads = models.start(None).await?;
+        models.take_seats().await?;
         anyhow::Ok(threads)
     };
     let threads = tokio::select! {
         threads = starting => threads?,
         signal = &mut stop => {
-            tracing::info!(signal, "stopped before the model was loaded");
+            tracing::info!(signal, "stopped before the models were loaded");
             return Ok(Ending::Drained);
         }
     };
-    let stops = Stops::default();
-    let mut tasks = tokio::spawn(tier.tasks.run(stops.leasing.clone(), stops.tasks.clone()));
     lifecycle.advance(Stage::Serving);
     tracing::info!(
-        model = tier.model.id.name,
+        models = models.catalog().known(),
         "ready; computing what web processes ask for"
     );
 
-    let signal = stopped(stop, &mut tasks).await?;
+    let signal = tokio::select! {
+        signal = stop => signal,
+        () = models.broken() => anyhow::bail!("the tasks that talk to Redis ended"),
+    };
     tracing::info!(signal, "leaving: what was taken is finished");
     lifecycle.advance(Stage::Draining);
-    let ending = leave(&tier.side, tier.drain, &stops.leasing, threads).await;
-    stops.tasks.cancel();
-    if timeout(SIGN_OFF, tasks).await.is_err() {
-        tracing::debug!("Redis did not hear that this worker has ended");
-    }
+    let ending = leave(models, tier.drain, threads).await;
     lifecycle.advance(Stage::Closing);
     probes.abort();
     tracing::info!("stopped");
     Ok(ending)
 }
 
-/// What ends a worker's tasks: first the leasing of more jobs, and all of them once what was leased is answered.
-#[derive(Default)]
-struct Stops {
-    leasing: CancellationToken,
-    tasks: CancellationToken,
-}
-
 /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken.
-async fn leave(
-    side: &WorkerSide,
-    drain: DrainTimes,
-    stop_leasing: &CancellationToken,
-    threads: Threads,
-) -> Ending {
-    side.leave().await;
-    sleep(drain.delay).await;
+async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
     let finish = async {
-        side.wait_for_replacement().await;
-        stop_leasing.cancel();
-        side.finished().await;
+        models.leave(drain.delay).await;
         threads.stop().await;
     };
-    match timeout(drain.timeout, finish).await {
-        Ok(()) => Ending::Drained,
+    // Web processes learn of it first, which the drain's own time does not count.
+    match timeout(drain.delay + drain.timeout, finish).await {
+        Ok(()) => {
+            models.close().await;
+            Ending::Drained
+        }
         Err(_) => {
             tracing::error!(
-                jobs = side.jobs(),
+                jobs = models.leases(),
                 "not everything was finished in time; other workers take what is left"
             );
+            models.sign_off().await;
             Ending::CutShort
         }
     }

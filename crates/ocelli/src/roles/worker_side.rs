@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::JobQueue;
+use crate::broker::ModelQueue;
 use crate::broker::redis::{self, Link, LinkError, RedisWorker, WorkerSideConfig, WorkerTasks};
 use crate::broker::tutorial::{self, TutorialWorker, TutorialWorkerTasks};
 use crate::error::Error;
@@ -59,16 +59,18 @@ impl WorkerWire {
         }
     }
 
-    /// The handle, and what has to run for it.
+    /// The handle of a worker called `name`, and what has to run for it.
     pub(super) fn build(
         self,
+        name: String,
         links: (Link, Link),
         model: &Arc<ServedModel>,
-        queue: (JobQueue, Arc<Notify>),
+        queue: (ModelQueue, Arc<Notify>),
         metrics: Arc<Metrics>,
     ) -> (WorkerSide, SideTasks) {
         match self {
             Self::Native(config) => {
+                let config = WorkerSideConfig { name, ..config };
                 let (side, tasks) = redis::worker(config, links, model, queue, metrics);
                 (WorkerSide::Native(side), SideTasks::Native(Box::new(tasks)))
             }
@@ -136,12 +138,12 @@ impl WorkerSide {
     /// processes are told that nobody computes it any more, and what they had sent by then is computed here.
     pub(super) async fn wait_for_replacement(&self) {
         let Self::Native(side) = self else { return };
-        if until(async || side.is_replaced().await.map(Some)).await {
+        if until(|| async { side.is_replaced().await.map(Some) }).await {
             return;
         }
-        until(async || side.retire().await.map(|()| Some(true))).await;
+        until(|| async { side.retire().await.map(|()| Some(true)) }).await;
         sleep(WEBS_KNOW_WITHIN).await;
-        until(async || {
+        until(|| async {
             let done = side.is_replaced().await? || side.depth().await? == 0;
             Ok(done.then_some(true))
         })
@@ -158,7 +160,7 @@ impl WorkerSide {
 }
 
 /// Asks until there is an answer. Redis may be away for a while; the drain's time bounds it.
-async fn until(ask: impl AsyncFn() -> Result<Option<bool>, LinkError>) -> bool {
+async fn until<A: Future<Output = Result<Option<bool>, LinkError>>>(ask: impl Fn() -> A) -> bool {
     loop {
         match ask().await {
             Ok(Some(answer)) => return answer,

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::WorkerParts;
 use super::batch::{BatchBuffer, split};
+use super::loading::Loaded;
 use super::queue::WorkQueue;
 use crate::batcher::Ripeness;
 use crate::broker::Leased;
@@ -39,7 +40,7 @@ pub(super) struct Engines {
     metrics: Arc<Metrics>,
     model: Arc<ServedModel>,
     file: Arc<ModelFile>,
-    queue: Arc<WorkQueue>,
+    queue: WorkQueue,
 }
 
 /// An instance, its buffer, and what is wrong with it.
@@ -53,13 +54,6 @@ struct Slot {
 struct Broken {
     retry_at: Instant,
     pause: Duration,
-}
-
-/// Engines that are loaded and warm.
-pub(super) struct Loaded {
-    pub(super) narrow: Vec<Box<dyn Engine>>,
-    pub(super) threads: usize,
-    pub(super) wide: Option<Box<dyn Engine>>,
 }
 
 impl Slot {
@@ -77,7 +71,7 @@ impl Engines {
         pressing: usize,
         parts: &WorkerParts,
         model: &Arc<ServedModel>,
-        queue: &Arc<WorkQueue>,
+        queue: WorkQueue,
     ) -> Self {
         for _ in &loaded.narrow {
             model.instance_up();
@@ -98,7 +92,7 @@ impl Engines {
             metrics: Arc::clone(&parts.metrics),
             model: Arc::clone(model),
             file: Arc::clone(&parts.file),
-            queue: Arc::clone(queue),
+            queue,
         }
     }
 
@@ -289,6 +283,18 @@ impl Engines {
         buffer.recycle(input);
         let wanted = jobs.iter().map(|job| job.job.outputs.as_slice());
         (outputs.and_then(|outputs| split(&outputs, wanted)), filled)
+    }
+}
+
+/// An unloaded model takes its instances with it.
+impl Drop for Engines {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            if slot.get_mut().engine.is_ok() {
+                self.model.instance_down();
+                self.metrics.engine_instances.dec();
+            }
+        }
     }
 }
 

@@ -6,29 +6,21 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::batcher::{BatchPolicy, Batcher, Ripeness};
-use crate::broker::{JobQueue, Leased};
-use crate::job::ModelId;
+use crate::broker::{Leased, ModelQueue};
 use crate::metrics::Metrics;
 
 /// Holds at most one batch; the rest stays where it was, by priority.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
-    jobs: JobQueue,
-    model: Arc<ModelId>,
+    jobs: ModelQueue,
     metrics: Arc<Metrics>,
     batcher: Mutex<Batcher<Leased>>,
 }
 
 impl WorkQueue {
-    pub(super) fn new(
-        policy: BatchPolicy,
-        jobs: JobQueue,
-        model: Arc<ModelId>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(super) fn new(policy: BatchPolicy, jobs: ModelQueue, metrics: Arc<Metrics>) -> Self {
         Self {
             jobs,
-            model,
             metrics,
             batcher: Mutex::new(Batcher::new(policy)),
         }
@@ -63,7 +55,7 @@ impl WorkQueue {
         let room = batcher.room();
         if room > 0 {
             let now = Instant::now();
-            for job in self.jobs.lease(&self.model, room) {
+            for job in self.jobs.lease(room) {
                 batcher.push(job, now);
             }
         }

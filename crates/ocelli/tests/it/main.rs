@@ -40,6 +40,7 @@ mod queue;
 mod queue_command;
 mod redis_jobs;
 mod redis_servers;
+mod repository;
 mod scale_out;
 mod server;
 mod startup;

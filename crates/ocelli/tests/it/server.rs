@@ -9,7 +9,7 @@ use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
 use ocelli::http::{ConnectionConfig, HttpConfig};
 use ocelli::jobs::JobsConfig;
-use ocelli::roles::{DrainTimes, Ending, Pipeline, PipelineConfig, ServeConfig, serve};
+use ocelli::roles::{DrainTimes, Ending, ModelSet, Models, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
 use ocelli_engine::{Backend, Engine, EngineError, EngineOptions, Fake, FakeCost, ModelSource};
@@ -33,12 +33,15 @@ pub(crate) struct Setup {
     pub(crate) package: ModelPackage,
     /// Whether the engine takes the cores from the decoders while it runs.
     pub(crate) engine_uses_cores: bool,
+    /// What it serves instead of the package.
+    pub(crate) models: Option<ModelSet>,
 }
 
 /// A server, and the strings that move its engine.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) engine: FakeControl,
+    pub(crate) models: Models,
     stop: Option<oneshot::Sender<&'static str>>,
     serving: Option<JoinHandle<anyhow::Result<Ending>>>,
 }
@@ -86,6 +89,7 @@ impl Default for Setup {
             },
             package: photos::PACKAGE.clone(),
             engine_uses_cores: false,
+            models: None,
         }
     }
 }
@@ -107,7 +111,9 @@ impl Setup {
             fake,
             uses_cpu: self.engine_uses_cores,
         });
-        let pipeline = Pipeline::new(&self.pipeline, backend, self.package);
+        let models = self.models.unwrap_or_else(|| self.package.into());
+        let pipeline = Pipeline::new(&self.pipeline, backend, models);
+        let models = pipeline.models().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = ServeConfig {
@@ -122,6 +128,7 @@ impl Setup {
         Server {
             address,
             engine,
+            models,
             stop: Some(stop),
             serving: Some(serving),
         }

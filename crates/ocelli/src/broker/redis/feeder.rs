@@ -132,8 +132,7 @@ impl Feeder {
             return [0; 3];
         };
         let ahead = (runtime.max_batch * runtime.instances).max(1);
-        Priority::ALL
-            .map(|priority| quota(ahead, self.shared.queue.depth_of(&self.shared.model.id, priority)))
+        Priority::ALL.map(|priority| quota(ahead, self.shared.queue.depth_of(priority)))
     }
 
     /// Leases what is there of the priorities that have a quota, and says how many jobs it was. With `wait` it waits for

@@ -17,7 +17,7 @@ use super::registry::{self, Announced, Announcement, BatchCost};
 use super::replier;
 use super::scripts::{RENEW, TIDY};
 use super::standing::look;
-use crate::broker::JobQueue;
+use crate::broker::ModelQueue;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
@@ -62,7 +62,7 @@ pub(super) struct Shared {
     pub(super) keys: ModelKeys,
     pub(super) link: Link,
     pub(super) model: Arc<ServedModel>,
-    pub(super) queue: JobQueue,
+    pub(super) queue: ModelQueue,
     pub(super) metrics: Arc<Metrics>,
     pub(super) leases: Leases,
     pub(super) clock: RedisClock,
@@ -95,7 +95,7 @@ pub fn worker(
     config: WorkerSideConfig,
     (link, reader): (Link, Link),
     model: &Arc<ServedModel>,
-    (queue, room): (JobQueue, Arc<Notify>),
+    (queue, room): (ModelQueue, Arc<Notify>),
     metrics: Arc<Metrics>,
 ) -> (RedisWorker, WorkerTasks) {
     let (leases, done) = Leases::new();

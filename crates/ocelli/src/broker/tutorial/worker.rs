@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::tickets::{Answer, Ticket, Tickets};
 use super::{BATCH_SIZE, BadJob, BadPicture, Named, QUEUE, TutorialJob, encode_reply, input};
 use crate::broker::redis::{Link, LinkError};
-use crate::broker::{JobQueue, Leased, Receipt};
+use crate::broker::{Leased, ModelQueue, Receipt};
 use crate::error::Error;
 use crate::infer::scored;
 use crate::job::{Job, JobId, Priority, Reply};
@@ -52,7 +52,7 @@ pub struct TutorialWorker {
 struct Shared {
     link: Link,
     model: Arc<ServedModel>,
-    queue: JobQueue,
+    queue: ModelQueue,
     metrics: Arc<Metrics>,
     tickets: Tickets,
     /// When Redis last answered a read for jobs.
@@ -83,7 +83,7 @@ struct Taker {
 pub fn worker(
     (link, reader): (Link, Link),
     model: &Arc<ServedModel>,
-    (queue, room): (JobQueue, Arc<Notify>),
+    (queue, room): (ModelQueue, Arc<Notify>),
     metrics: Arc<Metrics>,
 ) -> (TutorialWorker, TutorialWorkerTasks) {
     // Bounded by what the queue wants.
@@ -152,7 +152,7 @@ impl Taker {
         // A read under way counts: it may bring jobs after `stop`.
         let _taking = self.shared.tickets.hold();
         while !stop.is_cancelled() {
-            if !self.shared.queue.wants(&self.shared.model.id) {
+            if !self.shared.queue.wants() {
                 tokio::select! {
                     () = self.room.notified() => {}
                     () = stop.cancelled() => {}

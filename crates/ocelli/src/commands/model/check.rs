@@ -30,7 +30,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if !args.json {
         io::stdout().write_all(show::as_text(&opened).as_bytes())?;
     }
-    let backend = settings::backend(&args.engine, &opened.package)?;
+    let backend = settings::backend(&args.engine, Some(&opened.package))?;
     let (model, file) = ServedModel::split(opened.package);
     let options = EngineOptions {
         threads: args

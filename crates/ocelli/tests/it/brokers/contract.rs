@@ -59,12 +59,7 @@ pub(crate) async fn a_dead_master_is_survived(harness: Harness, kill: impl Async
     let all = join(later, join_all(pending.into_iter().map(score)));
     let computing = async {
         loop {
-            harness
-                .worker
-                .queue
-                .lease(&harness.model.id, 9)
-                .into_iter()
-                .for_each(compute);
+            harness.worker.queue.lease(9).into_iter().for_each(compute);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -106,7 +101,7 @@ async fn replies_reach_whoever_waits(harness: Harness) {
         );
     }
     assert!(
-        harness.worker.queue.lease(&harness.model.id, 9).is_empty(),
+        harness.worker.queue.lease(9).is_empty(),
         "no job is handed out twice"
     );
 }
@@ -253,10 +248,7 @@ async fn jobs_of_a_dead_worker_go_to_another(mut harness: Harness) {
     let second = harness.another_worker("worker-1");
     for _ in 0..2 {
         let mut alone = second.lease(1).await;
-        assert!(
-            second.queue.lease(&harness.model.id, 9).is_empty(),
-            "a suspect is computed alone"
-        );
+        assert!(second.queue.lease(9).is_empty(), "a suspect is computed alone");
         alone.drain(..).for_each(compute);
     }
     for (pixel, pending) in (1..).zip(pending) {
@@ -311,7 +303,7 @@ async fn a_job_that_another_worker_has_is_left_to_it(harness: Harness) {
         counted(&harness.worker, "ocelli_lost_leases_total") == 1.0
     })
     .await;
-    assert!(harness.worker.queue.lease(&harness.model.id, 9).is_empty());
+    assert!(harness.worker.queue.lease(9).is_empty());
     assert_eq!(
         counted(&harness.worker, "ocelli_dropped_total{reason=\"lease_lost\"}"),
         1.0
@@ -328,10 +320,10 @@ async fn a_job_that_another_worker_has_is_left_to_it(harness: Harness) {
 async fn a_lease_is_renewed_for_as_long_as_it_takes(harness: Harness) {
     let other = harness.another_worker("worker-1");
     let pending = harness.submit(1, Priority::Normal, LONG);
-    let mut held = harness.worker.queue.lease(&harness.model.id, 1);
+    let mut held = harness.worker.queue.lease(1);
     eventually("one of them has it", async || {
-        held.extend(harness.worker.queue.lease(&harness.model.id, 1));
-        held.extend(other.queue.lease(&harness.model.id, 1));
+        held.extend(harness.worker.queue.lease(1));
+        held.extend(other.queue.lease(1));
         held.len() == 1
     })
     .await;
@@ -406,7 +398,7 @@ async fn a_job_that_ends_three_workers_alone_is_set_aside(mut harness: Harness) 
     let last = harness.another_worker("worker-4");
     let answer = heard(poison).await.expect("an answer").reply.result;
     assert_eq!(answer, Err(JobError::Poisonous));
-    assert!(last.queue.lease(&harness.model.id, 1).is_empty());
+    assert!(last.queue.lease(1).is_empty());
     assert_eq!(counted(&last, "ocelli_dead_letters_total"), 1.0);
     let keys = keys(&harness);
     assert_eq!(length(&harness, &keys.dead).await, 1);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ocelli::broker::redis::{self, Link, RedisWorker, Target, WebConfig, WorkerSideConfig, WorkerTasks};
-use ocelli::broker::{Broker, JobQueue, Leased, MemoryBroker, Pending, Supplier, waiter};
+use ocelli::broker::{Broker, JobQueue, Leased, MemoryBroker, ModelQueue, Pending, Supplier, waiter};
 use ocelli::catalog::Catalog;
 use ocelli::crew::Crew;
 use ocelli::job::{Job, JobCost, JobId, Priority, Reply};
@@ -42,9 +42,8 @@ pub(crate) struct Harness {
 
 /// The engines of a worker, in the hands of the test.
 pub(crate) struct Worker {
-    pub(crate) queue: JobQueue,
+    pub(crate) queue: ModelQueue,
     pub(crate) metrics: Arc<Metrics>,
-    model: Arc<ServedModel>,
     side: Option<RedisWorker>,
     tasks: Option<tokio::task::JoinHandle<()>>,
     stop_leasing: CancellationToken,
@@ -53,14 +52,14 @@ pub(crate) struct Worker {
 impl Harness {
     pub(crate) fn memory(limits: Limits) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let queue = JobQueue::new(limits.jobs, Supplier::Crew(Crew::default()), Arc::clone(&metrics));
+        let queues = JobQueue::new(Arc::clone(&metrics));
         let model = model(limits.ahead);
+        let queue = queues.open(&model.id, limits.jobs, Supplier::Crew(Crew::default()));
         Self {
-            broker: Broker::Memory(MemoryBroker::new(queue.clone())),
+            broker: Broker::Memory(MemoryBroker::new(queues)),
             worker: Worker {
                 queue,
                 metrics: Arc::clone(&metrics),
-                model: Arc::clone(&model),
                 side: None,
                 tasks: None,
                 stop_leasing: CancellationToken::new(),
@@ -171,7 +170,7 @@ impl Worker {
     pub(crate) async fn lease(&self, count: usize) -> Vec<Leased> {
         let mut jobs = Vec::new();
         eventually(&format!("{count} jobs are there"), async || {
-            jobs.extend(self.queue.lease(&self.model.id, count - jobs.len()));
+            jobs.extend(self.queue.lease(count - jobs.len()));
             jobs.len() == count
         })
         .await;
@@ -231,8 +230,9 @@ pub(crate) fn compute(leased: Leased) {
 fn start_worker(target: &Target, prefix: &str, name: &str, limits: Limits) -> Worker {
     let metrics = Arc::new(Metrics::default());
     let room = Arc::new(Notify::new());
-    let queue = JobQueue::new(1 << 10, Supplier::Task(Arc::clone(&room)), Arc::clone(&metrics));
     let model = model(limits.ahead);
+    let queue = JobQueue::new(Arc::clone(&metrics));
+    let queue = queue.open(&model.id, 1 << 10, Supplier::Task(Arc::clone(&room)));
     let config = WorkerSideConfig {
         prefix: prefix.to_owned(),
         name: name.to_owned(),
@@ -252,7 +252,6 @@ fn start_worker(target: &Target, prefix: &str, name: &str, limits: Limits) -> Wo
     Worker {
         queue,
         metrics,
-        model,
         side: Some(side),
         tasks: Some(tasks),
         stop_leasing,

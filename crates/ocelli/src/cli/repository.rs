@@ -1,0 +1,52 @@
+//! The options of a folder of models, and of what clients may call them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// A folder of models.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model repository")]
+pub struct RepositoryArgs {
+    /// A folder that holds a folder for each model: a package (DIR/NAME/model.toml), or one for each of its versions in
+    /// numbered folders (DIR/NAME/1/model.toml). All are served, beside --model if that is given. SIGHUP looks at the folder
+    /// again: what is new or has changed is loaded, what is gone is unloaded, and no request is dropped
+    #[arg(long, env = "OCELLI_MODEL_DIR", value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+}
+
+/// What clients may call models.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model repository")]
+pub struct NameArgs {
+    /// The model of requests that name none; the first by name if left out
+    #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME")]
+    pub default_model: Option<String>,
+    /// Another name for a model, or for one version of it, such as prod=resnet/2; may be given several times, or separated
+    /// by commas
+    #[arg(long, env = "OCELLI_ALIAS", value_name = "NAME=MODEL[/VERSION]", value_delimiter = ',', value_parser = alias)]
+    pub alias: Vec<(String, String)>,
+}
+
+fn alias(text: &str) -> Result<(String, String), String> {
+    let parts = text
+        .split_once('=')
+        .filter(|(name, model)| !name.is_empty() && !model.is_empty());
+    parts
+        .map(|(name, model)| (name.to_owned(), model.to_owned()))
+        .ok_or("write NAME=MODEL or NAME=MODEL/VERSION, such as prod=resnet/2".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_has_two_sides() {
+        assert_eq!(
+            alias("prod=resnet/2"),
+            Ok(("prod".to_owned(), "resnet/2".to_owned()))
+        );
+        assert!(alias("prod").is_err() && alias("=a").is_err() && alias("a=").is_err());
+    }
+}

@@ -1,0 +1,248 @@
+//! What is in a repository.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Entry, Fingerprint, Key};
+
+/// The manifest of a package.
+const MANIFEST: &str = "model.toml";
+
+/// Models and versions that one repository may hold.
+const MOST_PACKAGES: usize = 1000;
+
+/// Files that one package may have.
+const MOST_FILES: usize = 1000;
+
+/// How deep folders in a package may lie.
+const MOST_LEVELS: usize = 4;
+
+/// Why a repository cannot be looked through.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// It cannot be read.
+    #[error(
+        "--model-dir {path}: it cannot be read: {source}; name a folder that holds a folder for each model"
+    )]
+    Unreadable {
+        /// The repository.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It holds more than anybody would put there on purpose.
+    #[error("--model-dir {0}: it holds more than {MOST_PACKAGES} models; is it the right folder?")]
+    TooMany(PathBuf),
+}
+
+/// All packages of a repository, by name and version.
+///
+/// # Errors
+/// [`ScanError`]. What is wrong with one package only is said in its entry.
+pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
+    let unreadable = |source| ScanError::Unreadable {
+        path: dir.to_owned(),
+        source,
+    };
+    let root = dir.canonicalize().map_err(unreadable)?;
+    let mut entries = Vec::new();
+    for (name, path) in folders(dir).map_err(unreadable)? {
+        match inside(&root, &path) {
+            Ok(()) => entries.extend(packages(&root, &name, &path)),
+            Err(reason) => entries.push(Entry {
+                key: Key { name, version: None },
+                path,
+                root: root.clone(),
+                fingerprint: Err(reason),
+            }),
+        }
+        if entries.len() > MOST_PACKAGES {
+            return Err(ScanError::TooMany(dir.to_owned()));
+        }
+    }
+    entries.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok(entries)
+}
+
+/// The packages of one model: its numbered folders, or the folder itself where it has none or says what it is.
+fn packages(root: &Path, name: &str, path: &Path) -> Vec<Entry> {
+    let entry = |version: Option<String>, path: &Path, shared: Option<&Path>| Entry {
+        key: Key {
+            name: name.to_owned(),
+            version,
+        },
+        path: path.to_owned(),
+        root: root.to_owned(),
+        fingerprint: inside(root, path).and_then(|()| fingerprint(path, shared)),
+    };
+    let folders = folders(path).unwrap_or_default();
+    let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let versions: Vec<Entry> = folders
+        .into_iter()
+        .filter(|(version, _)| is_number(version))
+        .map(|(version, version_path)| entry(Some(version), &version_path, Some(path)))
+        .collect();
+    if versions.is_empty() || path.join(MANIFEST).exists() {
+        return vec![entry(None, path, None)];
+    }
+    versions
+}
+
+/// The folders in a folder that are not hidden, links to folders included.
+fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut folders = Vec::new();
+    for item in fs::read_dir(path)? {
+        let path = item?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(name) = name.filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
+        // A link that leads nowhere is somebody's mistake, which should be seen.
+        if path.is_dir() || (path.is_symlink() && !path.exists()) {
+            folders.push((name, path));
+        }
+    }
+    Ok(folders)
+}
+
+/// Whether a path ends within the repository, once all links are followed.
+fn inside(root: &Path, path: &Path) -> Result<(), String> {
+    match path.canonicalize() {
+        Ok(real) if real.starts_with(root) => Ok(()),
+        Ok(real) => Err(format!(
+            "{}: it leads out of the repository, to {}; copy the package into the repository",
+            path.display(),
+            real.display()
+        )),
+        Err(error) => Err(format!(
+            "{}: it cannot be followed: {error}; remove it",
+            path.display()
+        )),
+    }
+}
+
+/// What the files of a package look like, and those beside its version, as Triton's `config.pbtxt` is.
+fn fingerprint(path: &Path, shared: Option<&Path>) -> Result<Fingerprint, String> {
+    let mut files = Vec::new();
+    let mut looked = collect(path, path, 0, &mut files);
+    if let Some(shared) = shared {
+        looked = looked.and_then(|()| collect(shared, shared, MOST_LEVELS, &mut files));
+    }
+    looked.map_err(|error| format!("{}: it cannot be looked through: {error}", path.display()))?;
+    files.sort();
+    Ok(Fingerprint(files))
+}
+
+type File = (PathBuf, u64, Option<std::time::SystemTime>);
+
+fn collect(base: &Path, folder: &Path, level: usize, files: &mut Vec<File>) -> io::Result<()> {
+    for item in fs::read_dir(folder)? {
+        let path = item?.path();
+        let found = fs::metadata(&path)?;
+        if found.is_dir() && level < MOST_LEVELS {
+            collect(base, &path, level + 1, files)?;
+        } else if found.is_file() {
+            let name = path.strip_prefix(base).unwrap_or(&path).to_owned();
+            files.push((name, found.len(), found.modified().ok()));
+        }
+        if files.len() > MOST_FILES {
+            return Err(io::Error::other(format!("it holds more than {MOST_FILES} files")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn repository(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+            fs::write(path, "x").expect("written");
+        }
+        folder
+    }
+
+    fn keys(dir: &Path) -> Vec<String> {
+        let entries = scan(dir).expect("it is a folder");
+        let state = |entry: &Entry| if entry.fingerprint.is_ok() { "" } else { " (bad)" };
+        entries
+            .iter()
+            .map(|entry| format!("{}{}", entry.key, state(entry)))
+            .collect()
+    }
+
+    #[test]
+    fn each_layout_is_known_and_what_is_no_model_is_passed_over() {
+        let folder = repository(&[
+            "flat/model.toml",
+            "flat/2/notes.txt",
+            "numbered/1/model.toml",
+            "numbered/10/model.toml",
+            "numbered/docs/readme.txt",
+            "triton/config.pbtxt",
+            "triton/1/model.onnx",
+            "hub/config.json",
+            "hub/onnx/model.onnx",
+            ".git/config",
+            "README.md",
+        ]);
+        let found = keys(folder.path());
+        assert_eq!(found, ["flat", "hub", "numbered/1", "numbered/10", "triton/1"]);
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_named_and_one_within_is_followed() {
+        let outside = repository(&["model.toml"]);
+        let folder = repository(&["..data/good/model.toml", "versions/1/model.toml"]);
+        let link = |to: &Path, name: &str| symlink(to, folder.path().join(name)).expect("a link");
+        link(Path::new("..data/good"), "good");
+        link(outside.path(), "bad");
+        link(outside.path(), "versions/2");
+        link(Path::new("nowhere"), "lost");
+        let found = keys(folder.path());
+        assert_eq!(
+            found,
+            [
+                "bad (bad)",
+                "good",
+                "lost (bad)",
+                "versions/1",
+                "versions/2 (bad)"
+            ]
+        );
+        let entries = scan(folder.path()).expect("it is a folder");
+        let reason = entries[0].fingerprint.clone().expect_err("it is outside");
+        assert!(
+            reason.contains("bad") && reason.contains("copy the package"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_changes_with_any_file_and_with_nothing_else() {
+        let folder = repository(&["m/model.toml", "m/onnx/model.onnx"]);
+        let look = || scan(folder.path()).expect("a folder")[0].fingerprint.clone();
+        let before = look();
+        assert_eq!(look(), before);
+        fs::write(folder.path().join("m/onnx/model.onnx"), "longer").expect("written");
+        assert_ne!(look(), before);
+        let changed = look();
+        fs::remove_file(folder.path().join("m/model.toml")).expect("removed");
+        assert_ne!(look(), changed);
+    }
+
+    #[test]
+    fn a_repository_that_is_not_there_is_named() {
+        let error = scan(Path::new("/nowhere/models"))
+            .expect_err("it is not there")
+            .to_string();
+        assert!(error.contains("--model-dir /nowhere/models"), "{error}");
+    }
+}

@@ -1,0 +1,191 @@
+//! What a process has and should have, by key: pure bookkeeping, told to the catalog whenever it changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::engines::Resident;
+use super::super::seats::Seat;
+use crate::broker::ModelQueue;
+use crate::catalog::{Absent, Catalog, Reason, by_version};
+use crate::job::ModelId;
+use crate::model::ServedModel;
+use crate::repository::{Fingerprint, Key};
+
+/// Every model that is there, should be, or goes.
+#[derive(Default)]
+pub(super) struct Slots(BTreeMap<Key, Slot>);
+
+/// One of them.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// Whether it was given at the start, and stays.
+    given: bool,
+    /// What requests find.
+    model: Option<Arc<ServedModel>>,
+    resident: Option<Resident>,
+    /// What the package that is loaded looks like.
+    fingerprint: Option<Fingerprint>,
+    /// What keeps the package that should be here from being here.
+    reason: Option<Reason>,
+}
+
+impl Slot {
+    /// A model that was given and is not loaded yet.
+    pub(super) fn given(model: Arc<ServedModel>) -> Self {
+        Self {
+            given: true,
+            model: Some(model),
+            ..Self::default()
+        }
+    }
+}
+
+impl Slots {
+    pub(super) fn insert(&mut self, key: Key, slot: Slot) {
+        self.0.insert(key, slot);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the loaded packages of the repository look like; `None` for those that could not be loaded.
+    pub(super) fn fingerprints(&self) -> BTreeMap<Key, Option<Fingerprint>> {
+        let slots = self.0.iter().filter(|(_, slot)| !slot.given);
+        slots
+            .map(|(key, slot)| {
+                let failed = matches!(slot.reason, Some(Reason::Failed(_)));
+                (key.clone(), slot.fingerprint.clone().filter(|_| !failed))
+            })
+            .collect()
+    }
+
+    /// Whether another key has a model of this name and version.
+    pub(super) fn is_taken(&self, key: &Key, id: &ModelId) -> bool {
+        let others = self.0.iter().filter(|(other, _)| *other != key);
+        let mut models = others.filter_map(|(_, slot)| slot.model.as_ref());
+        models.any(|model| model.id.name == id.name && model.id.version == id.version)
+    }
+
+    /// Whether this very package is loaded.
+    pub(super) fn has(&self, key: &Key, id: &ModelId) -> bool {
+        let resident = self.0.get(key).and_then(|slot| slot.resident.as_ref());
+        resident.is_some_and(|resident| *resident.model.id == *id)
+    }
+
+    /// Notes what keeps a package from being loaded.
+    pub(super) fn note(&mut self, key: &Key, reason: Option<Reason>, catalog: &Catalog) {
+        self.0.entry(key.clone()).or_default().reason = reason;
+        self.publish(catalog);
+    }
+
+    /// Notes that what is loaded is what the repository holds.
+    pub(super) fn keep(&mut self, key: &Key, fingerprint: Option<Fingerprint>, catalog: &Catalog) {
+        if let Some(slot) = self.0.get_mut(key) {
+            slot.fingerprint = fingerprint;
+            slot.reason = None;
+        }
+        self.publish(catalog);
+    }
+
+    /// Puts a model in its place, and gives back the one that had it.
+    pub(super) fn fill(
+        &mut self,
+        key: &Key,
+        resident: Resident,
+        fingerprint: Option<Fingerprint>,
+    ) -> Option<Resident> {
+        let slot = self.0.entry(key.clone()).or_default();
+        slot.model = Some(Arc::clone(&resident.model));
+        slot.fingerprint = fingerprint;
+        slot.reason = None;
+        slot.resident.replace(resident)
+    }
+
+    /// Everything that is loaded, and whether it was given.
+    pub(super) fn residents(&self) -> Vec<(Key, bool, Arc<ServedModel>, ModelQueue)> {
+        let loaded = self.0.iter().filter_map(|(key, slot)| {
+            let resident = slot.resident.as_ref()?;
+            let (model, queue) = (Arc::clone(&resident.model), resident.queue.clone());
+            Some((key.clone(), slot.given, model, queue))
+        });
+        loaded.collect()
+    }
+
+    /// Notes where web processes find a model.
+    pub(super) fn seat(&mut self, key: &Key, seat: Seat) {
+        if let Some(resident) = self.0.get_mut(key).and_then(|slot| slot.resident.as_mut()) {
+            resident.seat = Some(Arc::new(seat));
+        }
+    }
+
+    /// Where web processes find the models.
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        let residents = self.0.values().filter_map(|slot| slot.resident.as_ref());
+        residents.filter_map(|resident| resident.seat.as_ref())
+    }
+
+    /// Takes a model out of its place if another package has its name and version now.
+    pub(super) fn same_version(&mut self, key: &Key, id: &ModelId, catalog: &Catalog) -> Option<Resident> {
+        let old = self.0.get(key)?.model.as_ref()?;
+        let same = old.id.name == id.name && old.id.version == id.version;
+        if same { self.empty(key, catalog) } else { None }
+    }
+
+    /// Takes a model out of its place, which stays until the model has ended.
+    pub(super) fn empty(&mut self, key: &Key, catalog: &Catalog) -> Option<Resident> {
+        let slot = self.0.get_mut(key)?;
+        slot.model = None;
+        slot.reason = Some(Reason::Unloading);
+        let resident = slot.resident.take();
+        self.publish(catalog);
+        resident
+    }
+
+    pub(super) fn remove(&mut self, key: &Key, catalog: &Catalog) {
+        self.0.remove(key);
+        self.publish(catalog);
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Resident> {
+        self.0
+            .values_mut()
+            .filter_map(|slot| slot.resident.take())
+            .collect()
+    }
+
+    /// Tells the catalog: what was given first, the rest by name and version.
+    pub(super) fn publish(&self, catalog: &Catalog) {
+        let served = self
+            .0
+            .values()
+            .filter_map(|slot| Some((slot.given, slot.model.clone()?)));
+        let mut served: Vec<(bool, Arc<ServedModel>)> = served.collect();
+        served.sort_by(|(given, one), (other_given, other)| {
+            let versions = || by_version(&one.id.version, &other.id.version);
+            let names = || one.id.name.cmp(&other.id.name);
+            other_given.cmp(given).then_with(names).then_with(versions)
+        });
+        let models: Vec<Arc<ServedModel>> = served.into_iter().map(|(_, model)| model).collect();
+        supersede(&models);
+        catalog.set(models);
+        let absent = self.0.iter().filter_map(|(key, slot)| {
+            Some(Absent {
+                name: key.name.clone(),
+                version: key.version.clone(),
+                reason: slot.reason.clone()?,
+            })
+        });
+        catalog.set_absent(absent.collect());
+    }
+}
+
+/// Notes which versions are not meant by their names: all but the highest.
+fn supersede(models: &[Arc<ServedModel>]) {
+    for model in models {
+        let higher = models.iter().any(|other| {
+            other.id.name == model.id.name && by_version(&other.id.version, &model.id.version).is_gt()
+        });
+        model.set_superseded(higher);
+    }
+}

@@ -1,0 +1,138 @@
+//! The models of a worker process, each as web processes see it: a worker with a name of its own, that comes and leaves
+//! while the process goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::redis::links;
+use super::worker_side::{WorkerSide, WorkerWire};
+use crate::broker::ModelQueue;
+use crate::broker::redis::{LinkError, Target};
+use crate::metrics::Metrics;
+use crate::model::ServedModel;
+
+/// How long the tasks may take to sign off.
+const SIGN_OFF: Duration = Duration::from_secs(2);
+
+/// Where seats are taken.
+pub(super) struct Seats {
+    wire: WorkerWire,
+    target: Target,
+    metrics: Arc<Metrics>,
+    /// Whether models come and go, so that each needs a name of its own.
+    many: bool,
+    taken: AtomicUsize,
+    broken: CancellationToken,
+    /// How long a model that leaves goes on taking jobs, so that web processes learn of it.
+    delay: Duration,
+}
+
+/// A model that web processes know of.
+pub(super) struct Seat {
+    pub(super) side: WorkerSide,
+    stops: Stops,
+    tasks: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What ends the tasks of a seat: first the leasing of more jobs, and all of them once what was leased is answered.
+#[derive(Clone, Default)]
+struct Stops {
+    leasing: CancellationToken,
+    tasks: CancellationToken,
+}
+
+impl Seats {
+    /// None is taken yet. With `many`, each gets a name of its own.
+    pub(super) fn new(
+        wire: WorkerWire,
+        target: Target,
+        metrics: Arc<Metrics>,
+        (many, delay): (bool, Duration),
+    ) -> Self {
+        Self {
+            wire,
+            target,
+            metrics,
+            many,
+            taken: AtomicUsize::new(0),
+            broken: CancellationToken::new(),
+            delay,
+        }
+    }
+
+    /// How long a model that leaves goes on taking jobs.
+    pub(super) fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    /// Tells the web processes of a model, and fills its queue from now on.
+    ///
+    /// # Errors
+    /// [`LinkError`], where others go on serving another package under the same name and version.
+    pub(super) async fn take(&self, model: &Arc<ServedModel>, queue: &ModelQueue) -> Result<Seat, LinkError> {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let name = self.wire.name().to_owned();
+        let name = if self.many {
+            format!("{name}/{number}")
+        } else {
+            name
+        };
+        let (side, tasks) = self.wire.clone().build(
+            name.clone(),
+            links(&self.target, &name),
+            model,
+            (queue.clone(), queue.room().unwrap_or_default()),
+            Arc::clone(&self.metrics),
+        );
+        side.take_name().await?;
+        let stops = Stops::default();
+        let (broken, until) = (self.broken.clone(), stops.clone());
+        let tasks = tokio::spawn(async move {
+            // Without them the model only looks alive.
+            let guard = broken.drop_guard();
+            tasks.run(until.leasing, until.tasks.clone()).await;
+            if until.tasks.is_cancelled() {
+                guard.disarm();
+            }
+        });
+        Ok(Seat {
+            side,
+            stops,
+            tasks: Mutex::new(Some(tasks)),
+        })
+    }
+
+    /// Waits until the tasks of a seat end that should not.
+    pub(super) async fn broken(&self) {
+        self.broken.cancelled().await;
+    }
+}
+
+impl Seat {
+    /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken.
+    pub(super) async fn leave(&self, delay: Duration) {
+        self.side.leave().await;
+        sleep(delay).await;
+        self.side.wait_for_replacement().await;
+        self.stops.leasing.cancel();
+        self.side.finished().await;
+    }
+
+    /// Takes the model's name out of Redis.
+    pub(super) async fn end(&self) {
+        self.stops.leasing.cancel();
+        self.stops.tasks.cancel();
+        let tasks = self.tasks.lock().take();
+        if let Some(tasks) = tasks
+            && timeout(SIGN_OFF, tasks).await.is_err()
+        {
+            tracing::debug!("Redis did not hear that this worker has ended");
+        }
+    }
+}
