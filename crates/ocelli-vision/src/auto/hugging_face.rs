@@ -38,7 +38,7 @@ pub(super) fn head(config: &Place<'_>, notes: &mut Vec<Note>) -> Result<Head, Au
         return Ok(Head { task: None, labels });
     };
     let name = architecture.text()?;
-    let Some((_, purpose)) = name.split_once("For") else {
+    let Some(purpose) = purpose(name) else {
         notes.push(Note::read(format!(
             "task embedding, from config.json: {name} has no classifier"
         )));
@@ -65,6 +65,14 @@ pub(super) fn head(config: &Place<'_>, notes: &mut Vec<Note>) -> Result<Head, Au
         task: Some(task),
         labels,
     })
+}
+
+/// What a model is for, by the name of its class: what follows "For", which is not the "For" of `PoolFormer`.
+fn purpose(class: &str) -> Option<&str> {
+    class
+        .match_indices("For")
+        .map(|(at, word)| &class[at + word.len()..])
+        .find(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
 /// Reads a `preprocessor_config.json`, or makes do with the defaults of the model type's processor where there is none.
