@@ -15,6 +15,7 @@ CHECK_TOOLS := .venv-check/bin
 # The servers that tests start; the tests look for them here by themselves.
 TEST_SERVERS := $(CARGO_TARGET_DIR)/test-servers
 GOLDENS := crates/ocelli-vision/tests/goldens
+PARITY := crates/ocelli/tests/parity
 TUTORIAL := crates/ocelli/tests/tutorial
 CONVERT := OCELLI='$(CARGO_TARGET_DIR)/debug/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' \
     python3 -m unittest discover --start-directory tools/end_to_end --pattern
@@ -79,6 +80,13 @@ model: ## Make the built-in model package again, from its published weights
 goldens: ## Make the golden images again that vision is tested against, with Pillow
 	tools/venv.sh .venv-goldens $(GOLDENS)/requirements.txt
 	.venv-goldens/bin/python $(GOLDENS)/make_goldens.py ../shared/data/dog.jpg
+
+.PHONY: parity
+parity: ## Make the goldens of the training libraries again, with the libraries themselves (7 GB)
+	tools/venv.sh .venv-goldens $(GOLDENS)/requirements.txt
+	.venv-goldens/bin/python $(PARITY)/photos.py
+	tools/venv.sh .venv-parity tools/requirements-frameworks.txt
+	.venv-parity/bin/python $(PARITY)/make_goldens.py
 
 ##@ Parts of the above
 

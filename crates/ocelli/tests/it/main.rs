@@ -31,6 +31,7 @@ mod many;
 mod memory;
 mod models;
 mod parameters;
+mod parity;
 mod photos;
 mod predict_command;
 mod predicting;
