@@ -1,11 +1,12 @@
 //! The adapter for ONNX Runtime on the CPU, through the crate `ort`.
 //!
 //! `locate` says where the shared library may be, `elf` whether a file can be one, `library` loads it, `session`
-//! runs models. The library is loaded once in a process and stays: its first user decides which one.
+//! runs models, `nursery` starts their threads. The library is loaded once in a process and stays: its first user decides which one.
 
 mod elf;
 mod library;
 mod locate;
+mod nursery;
 mod session;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::{Backend, Engine, EngineError, EngineOptions, ModelSource};
 #[derive(Clone, Debug)]
 pub struct OnnxRuntime {
     library: library::Library,
+    nursery: nursery::Nursery,
 }
 
 impl OnnxRuntime {
@@ -29,9 +31,13 @@ impl OnnxRuntime {
     /// # Errors
     /// [`EngineError::LibraryMissing`] and [`EngineError::LibraryUnusable`], each one line that says what to do.
     pub fn locate(search: &Search) -> Result<Self, EngineError> {
-        Ok(Self {
-            library: library::find(search)?,
-        })
+        let library = library::find(search)?;
+        let nursery = nursery::Nursery::open().map_err(|error| EngineError::LibraryUnusable {
+            path: library.path.display().to_string(),
+            reason: format!("a thread could not be started: {error}"),
+            hint: "the machine or the process's limits allow no more".to_owned(),
+        })?;
+        Ok(Self { library, nursery })
     }
 
     /// The library in use: a path, or a bare name when the system's loader found it.
@@ -60,7 +66,7 @@ impl Backend for OnnxRuntime {
 
     fn load(&self, model: &ModelSource<'_>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(session::OnnxSession::load(
-            &self.library.environment,
+            (&self.library.environment, &self.nursery),
             model,
             options,
         )?))

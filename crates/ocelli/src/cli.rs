@@ -20,7 +20,7 @@ pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
 };
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
-pub use repository::{NameArgs, RepositoryArgs};
+pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 
 /// Serves image models: send it a photo, it answers with labels.
 #[derive(Debug, Parser)]

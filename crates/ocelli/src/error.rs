@@ -37,6 +37,17 @@ pub enum Error {
     /// The model was replaced or unloaded between the moment when it was found and the one when it was asked.
     #[error("the model has just been unloaded; try again")]
     Unloaded,
+    /// A model that is to be loaded or unloaded is not there.
+    #[error("there is no '{name}' to be had; there are: {known}")]
+    NotInRepository {
+        /// What was asked for.
+        name: String,
+        /// What there is, comma separated.
+        known: String,
+    },
+    /// A model could not be loaded; what was served before still is.
+    #[error("{0}")]
+    LoadFailed(String),
     /// No such route.
     #[error("there is nothing at {0}; GET /openapi.json lists the routes")]
     UnknownRoute(String),
@@ -197,6 +208,10 @@ impl Error {
             http: 409,
             code: "idempotency_in_progress",
         },
+        Status {
+            http: 422,
+            code: "load_failed",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -205,7 +220,7 @@ impl Error {
         Self::TABLE[match self {
             Self::InvalidRequest(_) => 0,
             Self::InvalidImage(_) => 1,
-            Self::UnknownModel { .. } => 2,
+            Self::UnknownModel { .. } | Self::NotInRepository { .. } => 2,
             Self::UnknownRoute(_) => 3,
             Self::MethodNotAllowed(_) => 4,
             Self::HeaderTimeout(_) => 5,
@@ -222,6 +237,7 @@ impl Error {
             Self::TooManyJobs { .. } => 16,
             Self::IdempotencyConflict => 17,
             Self::IdempotencyInProgress => 18,
+            Self::LoadFailed(_) => 19,
         }]
     }
 
@@ -311,6 +327,7 @@ mod tests {
             ),
             (Error::IdempotencyConflict, 422, "idempotency_conflict"),
             (Error::IdempotencyInProgress, 409, "idempotency_in_progress"),
+            (Error::LoadFailed(String::new()), 422, "load_failed"),
         ];
         assert_eq!(rows.len(), Error::TABLE.len());
         for (error, http, code) in rows {

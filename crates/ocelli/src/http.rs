@@ -1,6 +1,7 @@
 //! HTTP/1.1 and h2c on one port: routes, limits and the form of answers. Everything about images happens in
 //! [`crate::infer`]; a handler only translates.
 
+mod admin;
 mod answer;
 mod asking;
 mod body;
@@ -24,6 +25,7 @@ use crate::error::Error;
 use crate::infer::Infer;
 use crate::jobs::Jobs;
 
+pub use admin::admin_router;
 pub use connections::serve;
 pub use probes::{Health, Probe};
 
@@ -126,8 +128,12 @@ fn surround(routes: Router, probe: Probe) -> Router {
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(probes::metrics))
         .with_state(probe.clone());
+    finished(routes.merge(probes), probe)
+}
+
+/// Adds the answers for what is not there, and what all answers have in common.
+fn finished(routes: Router, probe: Probe) -> Router {
     routes
-        .merge(probes)
         .method_not_allowed_fallback(async |request: Request| Error::MethodNotAllowed(shown_path(&request)))
         .fallback(async |request: Request| Error::UnknownRoute(shown_path(&request)))
         .layer(from_fn_with_state(probe, answer::finish))
@@ -136,7 +142,12 @@ fn surround(routes: Router, probe: Probe) -> Router {
 /// A label of bounded variety: what clients make up is all one.
 fn route_label(matched: Option<&str>) -> &'static str {
     matched
-        .and_then(|path| ROUTES.into_iter().find(|route| *route == path))
+        .and_then(|path| {
+            ROUTES
+                .into_iter()
+                .chain(admin::ROUTES)
+                .find(|route| *route == path)
+        })
         .unwrap_or("other")
 }
 

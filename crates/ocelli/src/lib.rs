@@ -5,6 +5,7 @@
 //! the parts fit.
 
 pub mod admission;
+pub mod background;
 pub mod batcher;
 pub mod broker;
 pub mod catalog;

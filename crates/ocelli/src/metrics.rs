@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ocelli_engine::CostTable;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -151,6 +152,8 @@ macro_rules! metrics {
         /// Every metric of the process.
         pub struct Metrics {
             registry: Registry,
+            /// Held while what is only known when it is asked for is written and read.
+            pub writing: Mutex<()>,
             $( #[doc = $help] pub $field: $kind, )*
         }
 
@@ -162,7 +165,7 @@ macro_rules! metrics {
                     // The encoder ends a HELP text with a full stop of its own.
                     registry.register(stringify!($field), $help.trim().trim_end_matches('.'), $field.clone());
                 )*
-                Self { registry, $( $field, )* }
+                Self { registry, writing: Mutex::default(), $( $field, )* }
             }
         }
     };

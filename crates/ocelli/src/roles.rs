@@ -1,5 +1,6 @@
 //! Where parts meet: from checked configuration to something that runs, and back to nothing.
 
+mod admin;
 mod engines;
 mod front;
 mod models;
@@ -13,9 +14,10 @@ mod web_side;
 mod worker;
 mod worker_side;
 
+pub use admin::admin;
 pub use engines::StartError;
 pub use front::{DrainTimes, Ending, ServeConfig};
-pub use models::{ModelSet, Models, ModelsError, RepositoryConfig};
+pub use models::{ModelSet, Models, ModelsError, RepositoryConfig, Selection, Standing};
 pub use pipeline::{Pipeline, PipelineConfig, Running};
 pub use serve::serve;
 pub use web::{WebTier, WebTierConfig, web};

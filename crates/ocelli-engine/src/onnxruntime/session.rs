@@ -9,6 +9,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElementType, TensorRef};
 
+use super::nursery::Nursery;
 use crate::{
     ElementType, Engine, EngineError, EngineOptions, ExternalFile, ModelSource, Signature, Tensor,
     TensorData, TensorSpec, signature::show_shape,
@@ -25,7 +26,7 @@ pub(super) struct OnnxSession {
 
 impl OnnxSession {
     pub(super) fn load(
-        environment: &Environment,
+        (environment, nursery): (&Environment, &Nursery),
         model: &ModelSource<'_>,
         options: &EngineOptions,
     ) -> Result<Self, EngineError> {
@@ -34,7 +35,7 @@ impl OnnxSession {
             reason,
         };
         let builder = Session::builder(environment).map_err(|error| failed(error.message().to_owned()))?;
-        let session = configure(builder, options)
+        let session = configure(builder, options, nursery)
             .and_then(|builder| give(builder, model.external))
             .and_then(|mut builder| builder.commit_from_memory(model.onnx))
             .map_err(|error| failed(explain(&one_line(error.message()))))?;
@@ -109,8 +110,13 @@ impl Engine for OnnxSession {
 ///   the process's first session: instances would differ in their answers, and so would Rust's own arithmetic.
 /// - Pads stay as they are. ONNX Runtime 1.31 merges a pad of zeros into the maximum pooling behind it, which pads with
 ///   minus infinity: the BiT models of transformers then answer up to 8 % of their range beside PyTorch.
-fn configure(builder: SessionBuilder, options: &EngineOptions) -> ort::Result<SessionBuilder> {
+fn configure(
+    builder: SessionBuilder,
+    options: &EngineOptions,
+    nursery: &Nursery,
+) -> ort::Result<SessionBuilder> {
     Ok(builder
+        .with_thread_manager(nursery.clone())?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_disabled_optimizers("Pad_Fusion")?
         .with_parallel_execution(false)?

@@ -1,8 +1,9 @@
 //! The options of a folder of models, and of what clients may call them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// A folder of models.
 #[derive(Debug, Args)]
@@ -13,6 +14,26 @@ pub struct RepositoryArgs {
     /// again: what is new or has changed is loaded, what is gone is unloaded, and no request is dropped
     #[arg(long, env = "OCELLI_MODEL_DIR", value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
+    /// Who says which models of the folder are loaded
+    #[arg(long, env = "OCELLI_MODEL_CONTROL", value_enum, default_value_t = ModelControl::Auto)]
+    pub model_control: ModelControl,
+    /// With --model-control explicit: a model that is loaded at the start, with all its versions; * means all. May be given
+    /// several times, or separated by commas
+    #[arg(long, env = "OCELLI_LOAD_MODEL", value_name = "NAME", value_delimiter = ',')]
+    pub load_model: Vec<String>,
+    /// With --model-control explicit: address and port of the API that loads and unloads models. Whoever reaches it may do
+    /// so, so let it be an address that clients do not reach
+    #[arg(long, env = "OCELLI_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// Who says which models of a folder are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModelControl {
+    /// The folder: all that it holds, at the start and after SIGHUP
+    Auto,
+    /// Whoever asks at --admin-listen; SIGHUP reloads what is loaded and has changed
+    Explicit,
 }
 
 /// What clients may call models.

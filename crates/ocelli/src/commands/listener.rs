@@ -1,5 +1,6 @@
 //! What all serving commands do around their role: the socket, the signals, the limits of the process, the exit status.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -10,8 +11,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::http::ConnectionConfig;
 use crate::lifecycle::stop_signal;
-use crate::roles::{Ending, Models};
+use crate::roles::{self, Ending, Models};
 
 /// Clients that may wait to be accepted, as far as the system allows. The usual 128 are few: a thousand clients that
 /// come at once would find most of their connections dropped by the kernel, and try again for seconds.
@@ -76,23 +78,51 @@ pub(super) async fn stop() -> &'static str {
     }
 }
 
-/// The same for a role with `models`, which SIGHUP brings up to date.
-pub(super) async fn stop_changing(models: Models) -> &'static str {
-    let changes = async {
-        match signal(SignalKind::hangup()) {
-            Ok(mut hangups) => {
-                while hangups.recv().await.is_some() {
-                    models.rescan().await;
-                }
+/// The same for a role with `models`, which SIGHUP brings up to date, and which whoever reaches `admin` may change.
+///
+/// # Errors
+/// When there is no listening on that address.
+pub(super) fn stop_changing(
+    models: &Models,
+    admin: Option<SocketAddr>,
+    connections: ConnectionConfig,
+) -> anyhow::Result<impl Future<Output = &'static str> + use<>> {
+    let admin = admin.map(|address| {
+        listen(address).with_context(|| {
+            format!(
+                "cannot listen on {address}; is another server there? --admin-listen takes another address"
+            )
+        })
+    });
+    let (admin, models) = (admin.transpose()?, models.clone());
+    Ok(async move {
+        let administration = async {
+            if let Some(listener) = admin
+                && let Err(error) = roles::admin(listener, models.clone(), connections).await
+            {
+                tracing::error!(%error, "models cannot be loaded over --admin-listen");
             }
-            Err(error) => tracing::error!(%error, "SIGHUP cannot be received"),
+            std::future::pending().await
+        };
+        tokio::select! {
+            signal = stop() => signal,
+            never = rescans(&models) => never,
+            never = administration => never,
         }
-        std::future::pending().await
-    };
-    tokio::select! {
-        signal = stop() => signal,
-        never = changes => never,
+    })
+}
+
+/// Brings the models up to date at each SIGHUP, for ever.
+async fn rescans(models: &Models) -> &'static str {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangups) => {
+            while hangups.recv().await.is_some() {
+                models.rescan().await;
+            }
+        }
+        Err(error) => tracing::error!(%error, "SIGHUP cannot be received"),
     }
+    std::future::pending().await
 }
 
 async fn twice() {

@@ -29,7 +29,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let pipeline = Pipeline::new(&config, backend, models);
     let runtime = settings::runtime()?;
     listener::run(runtime, args.listen, async |listener| {
-        let stop = listener::stop_changing(pipeline.models().clone());
+        let admin = args.repository.admin_listen;
+        let stop = listener::stop_changing(pipeline.models(), admin, serve.connections)?;
         roles::serve(listener, pipeline, serve, stop).await
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -19,15 +20,15 @@ use crate::admission::AdmissionLimits;
 use crate::broker::redis::Target;
 use crate::catalog::{ModelRef, Names};
 use crate::cli::{
-    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, HintArgs, ImageArgs, JobArgs, LimitArgs, NameArgs,
-    RedisArgs, RepositoryArgs, SourceArgs,
+    ConnectionArgs, DrainArgs, EngineArgs, EngineKind, HintArgs, ImageArgs, JobArgs, LimitArgs, ModelControl,
+    NameArgs, RedisArgs, RepositoryArgs, SourceArgs,
 };
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig};
 use crate::hub::{HubConfig, HubError};
 use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
-use crate::roles::{DrainTimes, ModelSet, RepositoryConfig};
+use crate::roles::{DrainTimes, ModelSet, RepositoryConfig, Selection};
 use crate::worker::WorkerConfig;
 
 pub(super) fn cores() -> usize {
@@ -73,12 +74,41 @@ pub(super) fn models(
     let given = (alone || source.model.is_some()).then(|| package(source));
     Ok(ModelSet {
         given: given.transpose()?.into_iter().collect(),
-        repository: repository.model_dir.as_ref().map(|dir| RepositoryConfig {
+        repository: selection(repository)?.map(|(dir, selection)| RepositoryConfig {
             dir: dir.clone(),
+            selection,
             unload_within,
         }),
         names: Names::default(),
     })
+}
+
+/// The repository, and what is loaded of it.
+fn selection(args: &RepositoryArgs) -> anyhow::Result<Option<(&PathBuf, Selection)>> {
+    let (admin, named) = (args.admin_listen.is_some(), !args.load_model.is_empty());
+    let selection = match args.model_control {
+        ModelControl::Explicit => {
+            anyhow::ensure!(
+                args.model_dir.is_some(),
+                "--model-control explicit needs a folder of models to load from: --model-dir DIR"
+            );
+            anyhow::ensure!(
+                admin,
+                "--model-control explicit needs an address of its own at which models are loaded and unloaded, such as \
+                 --admin-listen 127.0.0.1:5002; clients should not reach it"
+            );
+            Selection::Named(args.load_model.clone())
+        }
+        ModelControl::Auto => {
+            anyhow::ensure!(
+                !admin && !named,
+                "--admin-listen and --load-model need --model-control explicit; without it all models of --model-dir are \
+                 loaded, and SIGHUP looks at the folder again"
+            );
+            Selection::All
+        }
+    };
+    Ok(args.model_dir.as_ref().map(|dir| (dir, selection)))
 }
 
 pub(super) fn names(args: &NameArgs) -> Names {

@@ -33,16 +33,17 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         }),
         Wire::Tutorial => WorkerWire::Tutorial { name },
     };
+    let connections = settings::connections(&args.connections);
     let config = WorkerTierConfig {
         cores: settings::cores(),
         worker: settings::worker(&args.model.engine),
-        connections: settings::connections(&args.connections),
+        connections,
         drain,
         wire,
     };
     let tier = WorkerTier::new(config, &target, backend, models);
     listener::run(settings::runtime()?, args.listen, async |listener| {
-        let stop = listener::stop_changing(tier.models().clone());
+        let stop = listener::stop_changing(tier.models(), args.repository.admin_listen, connections)?;
         roles::worker(listener, tier, stop).await
     })
 }

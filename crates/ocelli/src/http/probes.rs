@@ -65,6 +65,8 @@ pub(super) async fn ready(State(probe): State<Probe>) -> Result<&'static str, Er
 
 /// `GET /metrics`, in the OpenMetrics text format.
 pub(super) async fn metrics(State(probe): State<Probe>) -> Result<Response, Error> {
+    // What is only known when it is asked for is written anew each time, which nobody else should see half done.
+    let _writing = probe.metrics.writing.lock();
     probe.health.report(&probe.metrics);
     probe.metrics.ready.set(i64::from(probe.readiness().is_ok()));
     let text = probe.metrics.encode().map_err(|error| {

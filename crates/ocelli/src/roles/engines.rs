@@ -8,6 +8,7 @@ use tokio::task;
 
 use super::seats::Seat;
 use super::threads::Threads;
+use crate::background::{self, BackgroundError};
 use crate::broker::{JobQueue, ModelQueue, Supplier};
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
@@ -38,6 +39,9 @@ pub enum StartError {
     /// Loading panicked.
     #[error("loading the model panicked: {0}")]
     Panicked(#[from] task::JoinError),
+    /// The same in the background, or there was no thread for it.
+    #[error("loading the model failed: {0}")]
+    Background(#[from] BackgroundError),
 }
 
 /// A model that is loaded.
@@ -106,12 +110,15 @@ impl EngineRoom {
         };
         let config = self.config.with(&model.card.manifest.run);
         let built_model = Arc::clone(&model);
-        let built = task::spawn_blocking(move || worker::build(&config, &parts, &built_model, pace));
+        let build = move || worker::build(&config, &parts, &built_model, pace);
         let Worker {
             engines,
             crew,
             own_members,
-        } = built.await??;
+        } = match pace {
+            Pace::AtOnce => task::spawn_blocking(build).await??,
+            Pace::Behind => background::run(build).await??,
+        };
         crew.add(Arc::clone(&engines));
         let mut own_threads = Threads::default();
         if !own_members.is_empty()

@@ -3,31 +3,31 @@
 //! One change is made at a time. A model that takes the place of another is read, loaded and measured first; then requests
 //! find it instead of the old one, which ends what it has. Whatever fails leaves everything as it was, and is shown.
 
+mod changes;
+mod control;
 mod slots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use ocelli_vision::ModelPackage;
-use ocelli_vision::auto::NoteKind;
 use parking_lot::Mutex;
-use tokio::task;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+pub use self::control::Standing;
 use self::slots::{Slot, Slots};
-use super::engines::{EngineRoom, Resident, StartError};
+use super::engines::{EngineRoom, StartError};
 use super::seats::{Seat, Seats};
 use super::threads::Threads;
-use crate::broker::Supplier;
 use crate::broker::redis::LinkError;
-use crate::catalog::{Catalog, Names, Reason};
+use crate::catalog::{Catalog, Names};
 use crate::crew::Work;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::model::{ModelFile, ServedModel};
-use crate::repository::{self, Entry, Fingerprint, Key, OpenError, ScanError, Step, plan, scan};
+use crate::repository::{Key, ScanError};
 use crate::worker::Pace;
 
 /// Which models a process has.
@@ -46,8 +46,19 @@ pub struct ModelSet {
 pub struct RepositoryConfig {
     /// The folder.
     pub dir: PathBuf,
+    /// What of it is loaded.
+    pub selection: Selection,
     /// How long a model that is unloaded may take to end what it has.
     pub unload_within: Duration,
+}
+
+/// What of a repository is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All that it holds.
+    All,
+    /// The models of these names (`*` means all) at the start, and later what is asked for.
+    Named(Vec<String>),
 }
 
 impl From<ModelPackage> for ModelSet {
@@ -71,6 +82,14 @@ pub enum ModelsError {
     /// There is nothing to serve.
     #[error("--model-dir {0}: it holds no model; put a folder there for each, or leave the option out")]
     Empty(PathBuf),
+    /// A model that is to be loaded is not there.
+    #[error("--load-model {name}: {path} holds no model of this name")]
+    Missing {
+        /// The repository.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
     /// There is nothing that could be served.
     #[error("--model-dir {path}: none of its models could be loaded; the first of {count}: {first}")]
     NoneLoaded {
@@ -80,27 +99,6 @@ pub enum ModelsError {
         count: usize,
         /// What is wrong with the first.
         first: String,
-    },
-}
-
-/// Why one model of a repository is not loaded.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("{path}: {error}")]
-    Start { path: PathBuf, error: StartError },
-    #[error("{path}: {error}")]
-    Seat { path: PathBuf, error: LinkError },
-    #[error("reading the package panicked: {0}")]
-    Panicked(#[from] task::JoinError),
-    #[error(
-        "{path}: {name} version {version} is served from elsewhere already; give this one another version"
-    )]
-    Taken {
-        path: PathBuf,
-        name: String,
-        version: String,
     },
 }
 
@@ -170,6 +168,12 @@ impl Models {
         &self.shared.catalog
     }
 
+    /// Where the process counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.room.metrics)
+    }
+
     /// How many models have a queue: those that are loaded, and that end what they have.
     #[must_use]
     pub fn queues(&self) -> usize {
@@ -189,7 +193,7 @@ impl Models {
             shared.slots.lock().fill(&key, resident, None);
         }
         if let Some(repository) = &shared.repository {
-            let entries = scan(&repository.dir)?;
+            let entries = shared.entries().await?;
             shared.load_all(repository, entries).await?;
         }
         let threads = shared.room.run(leading).await.map_err(StartError::Thread)?;
@@ -276,195 +280,6 @@ impl Models {
         for resident in residents {
             resident.close().await;
         }
-    }
-}
-
-impl Shared {
-    async fn load_all(&self, repository: &RepositoryConfig, entries: Vec<Entry>) -> Result<(), ModelsError> {
-        let path = || repository.dir.clone();
-        let count = entries.len();
-        if count == 0 && self.slots.lock().is_empty() {
-            return Err(ModelsError::Empty(path()));
-        }
-        let mut first = None;
-        for entry in entries {
-            let failed = self.load(entry, Pace::AtOnce).await.err();
-            first = first.or(failed);
-        }
-        match first {
-            Some(first) if self.catalog.all().is_empty() => Err(ModelsError::NoneLoaded {
-                path: path(),
-                count,
-                first,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    async fn rescan(&self) {
-        let Some(repository) = &self.repository else {
-            tracing::warn!("there is no --model-dir to look at");
-            return;
-        };
-        let _changing = self.changing.lock().await;
-        let entries = match scan(&repository.dir) {
-            Ok(entries) => entries,
-            Err(error) => return tracing::error!(%error, "everything stays as it is"),
-        };
-        let steps = plan(&self.slots.lock().fingerprints(), entries);
-        tracing::info!(changes = steps.len(), "looked at the repository");
-        for step in steps {
-            match step {
-                // What is wrong is logged and shown.
-                Step::Load(entry) => drop(self.load(entry, Pace::Behind).await),
-                Step::Unload(key) => self.unload(&key).await,
-            }
-        }
-    }
-
-    /// Loads a package, in the place of the one of its key. Says what is wrong with it otherwise.
-    async fn load(&self, entry: Entry, pace: Pace) -> Result<(), String> {
-        let key = entry.key.clone();
-        self.slots.lock().note(&key, Some(Reason::Loading), &self.catalog);
-        match self.replace(&key, entry, pace).await {
-            Ok(()) => {
-                self.room.metrics.count_load("loaded");
-                Ok(())
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                self.failed(&key, reason.clone());
-                Err(reason)
-            }
-        }
-    }
-
-    /// Notes that a package could not be loaded.
-    fn failed(&self, key: &Key, reason: String) {
-        self.room.metrics.count_load("failed");
-        tracing::error!(model = %key, error = reason, "a model could not be loaded");
-        self.slots
-            .lock()
-            .note(key, Some(Reason::Failed(reason)), &self.catalog);
-    }
-
-    async fn replace(&self, key: &Key, entry: Entry, pace: Pace) -> Result<(), LoadError> {
-        let path = entry.path.clone();
-        let fingerprint = entry.fingerprint.clone().ok();
-        let resolved = task::spawn_blocking(move || repository::open(&entry)).await??;
-        for note in &resolved.notes {
-            match note.kind {
-                NoteKind::Read => tracing::info!(model = %key, "{note}"),
-                NoteKind::Guess | NoteKind::Warning => tracing::warn!(model = %key, "{note}"),
-            }
-        }
-        let (model, file) = split(resolved.package, self.capacity);
-        if self.slots.lock().is_taken(key, &model.id) {
-            let (name, version) = (model.id.name.clone(), model.id.version.clone());
-            return Err(LoadError::Taken { path, name, version });
-        }
-        if self.slots.lock().has(key, &model.id) {
-            tracing::info!(model = %key, "the package is the same as before");
-            self.slots.lock().keep(key, fingerprint, &self.catalog);
-            return Ok(());
-        }
-        let started = Instant::now();
-        let resident = match self.open((model, file), pace).await {
-            Ok(resident) => resident,
-            Err(error) => return Err(LoadError::Start { path, error }),
-        };
-        let id = Arc::clone(&resident.model.id);
-        let resident = match (&self.host, pace) {
-            (Host::Wire(seats), Pace::Behind) => self.seated(key, resident, seats).await,
-            _ => Ok(resident),
-        };
-        let resident = resident.map_err(|error| LoadError::Seat { path, error })?;
-        self.take_over(key, resident, fingerprint).await;
-        self.room.metrics.set_load_time(&id, started.elapsed());
-        Ok(())
-    }
-
-    async fn open(&self, model: (Arc<ServedModel>, ModelFile), pace: Pace) -> Result<Resident, StartError> {
-        let supply = match &self.host {
-            Host::Here => {
-                let jobs = model.0.door().limits().jobs;
-                (jobs, Supplier::Crew(self.room.crew.clone()))
-            }
-            // The one who fills it asks for less.
-            Host::Wire(_) => (usize::MAX, Supplier::Task(Arc::default())),
-        };
-        self.room.open(model, supply, pace).await
-    }
-
-    /// Has web processes know of a model. They would refuse a package under the name and version of another, so that one
-    /// has to leave first; until it has, nobody here computes the model.
-    async fn seated(&self, key: &Key, mut resident: Resident, seats: &Seats) -> Result<Resident, LinkError> {
-        let old = self
-            .slots
-            .lock()
-            .same_version(key, &resident.model.id, &self.catalog);
-        if let Some(old) = old {
-            self.dismiss(old).await;
-        }
-        match seats.take(&resident.model, &resident.queue).await {
-            Ok(seat) => {
-                resident.seat = Some(Arc::new(seat));
-                Ok(resident)
-            }
-            Err(error) => {
-                resident.close().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// From now on requests find this one; the one before ends what it has.
-    async fn take_over(&self, key: &Key, resident: Resident, fingerprint: Option<Fingerprint>) {
-        let old = {
-            let mut slots = self.slots.lock();
-            let old = slots.fill(key, resident, fingerprint);
-            slots.publish(&self.catalog);
-            old
-        };
-        if let Some(old) = old {
-            self.dismiss(old).await;
-        }
-    }
-
-    async fn unload(&self, key: &Key) {
-        let old = self.slots.lock().empty(key, &self.catalog);
-        if let Some(old) = old {
-            tracing::info!(model = %key, "unloading the model");
-            self.dismiss(old).await;
-        }
-        self.slots.lock().remove(key, &self.catalog);
-    }
-
-    /// Waits until nobody needs a model that is not found any more, and ends it.
-    async fn dismiss(&self, old: Resident) {
-        let repository = self.repository.as_ref();
-        let limit = repository.map_or(Duration::ZERO, |repository| repository.unload_within);
-        let in_time = match (&self.host, &old.seat) {
-            (Host::Wire(seats), Some(seat)) => {
-                let delay = seats.delay();
-                timeout(delay + limit, seat.leave(delay)).await.is_ok()
-            }
-            _ => {
-                let model = Arc::clone(&old.model);
-                model.door().close();
-                let emptied = task::spawn_blocking(move || model.door().wait_until_empty(limit));
-                emptied.await.unwrap_or(false)
-            }
-        };
-        if !in_time {
-            tracing::error!(
-                model = old.model.id.name,
-                version = old.model.id.version,
-                ?limit,
-                "not everything that the model had was answered in time; raise --drain-timeout to wait longer"
-            );
-        }
-        old.close().await;
     }
 }
 

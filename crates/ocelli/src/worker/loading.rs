@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_engine::cost::{MeasurePlan, measure};
 use ocelli_engine::{CostTable, Engine, EngineError, EngineOptions};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{WorkerConfig, WorkerParts};
 
@@ -25,7 +26,7 @@ const MOST_AUTOMATIC_INSTANCES: usize = 8;
 pub enum Pace {
     /// All of it: nobody is served yet.
     AtOnce,
-    /// What those who are served leave.
+    /// What those who are served leave; on a thread that stands back ([`crate::background`]).
     Behind,
 }
 
@@ -65,11 +66,25 @@ pub(super) fn load(
         rounds: MEASURED_ROUNDS,
         budget: MEASURED_TIME,
     };
-    let mut loaded = match pace {
-        Pace::AtOnce | Pace::Behind => load_at_once(parts, shape)?,
-    };
-    let cost = warm_up(&mut loaded, &plan)?;
+    if pace == Pace::AtOnce || !parts.backend.uses_cpu() {
+        let mut loaded = load_at_once(parts, shape)?;
+        let cost = warm_up(&mut loaded, &plan, Instant::now)?;
+        return Ok((loaded, cost));
+    }
+    let mut loaded = load_one_by_one(parts, shape)?;
+    let cost = warm_up(&mut loaded, &plan, processor_clock())?;
     Ok((loaded, cost))
+}
+
+/// A clock that stands still while this thread does not run: what a batch costs has nothing to do with how long those
+/// who serve kept it waiting.
+fn processor_clock() -> impl FnMut() -> Instant + Clone {
+    let used = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let (start, before) = (Instant::now(), used());
+    move || start + used().saturating_sub(before)
 }
 
 /// One instance for each core with one thread each has the best throughput; all threads on one image have the best
@@ -126,8 +141,29 @@ fn load_at_once(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError
     })
 }
 
+/// Loads one instance after the other.
+fn load_one_by_one(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError> {
+    let started = Instant::now();
+    let load = |threads| {
+        let options = EngineOptions { threads };
+        parts.backend.load(&parts.file.source(), &options)
+    };
+    Ok(Loaded {
+        narrow: (0..shape.instances)
+            .map(|_| load(shape.threads))
+            .collect::<Result<_, _>>()?,
+        threads: shape.threads,
+        wide: shape.idle_threads.map(load).transpose()?,
+        load_time: started.elapsed(),
+    })
+}
+
 /// Runs every instance once, so that no request pays for first-time work, and measures one of them.
-fn warm_up(loaded: &mut Loaded, plan: &MeasurePlan) -> Result<CostTable, EngineError> {
+fn warm_up(
+    loaded: &mut Loaded,
+    plan: &MeasurePlan,
+    now: impl FnMut() -> Instant + Clone,
+) -> Result<CostTable, EngineError> {
     let once = MeasurePlan {
         max_batch: 1,
         rounds: 1,
@@ -135,9 +171,9 @@ fn warm_up(loaded: &mut Loaded, plan: &MeasurePlan) -> Result<CostTable, EngineE
     };
     let (first, others) = loaded.narrow.split_at_mut(1);
     for engine in others.iter_mut().chain(&mut loaded.wide) {
-        measure(engine.as_mut(), &once, Instant::now)?;
+        measure(engine.as_mut(), &once, now.clone())?;
     }
-    measure(first[0].as_mut(), plan, Instant::now)
+    measure(first[0].as_mut(), plan, now)
 }
 
 #[cfg(test)]
@@ -169,5 +205,21 @@ mod tests {
         assert_eq!(chosen(Some(3), Some(2), true, 8), (3, 2, None));
         assert_eq!(chosen(None, None, false, 8), (1, 1, None));
         assert_eq!(chosen(Some(2), None, false, 8), (2, 1, None));
+    }
+
+    #[test]
+    fn the_processor_clock_stands_still_while_others_run() {
+        const WORK: Duration = Duration::from_millis(20);
+        let work = || {
+            let mut now = processor_clock();
+            let start = now();
+            while now() - start < WORK {}
+            now() - start
+        };
+        let mut now = processor_clock();
+        let start = now();
+        let other = thread::spawn(work).join().expect("no panic");
+        assert!(now() - start < WORK, "it slept meanwhile");
+        assert!(other >= WORK, "it goes on with its thread");
     }
 }

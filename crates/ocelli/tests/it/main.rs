@@ -42,6 +42,8 @@ mod queue_command;
 mod redis_jobs;
 mod redis_servers;
 mod repository;
+mod repository_admin;
+mod repository_worker;
 mod scale_out;
 mod server;
 mod startup;

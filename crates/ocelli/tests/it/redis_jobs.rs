@@ -16,7 +16,7 @@ use crate::server::value;
 use crate::support::redis::{Binary, Cluster, Options, RedisServer};
 
 /// A web process that may not know of any model yet.
-async fn new_web(url: &str, arguments: &[&str]) -> Process {
+pub(crate) async fn new_web(url: &str, arguments: &[&str]) -> Process {
     let mut command = ocelli(&["web", "--listen", "127.0.0.1:0", "--redis", url]);
     command.args(arguments);
     Process::start(command).await

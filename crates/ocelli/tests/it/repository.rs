@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ocelli::catalog::{ModelRef, Names};
-use ocelli::roles::{ModelSet, RepositoryConfig};
+use ocelli::roles::{ModelSet, RepositoryConfig, Selection};
 use serde_json::Value;
 
 use crate::client::Answer;
@@ -51,6 +51,7 @@ impl Shelf {
         ModelSet {
             repository: Some(RepositoryConfig {
                 dir: self.path().to_owned(),
+                selection: Selection::All,
                 unload_within: PATIENCE,
             }),
             ..ModelSet::default()
@@ -68,7 +69,7 @@ impl Shelf {
 }
 
 /// Name, version and state of each model that a server shows.
-fn shown(list: &Value) -> Vec<String> {
+pub(crate) fn shown(list: &Value) -> Vec<String> {
     let text = |model: &Value, field: &str| model[field].as_str().unwrap_or("?").to_owned();
     let models = list["models"].as_array().unwrap();
     models
@@ -81,7 +82,7 @@ fn shown(list: &Value) -> Vec<String> {
 }
 
 /// The label before its number, so that a test sees whose it is.
-fn maker(answer: &Answer) -> String {
+pub(crate) fn maker(answer: &Answer) -> String {
     let best = answer.best();
     best.split_once('-')
         .unwrap_or_else(|| panic!("{best}"))

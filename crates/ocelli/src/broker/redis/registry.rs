@@ -56,6 +56,9 @@ pub struct Announcement {
     /// The release that it runs.
     #[prost(string, tag = "12")]
     pub release: String,
+    /// The worker serves a higher version of the same name too, which is what the name means there.
+    #[prost(bool, tag = "13")]
+    pub superseded: bool,
 }
 
 /// What a batch of one size costs.

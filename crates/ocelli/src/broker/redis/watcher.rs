@@ -113,6 +113,10 @@ impl Watcher {
         let live = registry::watch(&shared.link, &shared.config.prefix).await?;
         let now = Instant::now();
         let mut by_model: HashMap<ModelId, Vec<Announcement>> = HashMap::new();
+        let mut processes: Vec<&str> = live.iter().map(|(name, _)| process_of(name)).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        shared.metrics.workers.set(processes.len() as i64);
         for (_, announcement) in live {
             by_model
                 .entry(announcement.model_id())
@@ -155,8 +159,13 @@ impl Watcher {
                 known.model.set_instances(0);
             }
         }
-        self.models
-            .retain(|_, known| now.saturating_duration_since(known.last_served) < REMEMBERED);
+        self.models.retain(|id, known| {
+            let remembered = now.saturating_duration_since(known.last_served) < REMEMBERED;
+            if !remembered {
+                shared.metrics.forget_model(id);
+            }
+            remembered
+        });
         let mut models: Vec<Arc<ServedModel>> = self
             .models
             .values()
@@ -164,10 +173,6 @@ impl Watcher {
             .collect();
         models
             .sort_by(|one, other| (&one.id.name, &one.id.version).cmp(&(&other.id.name, &other.id.version)));
-        shared
-            .metrics
-            .workers
-            .set(by_model.values().map(Vec::len).sum::<usize>() as i64);
         shared.catalog.set(models);
         Ok(())
     }
@@ -205,6 +210,11 @@ impl Watcher {
     }
 }
 
+/// The process that a worker belongs to: one that computes several models has a name for each.
+fn process_of(worker: &str) -> &str {
+    worker.split_once('/').map_or(worker, |(process, _)| process)
+}
+
 impl Known {
     /// Notes what the live workers of a model say.
     fn note(&mut self, workers: &[Announcement], now: Instant) {
@@ -215,6 +225,8 @@ impl Known {
         let instances: u32 = staying.map(|worker| worker.instances).sum();
         let leaving: u32 = workers.iter().map(|worker| worker.instances).sum();
         self.model.set_retiring(instances == 0);
+        self.model
+            .set_superseded(workers.iter().all(|worker| worker.superseded));
         let instances = if instances > 0 { instances } else { leaving.min(1) };
         self.model.set_instances(instances as usize);
         if let Some(mut runtime) = workers.iter().find_map(Announcement::runtime) {

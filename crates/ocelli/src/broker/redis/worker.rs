@@ -237,6 +237,7 @@ impl Shared {
             leaving: self.leaving.load(Ordering::Acquire),
             leases: self.leases.len() as u32,
             release: env!("CARGO_PKG_VERSION").to_owned(),
+            superseded: self.model.is_superseded(),
             ..Announcement::default()
         };
         if let Some(runtime) = runtime {
@@ -312,7 +313,6 @@ impl Shared {
 
     async fn beat(&self) -> Result<(), LinkError> {
         let (renewed, announced) = (self.renew().await, self.announce().await);
-        self.metrics.leases.set(self.leases.len() as i64);
         renewed.and(announced.map(|_| ()))
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::super::engines::Resident;
 use super::super::seats::Seat;
+use super::control::Standing;
 use crate::broker::ModelQueue;
 use crate::catalog::{Absent, Catalog, Reason, by_version};
 use crate::job::ModelId;
 use crate::model::ServedModel;
-use crate::repository::{Fingerprint, Key};
+use crate::repository::{Entry, Fingerprint, Key};
 
 /// Every model that is there, should be, or goes.
 #[derive(Default)]
@@ -37,6 +38,28 @@ impl Slot {
             model: Some(model),
             ..Self::default()
         }
+    }
+}
+
+impl Slot {
+    /// The model that serves, and what keeps another from taking its place.
+    fn index(&self, key: &Key) -> impl Iterator<Item = Standing> {
+        let serving = self.model.as_ref().map(|model| Standing {
+            name: key.name.clone(),
+            version: Some(model.id.version.clone()),
+            state: model.state(),
+            reason: None,
+        });
+        let absent = self.reason.as_ref().map(|reason| Standing {
+            name: key.name.clone(),
+            version: key.version.clone(),
+            state: reason.name(),
+            reason: match reason {
+                Reason::Failed(why) => Some(why.clone()),
+                Reason::Loading | Reason::Unloading => None,
+            },
+        });
+        serving.into_iter().chain(absent)
     }
 }
 
@@ -123,6 +146,34 @@ impl Slots {
     pub(super) fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
         let residents = self.0.values().filter_map(|slot| slot.resident.as_ref());
         residents.filter_map(|resident| resident.seat.as_ref())
+    }
+
+    /// The keys, the versions of the models that are loaded, and whether they were given.
+    pub(super) fn standing(&self) -> Vec<(Key, Option<String>, bool)> {
+        let slots = self.0.iter().map(|(key, slot)| {
+            let version = slot.model.as_ref().map(|model| model.id.version.clone());
+            (key.clone(), version, slot.given)
+        });
+        slots.collect()
+    }
+
+    /// Everything that is here, and what of the repository's `entries` is not.
+    pub(super) fn index(&self, entries: &[Entry]) -> Vec<Standing> {
+        let here = self.0.iter().flat_map(|(key, slot)| slot.index(key));
+        let others = entries.iter().filter(|entry| !self.0.contains_key(&entry.key));
+        let others = others.map(|entry| Standing {
+            name: entry.key.name.clone(),
+            version: entry.key.version.clone(),
+            state: "unloaded",
+            reason: None,
+        });
+        let mut index: Vec<Standing> = here.chain(others).collect();
+        index.sort_by(|one, other| {
+            let version = |standing: &Standing| standing.version.clone().unwrap_or_default();
+            let versions = || by_version(&version(one), &version(other));
+            one.name.cmp(&other.name).then_with(versions)
+        });
+        index
     }
 
     /// Takes a model out of its place if another package has its name and version now.

@@ -1,0 +1,121 @@
+//! Loading and unloading models while the process serves: the model repository extension of the Open Inference Protocol, at
+//! an address of its own. Whoever reaches it may change what is served.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+
+use super::answer::to_json;
+use super::body::BodySlot;
+use super::{Probe, finished};
+use crate::error::Error;
+use crate::infer::Deadline;
+use crate::roles::{Models, Standing};
+
+/// Bytes of a request's body: a few parameters.
+const MAX_BODY: u64 = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The routes, as metrics name them.
+pub(super) const ROUTES: [&str; 3] = [
+    "/v2/repository/index",
+    "/v2/repository/models/{model}/load",
+    "/v2/repository/models/{model}/unload",
+];
+
+/// What may be asked for. What Triton's clients say beside it concerns nothing here.
+#[derive(Debug, Default, Deserialize)]
+struct Asked {
+    #[serde(default)]
+    parameters: Parameters,
+    /// In the index: only those that serve.
+    #[serde(default)]
+    ready: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Parameters {
+    version: Option<String>,
+}
+
+#[derive(Serialize)]
+struct View {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The routes that change the models.
+pub fn admin_router(models: Models, probe: Probe) -> Router {
+    let routes = Router::new()
+        .route("/v2/repository/index", get(index))
+        .route("/v2/repository/index", post(index))
+        .route("/v2/repository/models/{model}/load", post(load))
+        .route("/v2/repository/models/{model}/unload", post(unload))
+        .with_state(models);
+    finished(routes, probe)
+}
+
+/// `GET` or `POST /v2/repository/index`: everything that is there, loaded or not.
+async fn index(State(models): State<Models>, request: Request) -> Result<Response, Error> {
+    let asked = asked(&request.into_parts().0).await?;
+    show(&models, |standing| !asked.ready || standing.state == "ready").await
+}
+
+/// `POST /v2/repository/models/{model}/load`: answers when requests find the model.
+async fn load(
+    State(models): State<Models>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Error> {
+    let asked = asked(&request.into_parts().0).await?;
+    models.load(&name, asked.parameters.version.as_deref()).await?;
+    show(&models, |standing| standing.name == name).await
+}
+
+/// `POST /v2/repository/models/{model}/unload`: answers when what the model had is answered and it is gone.
+async fn unload(
+    State(models): State<Models>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Error> {
+    let asked = asked(&request.into_parts().0).await?;
+    models.unload(&name, asked.parameters.version.as_deref()).await?;
+    show(&models, |standing| standing.name == name).await
+}
+
+async fn show(models: &Models, wanted: impl Fn(&Standing) -> bool) -> Result<Response, Error> {
+    let index = models.index().await?.into_iter().filter(wanted);
+    let views = index.map(|standing| View {
+        name: standing.name,
+        version: standing.version,
+        state: standing.state,
+        reason: standing.reason,
+    });
+    to_json(&views.collect::<Vec<View>>())
+}
+
+/// What the body says; none says nothing.
+async fn asked(parts: &Parts) -> Result<Asked, Error> {
+    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
+    let deadline = Deadline::new(Instant::now(), BODY_TIME);
+    let bytes = body.read(MAX_BODY, deadline, |_| Ok(())).await?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Asked::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::InvalidRequest(format!(
+            "the body is not what this route takes: {error}; send nothing, or {{\"parameters\":{{\"version\":\"2\"}}}}"
+        ))
+    })
+}

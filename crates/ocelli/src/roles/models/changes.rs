@@ -1,0 +1,268 @@
+//! Changes to the models of a process, one at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ocelli_vision::auto::NoteKind;
+use tokio::task;
+use tokio::time::timeout;
+
+use super::super::engines::{Resident, StartError};
+use super::super::seats::Seats;
+use super::{Host, ModelsError, RepositoryConfig, Selection, Shared, split};
+use crate::background::{self, BackgroundError};
+use crate::broker::Supplier;
+use crate::broker::redis::LinkError;
+use crate::catalog::Reason;
+use crate::model::{ModelFile, ServedModel};
+use crate::repository::{self, Entry, Fingerprint, Key, OpenError, Step, plan, scan};
+use crate::worker::Pace;
+
+/// Why one model of a repository is not loaded.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("{path}: {error}")]
+    Start { path: PathBuf, error: StartError },
+    #[error("{path}: {error}")]
+    Seat { path: PathBuf, error: LinkError },
+    #[error("{path}: reading it failed: {error}")]
+    Reading { path: PathBuf, error: BackgroundError },
+    #[error(
+        "{path}: {name} version {version} is served from elsewhere already; give this one another version"
+    )]
+    Taken {
+        path: PathBuf,
+        name: String,
+        version: String,
+    },
+}
+
+impl Shared {
+    /// Loads what is there at the start.
+    pub(super) async fn load_all(
+        &self,
+        repository: &RepositoryConfig,
+        mut entries: Vec<Entry>,
+    ) -> Result<(), ModelsError> {
+        let path = || repository.dir.clone();
+        if let Selection::Named(names) = &repository.selection {
+            let missing = names.iter().find(|name| {
+                let name = name.as_str();
+                name != "*" && !entries.iter().any(|entry| entry.key.name == name)
+            });
+            if let Some(name) = missing {
+                let (path, name) = (path(), name.clone());
+                return Err(ModelsError::Missing { path, name });
+            }
+            entries.retain(|entry| names.iter().any(|name| name == "*" || *name == entry.key.name));
+        } else if entries.is_empty() && self.slots.lock().is_empty() {
+            return Err(ModelsError::Empty(path()));
+        }
+        let count = entries.len();
+        let mut first = None;
+        for entry in entries {
+            let failed = self.load(entry, Pace::AtOnce).await.err();
+            first = first.or(failed);
+        }
+        match first {
+            Some(first) if self.catalog.all().is_empty() => Err(ModelsError::NoneLoaded {
+                path: path(),
+                count,
+                first,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the repository holds.
+    pub(super) async fn entries(&self) -> Result<Vec<Entry>, ModelsError> {
+        let Some(repository) = &self.repository else {
+            return Ok(Vec::new());
+        };
+        let dir = repository.dir.clone();
+        let scanned = background::run(move || scan(&dir)).await;
+        Ok(scanned.map_err(StartError::Background)??)
+    }
+
+    pub(super) async fn rescan(&self) {
+        let Some(repository) = &self.repository else {
+            tracing::warn!("there is no --model-dir to look at");
+            return;
+        };
+        let _changing = self.changing.lock().await;
+        let entries = match self.entries().await {
+            Ok(entries) => entries,
+            Err(error) => return tracing::error!(%error, "everything stays as it is"),
+        };
+        let current = self.slots.lock().fingerprints();
+        let mut steps = plan(&current, entries);
+        if let Selection::Named(_) = repository.selection {
+            // What else is loaded and unloaded is somebody's explicit wish.
+            steps.retain(|step| matches!(step, Step::Load(entry) if current.contains_key(&entry.key)));
+        }
+        tracing::info!(changes = steps.len(), "looked at the repository");
+        for step in steps {
+            match step {
+                // What is wrong is logged and shown.
+                Step::Load(entry) => drop(self.load(entry, Pace::Behind).await),
+                Step::Unload(key) => self.unload(&key).await,
+            }
+        }
+    }
+
+    /// Loads a package, in the place of the one of its key. Says what is wrong with it otherwise.
+    pub(super) async fn load(&self, entry: Entry, pace: Pace) -> Result<(), String> {
+        let key = entry.key.clone();
+        self.slots.lock().note(&key, Some(Reason::Loading), &self.catalog);
+        match self.replace(&key, entry, pace).await {
+            Ok(()) => {
+                self.room.metrics.count_load("loaded");
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.failed(&key, reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    /// Notes that a package could not be loaded.
+    pub(super) fn failed(&self, key: &Key, reason: String) {
+        self.room.metrics.count_load("failed");
+        tracing::error!(model = %key, error = reason, "a model could not be loaded");
+        self.slots
+            .lock()
+            .note(key, Some(Reason::Failed(reason)), &self.catalog);
+    }
+
+    async fn replace(&self, key: &Key, entry: Entry, pace: Pace) -> Result<(), LoadError> {
+        let path = entry.path.clone();
+        let fingerprint = entry.fingerprint.clone().ok();
+        let started = Instant::now();
+        let read = background::run(move || repository::open(&entry)).await;
+        let resolved = match read {
+            Ok(resolved) => resolved?,
+            Err(error) => return Err(LoadError::Reading { path, error }),
+        };
+        for note in &resolved.notes {
+            match note.kind {
+                NoteKind::Read => tracing::info!(model = %key, "{note}"),
+                NoteKind::Guess | NoteKind::Warning => tracing::warn!(model = %key, "{note}"),
+            }
+        }
+        let (model, file) = split(resolved.package, self.capacity);
+        if self.slots.lock().is_taken(key, &model.id) {
+            let (name, version) = (model.id.name.clone(), model.id.version.clone());
+            return Err(LoadError::Taken { path, name, version });
+        }
+        if self.slots.lock().has(key, &model.id) {
+            tracing::info!(model = %key, "the package is the same as before");
+            self.slots.lock().keep(key, fingerprint, &self.catalog);
+            return Ok(());
+        }
+        let resident = match self.open((model, file), pace).await {
+            Ok(resident) => resident,
+            Err(error) => return Err(LoadError::Start { path, error }),
+        };
+        let id = Arc::clone(&resident.model.id);
+        let resident = match (&self.host, pace) {
+            (Host::Wire(seats), Pace::Behind) => self.seated(key, resident, seats).await,
+            _ => Ok(resident),
+        };
+        let resident = resident.map_err(|error| LoadError::Seat { path, error })?;
+        self.take_over(key, resident, fingerprint).await;
+        self.room.metrics.set_load_time(&id, started.elapsed());
+        Ok(())
+    }
+
+    pub(super) async fn open(
+        &self,
+        model: (Arc<ServedModel>, ModelFile),
+        pace: Pace,
+    ) -> Result<Resident, StartError> {
+        let supply = match &self.host {
+            Host::Here => {
+                let jobs = model.0.door().limits().jobs;
+                (jobs, Supplier::Crew(self.room.crew.clone()))
+            }
+            // The one who fills it asks for less.
+            Host::Wire(_) => (usize::MAX, Supplier::Task(Arc::default())),
+        };
+        self.room.open(model, supply, pace).await
+    }
+
+    /// Has web processes know of a model. They would refuse a package under the name and version of another, so that one
+    /// has to leave first; until it has, nobody here computes the model.
+    async fn seated(&self, key: &Key, mut resident: Resident, seats: &Seats) -> Result<Resident, LinkError> {
+        let old = self
+            .slots
+            .lock()
+            .same_version(key, &resident.model.id, &self.catalog);
+        if let Some(old) = old {
+            self.dismiss(old).await;
+        }
+        match seats.take(&resident.model, &resident.queue).await {
+            Ok(seat) => {
+                resident.seat = Some(Arc::new(seat));
+                Ok(resident)
+            }
+            Err(error) => {
+                resident.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// From now on requests find this one; the one before ends what it has.
+    async fn take_over(&self, key: &Key, resident: Resident, fingerprint: Option<Fingerprint>) {
+        let old = {
+            let mut slots = self.slots.lock();
+            let old = slots.fill(key, resident, fingerprint);
+            slots.publish(&self.catalog);
+            old
+        };
+        if let Some(old) = old {
+            self.dismiss(old).await;
+        }
+    }
+
+    pub(super) async fn unload(&self, key: &Key) {
+        let old = self.slots.lock().empty(key, &self.catalog);
+        if let Some(old) = old {
+            tracing::info!(model = %key, "unloading the model");
+            self.dismiss(old).await;
+        }
+        self.slots.lock().remove(key, &self.catalog);
+    }
+
+    /// Waits until nobody needs a model that is not found any more, and ends it.
+    async fn dismiss(&self, old: Resident) {
+        let repository = self.repository.as_ref();
+        let limit = repository.map_or(Duration::ZERO, |repository| repository.unload_within);
+        let in_time = match (&self.host, &old.seat) {
+            (Host::Wire(seats), Some(seat)) => {
+                let delay = seats.delay();
+                timeout(delay + limit, seat.leave(delay)).await.is_ok()
+            }
+            _ => {
+                let model = Arc::clone(&old.model);
+                model.door().close();
+                let emptied = task::spawn_blocking(move || model.door().wait_until_empty(limit));
+                emptied.await.unwrap_or(false)
+            }
+        };
+        if !in_time {
+            tracing::error!(
+                model = old.model.id.name,
+                version = old.model.id.version,
+                ?limit,
+                "not everything that the model had was answered in time; raise --drain-timeout to wait longer"
+            );
+        }
+        old.close().await;
+    }
+}
