@@ -61,12 +61,16 @@ accuracy: build ## Print the built-in model's accuracy, through the server and i
 	tools/accuracy.sh
 
 .PHONY: bench
-bench: build test-servers ## Print throughput and latency beside the ceiling and a Python server, then bench-scale-out
+bench: build test-servers ## Print throughput and latency beside the ceiling and a Python server, then bench-scale-out and bench-models
 	bench/run.sh
 
 .PHONY: bench-scale-out
 bench-scale-out: build test-servers ## Print what web and worker processes on a Redis give and cost
 	bench/scale_out.sh
+
+.PHONY: bench-models
+bench-models: build ## Print what many models in one process cost, and what loading one costs the others
+	bench/models.sh
 
 .PHONY: chaos
 chaos: build-tools test-servers ## Kill, freeze and starve real processes under load, and print what became of each request (CHAOS_ARGS='killed-workers ..')

@@ -14,4 +14,5 @@ tools/make-builtin-model.sh --float32-only >/dev/null
 cargo build --release --locked --package ocelli --package ocelli-engine --package ocelli-vision --bins --examples
 export OCELLI_ONNXRUNTIME=${OCELLI_ONNXRUNTIME:-${CARGO_TARGET_DIR:-target}/release}
 .venv-bench/bin/python bench/run.py --photos "$photos" "$@"
-exec bench/scale_out.sh
+bench/scale_out.sh
+exec bench/models.sh

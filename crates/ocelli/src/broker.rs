@@ -8,6 +8,7 @@
 //! queue. Across a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its
 //! engines on the other, so that taking jobs never waits, and no thread of the crew ever waits for a network.
 
+mod leased;
 mod memory;
 mod queue;
 pub mod redis;
@@ -18,8 +19,9 @@ pub mod wire;
 
 use std::time::Duration;
 
+pub use leased::{Leased, Receipt};
 pub use memory::MemoryBroker;
-pub use queue::{JobQueue, Leased, ModelQueue, QueueFull, Receipt, Supplier};
+pub use queue::{JobQueue, ModelQueue, QueueFull, Supplier};
 pub use waiter::{Answer, Pending, PrepareTimes, Waiter, waiter};
 
 use crate::error::Error;

@@ -2,7 +2,8 @@
 //!
 //! A crash loses what clients are still waiting for, and nothing else.
 
-use super::queue::{JobQueue, Leased, QueueFull, Receipt};
+use super::leased::{Leased, Receipt};
+use super::queue::{JobQueue, QueueFull};
 use super::retry_after;
 use super::waiter::Waiter;
 use crate::error::Error;
