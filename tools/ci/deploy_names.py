@@ -15,7 +15,9 @@ import yaml
 
 DEPLOY = Path("deploy")
 MODEL = Path("models/efficientnet-lite0")
-CLI = Path("crates/ocelli/src/cli.rs").read_text()
+CLI = "\n".join(
+    path.read_text() for path in [Path("crates/ocelli/src/cli.rs"), *sorted(Path("crates/ocelli/src/cli").glob("*.rs"))]
+)
 # deploy/README.md says how to make them.
 SECRETS = {"valkey": {"password"}}
 # What an option is by default, and what stands for it or must exceed it.
