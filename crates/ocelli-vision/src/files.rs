@@ -112,11 +112,17 @@ impl Files {
         Ok(bytes)
     }
 
-    /// The whole file, for whoever shares it: read into its place, for these files may fill half of the memory.
-    pub(crate) fn read_shared(&self, path: &Path, limit: u64) -> Result<Arc<[u8]>, FileError> {
+    /// The first `len` bytes of a file that has at most `limit`, for whoever shares them: read into their place, for they
+    /// may fill half of the memory.
+    pub(crate) fn read_shared(&self, path: &Path, len: u64, limit: u64) -> Result<Arc<[u8]>, FileError> {
         let failed = |source| read_error(path, source);
-        let (mut file, len) = self.open(path, limit)?;
+        let (mut file, _) = self.open(path, limit)?;
         let len = usize::try_from(len).map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
+        // What is shared can only be allocated for good or for bad, which ends the process. A place as large, asked for
+        // and given back, says whether there is one.
+        Vec::<u8>::new()
+            .try_reserve_exact(len)
+            .map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
         let mut bytes: Arc<[u8]> = iter::repeat_n(0, len).collect();
         if let Some(bytes) = Arc::get_mut(&mut bytes) {
             file.read_exact(bytes).map_err(failed)?;
@@ -208,7 +214,17 @@ mod tests {
         symlink(folder.path().join("in"), folder.path().join("root")).unwrap();
         let root = folder.path().join("root");
         let files = Files::within(&root).unwrap();
-        assert_eq!(&files.read_shared(&root.join("file"), 4).unwrap()[..], b"text");
+        assert_eq!(&files.read_shared(&root.join("file"), 4, 4).unwrap()[..], b"text");
+    }
+
+    #[test]
+    fn only_the_beginning_that_is_needed_is_read_and_what_cannot_be_held_is_refused() {
+        let folder = folder();
+        let root = folder.path().join("in");
+        let files = Files::within(&root).unwrap();
+        assert_eq!(&files.read_shared(&root.join("file"), 2, 4).unwrap()[..], b"te");
+        let error = files.read_shared(&root.join("file"), 1 << 60, 4).unwrap_err();
+        assert!(matches!(error, FileError::Read { .. }), "{error}");
     }
 
     #[test]

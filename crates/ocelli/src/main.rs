@@ -21,9 +21,21 @@ fn main() -> ExitCode {
         .and_then(|()| commands::run(command))
         .unwrap_or_else(|error| {
             // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(io::stderr(), "ocelli: {error:#}");
+            let _ = writeln!(io::stderr(), "ocelli: {}", said(&error));
             ExitCode::from(NOT_STARTED)
         })
+}
+
+/// An error and its causes, without those that its text names already.
+fn said(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Starts this program anew, in the same process, with an environment that keeps ONNX Runtime quiet: a program cannot

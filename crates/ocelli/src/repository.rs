@@ -1,7 +1,7 @@
 //! A folder of models: what is in it, and what has to be done when that changes.
 //!
 //! Owns the layout of a repository, and reading a package out of it. It loads nothing: the roles do, in the order that
-//! [`plan`] names. Nothing outside of the folder is followed.
+//! [`plan()`] names. Nothing outside of the folder is followed.
 //!
 //! ```text
 //! DIR/NAME/model.toml             one package; its version is what the manifest says

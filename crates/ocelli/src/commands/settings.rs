@@ -71,6 +71,13 @@ pub(super) fn models(
     unload_within: Duration,
 ) -> anyhow::Result<ModelSet> {
     let alone = repository.model_dir.is_none();
+    let hints = &source.hints;
+    let hinted = hints.preset.is_some() || hints.labels.is_some() || hints.interpolation.is_some();
+    anyhow::ensure!(
+        alone || source.model.is_some() || !hinted,
+        "--preset, --labels and --interpolation say what the files of --model do not; for a model of --model-dir write a \
+         model.toml (`ocelli model init` begins one)"
+    );
     let given = (alone || source.model.is_some()).then(|| package(source));
     Ok(ModelSet {
         given: given.transpose()?.into_iter().collect(),

@@ -9,7 +9,7 @@
 //! .locks/models--owner--name/    who is fetching a blob
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -228,7 +228,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<RepoFile>)
             continue;
         };
         // Through links: a file is a link to a blob. One that leads nowhere is no file.
-        let Ok(about) = File::open(entry.path()).and_then(|file| file.metadata()) else {
+        let Ok(about) = fs::metadata(entry.path()) else {
             continue;
         };
         if about.is_dir() && depth > 0 {

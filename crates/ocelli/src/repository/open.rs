@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ocelli_vision::auto::{self, AutoError, Hints, Resolved};
+use ocelli_vision::auto::{self, AutoError, Hints, Kind, Resolved};
 
 use super::{Entry, Key};
 use crate::model::IMAGENET;
@@ -62,7 +62,7 @@ pub fn open(entry: &Entry) -> Result<Resolved, OpenError> {
     };
     let resolved = auto::resolve(&entry.path, &hints)?;
     let manifest = &resolved.package.card.manifest;
-    if manifest.name != *name {
+    if resolved.kind == Kind::Package && manifest.name != *name {
         return Err(OpenError::Name {
             path: entry.path.clone(),
             says: manifest.name.clone(),
