@@ -14,13 +14,35 @@ use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
 pub(super) struct Head {
     pub(super) task: Option<Task>,
     pub(super) labels: Option<Labels>,
+    /// What to say of classes without a classifier.
+    pub(super) bare: Option<Bare>,
+}
+
+/// An architecture whose name says no purpose.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bare {
+    pub(super) class: String,
+    /// Whether it is named as transformers names those that give features; else it is somebody's own class.
+    pub(super) gives_features: bool,
+}
+
+impl Bare {
+    fn of(class: &str) -> Self {
+        let gives_features = ["Model", "ModelWithProjection", "Backbone"]
+            .iter()
+            .any(|end| class.ends_with(end));
+        Self {
+            class: class.to_owned(),
+            gives_features,
+        }
+    }
 }
 
 /// Reads the task and the labels of a `config.json`.
 ///
 /// # Errors
 /// When it is for a task that is not one of images to classes or features.
-pub(super) fn head(config: &Place<'_>, notes: &mut Vec<Note>) -> Result<Head, AutoError> {
+pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
     let labels = config
         .get("id2label")
         .map(|place| labels::by_number(&place))
@@ -35,16 +57,18 @@ pub(super) fn head(config: &Place<'_>, notes: &mut Vec<Note>) -> Result<Head, Au
         .transpose()?
         .and_then(|names| names.first().cloned());
     let Some(architecture) = architecture else {
-        return Ok(Head { task: None, labels });
+        return Ok(Head {
+            labels,
+            ..Head::default()
+        });
     };
     let name = architecture.text()?;
     let Some(purpose) = purpose(name) else {
-        notes.push(Note::read(format!(
-            "task embedding, from config.json: {name} has no classifier"
-        )));
+        // transformers writes placeholders into the configuration of every model.
         return Ok(Head {
-            task: Some(Task::Embedding),
-            labels: None,
+            labels: labels.filter(|labels| !labels.are_placeholders()),
+            task: several(config)?.then_some(Task::Multilabel),
+            bare: Some(Bare::of(name)),
         });
     };
     if !purpose.starts_with("ImageClassification") {
@@ -52,19 +76,83 @@ pub(super) fn head(config: &Place<'_>, notes: &mut Vec<Note>) -> Result<Head, Au
             "is {name}: Ocelli serves models that classify images (..ForImageClassification) or give features"
         )));
     }
-    let task = match config.get("problem_type").map(|place| place.text()).transpose()? {
-        Some("multi_label_classification") => Task::Multilabel,
-        Some("regression") => {
-            return Err(architecture.error(
-                "is for regression (problem_type): Ocelli serves classifiers and feature extractors",
-            ));
-        }
-        _ => Task::Classification,
+    let task = if several(config)? {
+        Task::Multilabel
+    } else {
+        Task::Classification
     };
     Ok(Head {
         task: Some(task),
         labels,
+        bare: None,
     })
+}
+
+/// Whether several classes may apply.
+fn several(config: &Place<'_>) -> Result<bool, AutoError> {
+    let Some(place) = config.get("problem_type") else {
+        return Ok(false);
+    };
+    match place.text()? {
+        "regression" => Err(place.error("is regression: Ocelli serves classifiers and feature extractors")),
+        problem => Ok(problem == "multi_label_classification"),
+    }
+}
+
+impl Head {
+    /// The labels that are `given` (`--labels`), or `beside` the model, decide where the configuration does not.
+    ///
+    /// # Errors
+    /// When labels are given to a model that has no classes, in words.
+    pub(super) fn with_labels(
+        self,
+        given: Option<Labels>,
+        beside: Option<Labels>,
+        notes: &mut Vec<Note>,
+    ) -> Result<Self, String> {
+        let is_given = given.is_some();
+        let labels = given.or(self.labels).or(beside);
+        let Some(bare) = &self.bare else {
+            if is_given && self.task == Some(Task::Embedding) {
+                return Err("gives features and has no classes (config.json): leave --labels away".into());
+            }
+            return Ok(Self { labels, ..self });
+        };
+        let class = &bare.class;
+        match labels {
+            Some(labels) if !bare.gives_features => {
+                let task = self.task.unwrap_or(Task::Classification);
+                notes.push(Note::read(format!(
+                    "{class} (config.json) has labels, so it is a classifier"
+                )));
+                Ok(Self {
+                    task: Some(task),
+                    labels: Some(labels),
+                    ..self
+                })
+            }
+            Some(_) if is_given => Err(format!(
+                "gives features and has no classes (config.json: {class}): leave --labels away"
+            )),
+            labels => {
+                notes.push(Note::read(format!(
+                    "task embedding, from config.json: {class} has no classifier"
+                )));
+                notes.extend(labels.map(|labels| {
+                    let count = labels.names.len();
+                    Note::warning(format!(
+                        "the {count} labels from {} are left out, for features have no classes",
+                        labels.from
+                    ))
+                }));
+                Ok(Self {
+                    task: Some(Task::Embedding),
+                    labels: None,
+                    ..self
+                })
+            }
+        }
+    }
 }
 
 /// What a model is for, by the name of its class: what follows "For", which is not the "For" of `PoolFormer`.

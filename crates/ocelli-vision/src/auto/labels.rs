@@ -20,6 +20,13 @@ pub(super) struct Labels {
     pub(super) from: String,
 }
 
+impl Labels {
+    /// Whether they are what transformers writes where nobody named the classes.
+    pub(super) fn are_placeholders(&self) -> bool {
+        self.names.iter().all(|name| name.starts_with("LABEL_"))
+    }
+}
+
 /// Reads the text of a file of labels: JSON where it begins like it, else a label a line.
 ///
 /// # Errors

@@ -217,13 +217,14 @@ fn features(output: &GraphOutput, notes: &mut Vec<Note>) -> Outputs {
 /// The names of the classes.
 fn classes(output: &GraphOutput, said: Said<'_>, notes: &mut Vec<Note>) -> Result<Vec<String>, String> {
     let name = &output.tensor.name;
-    if let Some(Labels { names, from }) = said.labels {
+    if let Some(labels) = said.labels {
+        let are_placeholders = labels.are_placeholders();
+        let Labels { names, from } = labels;
         if let Some(count) = output.width() {
             labels::check_count(&names, count, name).map_err(|problem| format!("{from}: {problem}"))?;
         }
         notes.push(Note::read(format!("{} labels from {from}", names.len())));
-        // What transformers writes where nobody named the classes.
-        if names.iter().all(|name| name.starts_with("LABEL_")) {
+        if are_placeholders {
             notes.push(Note::warning(
                 "the labels are placeholders; --labels FILE names the classes",
             ));

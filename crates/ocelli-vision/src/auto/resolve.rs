@@ -102,13 +102,9 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         recipe.interpolation = interpolation;
     }
     let input = recipe.input_spec(tensor, &mut notes).map_err(unsuitable)?;
-    let labels = match &hints.labels {
-        Some(path) => Some(labels_at(path, &files::named_text(path)?)?),
-        None => stated.head.labels,
-    };
     let said = Said {
         task: stated.head.task,
-        labels,
+        labels: stated.head.labels,
         imagenet: hints.imagenet,
     };
     let outputs = Outputs::choose(&graph, said, &mut notes).map_err(unsuitable)?;
@@ -155,20 +151,23 @@ impl Stated {
         let config = config.as_ref().map(Document::root);
         let preprocessor = preprocessor.as_ref().map(Document::root);
         let timm_config = config.as_ref().filter(|config| timm::is_timm(config));
-        let mut head = match (timm_config, &config) {
+        let head = match (timm_config, &config) {
             (Some(config), _) => timm::head(config)?,
-            (None, Some(config)) => hugging_face::head(config, notes)?,
+            (None, Some(config)) => hugging_face::head(config)?,
             (None, None) => Head::default(),
         };
-        if head.labels.is_none()
-            && let Some(name) = &parts.labels
-        {
-            let path = folder.path(name);
-            let text = folder.text(name)?.ok_or_else(|| {
-                AutoError::unsuitable(&path, "is named in config.pbtxt and missing: put it there")
-            })?;
-            head.labels = Some(labels_at(&path, &text)?);
-        }
+        let given = match &hints.labels {
+            Some(path) => Some(labels_at(path, &files::named_text(path)?)?),
+            None => None,
+        };
+        // What nothing uses is not read, for it may be wrong without harm.
+        let beside = match &parts.labels {
+            Some(name) if given.is_none() && head.labels.is_none() => Some(labels_beside(folder, name)?),
+            _ => None,
+        };
+        let head = head
+            .with_labels(given, beside, notes)
+            .map_err(|problem| AutoError::unsuitable(folder.path(&parts.onnx), problem))?;
         // A preset takes the place of what files say, so that it also helps where they cannot be used.
         let recipe = match (hints.preset, timm_config) {
             (Some(_), _) => None,
@@ -184,6 +183,14 @@ impl Stated {
             license: timm_config.and_then(timm::license),
         })
     }
+}
+
+fn labels_beside(folder: &Folder, name: &str) -> Result<Labels, AutoError> {
+    let path = folder.path(name);
+    let text = folder
+        .text(name)?
+        .ok_or_else(|| AutoError::unsuitable(&path, "is named in config.pbtxt and missing: put it there"))?;
+    labels_at(&path, &text)
 }
 
 fn labels_at(path: &Path, text: &str) -> Result<Labels, AutoError> {

@@ -127,6 +127,7 @@ pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
         return Ok(Head {
             task: Some(Task::Embedding),
             labels: None,
+            bare: None,
         });
     }
     let names = match (find("label_names"), find("id2label")) {
@@ -151,6 +152,7 @@ pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
             names,
             from: format!("config.json ({key})"),
         }),
+        bare: None,
     })
 }
 

@@ -249,6 +249,62 @@ fn tasks() {
     }
 }
 
+const OWN: &str = r#"{"architectures": ["MyCatNet"], "id2label": {"0": "tabby", "1": "lynx", "2": "puma"}}"#;
+const OWN_UNNAMED: &str = r#"{"architectures": ["MyCatNet"], "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}"#;
+const FEATURES: &str = r#"{"architectures": ["Dinov2Model"]}"#;
+
+/// A folder with three classes' names beside the model.
+fn with_labels_beside(config: &str) -> TempDir {
+    folder(&[
+        ("config.json", config.as_bytes()),
+        (
+            "preprocessor_config.json",
+            br#"{"image_processor_type": "ViTImageProcessor"}"#,
+        ),
+        ("model.onnx", &square(224, 3)),
+        ("labels.txt", b"a\nb\nc\n"),
+    ])
+}
+
+#[test]
+fn labels_make_a_classifier_of_an_own_class() {
+    let own = task(OWN).unwrap().package.card;
+    assert_eq!(
+        (own.manifest.task, own.labels[0][2].as_str()),
+        (Task::Classification, "puma")
+    );
+    let many = OWN.replace(
+        "{\"arch",
+        "{\"problem_type\": \"multi_label_classification\", \"arch",
+    );
+    assert_eq!(task(&many).unwrap().package.card.manifest.task, Task::Multilabel);
+    let beside = with_labels_beside(OWN_UNNAMED);
+    assert_eq!(resolved(&beside).package.card.labels, [["a", "b", "c"]]);
+    let unnamed = task(OWN_UNNAMED).unwrap();
+    assert_eq!(unnamed.package.card.manifest.task, Task::Embedding);
+}
+
+#[test]
+fn features_have_no_labels() {
+    let folder = with_labels_beside(FEATURES);
+    let resolved = resolved(&folder);
+    assert_eq!(resolved.package.card.manifest.task, Task::Embedding);
+    let notes = notes(&resolved);
+    assert!(notes.contains("warning: the 3 labels from"), "{notes}");
+    let given = Hints {
+        labels: Some(folder.path().join("labels.txt")),
+        ..Hints::default()
+    };
+    let message = error(folder.path(), &given);
+    assert!(
+        message.contains("Dinov2Model") && message.contains("leave --labels away"),
+        "{message}"
+    );
+    fs::write(folder.path().join("config.json"), OWN_UNNAMED).unwrap();
+    let own = resolve(folder.path(), &given).unwrap();
+    assert_eq!(own.package.card.manifest.task, Task::Classification);
+}
+
 #[test]
 fn placeholders_are_no_names() {
     let unnamed = r#"{"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}"#;
