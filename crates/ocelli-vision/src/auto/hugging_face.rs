@@ -165,11 +165,14 @@ fn purpose(class: &str) -> Option<&str> {
 
 /// Reads a `preprocessor_config.json`, or makes do with the defaults of the model type's processor where there is none.
 ///
+/// `fixed` is the width and height that the graph takes, for sizes that no file states: a default states nothing.
+///
 /// # Errors
 /// When the processor is not known, or does something that Ocelli does not do.
 pub(super) fn recipe(
     config: Option<&Place<'_>>,
     preprocessor: Option<&Place<'_>>,
+    fixed: Option<[u32; 2]>,
     asked: Option<Interpolation>,
     notes: &mut Vec<Note>,
 ) -> Result<Option<Recipe>, AutoError> {
@@ -185,8 +188,16 @@ pub(super) fn recipe(
             "the defaults of {}ImageProcessor, for there is no preprocessor_config.json",
             processor.name
         )));
-        let size = config.and_then(|config| config.get("image_size"));
-        return Reading::new(processor, None, asked).recipe(size, notes).map(Some);
+        let stated = config.and_then(|config| config.get("image_size"));
+        let stated = stated.map(|place| image_size(&place)).transpose()?;
+        let reading = Reading {
+            processor,
+            file: None,
+            asked,
+            wanted: stated.or(fixed),
+            size_from: "config.json",
+        };
+        return reading.recipe(notes).map(Some);
     };
     let named = ["image_processor_type", "feature_extractor_type"]
         .iter()
@@ -211,9 +222,26 @@ pub(super) fn recipe(
         "preprocessing from preprocessor_config.json ({}ImageProcessor)",
         processor.name
     )));
-    Reading::new(processor, Some(file), asked)
-        .recipe(None, notes)
-        .map(Some)
+    let states_size = ["size", "crop_size"].iter().any(|key| file.get(key).is_some());
+    let reading = Reading {
+        processor,
+        file: Some(file),
+        asked,
+        wanted: fixed.filter(|_| !states_size),
+        size_from: "preprocessor_config.json",
+    };
+    reading.recipe(notes).map(Some)
+}
+
+/// Width and height of a configuration's `image_size`: one number, or height and width.
+fn image_size(place: &Place<'_>) -> Result<[u32; 2], AutoError> {
+    if !place.value().is_array() {
+        return Ok([place.pixels()?; 2]);
+    }
+    match place.items()?.as_slice() {
+        [height, width] => Ok([width.pixels()?, height.pixels()?]),
+        _ => Err(place.error("must be a height and a width")),
+    }
 }
 
 /// A processor's file, with its defaults behind it.
@@ -222,17 +250,14 @@ struct Reading<'a> {
     file: Option<&'a Place<'a>>,
     /// The interpolation that the user asked for, instead of the file's.
     asked: Option<Interpolation>,
+    /// Width and height that must come out, where the processor's file does not say: the processor's own way, at
+    /// another size.
+    wanted: Option<[u32; 2]>,
+    /// Which file states the size, if one does.
+    size_from: &'static str,
 }
 
 impl<'a> Reading<'a> {
-    fn new(processor: &'a Processor, file: Option<&'a Place<'a>>, asked: Option<Interpolation>) -> Self {
-        Self {
-            processor,
-            file,
-            asked,
-        }
-    }
-
     fn get(&self, key: &str) -> Option<Place<'a>> {
         self.file?.get(key)
     }
@@ -245,20 +270,20 @@ impl<'a> Reading<'a> {
         self.get(key).map_or(Ok(default), |place| place.number())
     }
 
-    /// `fallback_size` is of another file, for a processor without one.
-    fn recipe(&self, fallback_size: Option<Place<'_>>, notes: &mut Vec<Note>) -> Result<Recipe, AutoError> {
+    fn recipe(&self, notes: &mut Vec<Note>) -> Result<Recipe, AutoError> {
         if let Some(place) = self.get("do_pad")
             && place.flag()?
         {
             return Err(place.error("pads photos to a common size: Ocelli does not do that; say with --preset how photos are prepared"));
         }
-        let size = match self.get("size").or(fallback_size) {
+        let size = match self.get("size") {
             Some(place) => self.size(&place)?,
-            None => self.processor.size,
+            None => self.usual_size()?,
         };
         let (size, resize) = self.resize(size, notes)?;
         let mut recipe = Recipe {
             size,
+            size_from: self.size_from,
             resize,
             channels: Channels::Rgb,
             scale: 1.0,
@@ -291,6 +316,25 @@ impl<'a> Reading<'a> {
             _ => {}
         }
         Ok(recipe)
+    }
+
+    /// The processor's size, grown or shrunk as far as what comes out of it has to be.
+    fn usual_size(&self) -> Result<Size, AutoError> {
+        let usual = self.processor.size;
+        let Some([width, height]) = self.wanted else {
+            return Ok(usual);
+        };
+        let crops = self.flag("do_center_crop", self.processor.crops)?;
+        let scaled = |side: u32, usual: u32| {
+            let comes_out = if crops { self.processor.crop } else { usual };
+            (f64::from(side) * f64::from(usual) / f64::from(comes_out)).round() as u32
+        };
+        Ok(match usual {
+            Size::Sides([usual_height, usual_width]) => {
+                Size::Sides([scaled(height, usual_height), scaled(width, usual_width)])
+            }
+            Size::Edge(edge) => Size::Edge(scaled(width.min(height), edge)),
+        })
     }
 
     /// A size as any generation writes it: a number, a pair of height and width, or an object.
@@ -347,7 +391,7 @@ impl<'a> Reading<'a> {
                 } else {
                     Resize::Stretch
                 };
-                return Ok((crop.or(Some([edge, edge])), resize));
+                return Ok((crop.or(self.wanted).or(Some([edge, edge])), resize));
             }
             (Quirk::Levit, Size::Edge(edge)) => {
                 return Ok((crop, shortest_edge((256.0 / 224.0 * f64::from(edge)) as u32)));
@@ -376,7 +420,7 @@ impl<'a> Reading<'a> {
                 notes.push(Note::guessed(format!(
                     "the centre of {edge} x {edge} pixels, for preprocessor_config.json keeps each photo's own ratio"
                 )));
-                (Some([edge, edge]), shortest_edge(edge))
+                (Some(self.wanted.unwrap_or([edge; 2])), shortest_edge(edge))
             }
         })
     }
@@ -387,7 +431,7 @@ impl<'a> Reading<'a> {
             return Ok(None);
         }
         let Some(place) = self.get("crop_size") else {
-            return Ok(Some([self.processor.crop; 2]));
+            return Ok(Some(self.wanted.unwrap_or([self.processor.crop; 2])));
         };
         if !place.is_object() && !place.value().is_array() {
             return Ok(Some([place.pixels()?; 2]));

@@ -153,6 +153,7 @@ impl Preset {
     pub(super) fn recipe(self) -> Recipe {
         let stretched = Recipe {
             size: None,
+            size_from: "the preset",
             resize: Resize::Stretch,
             channels: Channels::Rgb,
             scale: 1.0 / 255.0,

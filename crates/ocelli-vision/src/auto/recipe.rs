@@ -11,6 +11,8 @@ const USUAL_SIZE: [u32; 2] = [224, 224];
 pub(super) struct Recipe {
     /// Width and height that come out, where it says so.
     pub(super) size: Option<[u32; 2]>,
+    /// Which file says so, for messages.
+    pub(super) size_from: &'static str,
     pub(super) resize: Resize,
     /// For a model with three channels.
     pub(super) channels: Channels,
@@ -123,9 +125,10 @@ impl Recipe {
             (Some(said), Some(fixed)) if said == fixed => Ok(said),
             (Some([width, height]), Some([fixed_width, fixed_height])) => match self.resize {
                 Resize::Stretch | Resize::Fixed(_) => Err(format!(
-                    "makes images of {width} x {height} pixels, and the graph takes {fixed_width} x {fixed_height}: \
-                     they do not belong together; export the model again, or write a model.toml (`ocelli model init` \
-                     with --preset begins one)"
+                    "and {} do not belong together: that makes images of {width} x {height} pixels, and the graph \
+                     takes {fixed_width} x {fixed_height}; export the model again, or write a model.toml (`ocelli model \
+                     init` with --preset begins one)",
+                    self.size_from
                 )),
                 Resize::Centre { .. } | Resize::Squash { .. } | Resize::Border { .. } => {
                     notes.push(Note::read(format!(

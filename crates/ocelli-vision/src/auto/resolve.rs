@@ -172,9 +172,13 @@ impl Stated {
         let recipe = match (hints.preset, timm_config) {
             (Some(_), _) => None,
             (None, Some(config)) => Some(timm::recipe(config, tensor, hints.interpolation, notes)?),
-            (None, None) => {
-                hugging_face::recipe(config.as_ref(), preprocessor.as_ref(), hints.interpolation, notes)?
-            }
+            (None, None) => hugging_face::recipe(
+                config.as_ref(),
+                preprocessor.as_ref(),
+                tensor.size,
+                hints.interpolation,
+                notes,
+            )?,
         };
         Ok(Self {
             kind: parts.kind(timm_config.is_some()),

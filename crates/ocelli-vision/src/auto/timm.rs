@@ -72,6 +72,7 @@ pub(super) fn recipe(
     notes.push(Note::read("preprocessing from config.json (timm)"));
     Ok(Recipe {
         size: Some(size),
+        size_from: "config.json",
         resize,
         channels: Channels::Rgb,
         scale: 1.0 / 255.0,

@@ -196,7 +196,8 @@ fn a_size_that_the_graph_does_not_take_is_refused() {
     );
     let error = error(folder.path(), &Hints::default());
     assert!(
-        error.contains("224 x 224 pixels, and the graph takes 256 x 256"),
+        error.contains("224 x 224 pixels, and the graph takes 256 x 256")
+            && error.contains("and preprocessor_config.json do not belong together"),
         "{error}"
     );
 }
@@ -319,6 +320,47 @@ fn without_a_processor_file_the_model_type_decides() {
     let resolved = resolved(&folder);
     assert_eq!((input(&resolved).width, input(&resolved).mean), (96, [0.5; 3]));
     assert!(notes(&resolved).contains("guessed: the defaults of ViTImageProcessor"));
+}
+
+#[test]
+fn a_size_that_no_file_states_is_the_graphs() {
+    let edge = |size| ResizePolicy::ShortestEdge {
+        size,
+        rounding: Rounding::Down,
+    };
+    let cut = ResizePolicy::StretchCrop {
+        size: [110, 110],
+        rounding: Rounding::Down,
+    };
+    for (model_type, side, resize) in [
+        ("resnet", 224, edge(256)),
+        ("resnet", 384, ResizePolicy::Stretch),
+        ("vit", 96, ResizePolicy::Stretch),
+        ("deit", 96, cut),
+        ("mobilenet_v2", 112, edge(128)),
+        ("dinov2", 98, edge(98)),
+    ] {
+        let config =
+            format!(r#"{{"architectures": ["AForImageClassification"], "model_type": "{model_type}"}}"#);
+        let model = square(side, 3);
+        let folder = folder(&[("config.json", config.as_bytes()), ("model.onnx", &model)]);
+        let resolved = resolved(&folder);
+        assert_eq!(
+            (i64::from(input(&resolved).width), input(&resolved).resize),
+            (side, resize),
+            "{model_type}"
+        );
+        // A size that is stated is believed.
+        let stated = config.replace("{\"arch", "{\"image_size\": 64, \"arch");
+        fs::write(folder.path().join("config.json"), stated).unwrap();
+        let message = error(folder.path(), &Hints::default());
+        assert!(
+            message.contains("and config.json do not belong together"),
+            "{message}"
+        );
+    }
+    let unsaid = hugging_face(96, r#"{"image_processor_type": "ViTImageProcessor"}"#);
+    assert_eq!(input(&resolved(&unsaid)).width, 96);
 }
 
 #[test]
