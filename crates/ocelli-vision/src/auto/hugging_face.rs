@@ -1,4 +1,4 @@
-//! A folder as transformers keeps a model: `config.json` and `preprocessor_config.json`.
+//! A folder as transformers keeps a model: `config.json` and `preprocessor_config.json`, or `processor_config.json`.
 
 use super::{
     AutoError, Note,
@@ -163,7 +163,7 @@ fn purpose(class: &str) -> Option<&str> {
         .find(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
-/// Reads a `preprocessor_config.json`, or makes do with the defaults of the model type's processor where there is none.
+/// Reads a `preprocessor_config.json`, which is given with its name, or makes do with the defaults of the model type's processor where there is none.
 ///
 /// `fixed` is the width and height that the graph takes, for sizes that no file states: a default states nothing.
 ///
@@ -171,7 +171,7 @@ fn purpose(class: &str) -> Option<&str> {
 /// When the processor is not known, or does something that Ocelli does not do.
 pub(super) fn recipe(
     config: Option<&Place<'_>>,
-    preprocessor: Option<&Place<'_>>,
+    preprocessor: Option<&(&'static str, Place<'_>)>,
     fixed: Option<[u32; 2]>,
     asked: Option<Interpolation>,
     notes: &mut Vec<Note>,
@@ -180,7 +180,7 @@ pub(super) fn recipe(
         .and_then(|config| config.get("model_type"))
         .map(|place| place.text())
         .transpose()?;
-    let Some(file) = preprocessor else {
+    let Some((name, file)) = preprocessor else {
         let Some(processor) = model_type.and_then(processors::by_model_type) else {
             return Ok(None);
         };
@@ -204,10 +204,10 @@ pub(super) fn recipe(
         .find_map(|key| file.get(key));
     let processor = match &named {
         Some(place) => {
-            let name = place.text()?;
-            processors::by_name(name).ok_or_else(|| {
+            let class = place.text()?;
+            processors::by_name(class).ok_or_else(|| {
                 place.error(format!(
-                    "is {name}, which Ocelli does not know; it knows {}. Say with --preset how photos are prepared",
+                    "is {class}, which Ocelli does not know; it knows {}. Say with --preset how photos are prepared",
                     processors::names()
                 ))
             })?
@@ -219,7 +219,7 @@ pub(super) fn recipe(
         })?,
     };
     notes.push(Note::read(format!(
-        "preprocessing from preprocessor_config.json ({}ImageProcessor)",
+        "preprocessing from {name} ({}ImageProcessor)",
         processor.name
     )));
     let states_size = ["size", "crop_size"].iter().any(|key| file.get(key).is_some());
@@ -228,7 +228,7 @@ pub(super) fn recipe(
         file: Some(file),
         asked,
         wanted: fixed.filter(|_| !states_size),
-        size_from: "preprocessor_config.json",
+        size_from: name,
     };
     reading.recipe(notes).map(Some)
 }
@@ -376,8 +376,7 @@ impl<'a> Reading<'a> {
                 )),
                 _ => {
                     notes.push(Note::guessed(
-                        "photos are stretched to the model's size, for do_resize is false in preprocessor_config.json",
-                    ));
+                        format!("photos are stretched to the model's size, for do_resize is false in {}", self.size_from)));
                     Ok((None, Resize::Stretch))
                 }
             };
@@ -418,7 +417,8 @@ impl<'a> Reading<'a> {
             (Size::Edge(edge), Some(crop)) => (Some(crop), shortest_edge(edge)),
             (Size::Edge(edge), None) => {
                 notes.push(Note::guessed(format!(
-                    "the centre of {edge} x {edge} pixels, for preprocessor_config.json keeps each photo's own ratio"
+                    "the centre of {edge} x {edge} pixels, for {} keeps each photo's own ratio",
+                    self.size_from
                 )));
                 (Some(self.wanted.unwrap_or([edge; 2])), shortest_edge(edge))
             }

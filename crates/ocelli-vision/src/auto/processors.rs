@@ -172,7 +172,7 @@ const TABLE: [Processor; 15] = [
 ];
 
 /// Model types whose processor has another name (`models/auto/image_processing_auto.py`).
-const MODEL_TYPES: [(&str, &str); 29] = [
+const MODEL_TYPES: [(&str, &str); 34] = [
     ("vit", "ViT"),
     ("vit_msn", "ViT"),
     ("vit_mae", "ViT"),
@@ -202,6 +202,11 @@ const MODEL_TYPES: [(&str, &str); 29] = [
     ("poolformer", "PoolFormer"),
     ("pvt", "Pvt"),
     ("dinov3_vit", "DINOv3ViT"),
+    ("dinov2_with_registers", "Bit"),
+    ("clip", "CLIP"),
+    ("clip_vision_model", "CLIP"),
+    ("siglip", "Siglip"),
+    ("siglip_vision_model", "Siglip"),
 ];
 
 /// The processor that a file calls `name`, such as `ConvNextFeatureExtractor` or `ViTImageProcessorFast`.

@@ -19,6 +19,9 @@ use super::{
 use crate::{Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage};
 
 const ONNX_FILE: &str = "model.onnx";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+/// Holds the same under `image_processor`.
+const PROCESSOR: &str = "processor_config.json";
 
 pub(super) fn resolve(path: &Path, hints: &Hints) -> Result<Resolved, AutoError> {
     let mut notes = Vec::new();
@@ -140,7 +143,7 @@ struct Stated {
 impl Stated {
     fn read(parts: &Parts, hints: &Hints, tensor: &Tensor, notes: &mut Vec<Note>) -> Result<Self, AutoError> {
         let folder = &parts.folder;
-        let paths = ["config.json", "preprocessor_config.json"].map(|name| folder.path(name));
+        let paths = ["config.json", PREPROCESSOR, PROCESSOR].map(|name| folder.path(name));
         let document = |text: &Option<String>, path| {
             text.as_deref()
                 .map(|text| Document::parse(path, text))
@@ -148,8 +151,15 @@ impl Stated {
         };
         let config = document(&parts.config, &paths[0])?;
         let preprocessor = document(&parts.preprocessor, &paths[1])?;
+        let processor = match &preprocessor {
+            None => document(&parts.processor, &paths[2])?,
+            Some(_) => None,
+        };
         let config = config.as_ref().map(Document::root);
-        let preprocessor = preprocessor.as_ref().map(Document::root);
+        let preprocessor = preprocessor
+            .as_ref()
+            .map(|file| (PREPROCESSOR, file.root()))
+            .or_else(|| Some((PROCESSOR, processor.as_ref()?.root().get("image_processor")?)));
         let timm_config = config.as_ref().filter(|config| timm::is_timm(config));
         let head = match (timm_config, &config) {
             (Some(config), _) => timm::head(config)?,

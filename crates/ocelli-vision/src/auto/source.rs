@@ -34,6 +34,8 @@ pub(super) struct Parts {
     pub(super) config: Option<String>,
     /// `preprocessor_config.json`.
     pub(super) preprocessor: Option<String>,
+    /// `processor_config.json`, which transformers 5 writes instead of it for models of several kinds of input.
+    pub(super) processor: Option<String>,
     pub(super) triton: Option<Config>,
     /// A file of labels, relative to the folder.
     pub(super) labels: Option<String>,
@@ -44,7 +46,8 @@ pub(super) struct Parts {
 impl Parts {
     /// Of the folder, what its files are named for.
     pub(super) fn kind(&self, is_timm: bool) -> Kind {
-        match (&self.triton, &self.config, &self.preprocessor) {
+        let preprocessor = self.preprocessor.as_ref().or(self.processor.as_ref());
+        match (&self.triton, &self.config, preprocessor) {
             (Some(_), ..) => Kind::Triton,
             _ if is_timm => Kind::Timm,
             (None, None, None) => Kind::Onnx,
@@ -163,6 +166,7 @@ fn parts(dir: &Path, onnx: String, hints: &Hints, name: String) -> Result<Source
         onnx,
         config: folder.text("config.json")?,
         preprocessor: folder.text("preprocessor_config.json")?,
+        processor: folder.text("processor_config.json")?,
         triton: None,
         labels: LABEL_FILES
             .iter()
@@ -217,6 +221,7 @@ fn triton_parts(folder: Folder, version: &str, hints: &Hints) -> Result<Parts, A
         onnx: format!("{version}/{}", config.model_file()),
         config: None,
         preprocessor: None,
+        processor: None,
         labels: config.label_file().map(str::to_owned),
         triton: Some(config),
         name: hints.name.clone().unwrap_or(name),

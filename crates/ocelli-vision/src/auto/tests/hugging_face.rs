@@ -363,6 +363,50 @@ fn a_size_that_no_file_states_is_the_graphs() {
     assert_eq!(input(&resolved(&unsaid)).width, 96);
 }
 
+/// transformers 5 writes a processor of images and texts as one file.
+#[test]
+fn an_image_processor_may_be_part_of_a_processor() {
+    let config =
+        br#"{"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}"#;
+    let processor = br#"{"processor_class": "CLIPProcessor",
+        "image_processor": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 80}, "crop_size": 64}}"#;
+    let model = square(64, 3);
+    let folder = folder(&[
+        ("config.json", config),
+        ("processor_config.json", processor),
+        ("model.onnx", &model),
+    ]);
+    let size = |resolved: &Resolved| match input(resolved).resize {
+        ResizePolicy::ShortestEdge { size, .. } => size,
+        other => panic!("{other:?}"),
+    };
+    let whole = resolved(&folder);
+    assert_eq!(size(&whole), 80);
+    let text = notes(&whole);
+    assert!(
+        text.contains("preprocessing from processor_config.json (CLIPImageProcessor)"),
+        "{text}"
+    );
+    // Older versions keep only the names of classes there.
+    fs::write(
+        folder.path().join("processor_config.json"),
+        r#"{"processor_class": "CLIPProcessor"}"#,
+    )
+    .unwrap();
+    assert_eq!(size(&resolved(&folder)), 64);
+    fs::write(folder.path().join("processor_config.json"), processor).unwrap();
+    fs::write(
+        folder.path().join("preprocessor_config.json"),
+        r#"{"image_processor_type": "CLIPImageProcessor", "size": 72, "crop_size": 64}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        size(&resolved(&folder)),
+        72,
+        "the image processor's own file is first"
+    );
+}
+
 #[test]
 fn a_variant_can_be_named() {
     let folder = hugging_face(224, r#"{"image_processor_type": "ViTImageProcessor"}"#);
