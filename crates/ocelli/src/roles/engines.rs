@@ -8,7 +8,7 @@ use tokio::task;
 
 use super::seats::Seat;
 use super::threads::Threads;
-use crate::background::{self, BackgroundError};
+use crate::background::{Background, BackgroundError};
 use crate::broker::{JobQueue, ModelQueue, Supplier};
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
@@ -25,6 +25,8 @@ pub(super) struct EngineRoom {
     pub(super) queues: JobQueue,
     pub(super) config: WorkerConfig,
     pub(super) metrics: Arc<Metrics>,
+    /// Who loads what is loaded while others are served.
+    pub(super) background: Background,
 }
 
 /// Why a process did not start to compute.
@@ -117,7 +119,7 @@ impl EngineRoom {
             own_members,
         } = match pace {
             Pace::AtOnce => task::spawn_blocking(build).await??,
-            Pace::Behind => background::run(build).await??,
+            Pace::Behind => self.background.run(build).await??,
         };
         crew.add(Arc::clone(&engines));
         let mut own_threads = Threads::default();

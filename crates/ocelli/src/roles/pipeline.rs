@@ -8,6 +8,7 @@ use super::engines::EngineRoom;
 use super::models::{Host, ModelSet, Models, ModelsError};
 use super::threads::Threads;
 use crate::admission::{Admission, AdmissionLimits};
+use crate::background::Background;
 use crate::broker::{Broker, JobQueue, MemoryBroker};
 use crate::catalog::Catalog;
 use crate::cores::Cores;
@@ -69,6 +70,7 @@ impl Pipeline {
             queues,
             config: config.worker,
             metrics: Arc::clone(&metrics),
+            background: Background::default(),
         };
         let models = Models::new(room, Host::Here, models.into(), config.admission.jobs);
         let infer = Infer {

@@ -16,6 +16,7 @@ use super::redis::{links, wait_for_redis};
 use super::seats::Seats;
 use super::threads::Threads;
 use super::worker_side::WorkerWire;
+use crate::background::Background;
 use crate::broker::JobQueue;
 use crate::broker::redis::{Limits, Link, Target};
 use crate::cores::Cores;
@@ -73,6 +74,7 @@ impl WorkerTier {
             queues: queues.clone(),
             config: config.worker,
             metrics: Arc::clone(&metrics),
+            background: Background::default(),
         };
         Self {
             connections: config.connections,

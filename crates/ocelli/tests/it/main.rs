@@ -43,6 +43,7 @@ mod redis_jobs;
 mod redis_servers;
 mod repository;
 mod repository_admin;
+mod repository_memory;
 mod repository_worker;
 mod scale_out;
 mod server;

@@ -20,12 +20,15 @@ async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, SocketAddr) {
         shelf.path().to_str().unwrap(),
     ];
     let mut process = Process::fake(&[&dir, &explicit, arguments].concat()).await;
+    let admin = admin_of(&mut process).await;
+    (process, admin)
+}
+
+/// The address of a process' API.
+pub(crate) async fn admin_of(process: &mut Process) -> SocketAddr {
     let line = process.logs("models are loaded and unloaded at").await;
-    let address = line
-        .split("http://")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next());
-    (process, address.unwrap().parse().unwrap())
+    let address = line.split("http://").nth(1).unwrap();
+    address.split('/').next().unwrap().parse().unwrap()
 }
 
 /// What the API answers. It is not part of the description of the public one.
@@ -35,7 +38,7 @@ async fn told(admin: SocketAddr, target: &str, body: &str) -> Answer {
     call.try_send_on(&mut connection).await.unwrap()
 }
 
-async fn change(admin: SocketAddr, what: &str) -> Answer {
+pub(crate) async fn change(admin: SocketAddr, what: &str) -> Answer {
     told(admin, &format!("/v2/repository/models/{what}"), "").await
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::super::engines::{Resident, StartError};
 use super::super::seats::Seats;
 use super::{Host, ModelsError, RepositoryConfig, Selection, Shared, split};
-use crate::background::{self, BackgroundError};
+use crate::background::BackgroundError;
 use crate::broker::Supplier;
 use crate::broker::redis::LinkError;
 use crate::catalog::Reason;
@@ -83,8 +83,9 @@ impl Shared {
             return Ok(Vec::new());
         };
         let dir = repository.dir.clone();
-        let scanned = background::run(move || scan(&dir)).await;
-        Ok(scanned.map_err(StartError::Background)??)
+        // Not in the background, where a load may be under way: whoever asks wants to know of it.
+        let scanned = task::spawn_blocking(move || scan(&dir)).await;
+        Ok(scanned.map_err(StartError::Panicked)??)
     }
 
     pub(super) async fn rescan(&self) {
@@ -143,7 +144,7 @@ impl Shared {
         let path = entry.path.clone();
         let fingerprint = entry.fingerprint.clone().ok();
         let started = Instant::now();
-        let read = background::run(move || repository::open(&entry)).await;
+        let read = self.room.background.run(move || repository::open(&entry)).await;
         let resolved = match read {
             Ok(resolved) => resolved?,
             Err(error) => return Err(LoadError::Reading { path, error }),
