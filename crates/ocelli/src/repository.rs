@@ -45,7 +45,18 @@ pub struct Entry {
     /// The repository, which no link may leave.
     pub root: PathBuf,
     /// What it looks like, or why it must not be opened.
-    pub fingerprint: Result<Fingerprint, String>,
+    pub fingerprint: Result<Fingerprint, Barred>,
+}
+
+/// Why a package must not be opened. Each text names the folder and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Barred {
+    /// What is there must not be served.
+    #[error("{0}")]
+    Refused(String),
+    /// The system does not let anybody look. Which packages the model has is not known, so none of them has gone.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// What tells a package from the one that was there before, without reading it: each file's name, size and time.

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use ocelli_vision::auto::{self, AutoError, Hints, Kind, Resolved};
 
-use super::{Entry, Key};
+use super::{Barred, Entry, Key};
 use crate::model::IMAGENET;
 
 /// Why a package of a repository cannot be served. Each text names the folder and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It must not be opened.
-    #[error("{0}")]
-    Barred(String),
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// It is broken, or does not say enough.
     #[error(transparent)]
     Auto(#[from] AutoError),
@@ -50,7 +50,7 @@ pub enum OpenError {
 /// [`OpenError`].
 pub fn open(entry: &Entry) -> Result<Resolved, OpenError> {
     if let Err(reason) = &entry.fingerprint {
-        return Err(OpenError::Barred(reason.clone()));
+        return Err(reason.clone().into());
     }
     let Key { name, version } = &entry.key;
     let hints = Hints {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Entry, Fingerprint, Key};
+use super::{Barred, Entry, Fingerprint, Key};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +15,15 @@ pub enum Step {
 
 /// The way from what is `current` (`None` for what could not be loaded, which is tried again) to what is `wanted`: first
 /// what is new, then what has changed, and last what goes, so that a version is there before the one that it replaces
-/// leaves.
+/// leaves. What nobody can look at has not gone.
 #[must_use]
 pub fn plan(current: &BTreeMap<Key, Option<Fingerprint>>, wanted: Vec<Entry>) -> Vec<Step> {
     let keys: BTreeSet<Key> = wanted.iter().map(|entry| entry.key.clone()).collect();
+    let unreadable: BTreeSet<String> = wanted
+        .iter()
+        .filter(|entry| matches!(entry.fingerprint, Err(Barred::Unreadable(_))))
+        .map(|entry| entry.key.name.clone())
+        .collect();
     let (known, new): (Vec<Entry>, Vec<Entry>) = wanted
         .into_iter()
         .partition(|entry| current.contains_key(&entry.key));
@@ -26,7 +31,10 @@ pub fn plan(current: &BTreeMap<Key, Option<Fingerprint>>, wanted: Vec<Entry>) ->
         let loaded = current.get(&entry.key).and_then(Option::as_ref);
         loaded.is_none() || loaded != entry.fingerprint.as_ref().ok()
     });
-    let gone = current.keys().filter(|key| !keys.contains(key)).cloned();
+    let gone = current
+        .keys()
+        .filter(|key| !keys.contains(key) && !unreadable.contains(&key.name))
+        .cloned();
     new.into_iter()
         .chain(changed)
         .map(Step::Load)
@@ -81,10 +89,25 @@ mod tests {
     fn what_failed_is_tried_again_and_what_went_bad_is_looked_at() {
         assert_eq!(steps(&[("failed", None)], vec![entry("failed", 1)]), "+failed");
         let bad = Entry {
-            fingerprint: Err("it leads out".to_owned()),
+            fingerprint: Err(Barred::Refused("it leads out".to_owned())),
             ..entry("loaded", 1)
         };
         assert_eq!(steps(&[("loaded", Some(1))], vec![bad]), "+loaded");
         assert_eq!(steps(&[], Vec::new()), "");
+    }
+
+    #[test]
+    fn nothing_goes_of_a_model_whose_folder_cannot_be_read() {
+        let version = |version: &str| Key {
+            version: Some(version.to_owned()),
+            ..key("m")
+        };
+        let current = [version("1"), version("2"), key("gone")].map(|key| (key, Some(print(1))));
+        let unreadable = Entry {
+            fingerprint: Err(Barred::Unreadable("permission denied".to_owned())),
+            ..entry("m", 1)
+        };
+        let steps = plan(&current.into(), vec![unreadable.clone()]);
+        assert_eq!(steps, [Step::Load(unreadable), Step::Unload(key("gone"))]);
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Fingerprint, Key};
+use super::{Barred, Entry, Fingerprint, Key};
 
 /// The manifest of a package.
 const MANIFEST: &str = "model.toml";
@@ -50,12 +50,7 @@ pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
     for (name, path) in folders(dir).map_err(unreadable)? {
         match inside(&root, &path) {
             Ok(()) => entries.extend(packages(&root, &name, &path)),
-            Err(reason) => entries.push(Entry {
-                key: Key { name, version: None },
-                path,
-                root: root.clone(),
-                fingerprint: Err(reason),
-            }),
+            Err(reason) => entries.push(barred(&root, &name, &path, reason)),
         }
         if entries.len() > MOST_PACKAGES {
             return Err(ScanError::TooMany(dir.to_owned()));
@@ -63,6 +58,19 @@ pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
     }
     entries.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(entries)
+}
+
+/// A model of whose packages nothing can be said.
+fn barred(root: &Path, name: &str, path: &Path, reason: Barred) -> Entry {
+    Entry {
+        key: Key {
+            name: name.to_owned(),
+            version: None,
+        },
+        path: path.to_owned(),
+        root: root.to_owned(),
+        fingerprint: Err(reason),
+    }
 }
 
 /// The packages of one model: its numbered folders, or the folder itself where it has none or says what it is.
@@ -76,14 +84,20 @@ fn packages(root: &Path, name: &str, path: &Path) -> Vec<Entry> {
         root: root.to_owned(),
         fingerprint: inside(root, path).and_then(|()| fingerprint(path, shared)),
     };
-    let folders = folders(path).unwrap_or_default();
+    let looked = folders(path).and_then(|folders| Ok((folders, path.join(MANIFEST).try_exists()?)));
+    let (folders, has_manifest) = match looked {
+        Ok(looked) => looked,
+        // It went away while the repository was looked through.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => return vec![barred(root, name, path, unreadable(path, &error))],
+    };
     let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
     let versions: Vec<Entry> = folders
         .into_iter()
         .filter(|(version, _)| is_number(version))
         .map(|(version, version_path)| entry(Some(version), &version_path, Some(path)))
         .collect();
-    if versions.is_empty() || path.join(MANIFEST).exists() {
+    if versions.is_empty() || has_manifest {
         return vec![entry(None, path, None)];
     }
     versions
@@ -93,13 +107,20 @@ fn packages(root: &Path, name: &str, path: &Path) -> Vec<Entry> {
 fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut folders = Vec::new();
     for item in fs::read_dir(path)? {
-        let path = item?.path();
+        let item = item?;
+        let path = item.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name.filter(|name| !name.starts_with('.')) else {
             continue;
         };
-        // A link that leads nowhere is somebody's mistake, which should be seen.
-        if path.is_dir() || (path.is_symlink() && !path.exists()) {
+        let is_folder = match fs::metadata(&path) {
+            Ok(found) => found.is_dir(),
+            // A link that leads nowhere is somebody's mistake, which should be seen, and what cannot be looked at may be
+            // a folder. Whatever else is not found went away just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path.is_symlink(),
+            Err(_) => !item.file_type()?.is_file(),
+        };
+        if is_folder {
             folders.push((name, path));
         }
     }
@@ -107,29 +128,42 @@ fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 }
 
 /// Whether a path ends within the repository, once all links are followed.
-fn inside(root: &Path, path: &Path) -> Result<(), String> {
+fn inside(root: &Path, path: &Path) -> Result<(), Barred> {
     match path.canonicalize() {
         Ok(real) if real.starts_with(root) => Ok(()),
-        Ok(real) => Err(format!(
+        Ok(real) => Err(Barred::Refused(format!(
             "{}: it leads out of the repository, to {}; copy the package into the repository",
             path.display(),
             real.display()
-        )),
-        Err(error) => Err(format!(
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Barred::Refused(format!(
             "{}: it cannot be followed: {error}; remove it",
             path.display()
-        )),
+        ))),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
+fn unreadable(path: &Path, error: &io::Error) -> Barred {
+    Barred::Unreadable(format!(
+        "{}: it cannot be looked through: {error}; let this process read it, or remove it; what was loaded from it stays",
+        path.display()
+    ))
+}
+
 /// What the files of a package look like, and those beside its version, as Triton's `config.pbtxt` is.
-fn fingerprint(path: &Path, shared: Option<&Path>) -> Result<Fingerprint, String> {
+fn fingerprint(path: &Path, shared: Option<&Path>) -> Result<Fingerprint, Barred> {
     let mut files = Vec::new();
     let mut looked = collect(path, path, 0, &mut files);
     if let Some(shared) = shared {
         looked = looked.and_then(|()| collect(shared, shared, MOST_LEVELS, &mut files));
     }
-    looked.map_err(|error| format!("{}: it cannot be looked through: {error}", path.display()))?;
+    looked.map_err(|error| {
+        Barred::Refused(format!(
+            "{}: it cannot be looked through: {error}",
+            path.display()
+        ))
+    })?;
     files.sort();
     Ok(Fingerprint(files))
 }
@@ -218,11 +252,42 @@ mod tests {
             ]
         );
         let entries = scan(folder.path()).expect("it is a folder");
-        let reason = entries[0].fingerprint.clone().expect_err("it is outside");
+        let reason = entries[0]
+            .fingerprint
+            .clone()
+            .expect_err("it is outside")
+            .to_string();
         assert!(
             reason.contains("bad") && reason.contains("copy the package"),
             "{reason}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_gone() {
+        let folder = repository(&["m/1/model.toml", "circle/1/model.toml", "file"]);
+        let link = |to: &str, name: &str| {
+            let name = folder.path().join(name);
+            drop(fs::remove_dir_all(&name));
+            symlink(to, name).expect("a link");
+        };
+        // Whoever may read everything still cannot follow links in a circle, or through a file.
+        link("circle", "circle");
+        link("../file/model.toml", "m/model.toml");
+        link("file/below", "through");
+        let entries = scan(folder.path()).expect("it is a folder");
+        let found: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.key.to_string(), entry.fingerprint.clone()))
+            .collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        for ((name, fingerprint), expected) in found.iter().zip(["circle", "m", "through"]) {
+            assert_eq!(name, expected);
+            assert!(
+                matches!(fingerprint, Err(Barred::Unreadable(_))),
+                "{fingerprint:?}"
+            );
+        }
     }
 
     #[test]
