@@ -145,10 +145,14 @@ impl Catalog {
     fn missing(&self, wanted: &ModelRef) -> Error {
         let models = self.all();
         let shown = shortened(&wanted.to_string());
-        let is_it = |absent: &&Absent| {
-            let version = absent.version.as_ref().zip(wanted.version.as_ref());
-            absent.name == wanted.name && version.is_none_or(|(one, other)| one == other)
+        // One whose version is not known may be the one that is wanted only where no other of its name is there.
+        let is_served = models.iter().any(|model| model.id.name == wanted.name);
+        let is_version = |absent: &Absent| match (&absent.version, &wanted.version) {
+            (Some(one), Some(other)) => one == other,
+            (None, Some(_)) => !is_served,
+            (_, None) => true,
         };
+        let is_it = |absent: &&Absent| absent.name == wanted.name && is_version(absent);
         if let Some(absent) = self.absent().iter().find(is_it) {
             let state = absent.reason.clone();
             return Error::Absent { name: shown, state };
@@ -323,5 +327,22 @@ mod tests {
         );
         let other = catalog.find_version("bad", "1").unwrap_err();
         assert!(!other.to_string().contains("moon"), "{other}");
+    }
+
+    #[test]
+    fn a_package_of_unknown_version_that_failed_is_no_version_of_a_model_that_serves() {
+        let catalog = Catalog::default();
+        catalog.set_absent(vec![Absent {
+            name: "efficientnet-lite0".to_owned(),
+            version: None,
+            reason: Reason::Failed("the moon is full".to_owned()),
+        }]);
+        let code = || {
+            let error = catalog.find_version("efficientnet-lite0", "99").unwrap_err();
+            error.status().code
+        };
+        assert_eq!(code(), "not_ready", "it may be that one");
+        catalog.set(versions([1, 1]).into());
+        assert_eq!(code(), "unknown_model");
     }
 }
