@@ -114,6 +114,15 @@ impl JobQueue {
         self.shared.queues.read().get(model).cloned()
     }
 
+    /// Whether any package of this name and version has a queue.
+    #[must_use]
+    pub fn has_version(&self, model: &ModelId) -> bool {
+        let queues = self.shared.queues.read();
+        queues
+            .keys()
+            .any(|id| id.name == model.name && id.version == model.version)
+    }
+
     /// Queues a job and calls its model's crew.
     ///
     /// # Errors

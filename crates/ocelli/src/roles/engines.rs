@@ -170,6 +170,9 @@ impl Resident {
 impl Drop for Place {
     fn drop(&mut self) {
         self.queues.remove(&self.id);
-        self.metrics.forget_model(&self.id);
+        // One that could not take the place of another, or has lost its own, leaves the figures to that one.
+        if !self.queues.has_version(&self.id) {
+            self.metrics.forget_model(&self.id);
+        }
     }
 }

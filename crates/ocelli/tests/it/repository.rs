@@ -316,6 +316,21 @@ async fn a_package_that_breaks_leaves_the_one_that_serves() {
 }
 
 #[tokio::test]
+async fn a_reload_that_fails_leaves_the_figures_of_the_one_that_serves() {
+    let shelf = Shelf::new();
+    shelf.put("a", ("a", "1", "old"));
+    let server = shelf.serve().await;
+    let took = "ocelli_model_load_seconds{model=\"a\",version=\"1\"}";
+    let before = server.metric(took).await;
+    server.engine.fail_loads(1);
+    shelf.put("a", ("a", "1", "longer"));
+    server.models.rescan().await;
+    let list = server.get("/v1/models").send().await.ok();
+    assert_eq!(shown(&list), ["a/1 ready", "a/? failed"]);
+    assert_eq!(server.metric(took).await, before);
+}
+
+#[tokio::test]
 async fn a_hundred_loads_and_unloads_leave_nothing_behind() {
     let shelf = Shelf::new();
     shelf.put("stays", ("stays", "1", "s"));
