@@ -95,9 +95,19 @@ impl Catalog {
     /// The model that a request means which names none: what was said at the start, or else the first there is.
     #[must_use]
     pub fn default_name(&self) -> Option<String> {
-        match &self.names.default {
-            Some(name) => Some(self.names.resolve(name).name),
+        match self.names.default_model() {
+            Some(model) => Some(model.name),
             None => self.models.read().first().map(|model| model.id.name.clone()),
+        }
+    }
+
+    /// Warns of names that the operator gave and that lead to no model: requests for them are refused.
+    pub fn warn_of_names_astray(&self) {
+        for option in self.names.astray(&self.all()) {
+            tracing::warn!(
+                models = self.known(),
+                "{option} leads to no model that is served; requests for it are refused until there is one"
+            );
         }
     }
 
@@ -113,12 +123,13 @@ impl Catalog {
     /// [`Error::UnknownModel`], [`Error::Absent`] for one that is loading or could not be loaded, and
     /// [`Error::NoWorker`] where no model is known at all.
     pub fn find(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
-        let wanted = match name.or(self.names.default.as_deref()) {
+        let said = || self.names.default_model();
+        let first = || self.default_name().map(ModelRef::any_version);
+        let wanted = match name {
             Some(name) => self.names.resolve(name),
-            None => match self.default_name() {
-                Some(name) => ModelRef::any_version(name),
-                None => return Err(self.missing(&ModelRef::any_version("any model".to_owned()))),
-            },
+            None => said()
+                .or_else(first)
+                .ok_or_else(|| self.missing(&ModelRef::any_version("any model".to_owned())))?,
         };
         self.find_one(&wanted)
     }
@@ -304,6 +315,27 @@ mod tests {
             let error = catalog.find_version(name, version).unwrap_err();
             assert_eq!(error.status().code, "unknown_model");
         }
+    }
+
+    #[test]
+    fn a_default_names_a_version_and_what_leads_nowhere_is_known() {
+        let [one, _] = versions([1, 1]);
+        let names = |default: &str, alias: &str| Names {
+            default: Some(default.to_owned()),
+            aliases: [("prod".to_owned(), ModelRef::parse(alias))].into(),
+        };
+        let found = |names| Catalog::new(vec![Arc::clone(&one)], names).find(None).is_ok();
+        let astray = |names: &Names| names.astray(&[Arc::clone(&one)]);
+        let good = names("efficientnet-lite0/1", "efficientnet-lite0");
+        assert_eq!(astray(&good), [""; 0]);
+        assert!(found(good));
+        let bad = names("efficientnet-lite0/2", "efficientnet/1");
+        let options = [
+            "--default-model efficientnet-lite0/2",
+            "--alias prod=efficientnet/1",
+        ];
+        assert_eq!(astray(&bad), options);
+        assert!(!found(bad));
     }
 
     #[test]

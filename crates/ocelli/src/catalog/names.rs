@@ -3,13 +3,15 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::job::ModelId;
+use crate::model::ServedModel;
 
 /// Names beside those that models have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// What is meant where none is named.
+    /// What is meant where none is named: an alias, or a model in any version or in one.
     pub default: Option<String>,
     /// What other names stand for. An alias goes before a model of the same name.
     pub aliases: BTreeMap<String, ModelRef>,
@@ -30,6 +32,30 @@ impl Names {
     pub fn resolve(&self, name: &str) -> ModelRef {
         let aliased = self.aliases.get(name).cloned();
         aliased.unwrap_or_else(|| ModelRef::any_version(name.to_owned()))
+    }
+}
+
+impl Names {
+    /// What requests mean that name none, where that was said.
+    #[must_use]
+    pub fn default_model(&self) -> Option<ModelRef> {
+        let default = self.default.as_ref()?;
+        let aliased = self.aliases.get(default).cloned();
+        Some(aliased.unwrap_or_else(|| ModelRef::parse(default)))
+    }
+
+    /// The options that lead to none of these models, as an operator writes them.
+    #[must_use]
+    pub fn astray(&self, models: &[Arc<ServedModel>]) -> Vec<String> {
+        let leads = |wanted: &ModelRef| models.iter().any(|model| wanted.means(&model.id));
+        let default = self.default.iter().zip(self.default_model());
+        let default = default
+            .filter(|(_, model)| !leads(model))
+            .map(|(name, _)| format!("--default-model {name}"));
+        let aliases = self.aliases.iter().filter(|(_, model)| !leads(model));
+        default
+            .chain(aliases.map(|(alias, model)| format!("--alias {alias}={model}")))
+            .collect()
     }
 }
 

@@ -40,8 +40,8 @@ pub enum ModelControl {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model repository")]
 pub struct NameArgs {
-    /// The model of requests that name none; the first by name if left out
-    #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME")]
+    /// The model of requests that name none, in any version or in one; the first by name if left out
+    #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME[/VERSION]")]
     pub default_model: Option<String>,
     /// Another name for a model, or for one version of it, such as prod=resnet/2; may be given several times, or separated
     /// by commas

@@ -196,6 +196,7 @@ impl Models {
             let entries = shared.entries().await?;
             shared.load_all(repository, entries).await?;
         }
+        shared.catalog.warn_of_names_astray();
         let threads = shared.room.run(leading).await.map_err(StartError::Thread)?;
         Ok(threads)
     }

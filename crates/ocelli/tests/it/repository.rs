@@ -240,6 +240,25 @@ async fn a_hangup_brings_a_process_up_to_date() {
 }
 
 #[tokio::test]
+async fn a_name_that_leads_nowhere_is_warned_of_at_the_start_and_after_a_change() {
+    let shelf = Shelf::new();
+    shelf.put("a", ("a", "1", "a"));
+    let directory = shelf.path().to_str().unwrap();
+    let names = ["--default-model", "a/2", "--alias", "prod=a/1"];
+    let mut process = Process::fake(&[&["--model-dir", directory], &names[..]].concat()).await;
+    process.logs("--default-model a/2 leads to no model").await;
+    shelf.put("a", ("a", "2", "b"));
+    process.signal("HUP");
+    process.logs("--alias prod=a/1 leads to no model").await;
+    let answer = process
+        .post("/predict")
+        .form([("image", photos::DOG)])
+        .send()
+        .await;
+    assert_eq!(maker(&answer), "b");
+}
+
+#[tokio::test]
 async fn a_version_is_asked_for_by_its_path() {
     let shelf = Shelf::new();
     for version in ["1", "2"] {

@@ -112,6 +112,7 @@ impl Shared {
                 Step::Unload(key) => self.unload(&key).await,
             }
         }
+        self.catalog.warn_of_names_astray();
     }
 
     /// Loads a package, in the place of the one of its key. Says what is wrong with it otherwise.
