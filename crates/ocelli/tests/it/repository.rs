@@ -350,6 +350,39 @@ async fn a_reload_that_fails_leaves_the_figures_of_the_one_that_serves() {
 }
 
 #[tokio::test]
+async fn a_model_that_was_given_keeps_its_place() {
+    let shelf = Shelf::new();
+    let given = photos::PACKAGE.clone();
+    let (name, version) = (
+        given.card.manifest.name.clone(),
+        given.card.manifest.version.clone(),
+    );
+    shelf.put(&format!("{name}/{version}"), (&name, &version, "usurper"));
+    let mut set = shelf.set();
+    set.given.push(given);
+    let setup = Setup {
+        models: Some(set),
+        ..Setup::default()
+    };
+    let server = setup.start().await;
+    let own = async || {
+        let list = server.get("/v1/models").send().await.ok();
+        (shown(&list), list["models"][0]["digest"].clone())
+    };
+    let (states, digest) = own().await;
+    let taken = [
+        format!("{name}/{version} ready"),
+        format!("{name}/{version} failed"),
+    ];
+    assert_eq!(states, taken);
+    server.models.rescan().await;
+    assert_eq!(own().await, (states, digest.clone()));
+    shelf.remove(&name);
+    server.models.rescan().await;
+    assert_eq!(own().await, (vec![taken[0].clone()], digest));
+}
+
+#[tokio::test]
 async fn a_hundred_loads_and_unloads_leave_nothing_behind() {
     let shelf = Shelf::new();
     shelf.put("stays", ("stays", "1", "s"));

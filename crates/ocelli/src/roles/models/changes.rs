@@ -1,6 +1,6 @@
 //! Changes to the models of a process, one at a time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,7 +118,6 @@ impl Shared {
     /// Loads a package, in the place of the one of its key. Says what is wrong with it otherwise.
     pub(super) async fn load(&self, entry: Entry, pace: Pace) -> Result<(), String> {
         let key = entry.key.clone();
-        self.slots.lock().note(&key, Some(Reason::Loading), &self.catalog);
         match self.replace(&key, entry, pace).await {
             Ok(()) => {
                 self.room.metrics.count_load("loaded");
@@ -143,6 +142,7 @@ impl Shared {
 
     async fn replace(&self, key: &Key, entry: Entry, pace: Pace) -> Result<(), LoadError> {
         let path = entry.path.clone();
+        self.begin(key, &path)?;
         let fingerprint = entry.fingerprint.clone().ok();
         let started = Instant::now();
         let read = self.room.background.run(move || repository::open(&entry)).await;
@@ -178,6 +178,20 @@ impl Shared {
         let resident = resident.map_err(|error| LoadError::Seat { path, error })?;
         self.take_over(key, resident, fingerprint).await;
         self.room.metrics.set_load_time(&id, started.elapsed());
+        Ok(())
+    }
+
+    /// Notes that a package is being loaded, unless a model that was given has its place, and stays.
+    fn begin(&self, key: &Key, path: &Path) -> Result<(), LoadError> {
+        let mut slots = self.slots.lock();
+        if slots.is_given(key) {
+            return Err(LoadError::Taken {
+                path: path.to_owned(),
+                name: key.name.clone(),
+                version: key.version.clone().unwrap_or_default(),
+            });
+        }
+        slots.note(key, Some(Reason::Loading), &self.catalog);
         Ok(())
     }
 
@@ -233,6 +247,10 @@ impl Shared {
     }
 
     pub(super) async fn unload(&self, key: &Key) {
+        if self.slots.lock().is_given(key) {
+            // Only the package has gone that wanted its place.
+            return self.slots.lock().note(key, None, &self.catalog);
+        }
         let old = self.slots.lock().empty(key, &self.catalog);
         if let Some(old) = old {
             tracing::info!(model = %key, "unloading the model");

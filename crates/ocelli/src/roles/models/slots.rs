@@ -72,9 +72,18 @@ impl Slots {
         self.0.is_empty()
     }
 
-    /// What the loaded packages of the repository look like; `None` for those that could not be loaded.
+    /// Whether the model of this key was given at the start, so that it stays.
+    pub(super) fn is_given(&self, key: &Key) -> bool {
+        self.0.get(key).is_some_and(|slot| slot.given)
+    }
+
+    /// What the loaded packages of the repository look like; `None` for those that could not be loaded, as one whose place
+    /// a model has that was given.
     pub(super) fn fingerprints(&self) -> BTreeMap<Key, Option<Fingerprint>> {
-        let slots = self.0.iter().filter(|(_, slot)| !slot.given);
+        let slots = self
+            .0
+            .iter()
+            .filter(|(_, slot)| !slot.given || slot.reason.is_some());
         slots
             .map(|(key, slot)| {
                 let failed = matches!(slot.reason, Some(Reason::Failed(_)));
