@@ -383,6 +383,35 @@ async fn a_model_that_was_given_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn a_package_may_move_within_the_repository() {
+    let shelf = Shelf::new();
+    shelf.put("a", ("a", "1", "old"));
+    let server = shelf.serve().await;
+    let states = async || shown(&server.get("/v1/models").send().await.ok());
+    for (to, label) in [("a/1", "old"), ("a", "new"), ("a/1", "newer")] {
+        shelf.remove("a");
+        shelf.put(to, ("a", "1", label));
+        server.models.rescan().await;
+        assert_eq!(states().await, ["a/1 ready"], "{to} {label}");
+        assert_eq!(asked(&server, "/predict").await, label);
+        assert_eq!((server.engine.live_instances(), server.models.queues()), (1, 1));
+    }
+    shelf.remove("a");
+    shelf.put("a", ("a", "1", "broken"));
+    server.engine.fail_loads(1);
+    server.models.rescan().await;
+    assert_eq!(states().await, ["a/1 ready", "a/? failed"]);
+    assert_eq!(asked(&server, "/predict").await, "newer", "it stays");
+    server.models.rescan().await;
+    assert_eq!(states().await, ["a/1 ready"]);
+    assert_eq!(asked(&server, "/predict").await, "broken");
+    shelf.remove("a");
+    shelf.put("b", ("b", "1", "b"));
+    server.models.rescan().await;
+    assert_eq!(states().await, ["b/1 ready"]);
+}
+
+#[tokio::test]
 async fn a_hundred_loads_and_unloads_leave_nothing_behind() {
     let shelf = Shelf::new();
     shelf.put("stays", ("stays", "1", "s"));

@@ -1,5 +1,6 @@
 //! Changes to the models of a process, one at a time.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ impl Shared {
         let count = entries.len();
         let mut first = None;
         for entry in entries {
-            let failed = self.load(entry, Pace::AtOnce).await.err();
+            let failed = self.load(entry, Pace::AtOnce, &BTreeSet::new()).await.err();
             first = first.or(failed);
         }
         match first {
@@ -105,20 +106,38 @@ impl Shared {
             steps.retain(|step| matches!(step, Step::Load(entry) if current.contains_key(&entry.key)));
         }
         tracing::info!(changes = steps.len(), "looked at the repository");
-        for step in steps {
-            match step {
-                // What is wrong is logged and shown.
-                Step::Load(entry) => drop(self.load(entry, Pace::Behind).await),
-                Step::Unload(key) => self.unload(&key).await,
-            }
-        }
+        self.change(steps).await;
         self.catalog.warn_of_names_astray();
     }
 
-    /// Loads a package, in the place of the one of its key. Says what is wrong with it otherwise.
-    pub(super) async fn load(&self, entry: Entry, pace: Pace) -> Result<(), String> {
+    /// Takes the steps. What is wrong with one is logged and shown.
+    async fn change(&self, steps: Vec<Step>) {
+        let going = steps.iter().filter_map(|step| match step {
+            Step::Load(_) => None,
+            Step::Unload(key) => Some(key.clone()),
+        });
+        let going: BTreeSet<Key> = going.collect();
+        let mut failed = Vec::new();
+        for step in steps {
+            match step {
+                Step::Load(entry) => {
+                    let key = entry.key.clone();
+                    let loaded = self.load(entry, Pace::Behind, &going).await;
+                    failed.extend(loaded.is_err().then_some(key));
+                }
+                Step::Unload(key) if self.slots.lock().serves(&key) && succeeds(&failed, &key) => {
+                    tracing::warn!(model = %key, "it stays until the package that is to take its place can be loaded");
+                }
+                Step::Unload(key) => self.unload(&key).await,
+            }
+        }
+    }
+
+    /// Loads a package, in the place of the one of its key, or of the one of its name and version under a key that is
+    /// `going`. Says what is wrong with it otherwise.
+    pub(super) async fn load(&self, entry: Entry, pace: Pace, going: &BTreeSet<Key>) -> Result<(), String> {
         let key = entry.key.clone();
-        match self.replace(&key, entry, pace).await {
+        match self.replace(&key, entry, pace, going).await {
             Ok(()) => {
                 self.room.metrics.count_load("loaded");
                 Ok(())
@@ -140,7 +159,13 @@ impl Shared {
             .note(key, Some(Reason::Failed(reason)), &self.catalog);
     }
 
-    async fn replace(&self, key: &Key, entry: Entry, pace: Pace) -> Result<(), LoadError> {
+    async fn replace(
+        &self,
+        key: &Key,
+        entry: Entry,
+        pace: Pace,
+        going: &BTreeSet<Key>,
+    ) -> Result<(), LoadError> {
         let path = entry.path.clone();
         self.begin(key, &path)?;
         let fingerprint = entry.fingerprint.clone().ok();
@@ -157,13 +182,26 @@ impl Shared {
             }
         }
         let (model, file) = split(resolved.package, self.capacity);
-        if self.slots.lock().is_taken(key, &model.id) {
-            let (name, version) = (model.id.name.clone(), model.id.version.clone());
-            return Err(LoadError::Taken { path, name, version });
-        }
-        if self.slots.lock().has(key, &model.id) {
+        let place = match self.slots.lock().holder(key, &model.id) {
+            None => key.clone(),
+            // The package was moved within the repository.
+            Some(other) if going.contains(&other) => other,
+            Some(_) => {
+                let (name, version) = (model.id.name.clone(), model.id.version.clone());
+                return Err(LoadError::Taken { path, name, version });
+            }
+        };
+        if self.slots.lock().has(&place, &model.id) {
             tracing::info!(model = %key, "the package is the same as before");
-            self.slots.lock().keep(key, fingerprint, &self.catalog);
+            let old = {
+                let mut slots = self.slots.lock();
+                let old = slots.rename(&place, key);
+                slots.keep(key, fingerprint, &self.catalog);
+                old
+            };
+            if let Some(old) = old {
+                self.dismiss(old).await;
+            }
             return Ok(());
         }
         let resident = match self.open((model, file), pace).await {
@@ -172,11 +210,11 @@ impl Shared {
         };
         let id = Arc::clone(&resident.model.id);
         let resident = match (&self.host, pace) {
-            (Host::Wire(seats), Pace::Behind) => self.seated(key, resident, seats).await,
+            (Host::Wire(seats), Pace::Behind) => self.seated(&place, resident, seats).await,
             _ => Ok(resident),
         };
         let resident = resident.map_err(|error| LoadError::Seat { path, error })?;
-        self.take_over(key, resident, fingerprint).await;
+        self.take_over((key, &place), resident, fingerprint).await;
         self.room.metrics.set_load_time(&id, started.elapsed());
         Ok(())
     }
@@ -213,11 +251,16 @@ impl Shared {
 
     /// Has web processes know of a model. They would refuse a package under the name and version of another, so that one
     /// has to leave first; until it has, nobody here computes the model.
-    async fn seated(&self, key: &Key, mut resident: Resident, seats: &Seats) -> Result<Resident, LinkError> {
+    async fn seated(
+        &self,
+        place: &Key,
+        mut resident: Resident,
+        seats: &Seats,
+    ) -> Result<Resident, LinkError> {
         let old = self
             .slots
             .lock()
-            .same_version(key, &resident.model.id, &self.catalog);
+            .same_version(place, &resident.model.id, &self.catalog);
         if let Some(old) = old {
             self.dismiss(old).await;
         }
@@ -234,14 +277,21 @@ impl Shared {
     }
 
     /// From now on requests find this one; the one before ends what it has.
-    async fn take_over(&self, key: &Key, resident: Resident, fingerprint: Option<Fingerprint>) {
+    async fn take_over(
+        &self,
+        (key, place): (&Key, &Key),
+        resident: Resident,
+        fingerprint: Option<Fingerprint>,
+    ) {
         let old = {
             let mut slots = self.slots.lock();
+            // It is told to nobody until the new one has its place.
+            let moved = (key != place).then(|| slots.vacate(place)).flatten();
             let old = slots.fill(key, resident, fingerprint);
             slots.publish(&self.catalog);
-            old
+            [old, moved]
         };
-        if let Some(old) = old {
+        for old in old.into_iter().flatten() {
             self.dismiss(old).await;
         }
     }
@@ -285,4 +335,12 @@ impl Shared {
         }
         old.close().await;
     }
+}
+
+/// Whether one of the keys whose packages could not be loaded is the other way to lay out the model of this key: a folder
+/// of versions, or the package itself.
+fn succeeds(failed: &[Key], key: &Key) -> bool {
+    failed
+        .iter()
+        .any(|new| new.name == key.name && new.version.is_none() != key.version.is_none())
 }

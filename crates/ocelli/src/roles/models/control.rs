@@ -1,5 +1,6 @@
 //! What an operator may ask of a process that serves: which models there are, load this one, unload that one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Models, Shared};
@@ -99,6 +100,9 @@ impl Shared {
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
         let known = entries.iter().map(|entry| entry.key.to_string());
         let missing = wanted.missing(known);
+        let there: BTreeSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
+        let going = self.slots.lock().fingerprints().into_keys();
+        let going: BTreeSet<Key> = going.filter(|key| !there.contains(key)).collect();
         let named = entries.into_iter().filter(|entry| {
             let Key { name, version } = &entry.key;
             wanted.is(name, version.as_deref())
@@ -109,7 +113,7 @@ impl Shared {
         }
         let mut failed = Ok(());
         for entry in named {
-            let loaded = self.load(entry, Pace::Behind).await;
+            let loaded = self.load(entry, Pace::Behind, &going).await;
             failed = failed.and(loaded.map_err(Error::LoadFailed));
         }
         failed

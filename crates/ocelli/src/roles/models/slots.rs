@@ -92,11 +92,17 @@ impl Slots {
             .collect()
     }
 
-    /// Whether another key has a model of this name and version.
-    pub(super) fn is_taken(&self, key: &Key, id: &ModelId) -> bool {
-        let others = self.0.iter().filter(|(other, _)| *other != key);
-        let mut models = others.filter_map(|(_, slot)| slot.model.as_ref());
-        models.any(|model| model.id.name == id.name && model.id.version == id.version)
+    /// The other key that has a model of this name and version.
+    pub(super) fn holder(&self, key: &Key, id: &ModelId) -> Option<Key> {
+        let is_it = |model: &Arc<ServedModel>| model.id.name == id.name && model.id.version == id.version;
+        let mut others = self.0.iter().filter(|(other, _)| *other != key);
+        let holder = others.find(|(_, slot)| slot.model.as_ref().is_some_and(is_it));
+        holder.map(|(other, _)| other.clone())
+    }
+
+    /// Whether requests find a model of this key.
+    pub(super) fn serves(&self, key: &Key) -> bool {
+        self.0.get(key).is_some_and(|slot| slot.model.is_some())
     }
 
     /// Whether this very package is loaded.
@@ -200,6 +206,20 @@ impl Slots {
         let resident = slot.resident.take();
         self.publish(catalog);
         resident
+    }
+
+    /// Takes a model and its slot away, for another to be put in its stead before anybody is told.
+    pub(super) fn vacate(&mut self, key: &Key) -> Option<Resident> {
+        self.0.remove(key)?.resident
+    }
+
+    /// Calls a model by another key from now on, and gives back the one that had it.
+    pub(super) fn rename(&mut self, from: &Key, to: &Key) -> Option<Resident> {
+        if from == to {
+            return None;
+        }
+        let slot = self.0.remove(from)?;
+        self.0.insert(to.clone(), slot)?.resident
     }
 
     pub(super) fn remove(&mut self, key: &Key, catalog: &Catalog) {
