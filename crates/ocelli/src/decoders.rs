@@ -386,8 +386,13 @@ impl Drop for PixelBytes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::admission::{Admission, AdmissionLimits};
+    use crate::broker::{JobQueue, MemoryBroker, Supplier, waiter};
     use crate::model;
 
     fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
@@ -406,6 +411,38 @@ mod tests {
             submitted: Instant::now(),
             goal: Goal::HandBack(oneshot::channel().0),
         }
+    }
+
+    #[test]
+    fn photos_of_a_model_that_is_unloaded_are_answered_at_once() {
+        let metrics = Arc::new(Metrics::default());
+        let (cores, crew) = (Cores::new(1), Crew::default());
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let config = DecodeConfig {
+            image: DecodeLimits::default(),
+            pixel_bytes: 1 << 20,
+        };
+        let broker = Broker::Memory(MemoryBroker::new(queues.clone()));
+        let (decoders, work) = pair(config, cores, crew.clone(), broker, metrics);
+        let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        let model = Arc::new(model);
+        let _queue = queues.open(&model.id, 1, Supplier::Crew(crew.clone()));
+        let mut photo = task(&model, 0).photo;
+        photo.deadline += Duration::from_secs(3600);
+        let (waiter, pending) = waiter();
+        decoders.submit(photo, waiter);
+        assert_eq!(
+            work.turn(0, Urgency::Ordinary),
+            Turn::Nothing,
+            "nobody takes its job"
+        );
+        queues.remove(&model.id);
+        let leading: Arc<dyn Work> = work;
+        crew.members(1, Some(&leading)).into_iter().for_each(|member| {
+            crew.close();
+            member.run();
+        });
+        assert!(pending.now_or_never().expect("it is answered").is_err());
     }
 
     #[test]

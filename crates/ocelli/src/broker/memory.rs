@@ -38,10 +38,11 @@ impl MemoryBroker {
         leased.refuse(error);
     }
 
-    /// Whether the model's worker wants another job to be ready for it.
+    /// Whether the model's worker wants another job to be ready for it. One that has gone refuses it at once, so that nobody
+    /// waits for what will never be.
     #[must_use]
     pub fn wants(&self, model: &ModelId) -> bool {
-        self.queue.of(model).is_some_and(|queue| queue.wants())
+        self.queue.of(model).is_none_or(|queue| queue.wants())
     }
 
     /// How many jobs wait.

@@ -100,11 +100,14 @@ impl JobQueue {
         queue
     }
 
-    /// Closes the queue of a model and forgets it.
+    /// Closes the queue of a model and forgets it. Whoever prepares photos for it is called to refuse them.
     pub fn remove(&self, model: &ModelId) {
         let removed = self.shared.queues.write().remove(model);
         if let Some(queue) = removed {
             queue.close();
+            if let Supplier::Crew(crew) = &queue.shared.supplier {
+                crew.call();
+            }
         }
     }
 
