@@ -13,7 +13,7 @@ const MANIFEST: &str = "model.toml";
 const PACKAGE_ONNX: &str = "model.onnx";
 
 /// What describes a model that is no package, beside files of labels.
-const DESCRIPTIONS: [&str; 2] = ["config.json", "preprocessor_config.json"];
+const DESCRIPTIONS: [&str; 3] = ["config.json", "preprocessor_config.json", "processor_config.json"];
 
 /// The graph to serve and what it needs.
 #[derive(Debug, PartialEq)]
@@ -183,6 +183,7 @@ mod tests {
         let listing = listing(&[
             "config.json",
             "preprocessor_config.json",
+            "processor_config.json",
             "onnx/config.json",
             "other/config.json",
             "onnx/model.onnx",
@@ -195,7 +196,12 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["onnx/config.json", "config.json", "preprocessor_config.json"]
+            [
+                "onnx/config.json",
+                "config.json",
+                "preprocessor_config.json",
+                "processor_config.json"
+            ]
         );
         assert!(choice.manifest.is_none());
     }
