@@ -150,6 +150,11 @@ impl GraphOutput {
         let shape = self.tensor.shape.as_ref().filter(|shape| shape.len() >= 2)?;
         *shape.last()?
     }
+
+    /// Whether each image gets one number that nothing has made a probability of.
+    pub(crate) fn is_one_score(&self) -> bool {
+        self.width() == Some(1) && self.ending == Ending::Scores
+    }
 }
 
 impl Graph {

@@ -129,7 +129,8 @@ pub(super) fn check_count(names: &[String], classes: u64, output: &str) -> Resul
     });
     let remedy = match (count, classes) {
         (_, 1) if count == 2 => {
-            "an output of one class scores only the second of two: leave the label of that one"
+            "one number says how likely the second of two classes is (sigmoid), and the first is the rest: leave only \
+             the second label"
         }
         _ if classes == count + 1 && !is_background => {
             "models from TensorFlow often have a class for the background before all others: if this one does, put a \
@@ -219,7 +220,11 @@ mod tests {
                 ],
             ),
             (names(1001, "background"), 1000, ["1001 labels", "remove it"]),
-            (names(2, "ham"), 1, ["has 1 class:", "the second of two"]),
+            (
+                names(2, "ham"),
+                1,
+                ["has 1 class:", "leave only the second label"],
+            ),
             (names(5, "a"), 7, ["5 labels", "one label for each class"]),
         ] {
             let error = check_count(&names, classes, "logits").unwrap_err();

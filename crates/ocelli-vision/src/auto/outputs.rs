@@ -122,6 +122,16 @@ fn best(graph: &Graph, wants_features: bool) -> Result<&GraphOutput, String> {
 fn task(output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
     let name = output.tensor.name.to_ascii_lowercase();
     let is_row = output.tensor.shape.as_ref().is_none_or(|shape| shape.len() == 2);
+    if output.is_one_score()
+        && !matches!(said.task, Some(Task::Multilabel | Task::Embedding))
+        && (said.task.is_some() || said.labels.is_some() || !names_features(&name))
+    {
+        notes.push(Note::guessed(format!(
+            "`{name}` is one number, whether the one class applies (task multilabel, sigmoid): a softmax over one class \
+             is always 1"
+        )));
+        return Task::Multilabel;
+    }
     match (said.task, output.ending) {
         (Some(task), _) => task,
         (None, Ending::Sigmoid) => {
@@ -133,12 +143,7 @@ fn task(output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
         }
         (None, Ending::Softmax | Ending::LogSoftmax) => Task::Classification,
         (None, Ending::Scores) if said.labels.is_some() => Task::Classification,
-        (None, Ending::Scores)
-            if !is_row
-                || ["embed", "feature", "pool", "hidden"]
-                    .iter()
-                    .any(|word| name.contains(word)) =>
-        {
+        (None, Ending::Scores) if !is_row || names_features(&name) => {
             notes.push(Note::guessed(format!(
                 "features (task embedding), by the name and shape of output `{}`; --labels FILE makes it classes",
                 output.tensor.name
@@ -153,6 +158,13 @@ fn task(output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
             Task::Classification
         }
     }
+}
+
+/// Whether an output's name, in lower case, says that it is features.
+fn names_features(name: &str) -> bool {
+    ["embed", "feature", "pool", "hidden"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 /// What makes probabilities of the output, unless the graph has done so.

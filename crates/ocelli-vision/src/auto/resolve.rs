@@ -48,6 +48,17 @@ fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoErr
             labels::check_count(labels, classes, &output.name)
                 .map_err(|problem| AutoError::unsuitable(file, problem))?;
         }
+        if found.is_one_score() && output.activation == Activation::Softmax {
+            return Err(AutoError::Value {
+                path: folder.path("model.toml"),
+                key: "output.activation".into(),
+                problem: format!(
+                    "is \"softmax\", and `{}` gives one number, of which it always makes 1: write task = \
+                     \"multilabel\" and activation = \"sigmoid\"",
+                    output.name
+                ),
+            });
+        }
         let twice = matches!(
             (output.activation, found.ending),
             (Activation::Softmax, Ending::Softmax) | (Activation::Sigmoid, Ending::Sigmoid)

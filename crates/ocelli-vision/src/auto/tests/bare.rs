@@ -150,6 +150,21 @@ fn endings_say_what_classes_mean() {
 }
 
 #[test]
+fn one_score_is_whether_the_class_applies() {
+    let one = Small {
+        classes: 1,
+        ..small()
+    };
+    let resolved = bare(&one, &Hints::default());
+    let manifest = &resolved.package.card.manifest;
+    assert_eq!(
+        (manifest.task, manifest.outputs[0].activation),
+        (Task::Multilabel, Activation::Sigmoid)
+    );
+    assert!(notes(&resolved).contains("guessed: `logits` is one number"));
+}
+
+#[test]
 fn tokens_are_features_of_which_the_first_is_taken() {
     let mut graph = small().graph();
     graph.output = vec![value("last_hidden_state", FLOAT, &[0, 5, 8])];

@@ -86,6 +86,29 @@ fn labels_are_counted() {
 }
 
 #[test]
+fn a_softmax_over_one_class_is_refused() {
+    let model = Small {
+        classes: 1,
+        ..small()
+    };
+    let message = error(
+        package("softmax", b"tumour\n", &model.bytes()).path(),
+        &Hints::default(),
+    );
+    assert!(
+        message.contains("model.toml: `output.activation` is \"softmax\"") && message.contains("\"sigmoid\""),
+        "{message}"
+    );
+    assert!(
+        resolve(
+            package("sigmoid", b"tumour\n", &model.bytes()).path(),
+            &Hints::default()
+        )
+        .is_ok()
+    );
+}
+
+#[test]
 fn options_that_a_package_answers_are_refused() {
     let folder = package("softmax", LABELS, &small().bytes());
     let message = error(folder.path(), &preset(Preset::Vit));
