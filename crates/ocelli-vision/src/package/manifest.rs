@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InputSpec, OutputSpec, RunSpec, package::PackageError};
+use crate::{Activation, InputSpec, OutputSpec, RunSpec, package::PackageError};
 
 const SCHEMA: u32 = 1;
 const MAX_NAME_LEN: usize = 64;
@@ -86,9 +86,39 @@ impl Manifest {
                 .validate(self.task, &self.outputs[..index])
                 .map_err(|(key, problem)| (format!("output.{key}"), problem))?;
         }
+        self.check_task()
+            .map_err(|(key, problem)| (format!("output.{key}"), problem))?;
         self.run
             .validate()
             .map_err(|(key, problem)| (format!("run.{key}"), problem))
+    }
+}
+
+impl Manifest {
+    /// Of several outputs one may be for something else than the task; not all of them.
+    fn check_task(&self) -> Result<(), (&'static str, String)> {
+        let all = |is_so: fn(&OutputSpec) -> bool| self.outputs.iter().all(is_so);
+        match self.task {
+            Task::Embedding if all(|output| output.labels.is_some()) => Err((
+                "labels",
+                "is for classes, and task = \"embedding\" gives features: remove it, or write task = \
+                 \"classification\""
+                    .into(),
+            )),
+            Task::Embedding if all(|output| output.activation != Activation::None) => Err((
+                "activation",
+                "makes probabilities, and task = \"embedding\" gives features: write \"none\", or task = \
+                 \"classification\""
+                    .into(),
+            )),
+            Task::Multilabel if all(|output| output.activation == Activation::Softmax) => Err((
+                "activation",
+                "is \"softmax\", which is for one class of several: write \"sigmoid\" (or \"none\" where the graph \
+                 ends in it), or task = \"classification\""
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -249,6 +249,35 @@ fn what_an_output_is_for_decides_what_it_may_say() {
 }
 
 #[test]
+fn a_task_and_its_outputs_do_not_contradict_each_other() {
+    for (from, to, also, key) in [
+        ("\"classification\"", "\"embedding\"", None, "`output.labels`"),
+        (
+            "\"classification\"",
+            "\"embedding\"",
+            Some("labels = \"labels.txt\""),
+            "`output.activation`",
+        ),
+        (
+            "\"classification\"",
+            "\"multilabel\"",
+            None,
+            "`output.activation`",
+        ),
+    ] {
+        let text = FULL.replace(from, to).replace(also.unwrap_or("\0"), "");
+        let error = Manifest::parse(&text).unwrap_err().to_string();
+        assert!(
+            error.contains(key) && error.contains("\"classification\""),
+            "{error}"
+        );
+        // A second output that suits the task.
+        let second = "[[output]]\nname = \"other\"\nactivation = \"none\"\n";
+        assert!(Manifest::parse(&format!("{text}{second}")).is_ok());
+    }
+}
+
+#[test]
 fn a_model_may_say_how_it_is_run() {
     assert_eq!(Manifest::parse(FULL).unwrap().run, RunSpec::default());
     let text = format!("{FULL}[run]\nmax_batch = 4\nmax_delay_ms = 0\n");

@@ -140,11 +140,19 @@ fn manifest() -> BoxedStrategy<Manifest> {
             for (index, output) in outputs.iter_mut().enumerate() {
                 output.name.push_str(&index.to_string());
             }
+            let is_softmax = outputs
+                .iter()
+                .all(|output| output.activation == Activation::Softmax);
+            let task = if is_softmax {
+                Task::Classification
+            } else {
+                Task::Multilabel
+            };
             Manifest {
                 schema: 1,
                 name,
                 version,
-                task: Task::Multilabel,
+                task,
                 license,
                 source,
                 input,
