@@ -230,7 +230,7 @@ fn label_texts(manifest: &Manifest, labels: &[Vec<String>]) -> Result<Vec<Option
     for (output, labels) in manifest.outputs.iter().zip(labels) {
         let text = match (&output.labels, labels.is_empty()) {
             (None, true) => None,
-            (Some(_), false) => Some(labels.iter().map(|label| line(label)).collect::<String>()),
+            (Some(_), false) => Some(text_of(labels)),
             (Some(file), true) => {
                 return Err(wrong(format!("is {file:?}, and there are no labels: give them")));
             }
@@ -279,9 +279,23 @@ fn digest<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// One label a line; the last line may lack its end. An empty line inside is a label too, for the index counts.
+/// One label a line; the last line may lack its end, and editors leave an empty one behind it. An empty line elsewhere is
+/// a label too, for the index counts.
 fn lines(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.trim().to_owned()).collect()
+    let text = text.trim_start_matches('\u{feff}');
+    let mut labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    labels.pop_if(|last| last.is_empty());
+    labels
+}
+
+/// Labels as the text that [`lines`] reads.
+fn text_of(labels: &[String]) -> String {
+    let mut text: String = labels.iter().map(|label| line(label)).collect();
+    // A last label without a name has to be more than the empty line that an editor leaves.
+    if labels.last().is_some_and(|last| last.trim().is_empty()) {
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ impl<'a> Place<'a> {
     /// The value under a key of an object; libraries write null for what is not set.
     pub(super) fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
+        // An empty key would not be seen in a message.
+        let key = if key.is_empty() { "\"\"" } else { key };
         let key = match self.key.as_str() {
             "" => key.to_owned(),
             before => format!("{before}.{key}"),
@@ -121,6 +123,9 @@ impl<'a> Place<'a> {
     }
 
     pub(super) fn error(&self, problem: impl Into<String>) -> AutoError {
+        if self.key.is_empty() {
+            return AutoError::unsuitable(self.path, problem);
+        }
         AutoError::Value {
             path: self.path.into(),
             key: self.key.clone(),

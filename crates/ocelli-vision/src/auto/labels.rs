@@ -27,19 +27,28 @@ impl Labels {
     }
 }
 
-/// Reads the text of a file of labels: JSON where it begins like it, else a label a line.
+/// Reads the text of a file of labels: JSON where it is some, else a label a line.
 ///
 /// # Errors
 /// When it is JSON of another form, or a class has no name.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
     let text = text.trim_start_matches('\u{feff}');
-    let names = if text.trim_start().starts_with(['{', '[']) {
-        of_json(&Document::parse(path, text)?.root())?
-    } else {
-        text.trim_end()
+    let json = text
+        .trim_start()
+        .starts_with(['{', '['])
+        .then(|| Document::parse(path, text));
+    let is_called_json = path
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("json"));
+    let names = match json {
+        Some(Ok(document)) => of_json(&document.root())?,
+        Some(Err(error)) if is_called_json => return Err(error),
+        // A name may begin with a bracket.
+        _ => text
+            .trim_end()
             .lines()
             .map(|line| line.trim().to_owned())
-            .collect()
+            .collect(),
     };
     if names.is_empty() {
         return Err(AutoError::unsuitable(path, "has no labels: write one a line"));
@@ -50,9 +59,16 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
 /// A list of names, an object from numbers to names (`id2label`, Keras' class index) or from names to numbers
 /// (`class_indices`, `label2id`), or one of these under its usual key.
 fn of_json(place: &Place<'_>) -> Result<Vec<String>, AutoError> {
-    if let Some(inner) = ["id2label", "label_names", "labels", "classes", "names"]
-        .iter()
-        .find_map(|key| place.get(key))
+    if let Some(inner) = [
+        "id2label",
+        "label_names",
+        "object_type_names",
+        "labels",
+        "classes",
+        "names",
+    ]
+    .iter()
+    .find_map(|key| place.get(key))
     {
         return of_json(&inner);
     }
@@ -177,6 +193,7 @@ mod tests {
             r#"{"id2label": {"0": "cat", "1": "dog"}, "label2id": {"cat": 0, "dog": 1}}"#,
             r#"{"dog": 1, "cat": 0}"#,
             r#"{"label_names": ["cat", "dog"]}"#,
+            r#"{"object_type_names": ["cat", "dog"]}"#,
         ] {
             assert_eq!(parsed(text).unwrap(), ["cat", "dog"], "{text}");
         }
@@ -195,11 +212,21 @@ mod tests {
             (r#"{"cat": "0"}"#, "no number"),
             (r#"{"id2label": {"0": 1.5, "x": {}}}"#, "id2label"),
             (r#"["cat", {}]"#, "`[1]`"),
-            (r#"["cat""#, "not valid JSON"),
+            (r#"{"names": ["cat", {}]}"#, "`names[1]`"),
+            (r#"{"": {}}"#, "`\"\"`"),
+            ("[1.5, 2, 3, {}]", "`[3]`"),
+            ("{\"0\": {}}", "`0`"),
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn names_may_begin_with_a_bracket() {
+        assert_eq!(parsed("[other]\ncat\n").unwrap(), ["[other]", "cat"]);
+        let error = parse(Path::new("labels.json"), "[\"cat\"").unwrap_err();
+        assert!(error.to_string().contains("not valid JSON"), "{error}");
     }
 
     #[test]

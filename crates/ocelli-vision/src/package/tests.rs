@@ -69,6 +69,15 @@ fn windows_line_ends_do_not_stick_to_labels() {
 }
 
 #[test]
+fn what_editors_put_around_labels_is_no_label() {
+    let labels = |text: &str| package(TOML, b"onnx", text).card.labels[0].clone();
+    assert_eq!(labels("\u{feff}cat\n\ndog\n\n"), ["cat", "", "dog"]);
+    assert_eq!(labels("cat\ndog\n\n\n"), ["cat", "dog", ""]);
+    let unnamed = built(&["cat", ""], Vec::new()).unwrap();
+    assert_eq!(unnamed.card.labels, [["cat", ""]]);
+}
+
+#[test]
 fn every_part_counts_for_the_digest_and_no_byte_moves_between_parts() {
     let digests = [
         package(TOML, b"onnx", "cat"),
