@@ -274,8 +274,11 @@ fn spec(outlet: &Outlet, element_type: ElementType) -> TensorSpec {
 /// What the runtime said of a model that it does not load, and what to do where that is known.
 fn explain(message: &str) -> String {
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    let remedy = if has(&["opset", "IR version", "IR_VERSION"]) {
+    let remedy = if has(&["opset"]) {
         "export the model with a lower opset_version, or use a newer ONNX Runtime"
+    } else if has(&["IR version", "IR_VERSION"]) {
+        // The version of the file's format, which is the `onnx` package's and not the exporter's to choose.
+        "write the model with an older `onnx` package, or use a newer ONNX Runtime"
     } else if has(&["protobuf parsing failed"]) {
         "the file is cut off or no ONNX file: copy, download or export it again"
     } else if has(&["External data path", "External initializer"]) {
@@ -297,4 +300,22 @@ fn fault(error: &ort::Error) -> EngineError {
 /// The runtime's messages run over several lines, with the place in its source in front; logs want one.
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_new_has_a_remedy_that_helps() {
+        let format = explain("Unsupported model IR version: 99, max supported IR version: 13");
+        assert!(
+            format.contains("older `onnx` package") && !format.contains("opset_version"),
+            "{format}"
+        );
+        let operators = explain(
+            "Opset 99 is under development. Current official support for domain ai.onnx is till opset 26.",
+        );
+        assert!(operators.contains("lower opset_version"), "{operators}");
+    }
 }

@@ -16,7 +16,7 @@ use super::{
     timm,
     triton::Config,
 };
-use crate::{Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage};
+use crate::{Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage, PackageError};
 
 const ONNX_FILE: &str = "model.onnx";
 const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -134,13 +134,24 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         run: parts.triton.as_ref().map(Config::run).unwrap_or_default(),
     };
     let external = parts.folder.external(&parts.onnx, &graph)?;
-    let package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])?;
+    let package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])
+        .map_err(|error| in_made(&onnx, error))?;
     Ok(Resolved {
         package,
         kind: stated.kind,
         onnx,
         notes,
     })
+}
+
+/// What is wrong with a package that was made, of which there is no `model.toml` to look into.
+fn in_made(onnx: &Path, error: PackageError) -> AutoError {
+    match error {
+        PackageError::Invalid { key, problem } => {
+            AutoError::unsuitable(onnx, format!("makes a package whose `{key}` {problem}"))
+        }
+        error => error.into(),
+    }
 }
 
 /// What the files around a graph say.

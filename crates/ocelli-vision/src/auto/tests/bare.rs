@@ -150,6 +150,20 @@ fn endings_say_what_classes_mean() {
 }
 
 #[test]
+fn a_package_that_cannot_be_made_is_told_with_the_onnx_file() {
+    let huge = Small {
+        input: &[0, 3, 9000, 9000],
+        ..small()
+    };
+    let folder = folder(&[("net.onnx", &huge.bytes())]);
+    let message = error(folder.path(), &Hints::default());
+    assert!(
+        message.contains("net.onnx: makes a package whose `input.width`") && !message.contains("model.toml"),
+        "{message}"
+    );
+}
+
+#[test]
 fn one_score_is_whether_the_class_applies() {
     let one = Small {
         classes: 1,
