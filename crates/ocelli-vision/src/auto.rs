@@ -4,6 +4,7 @@
 //! Whatever is decided is noted with the file or rule that it comes from, and what is only likely is called a guess.
 //! It deliberately neither downloads nor runs anything: whether the numbers are right is for `ocelli model check`.
 
+mod agreement;
 mod error;
 mod files;
 mod hugging_face;

@@ -4,6 +4,7 @@ use std::{borrow::Cow, path::Path};
 
 use super::{
     AutoError, Hints, Kind, Note, Preset, Resolved,
+    agreement::{self, Mismatch},
     files::{self, Folder},
     hugging_face::{self, Head},
     json::Document,
@@ -37,8 +38,19 @@ fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoErr
     let onnx = folder.path(ONNX_FILE);
     let graph = Graph::read(&package.onnx).map_err(|source| files::in_graph(&onnx, source))?;
     notes.extend(graph.doubts().into_iter().map(Note::warning));
-    graph.input().map_err(|source| files::in_graph(&onnx, source))?;
+    let input = graph.input().map_err(|source| files::in_graph(&onnx, source))?;
     let mut manifest = package.card.manifest.clone();
+    let mismatch = |(key, problem): Mismatch| AutoError::Value {
+        path: folder.path("model.toml"),
+        key: key.into(),
+        problem: format!(
+            "{problem}; `ocelli model show` on the ONNX file alone says what it takes and gives"
+        ),
+    };
+    agreement::check_input(&manifest.input, input).map_err(mismatch)?;
+    for output in &manifest.outputs {
+        agreement::check_output(output, &graph).map_err(mismatch)?;
+    }
     for (output, labels) in manifest.outputs.iter_mut().zip(&package.card.labels) {
         let Some(found) = graph.output(&output.name) else {
             continue;

@@ -109,6 +109,34 @@ fn a_softmax_over_one_class_is_refused() {
 }
 
 #[test]
+fn what_the_graph_contradicts_is_named() {
+    let folder = package("softmax", LABELS, &small().bytes());
+    let manifest = folder.path().join("model.toml");
+    let right = fs::read_to_string(&manifest).unwrap();
+    for (from, to, key) in [
+        ("\"pixels\"", "\"image\"", "`input.name` is \"image\""),
+        ("\"float32\"", "\"float16\"", "`input.dtype`"),
+        (
+            "width = 32",
+            "width = 33",
+            "`input.width` makes 33 where the graph has 32",
+        ),
+        ("height = 24", "height = 25", "`input.height`"),
+        ("\"nchw\"", "\"nhwc\"", "`input.layout`"),
+        ("\"rgb\"", "\"gray\"", "`input.channels`"),
+        (
+            "\"logits\"",
+            "\"scores\"",
+            "`output.name` is \"scores\", and the graph has `logits`",
+        ),
+    ] {
+        fs::write(&manifest, right.replace(from, to)).unwrap();
+        let message = error(folder.path(), &Hints::default());
+        assert!(message.contains(&format!("model.toml: {key}")), "{message}");
+    }
+}
+
+#[test]
 fn options_that_a_package_answers_are_refused() {
     let folder = package("softmax", LABELS, &small().bytes());
     let message = error(folder.path(), &preset(Preset::Vit));

@@ -1,0 +1,90 @@
+//! Whether a package and its graph speak of the same model, before an engine is asked.
+
+use crate::{
+    Channels, Graph, InputSpec, InputType, Layout, OutputSpec,
+    graph::{Element, TensorInfo},
+};
+
+/// What of the manifest the graph contradicts: the key, and what is wrong with it.
+pub(super) type Mismatch = (&'static str, String);
+
+/// Holds the `[input]` table against the graph's input.
+///
+/// # Errors
+/// The first key that does not suit.
+pub(super) fn check_input(spec: &InputSpec, input: &TensorInfo) -> Result<(), Mismatch> {
+    if spec.name != input.name {
+        let problem = format!("is {:?}, and the graph's input is `{}`", spec.name, input.name);
+        return Err(("input.name", problem));
+    }
+    let element = match spec.dtype {
+        InputType::Uint8 => Element::Uint8,
+        InputType::Float32 => Element::Float32,
+        InputType::Float16 => Element::Float16,
+    };
+    if element != input.element {
+        let problem = format!("is \"{element}\", and the graph takes {}", input.element);
+        return Err(("input.dtype", problem));
+    }
+    let Some(shape) = &input.shape else {
+        return Ok(());
+    };
+    let channels = if spec.channels == Channels::Gray { 1 } else { 3 };
+    let (channels, height, width) = (
+        ("input.channels", channels),
+        ("input.height", u64::from(spec.height)),
+        ("input.width", u64::from(spec.width)),
+    );
+    let wanted = match spec.layout {
+        Layout::Nchw => [channels, height, width],
+        Layout::Nhwc => [height, width, channels],
+    };
+    let [_, axes @ ..] = shape.as_slice() else {
+        return Err(("input.layout", no_images(input)));
+    };
+    if axes.len() != wanted.len() {
+        return Err(("input.layout", no_images(input)));
+    }
+    let differs =
+        |((_, wanted), axis): &(&(&str, u64), &Option<u64>)| axis.is_some_and(|axis| axis != *wanted);
+    let Some(((key, found), axis)) = wanted.iter().zip(axes).find(differs) else {
+        return Ok(());
+    };
+    // The other layout would suit: then it is the layout that is wrong.
+    let is_turned = wanted.iter().zip(axes).filter(differs).count() > 1
+        && matches!(
+            (spec.layout, axes),
+            (Layout::Nchw, [.., Some(1 | 3)]) | (Layout::Nhwc, [Some(1 | 3), ..])
+        );
+    if is_turned {
+        return Err(("input.layout", format!("is not the graph's, which takes {input}")));
+    }
+    let expected = axis.unwrap_or_default();
+    Err((
+        *key,
+        format!("makes {found} where the graph has {expected}: it takes {input}"),
+    ))
+}
+
+/// Holds an `[[output]]` table against the graph.
+///
+/// # Errors
+/// When there is no output of that name.
+pub(super) fn check_output(spec: &OutputSpec, graph: &Graph) -> Result<(), Mismatch> {
+    if graph.output(&spec.name).is_some() {
+        return Ok(());
+    }
+    let names: Vec<String> = graph
+        .outputs
+        .iter()
+        .map(|output| format!("`{}`", output.tensor.name))
+        .collect();
+    Err((
+        "output.name",
+        format!("is {:?}, and the graph has {}", spec.name, names.join(", ")),
+    ))
+}
+
+fn no_images(input: &TensorInfo) -> String {
+    format!("is for batches of images, and the graph takes {input}: export it with four axes")
+}
