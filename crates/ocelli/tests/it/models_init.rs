@@ -15,40 +15,77 @@ async fn digest(house: &House, spec: &str) -> Value {
 #[tokio::test]
 async fn what_is_written_is_the_same_model() {
     let house = House::pets(&small());
-    let printed = house.prints(&["model", "init", "pets", "--out", "mine"]).await;
-    assert!(printed.contains("linked    mine/model.onnx"), "{printed}");
-    assert!(printed.contains("written   mine/labels.txt"), "{printed}");
+    let printed = house
+        .prints(&["model", "init", "pets", "--out", "mine/pets"])
+        .await;
+    assert!(printed.contains("linked    mine/pets/model.onnx"), "{printed}");
+    assert!(printed.contains("written   mine/pets/labels.txt"), "{printed}");
     assert!(
         printed.contains("- onnx/model.onnx: the only ONNX file"),
         "{printed}"
     );
-    assert_eq!(digest(&house, "mine").await, digest(&house, "pets").await);
+    assert_eq!(digest(&house, "mine/pets").await, digest(&house, "pets").await);
     let inode = |name: &str| fs::metadata(house.path(name)).unwrap().ino();
-    assert_eq!(inode("mine/model.onnx"), inode("pets/onnx/model.onnx"));
+    assert_eq!(inode("mine/pets/model.onnx"), inode("pets/onnx/model.onnx"));
     assert_eq!(
-        fs::read_to_string(house.path("mine/labels.txt")).unwrap(),
+        fs::read_to_string(house.path("mine/pets/labels.txt")).unwrap(),
         "cat\ndog\ncow\n"
     );
+}
+
+/// As a repository of models wants it; a package has a name already.
+#[tokio::test]
+async fn what_is_made_is_called_what_its_folder_is_called() {
+    let house = House::pets(&small());
+    let name = async |spec: &str, out: &str| {
+        house.prints(&["model", "init", spec, "--out", out]).await;
+        let text = fs::read_to_string(house.path(out).join("model.toml")).unwrap();
+        let named = ["name = ", "version = "].map(|key| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap().trim_matches('"').to_owned()
+        });
+        named.join(" ")
+    };
+    assert_eq!(name("pets", "models/my-model").await, "my-model 1");
+    assert_eq!(name("pets", "models/other/2").await, "other 2");
+    assert_eq!(name("models/my-model", "copy").await, "my-model 1");
+}
+
+#[tokio::test]
+async fn weights_do_not_take_the_place_of_a_packages_files() {
+    let mut graph = small().graph();
+    graph
+        .initializer
+        .push(onnx::external("extra", "./labels.txt", 0, 8));
+    let bytes = prost::Message::encode_to_vec(&onnx::model(graph));
+    let house = House::new(&[("net.onnx", &bytes), ("labels.txt", b"a\nb\ncc\n\n")]);
+    let arguments = ["model", "init", "net.onnx", "--out", "mine"];
+    let said = house.fails(&arguments).await;
+    assert!(
+        said.contains("labels.txt") && said.contains("another name"),
+        "{said}"
+    );
+    assert!(!house.path("mine").exists());
 }
 
 #[tokio::test]
 async fn nothing_is_overwritten_unless_that_is_wanted() {
     let house = House::pets(&small());
-    let init = ["model", "init", "pets", "--out", "mine"];
+    let init = ["model", "init", "pets", "--out", "mine/pets"];
     house.prints(&init).await;
-    fs::write(house.path("mine/model.toml"), "edited").unwrap();
+    fs::write(house.path("mine/pets/model.toml"), "edited").unwrap();
     let error = house.fails(&init).await;
     assert!(
-        error.contains("mine/model.toml") && error.contains("--force"),
+        error.contains("mine/pets/model.toml") && error.contains("--force"),
         "{error}"
     );
     assert_eq!(
-        fs::read_to_string(house.path("mine/model.toml")).unwrap(),
+        fs::read_to_string(house.path("mine/pets/model.toml")).unwrap(),
         "edited"
     );
     let printed = house.prints(&[&init[..], &["--force"]].concat()).await;
-    assert!(printed.contains("kept      mine/model.onnx"), "{printed}");
-    assert_eq!(digest(&house, "mine").await, digest(&house, "pets").await);
+    assert!(printed.contains("kept      mine/pets/model.onnx"), "{printed}");
+    assert_eq!(digest(&house, "mine/pets").await, digest(&house, "pets").await);
 }
 
 /// Into its own folder, beside what it is made of.
@@ -73,10 +110,10 @@ async fn weights_beside_the_file_and_the_built_in_model_are_written_too() {
     let bytes = prost::Message::encode_to_vec(&onnx::model(graph));
     let house = House::new(&[("net.onnx", &bytes), ("parts/w.bin", &[1; 8])]);
     house
-        .prints(&["model", "init", "net.onnx", "--out", "mine"])
+        .prints(&["model", "init", "net.onnx", "--out", "mine/net"])
         .await;
-    assert_eq!(fs::read(house.path("mine/parts/w.bin")).unwrap(), [1; 8]);
-    assert_eq!(digest(&house, "mine").await, digest(&house, "net.onnx").await);
+    assert_eq!(fs::read(house.path("mine/net/parts/w.bin")).unwrap(), [1; 8]);
+    assert_eq!(digest(&house, "mine/net").await, digest(&house, "net.onnx").await);
     house.prints(&["model", "init"]).await;
     assert_eq!(
         fs::read_to_string(house.path("efficientnet-lite0/labels.txt"))

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ocelli_vision::ModelPackage;
+use ocelli_vision::auto::Kind;
+use ocelli_vision::{Manifest, ModelPackage, PackageError};
 
 use crate::cli::InitArgs;
 use crate::commands::settings;
@@ -15,6 +16,7 @@ use crate::models::Opened;
 use crate::telemetry;
 
 const ONNX_FILE: &str = "model.onnx";
+const MANIFEST_FILE: &str = "model.toml";
 
 /// A file of the package and what it is made of.
 struct Part<'a> {
@@ -27,7 +29,13 @@ struct Part<'a> {
 
 pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
-    let opened = settings::open(args.spec.as_deref(), &args.hints)?;
+    let mut opened = settings::open(args.spec.as_deref(), &args.hints)?;
+    // A package keeps the name that it has; what is made here is called what its folder is called, as in a repository.
+    if opened.kind.is_some_and(|kind| kind != Kind::Package)
+        && let Some((name, version)) = args.out.as_deref().and_then(names_of)
+    {
+        opened.package = renamed(opened.package, name, version)?;
+    }
     let package = &opened.package;
     let dir = args
         .out
@@ -45,10 +53,11 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     parts.extend(weights(&opened));
     // Last, so that a folder with it is whole.
     parts.push(Part {
-        name: "model.toml".to_owned(),
+        name: MANIFEST_FILE.to_owned(),
         content: package.card.toml.as_bytes(),
         original: None,
     });
+    refuse_two_of_a_name(&opened)?;
     if !args.force {
         refuse_to_overwrite(&dir, &parts)?;
     }
@@ -70,6 +79,69 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a folder calls the model in it, as in a repository: its name, or the name above and its number as the version.
+fn names_of(dir: &Path) -> Option<(String, Option<String>)> {
+    // A path such as `.` has no name of its own.
+    let absolute = std::path::absolute(dir).ok()?;
+    let name = absolute.file_name()?.to_str()?;
+    if !name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some((name.to_owned(), None));
+    }
+    let above = absolute.parent()?.file_name()?.to_str()?;
+    Some((above.to_owned(), Some(name.to_owned())))
+}
+
+/// The package under another name; under its own where that is none that a model may have.
+fn renamed(
+    package: ModelPackage,
+    name: String,
+    version: Option<String>,
+) -> Result<ModelPackage, PackageError> {
+    let card = &package.card;
+    let manifest = Manifest {
+        name,
+        version: version.unwrap_or_else(|| card.manifest.version.clone()),
+        ..card.manifest.clone()
+    };
+    if manifest.validate().is_err() {
+        return Ok(package);
+    }
+    let labels = card.labels.clone();
+    ModelPackage::build(manifest, package.onnx, package.external, &labels)
+}
+
+/// Refuses weights that would be written over a file of the package's own.
+fn refuse_two_of_a_name(opened: &Opened) -> anyhow::Result<()> {
+    let package = &opened.package;
+    let labels = package
+        .card
+        .manifest
+        .outputs
+        .iter()
+        .filter_map(|output| output.labels.as_deref());
+    let own: Vec<&str> = [ONNX_FILE, MANIFEST_FILE].into_iter().chain(labels).collect();
+    let twin = package
+        .external
+        .iter()
+        .find(|file| own.iter().any(|name| Path::new(name) == plain(&file.name)));
+    let Some(twin) = twin else {
+        return Ok(());
+    };
+    anyhow::bail!(
+        "the ONNX file keeps weights in a file called {:?}, which a package has for something else: export it again with \
+         its weights inside, or in a file of another name",
+        twin.name
+    )
+}
+
+/// A path without the `.` in it.
+fn plain(name: &str) -> PathBuf {
+    Path::new(name)
+        .components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .collect()
+}
+
 /// The files of labels by name, a label a line; outputs may share one.
 fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
     let card = &package.card;
@@ -78,10 +150,12 @@ fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
         if let Some(name) = &output.labels
             && files.iter().all(|(known, _)| known != name)
         {
-            files.push((
-                name.clone(),
-                labels.iter().map(|label| format!("{label}\n")).collect(),
-            ));
+            let mut text: String = labels.iter().map(|label| format!("{label}\n")).collect();
+            // An empty line at the end would be taken for what an editor leaves there.
+            if labels.last().is_some_and(String::is_empty) {
+                text.push('\n');
+            }
+            files.push((name.clone(), text));
         }
     }
     files
