@@ -90,6 +90,7 @@ class LabelsTest(Folder):
             "plain.txt": "tench\r\ngreat white shark\n\n",
             "list.json": json.dumps(names),
             "keras.json": json.dumps({"1": ["n01484850", "great white shark"], "0": ["n01440764", "tench"]}),
+            "class_indices.json": json.dumps({"great white shark": 1, "tench": 0}),
             "torchserve.json": json.dumps({"object_type_names": names}),
             "config.json": json.dumps({"id2label": {"0": "tench", "1": "great white shark"}, "model_type": "vit"}),
         }.items():
@@ -101,6 +102,8 @@ class LabelsTest(Folder):
             ("latin.txt", b"caf\xe9", ["latin.txt", "UTF-8"]),
             ("gap.json", '{"0": "cat", "2": "dog"}', ["class 1"]),
             ("names.json", '{"cat": "0"}', ["class indices"]),
+            ("both.json", '{"cat": 0, "dog": 0}', ["class 0", "cat", "dog"]),
+            ("from_one.json", '{"cat": 1, "dog": 2}', ["class 0", "number them from 0"]),
             ("number.json", '["cat", 1]', ["class 1", "no text"]),
             ("nothing.json", "{}", ["no labels"]),
             ("broken.json", "{", ["no JSON"]),

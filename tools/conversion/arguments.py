@@ -129,7 +129,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="class names: one a line, or JSON as TorchServe's index_to_name.json",
+        help="class names: one a line, or JSON as TorchServe's index_to_name.json or Keras' class_indices",
     )
     given.add_argument("--preset", choices=PRESETS, help="how pixels become numbers, for Keras and TorchServe")
     given.add_argument("--interpolation", choices=INTERPOLATIONS, help="the resampling filter of training")

@@ -34,8 +34,9 @@ def read_labels(path: Path) -> list[str]:
 
 
 def from_json(text: str, name: str) -> list[str]:
-    """A list of names; an object of index to name or to [id, name], as TorchServe and Keras have it; an object with such a
-    thing under "id2label" (transformers) or "object_type_names" (old TorchServe)."""
+    """A list of names; an object of index to name or to [id, name], as TorchServe and Keras have it; one of name to index, as
+    `class_indices` of Keras' generators; an object with such a thing under "id2label" (transformers) or "object_type_names"
+    (old TorchServe)."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -43,6 +44,9 @@ def from_json(text: str, name: str) -> list[str]:
     if isinstance(value, dict):
         value = value.get("id2label", value.get("object_type_names", value))
     if isinstance(value, dict):
+        # No name is a number, so numbers are indices.
+        if value and all(type(entry) is int for entry in value.values()):
+            value = _turned(value, name)
         value = _in_order(value, name)
     if not isinstance(value, list) or not value:
         raise Failure(f'{name} holds no labels: write a list of names, or an object {{"0": "cat", "1": "dog"}}')
@@ -52,6 +56,16 @@ def from_json(text: str, name: str) -> list[str]:
         if not isinstance(label, str):
             raise Failure(f"{name}: the label of class {index} is {label!r}, which is no text")
     return labels
+
+
+def _turned(value: dict[str, int], name: str) -> dict[int, str]:
+    """Index to name, of name to index."""
+    by_index = {}
+    for label, index in value.items():
+        if index in by_index:
+            raise Failure(f"{name} gives class {index} to both {by_index[index]!r} and {label!r}: give each its own")
+        by_index[index] = label
+    return by_index
 
 
 def _in_order(value: dict, name: str) -> list:
