@@ -229,7 +229,9 @@ class SourceTest(Folder):
         for name, words in [
             ("missing.h5", ["missing.h5", "does not exist"]),
             ("net.onnx", ["ONNX already", "ocelli serve --model"]),
+            ("my net.onnx", ["--model '[^']*/my net.onnx'"]),
             ("net.pth", ["--weights", "torchvision:"]),
+            ("my net.pth", ["--weights '[^']*/my net.pth'"]),
             ("net.safetensors", ["--weights"]),
         ]:
             with self.subTest(name), self.assertFails(*words):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,11 +81,11 @@ def parse_source(text: str) -> Source:
     if path.is_dir():
         return _source_of_folder(path)
     if suffix == ".onnx":
-        raise Failure(f"{text} is ONNX already: run ocelli serve --model {text}")
+        raise Failure(f"{text} is ONNX already: run ocelli serve --model {shlex.quote(text)}")
     if suffix in WEIGHTS_SUFFIXES:
         raise Failure(
             f"{text} holds weights, not the architecture that they belong to: name that, as in "
-            f"torchvision:resnet50 --weights {text} (or timm:NAME)"
+            f"torchvision:resnet50 --weights {shlex.quote(text)} (or timm:NAME)"
         )
     if suffix in KERAS_SUFFIXES or suffix == ".mar":
         if not path.is_file():

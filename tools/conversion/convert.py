@@ -142,14 +142,14 @@ def _load(source: Source, arguments: argparse.Namespace) -> Original:
 
 
 def _command() -> str:
-    """How the user calls Ocelli here."""
+    """How the user calls Ocelli here, as a shell reads it."""
     found = Ocelli.find()
     if found is None:
         return "ocelli"
     try:
-        return str(found.binary.relative_to(Path.cwd()))
+        return shlex.quote(str(found.binary.relative_to(Path.cwd())))
     except ValueError:
-        return "ocelli" if ROOT not in found.binary.parents else str(found.binary)
+        return "ocelli" if ROOT not in found.binary.parents else shlex.quote(str(found.binary))
 
 
 def _quiet() -> None:
