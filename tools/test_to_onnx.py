@@ -281,6 +281,8 @@ class CommandTest(Folder):
             (["timm:x", *out, "--preset", "none"], ["--preset"]),
             (["timm:x", *out, "--weights", "no/such.pth"], ["no/such.pth does not exist"]),
             ([str(self.write("x.mar", b"x")), *out], ["no zip archive"]),
+            ([str(self.write("half.keras", b"PK\x03\x04")), *out], ["half.keras is damaged"]),
+            ([str(self.write("old.keras", b"\x89HDF\r\n\x1a\n")), *out], ["rename it to old.h5"]),
         ]:
             message = self.run_main(*arguments)
             for word in words:
@@ -299,8 +301,8 @@ class CommandTest(Folder):
                 launch.check_out(wrong, force=True)
 
     def test_the_folder_names_the_package(self):
-        arguments = parser().parse_args([str(self.write("a.keras")), "--out", str(self.folder / "My Cats")])
-        launch.check(arguments, Source("keras", str(self.folder / "a.keras"), is_path=True))
+        arguments = parser().parse_args([str(self.write("a.h5")), "--out", str(self.folder / "My Cats")])
+        launch.check(arguments, Source("keras", str(self.folder / "a.h5"), is_path=True))
         self.assertEqual(arguments.name, "my-cats")
 
     def test_sizes(self):

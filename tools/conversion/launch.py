@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from . import mar
@@ -22,6 +23,8 @@ ROOT = TOOLS.parent
 # What each environment takes on disk while it is installed (downloads included), in bytes.
 SPACE = {"keras": 3 << 30, "torch": 12 << 30}
 BAD_INPUT = 2
+# What a file of that format begins with.
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def main(argv: list[str], description: str | None = None) -> int:
@@ -89,6 +92,18 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         raise Failure(f"--weights: {source.value} has weights of its own")
     if weights is not None and Path(weights).suffix and "/" in weights and not Path(weights).is_file():
         raise Failure(f"--weights {weights} does not exist: check the path")
+    if source.is_path and Path(source.value).suffix == ".keras":
+        check_keras(Path(source.value))
+
+
+def check_keras(path: Path) -> None:
+    """Keras says of a damaged `.keras`, which is a zip archive, that it is not there."""
+    if zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) == HDF5:
+            raise Failure(f"{path} is HDF5 inside, as old Keras wrote it: rename it to {path.with_suffix('.h5').name}")
+    raise Failure(f"{path} is damaged, or no Keras file: it does not end as one does; copy it or save the model again")
 
 
 def check_out(out: Path, force: bool) -> None:

@@ -68,7 +68,7 @@ class KerasTest(Conversions):
         self.assertIn("--trust", self.convert("lambda.keras", status=2))
 
     def test_broken_files(self):
-        self.assertIn("broken.keras", self.convert("broken.keras", status=2))
+        self.assertIn("broken.keras is damaged", self.convert("broken.keras", status=2))
 
     def test_weights_that_cannot_be_fetched(self):
         self.assertIn("has no ResNet5", self.convert("keras:ResNet5", status=2))
