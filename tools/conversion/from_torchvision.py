@@ -31,9 +31,10 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, name)
     task = arguments.task or "classification"
-    names, notes = None, []
+    names, notes = None, _notes(arguments.weights, available, spec)
     if task != "embedding":
-        names, notes = labels.choose(arguments.labels, classes, list(weights.meta["categories"]), origin)
+        names, said = labels.choose(arguments.labels, classes, list(weights.meta["categories"]), origin)
+        notes += said
     return Original(
         title=f"torchvision {torchvision.__version__}",
         origin=f"{origin}, torchvision {torchvision.__version__}",
@@ -86,6 +87,17 @@ def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.n
     model = torchvision.models.get_model(name, weights=None, num_classes=torch_model.last_size(tensors) or 1)
     torch_model.load_weights(model, tensors, name, path)
     return model, available.DEFAULT, f"{name} with the weights {path.name}"
+
+
+def _notes(given: str | None, available, spec: Input) -> list[str]:
+    """A file of weights does not say how its photos were prepared."""
+    if given in {None, "none", *available.__members__}:
+        return []
+    return [
+        f"photos are prepared as for {available.DEFAULT.name}: shorter edge to {spec.resize['size']}, then the centre of "
+        f"{spec.width}, {spec.interpolation}; {Path(given).name} does not say how it was trained, so correct [input] in "
+        "model.toml if that was otherwise"
+    ]
 
 
 def _remove_head(model: torch.nn.Module, name: str) -> None:

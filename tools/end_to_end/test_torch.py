@@ -46,7 +46,9 @@ class TorchTest(Conversions):
 
     def test_names_of_torchvision(self):
         tuned = ["torchvision:resnet18", "--weights", "tuned.pth", "--labels", "index_to_name.json", "--out", "tuned"]
-        self.assertRegex(self.convert(*tuned), AGREES)
+        text = self.convert(*tuned)
+        self.assertRegex(text, AGREES)
+        self.assertIn("note: photos are prepared as for IMAGENET1K_V1: shorter edge to 256", text)
         self.assertEqual((self.folder / "tuned/labels.txt").read_text().split(), ["cat", "dog", "bird"])
         self.assertRegex(self.convert("torchvision:mobilenet_v3_small", "--weights", "none", "--out", "tv"), "Next:")
         self.assertEqual(len((self.folder / "tv/labels.txt").read_text().splitlines()), 1000)
