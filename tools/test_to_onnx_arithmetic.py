@@ -97,6 +97,8 @@ class ProcessorsTest(unittest.TestCase):
         ]:
             with self.assertRaises(Failure):
                 processors.describe(processor, None)
+        with self.assertRaisesRegex(Failure, "--interpolation.*timm:NAME"):
+            processors.describe(self.processor("TimmWrapperImageProcessor"), "nearest")
 
 
 def network() -> onnx.ModelProto:

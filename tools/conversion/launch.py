@@ -87,6 +87,10 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         mar.check(mar.read(Path(source.value)), trust=arguments.trust, preset=arguments.preset)
     elif source.library != "keras" and arguments.preset is not None:
         raise Failure(f"--preset is for Keras and TorchServe: {source.library} says itself how its models are fed")
+    if source.library != "keras" and arguments.size is not None:
+        raise Failure(
+            f"--size is for Keras models that take any size: {source.library} says itself which its models take"
+        )
     weights = arguments.weights
     if weights is not None and source.is_path:
         raise Failure(f"--weights: {source.value} has weights of its own")

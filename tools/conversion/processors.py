@@ -40,6 +40,10 @@ def describe(processor, interpolation: str | None) -> Input:
     """The `[input]` of `processor`; `interpolation` if not None replaces its own."""
     kind = type(processor).__name__.removesuffix("Fast").removesuffix("Pil")
     if kind == "TimmWrapperImageProcessor":
+        if interpolation is not None:
+            raise Failure(
+                "--interpolation: timm prepares for this model, so convert it as one of timm's, with timm:NAME"
+            )
         from .from_timm import describe as describe_timm
 
         return describe_timm(processor.data_config)
