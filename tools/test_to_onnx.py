@@ -120,6 +120,11 @@ class LabelsTest(Folder):
         with self.assertFails("2 labels", "3 classes", "--labels"):
             labels.check_count(["a", "b"], 3, "x")
 
+    def test_features_have_none(self):
+        self.assertEqual(labels.choose("embedding", None, 2, ["a", "b"], "x"), (None, []))
+        with self.assertFails("--labels", "--task classification"):
+            labels.choose("embedding", self.write("labels.txt", "a\nb\n"), 2, None, "x")
+
     def test_imagenet_is_there(self):
         names = labels.imagenet_labels()
         self.assertEqual((len(names), names[0], names[-1]), (1000, "tench", "toilet_tissue"))
@@ -276,6 +281,7 @@ class CommandTest(Folder):
             ([model, *out, "--photos", str(self.folder / "empty")], ["empty", "no photos"]),
             ([model, *out, "--photos", str(self.folder / "nowhere")], ["nowhere", "no folder"]),
             ([model, *out, "--labels", str(self.folder / "no.txt")], ["no.txt"]),
+            ([model, *out, "--labels", str(self.write("l.txt", "a")), "--task", "embedding"], ["l.txt", "features"]),
             ([model, *out, "--name", "Net"], ["--name", "'net'"]),
             ([model, *out, "--weights", "none"], ["--weights", "of its own"]),
             (["timm:x", *out, "--preset", "none"], ["--preset"]),

@@ -61,11 +61,10 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     spec = _input(model, preset, arguments)
     elements = _classes(model, source.value)
     ends_in = _last_activation(model)
-    task = _task(ends_in, elements, arguments.task)
-    names = None
-    if task != "embedding":
-        names, said = _labels(arguments, elements, source)
-        notes += said
+    task, said = _task(model, ends_in, elements, arguments)
+    notes += said
+    names, said = _labels(task, arguments, elements, source)
+    notes += said
     exported = _Exported(model, spec, ends_in if task != "embedding" else None, elements)
     activation = ACTIVATIONS[task]
     if ends_in is not None:
@@ -267,19 +266,38 @@ def _without_head(model: keras.Model, name: str) -> keras.Model:
     return keras.Model(model.inputs, last.input, name=model.name)
 
 
-def _task(ends_in: str | None, classes: int, given: str | None) -> str:
-    """What the end of the model says of its purpose: without an activation it is features, unless they are as many as
-    ImageNet's classes."""
-    if given is not None:
-        return given
-    without = "classification" if classes == IMAGENET_CLASSES else "embedding"
-    return {"softmax": "classification", "sigmoid": "multilabel", None: without}[ends_in]
+def _task(
+    model: keras.Model, ends_in: str | None, classes: int, arguments: argparse.Namespace
+) -> tuple[str, list[str]]:
+    """What the end of the model says of its purpose, and what to tell the user of it."""
+    if arguments.task is not None:
+        return arguments.task, []
+    if ends_in is not None:
+        return {"softmax": "classification", "sigmoid": "multilabel"}[ends_in], []
+    if classes == IMAGENET_CLASSES:
+        return "classification", []
+    # Trained with from_logits=True, a classifier has no activation.
+    if arguments.labels is not None or _ends_in_dense(model):
+        reason = "--labels names its outputs" if arguments.labels is not None else "the last layer is Dense"
+        return "classification", [
+            f"no activation at the end, and {reason}: taken for logits, to which softmax is applied (--task multilabel: "
+            "sigmoid; --task embedding: they are features)"
+        ]
+    return "embedding", []
 
 
-def _labels(arguments: argparse.Namespace, classes: int, source: Source) -> tuple[list[str] | None, list[str]]:
-    names, notes = labels.choose(
-        arguments.labels, classes, imagenet_labels() if classes == IMAGENET_CLASSES else None, source.value
-    )
+def _ends_in_dense(model: keras.Model) -> bool:
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    return isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
+
+
+def _labels(
+    task: str, arguments: argparse.Namespace, classes: int, source: Source
+) -> tuple[list[str] | None, list[str]]:
+    own = imagenet_labels() if classes == IMAGENET_CLASSES else None
+    names, notes = labels.choose(task, arguments.labels, classes, own, source.value)
     if names is not None and arguments.labels is None:
         notes = ["1,000 classes: taken for ImageNet's, in their usual order (--labels names others)"]
     return names, notes

@@ -22,9 +22,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, source.value)
     task = arguments.task or ("classification" if getattr(model, "num_classes", 0) else "embedding")
-    names, notes = None, []
-    if task != "embedding":
-        names, notes = labels.choose(arguments.labels, classes, _labels(model, classes), source.value)
+    own = _labels(model, classes) if task != "embedding" else None
+    names, notes = labels.choose(task, arguments.labels, classes, own, source.value)
     return Original(
         title=f"timm {timm.__version__}",
         origin=f"{origin}, timm {timm.__version__}",

@@ -52,11 +52,9 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     )
     classes = torch_model.classes_of(model, spec.shape, path.name)
     task = arguments.task or "classification"
-    names, notes = None, []
-    if task != "embedding":
-        if archive.labels is not None and arguments.labels is None:
-            labels.check_count(archive.labels, classes, f"{path}: {mar.LABELS}")
-        names, notes = labels.choose(arguments.labels, classes, archive.labels, path.name)
+    if task != "embedding" and archive.labels is not None and arguments.labels is None:
+        labels.check_count(archive.labels, classes, f"{path}: {mar.LABELS}")
+    names, notes = labels.choose(task, arguments.labels, classes, archive.labels, path.name)
     return Original(
         title=f"TorchServe's image_classifier in torchvision {torchvision.__version__}",
         origin=f"{path.name} (sha256 {sha256_of(path)}), PyTorch {torch.__version__}",

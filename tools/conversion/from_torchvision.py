@@ -31,10 +31,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, name)
     task = arguments.task or "classification"
-    names, notes = None, _notes(arguments.weights, available, spec)
-    if task != "embedding":
-        names, said = labels.choose(arguments.labels, classes, list(weights.meta["categories"]), origin)
-        notes += said
+    names, notes = labels.choose(task, arguments.labels, classes, list(weights.meta["categories"]), origin)
+    notes += _notes(arguments.weights, available, spec)
     return Original(
         title=f"torchvision {torchvision.__version__}",
         origin=f"{origin}, torchvision {torchvision.__version__}",

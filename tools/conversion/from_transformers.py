@@ -36,9 +36,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if arguments.interpolation is not None:
         options["resample"] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[arguments.interpolation]
     classes = torch_model.classes_of(model, spec.shape, shown)
-    names, notes = None, []
-    if task != "embedding":
-        names, notes = labels.choose(arguments.labels, classes, _labels(config, classes), shown)
+    own = _labels(config, classes) if task != "embedding" else None
+    names, notes = labels.choose(task, arguments.labels, classes, own, shown)
     return Original(
         title=f"transformers {transformers.__version__}",
         origin=f"{shown}{' with random weights' if arguments.weights else ''}, transformers {transformers.__version__}",

@@ -84,9 +84,14 @@ def to_text(labels: list[str]) -> str:
     return "".join(" ".join(label.split()) + "\n" for label in labels)
 
 
-def choose(given: Path | None, classes: int, own: list[str] | None, origin: str) -> tuple[list[str] | None, list[str]]:
+def choose(
+    task: str, given: Path | None, classes: int, own: list[str] | None, origin: str
+) -> tuple[list[str] | None, list[str]]:
     """The labels of `classes` classes: those of the file `given`, or `own`, which `origin` came with; and what to tell the
-    user. What a user names has to fit; what a library says of a model whose head was changed may not."""
+    user. What a user names has to fit; what a library says of a model whose head was changed may not. Features have none."""
+    if task == "embedding":
+        check_unused(given, origin)
+        return None, []
     if given is not None:
         labels = read_labels(given)
         check_count(labels, classes, str(given))
@@ -94,6 +99,14 @@ def choose(given: Path | None, classes: int, own: list[str] | None, origin: str)
     if own is not None and len(own) == classes:
         return own, []
     return None, [f"{origin} has no names for its {classes} classes: pass them with --labels, or answers have numbers"]
+
+
+def check_unused(given: Path | None, origin: str) -> None:
+    if given is not None:
+        raise Failure(
+            f"--labels {given} names classes, and {origin} is converted for its features: leave out --labels, or pass "
+            "--task classification if its outputs are classes"
+        )
 
 
 def check_count(labels: list[str], classes: int, origin: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import mar
 from .arguments import Source, package_name, parse_source, parser
 from .failure import Failure
-from .labels import read_labels
+from .labels import check_unused, read_labels
 from .photos import list_photos
 
 TOOLS = Path(__file__).resolve().parent.parent
@@ -83,6 +83,8 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         list_photos(arguments.photos, arguments.limit)
     if arguments.labels is not None:
         read_labels(arguments.labels)
+    if arguments.task == "embedding":
+        check_unused(arguments.labels, source.value)
     if source.library == "torchserve":
         mar.check(mar.read(Path(source.value)), trust=arguments.trust, preset=arguments.preset)
     elif source.library != "keras" and arguments.preset is not None:

@@ -30,7 +30,7 @@ def tutorial(model: keras.Model, picture: Path) -> dict[str, float]:
     return {label: float(p) for label, p in zip(imagenet_labels(), model.predict(batch, verbose=0)[0], strict=True)}
 
 
-def small(*layers, classes: int = 3, activation: str = "softmax") -> keras.Sequential:
+def small(*layers, classes: int = 3, activation: str | None = "softmax") -> keras.Sequential:
     end = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, activation=activation)]
     start = [keras.Input((48, 64, 3)), keras.layers.Rescaling(1 / 255)]
     return keras.Sequential([*start, *layers, keras.layers.Conv2D(8, 3, strides=2, activation="relu"), *end])
@@ -60,6 +60,7 @@ def main(folder: Path) -> None:
         weights=None, alpha=0.35, input_shape=(None, None, 3), include_top=False, pooling="avg"
     ).save(folder / "features.keras")
     small(classes=2, activation="sigmoid").save(folder / "tags.keras")
+    small(activation=None).save(folder / "logits.keras")
     small(Halve()).save(folder / "custom.keras")
     small(keras.layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
     (folder / "broken.keras").write_bytes((folder / "tags.keras").read_bytes()[:1000])

@@ -44,6 +44,21 @@ class KerasTest(Conversions):
         self.assertEqual((read["task"], read["output"][0]["name"]), ("embedding", "features"))
         self.assertEqual((read["input"]["width"], read["input"]["height"]), (96, 64))
 
+    def test_logits(self):
+        (self.folder / "three.json").write_text('{"cat": 0, "dog": 1, "owl": 2}')
+        text = self.convert("logits.keras", "--labels", "three.json")
+        self.assertIn("note: no activation at the end, and --labels names its outputs", text)
+        read = self.manifest("models/logits")
+        self.assertEqual((read["task"], read["output"][0]["activation"]), ("classification", "softmax"))
+        self.assertEqual((self.folder / "models/logits/labels.txt").read_text().split(), ["cat", "dog", "owl"])
+        text = self.convert("logits.keras", "--out", "plain", photos=False)
+        self.assertIn("the last layer is Dense", text)
+        self.assertEqual(self.manifest("plain")["task"], "classification")
+        self.convert("logits.keras", "--out", "vectors", "--task", "embedding", photos=False)
+        self.assertEqual(self.manifest("vectors")["output"], [{"name": "features", "activation": "none"}])
+        wrong = ["features.keras", "--size", "64", "--task", "embedding", "--labels", "three.json", "--out", "wrong"]
+        self.assertIn("leave out --labels", self.convert(*wrong, status=2))
+
     def test_many_labels_and_pixels_that_the_model_prepares(self):
         text = self.convert("tags.keras", "--out", "tags")
         self.assertIn("preset none", text)
