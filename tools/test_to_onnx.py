@@ -20,6 +20,7 @@ from conversion import agreement, graph, labels, launch, mar, package
 from conversion.arguments import Source, package_name, parse_source, parser
 from conversion.failure import Failure
 from conversion.manifest import PRESETS, Input, Manifest, Normalisation, Output
+from conversion.original import settle
 from conversion.photos import draw_pictures, list_photos, open_upright
 from onnx import TensorProto, helper
 from PIL import Image
@@ -124,6 +125,26 @@ class LabelsTest(Folder):
         self.assertEqual(labels.choose("embedding", None, 2, ["a", "b"], "x"), (None, []))
         with self.assertFails("--labels", "--task classification"):
             labels.choose("embedding", self.write("labels.txt", "a\nb\n"), 2, None, "x")
+
+    def test_one_output_is_the_second_of_two(self):
+        given = self.write("labels.txt", "cat\ndog\n")
+        names, notes = labels.choose("multilabel", given, 1, None, "x")
+        self.assertEqual(names, ["dog"])
+        self.assertRegex(notes[0], "'dog', else it is 'cat'")
+        self.assertEqual(labels.choose("classification", given, 2, None, "x"), (["cat", "dog"], []))
+
+    def test_one_output_has_no_softmax(self):
+        for task, classes, expected in [
+            ("classification", 1, "multilabel"),
+            ("multilabel", 1, "multilabel"),
+            ("embedding", 1, "embedding"),
+            ("classification", 2, "classification"),
+            ("multilabel", 2, "multilabel"),
+        ]:
+            with self.subTest(task, classes=classes):
+                found, notes = settle(task, classes)
+                self.assertEqual(found, expected)
+                self.assertEqual(len(notes), int(expected == "multilabel" and classes == 1))
 
     def test_imagenet_is_there(self):
         names = labels.imagenet_labels()

@@ -25,7 +25,7 @@ from .failure import Failure
 from .identity import sha256_of
 from .labels import IMAGENET_CLASSES, imagenet_labels
 from .manifest import PRESETS, Input, Normalisation
-from .original import ACTIVATIONS, INPUT, OPSET, Original
+from .original import ACTIVATIONS, INPUT, OPSET, Original, settle
 
 # Parts of the names that keras.applications gives its models, lower-case; the first that fits decides.
 ARCHITECTURES = (
@@ -270,14 +270,21 @@ def _task(
     model: keras.Model, ends_in: str | None, classes: int, arguments: argparse.Namespace
 ) -> tuple[str, list[str]]:
     """What the end of the model says of its purpose, and what to tell the user of it."""
+    if classes == 1 and ends_in == "softmax" and arguments.task != "embedding":
+        raise Failure(
+            "the model ends in a softmax over one class, which is always 1, whatever the photo: train it with two classes, or "
+            "with sigmoid"
+        )
     if arguments.task is not None:
-        return arguments.task, []
+        return settle(arguments.task, classes)
     if ends_in is not None:
-        return {"softmax": "classification", "sigmoid": "multilabel"}[ends_in], []
+        return settle({"softmax": "classification", "sigmoid": "multilabel"}[ends_in], classes)
     if classes == IMAGENET_CLASSES:
         return "classification", []
     # Trained with from_logits=True, a classifier has no activation.
     if arguments.labels is not None or _ends_in_dense(model):
+        if classes == 1:
+            return settle("classification", classes)
         reason = "--labels names its outputs" if arguments.labels is not None else "the last layer is Dense"
         return "classification", [
             f"no activation at the end, and {reason}: taken for logits, to which softmax is applied (--task multilabel: "

@@ -11,7 +11,7 @@ from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
 from .manifest import BYTE, Input, Normalisation
-from .original import ACTIVATIONS, INPUT, Original
+from .original import ACTIVATIONS, INPUT, Original, settle
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
@@ -22,8 +22,10 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, source.value)
     task = arguments.task or ("classification" if getattr(model, "num_classes", 0) else "embedding")
+    task, notes = settle(task, classes)
     own = _labels(model, classes) if task != "embedding" else None
-    names, notes = labels.choose(task, arguments.labels, classes, own, source.value)
+    names, said = labels.choose(task, arguments.labels, classes, own, source.value)
+    notes += said
     return Original(
         title=f"timm {timm.__version__}",
         origin=f"{origin}, timm {timm.__version__}",

@@ -18,7 +18,7 @@ from .arguments import Source
 from .failure import Failure
 from .identity import sha256_of
 from .manifest import BYTE, IMAGENET_MEAN, IMAGENET_STD, Input, Normalisation
-from .original import ACTIVATIONS, INPUT, Original
+from .original import ACTIVATIONS, INPUT, Original, settle
 
 # `ts/torch_handler/image_classifier.py`.
 EDGE, SIDE = 256, 224
@@ -51,10 +51,11 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         interpolation=interpolation,
     )
     classes = torch_model.classes_of(model, spec.shape, path.name)
-    task = arguments.task or "classification"
+    task, notes = settle(arguments.task or "classification", classes)
     if task != "embedding" and archive.labels is not None and arguments.labels is None:
         labels.check_count(archive.labels, classes, f"{path}: {mar.LABELS}")
-    names, notes = labels.choose(task, arguments.labels, classes, archive.labels, path.name)
+    names, said = labels.choose(task, arguments.labels, classes, archive.labels, path.name)
+    notes += said
     return Original(
         title=f"TorchServe's image_classifier in torchvision {torchvision.__version__}",
         origin=f"{path.name} (sha256 {sha256_of(path)}), PyTorch {torch.__version__}",

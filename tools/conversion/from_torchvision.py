@@ -11,7 +11,7 @@ from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
 from .manifest import BYTE, Input, Normalisation
-from .original import ACTIVATIONS, INPUT, Original
+from .original import ACTIVATIONS, INPUT, Original, settle
 
 # Where torchvision's architectures keep their last layer.
 HEADS = ("fc", "classifier", "heads", "head")
@@ -30,9 +30,9 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     spec = describe(rule)
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, name)
-    task = arguments.task or "classification"
-    names, notes = labels.choose(task, arguments.labels, classes, list(weights.meta["categories"]), origin)
-    notes += _notes(arguments.weights, available, spec)
+    task, notes = settle(arguments.task or "classification", classes)
+    names, said = labels.choose(task, arguments.labels, classes, list(weights.meta["categories"]), origin)
+    notes += said + _notes(arguments.weights, available, spec)
     return Original(
         title=f"torchvision {torchvision.__version__}",
         origin=f"{origin}, torchvision {torchvision.__version__}",

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
-from .original import ACTIVATIONS, Original
+from .original import ACTIVATIONS, Original, settle
 from .processors import describe
 
 CLASSIFIER = "ForImageClassification"
@@ -36,8 +36,10 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if arguments.interpolation is not None:
         options["resample"] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[arguments.interpolation]
     classes = torch_model.classes_of(model, spec.shape, shown)
+    task, notes = settle(task, classes)
     own = _labels(config, classes) if task != "embedding" else None
-    names, notes = labels.choose(task, arguments.labels, classes, own, shown)
+    names, said = labels.choose(task, arguments.labels, classes, own, shown)
+    notes += said
     return Original(
         title=f"transformers {transformers.__version__}",
         origin=f"{shown}{' with random weights' if arguments.weights else ''}, transformers {transformers.__version__}",

@@ -94,6 +94,9 @@ def choose(
         return None, []
     if given is not None:
         labels = read_labels(given)
+        if classes == 1 and len(labels) == 2:
+            other, labels = labels[0], labels[1:]
+            return labels, [f"one output for two labels: the probability of {labels[0]!r}, else it is {other!r}"]
         check_count(labels, classes, str(given))
         return labels, []
     if own is not None and len(own) == classes:

@@ -19,6 +19,16 @@ ACTIVATIONS = {"classification": "softmax", "multilabel": "sigmoid", "embedding"
 OPSET = 18
 
 
+def settle(task: str, classes: int) -> tuple[str, list[str]]:
+    """The task of a model with so many outputs, and what to tell the user if it is another than `task`: a softmax over one
+    class is always 1."""
+    if task == "embedding" or classes > 1:
+        return task, []
+    return "multilabel", [
+        "one output: taken for the probability of one class, with sigmoid (--task embedding: the number itself)"
+    ]
+
+
 @dataclass(frozen=True)
 class Original:
     """`prepare` is the library's own pipeline, and `scores` its own arithmetic: Ocelli is compared with them.

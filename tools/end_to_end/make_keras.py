@@ -61,6 +61,8 @@ def main(folder: Path) -> None:
     ).save(folder / "features.keras")
     small(classes=2, activation="sigmoid").save(folder / "tags.keras")
     small(activation=None).save(folder / "logits.keras")
+    small(classes=1, activation=None).save(folder / "one.keras")
+    small(classes=1, activation="sigmoid").save(folder / "probability.keras")
     small(Halve()).save(folder / "custom.keras")
     small(keras.layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
     (folder / "broken.keras").write_bytes((folder / "tags.keras").read_bytes()[:1000])

@@ -59,6 +59,15 @@ class KerasTest(Conversions):
         wrong = ["features.keras", "--size", "64", "--task", "embedding", "--labels", "three.json", "--out", "wrong"]
         self.assertIn("leave out --labels", self.convert(*wrong, status=2))
 
+    def test_one_output(self):
+        (self.folder / "two.json").write_text('{"cat": 0, "dog": 1}')
+        for name in ["one", "probability"]:
+            text = self.convert(f"{name}.keras", "--labels", "two.json")
+            self.assertIn("note: one output: ", text)
+            self.assertIn("the probability of 'dog'", text)
+            read = self.manifest(f"models/{name}")
+            self.assertEqual((read["task"], read["output"][0]["activation"]), ("multilabel", "sigmoid"))
+
     def test_many_labels_and_pixels_that_the_model_prepares(self):
         text = self.convert("tags.keras", "--out", "tags")
         self.assertIn("preset none", text)
