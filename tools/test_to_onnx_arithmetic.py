@@ -1,5 +1,7 @@
 """Tests of what `to_onnx` computes and maps, without a framework. Run with: .venv-model/bin/python -m unittest discover tools"""
 
+import contextlib
+import io
 import os
 import tempfile
 import unittest
@@ -10,10 +12,13 @@ from unittest import mock
 import numpy as np
 import onnx
 import onnxruntime
-from conversion import processors, quantise
+from conversion import agreement, convert, processors, quantise
+from conversion.arguments import Source, parser
 from conversion.failure import Failure
 from conversion.manifest import Input, Manifest, Normalisation, Output
 from conversion.ocelli import Ocelli
+from conversion.original import Original
+from conversion.photos import draw_pictures
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -170,6 +175,69 @@ class QuantiseTest(unittest.TestCase):
         tensors = np.stack([original.prepare(Image.open(photo)) for photo in photos])
         session = onnxruntime.InferenceSession(self.folder / "int8.onnx", providers=["CPUExecutionProvider"])
         self.assertEqual(session.run(None, {"image": tensors})[0].shape, (8, 10))
+
+
+class ConvertTest(unittest.TestCase):
+    """`convert` of a model that is a graph, compared in Python."""
+
+    def convert(self, spoil: float) -> tuple[int, str, bool]:
+        """The status, what is printed, and whether there is a package, if 8 bits multiply the logits by `spoil`."""
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        folder = Path(holder.name)
+        draw_pictures(folder)
+
+        def prepare(image):
+            return np.asarray(image.resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
+
+        def scores(batch):
+            return quantise._run(network(), batch)
+
+        def spoiled(float32, int8, original, photos):
+            model = onnx.load(float32)
+            weight = next(item for item in model.graph.initializer if item.name == "w3")
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(spoil), "w3"))
+            onnx.save(model, int8)
+            return "spoiled"
+
+        spec = Input("image", 8, 8, "nchw", Normalisation(scale=1 / 255), {"policy": "stretch"}, "bicubic")
+        original = Original(
+            title="a graph",
+            origin="here",
+            input=spec,
+            task="classification",
+            activation="softmax",
+            prepare=prepare,
+            scores=scores,
+            export=lambda path, output: onnx.save(network(), path),
+        )
+        out = folder / "out"
+        arguments = parser().parse_args(["net", "--int8", "--photos", str(folder), "--out", str(out), "--name", "net"])
+        printed = io.StringIO()
+        with (
+            mock.patch.object(convert, "_load", lambda source, arguments: original),
+            mock.patch.object(quantise, "quantise", spoiled),
+            mock.patch.object(Ocelli, "find", lambda: None),
+            contextlib.redirect_stdout(printed),
+        ):
+            status = convert.convert(arguments, Source("torchvision", "net"))
+        return status, printed.getvalue(), (out / "model.onnx").is_file()
+
+    def test_8_bits_that_are_of_no_use_are_written_and_said_to_be_so(self):
+        for spoil, expected in [(1.0, 0), (1.05, 0), (-1.0, 1), (3.0, 1)]:
+            with self.subTest(spoil):
+                status, printed, written = self.convert(spoil)
+                self.assertEqual((status, written), (expected, True), printed)
+                self.assertEqual("leave out --int8" in printed, expected == 1)
+
+    def test_the_best_class_and_the_scores_count(self):
+        def difference(mean: float, first: int):
+            return agreement.ScoreDifference(photos=10, mean=mean, worst=mean, first=first, five=0)
+
+        self.assertTrue(agreement.is_useful(difference(0.1, 5), "classification"))
+        self.assertFalse(agreement.is_useful(difference(0.1, 4), "classification"))
+        self.assertFalse(agreement.is_useful(difference(0.11, 10), "classification"))
+        self.assertTrue(agreement.is_useful(difference(0.1, 0), "embedding"))
 
 
 class OcelliTest(unittest.TestCase):

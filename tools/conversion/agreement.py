@@ -9,6 +9,10 @@ from .manifest import Input
 # What Ocelli promises of every package: of 255 per pixel, and of the spread of the logits.
 TENSOR_TOLERANCE = 0.5
 SCORE_TOLERANCE = 0.01
+# What makes 8 bits useless: rounding errors cost a few percent of the spread at most, and change the best class where two
+# are as good. Beyond these the graph has lost what it was trained for.
+INT8_SCORE_TOLERANCE = 0.1
+INT8_SAME_FIRST = 0.5
 # Scores that differ by less say nothing, as those of random weights may: what single precision rounds off would count.
 NO_SPREAD = 1e-3
 
@@ -65,6 +69,13 @@ def compare_scores(original: np.ndarray, package: np.ndarray, activation: str) -
         first=int((order[0][:, 0] == order[1][:, 0]).sum()),
         five=sum(same),
     )
+
+
+def is_useful(difference: ScoreDifference, task: str) -> bool:
+    """Whether a graph in 8 bits still does what its original does, if less exactly."""
+    # The greatest of some features means nothing.
+    same = task == "embedding" or difference.first >= INT8_SAME_FIRST * difference.photos
+    return same and difference.mean <= INT8_SCORE_TOLERANCE
 
 
 def describe_tensors(difference: TensorDifference) -> str:

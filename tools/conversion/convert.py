@@ -54,7 +54,7 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
         print(f"Agreement with {original.title} on {len(comparison.photos)} {kind}")
         print(f"  package side  {comparison.side}")
         agrees = comparison.report(float32, "float32")
-        final = float32
+        final, useful = float32, True
         if arguments.int8:
             from .quantise import quantise
 
@@ -62,7 +62,7 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
             final = work / "int8.onnx"
             note = quantise(float32, final, original, photos)
             _say(f"note: {note}")
-            comparison.report(final, "int8")
+            useful = comparison.report(final, "int8")
             manifest = replace(manifest, source=f"{manifest.source}, int8 calibrated with {len(photos)} photos")
         with package.staged(arguments.out) as stage:
             package.write(stage, manifest, final, original.labels)
@@ -71,6 +71,13 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
     print(f"Next:    {_command()} serve --model {shlex.quote(str(arguments.out))}")
     if not agrees:
         _say("the package does not agree with its original: correct [input] in its model.toml before you serve it")
+        return DISAGREES
+    if not useful:
+        _say(
+            f"8 bits cost this model what it was trained for (best class on less than {agreement.INT8_SAME_FIRST:.0%} of the "
+            f"photos, or more than {agreement.INT8_SCORE_TOLERANCE:.0%} of the spread): calibrate with more photos such as "
+            "it will see, or leave out --int8"
+        )
         return DISAGREES
     return 0
 
@@ -96,7 +103,7 @@ class Comparison:
         return "ONNX Runtime in Python, on the original's tensors, for no ocelli is built: its preprocessing is not compared"
 
     def report(self, model: Path, name: str) -> bool:
-        """Prints the differences; whether they are within what Ocelli promises."""
+        """Prints the differences; whether they are within what Ocelli promises, of which 8 bits need only be of use."""
         tensor = None
         if self.ocelli and name == "float32":
             some = self.photos[:TENSOR_PHOTOS]
@@ -109,6 +116,8 @@ class Comparison:
             made = run(model, self.tensors)
         scores = agreement.compare_scores(self.scores, made, self.original.activation)
         print(f"  {name:<12}  {agreement.describe_scores(scores)}", flush=True)
+        if name == "int8":
+            return agreement.is_useful(scores, self.original.task)
         near = tensor is None or tensor.mean <= agreement.TENSOR_TOLERANCE
         return near and scores.mean <= agreement.SCORE_TOLERANCE
 
