@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import tempfile
 import tomllib
@@ -17,17 +18,17 @@ import numpy as np
 import onnx
 import onnxruntime
 from conversion import agreement, graph, labels, launch, mar, package
-from conversion.arguments import Source, package_name, parse_source, parser
+from conversion.arguments import ALIASES, Source, package_name, parse_source, parser
 from conversion.failure import Failure
 from conversion.manifest import PRESETS, Input, Manifest, Normalisation, Output
 from conversion.original import settle
-from conversion.photos import draw_pictures, list_photos, open_upright
+from conversion.photos import centre, draw_pictures, list_photos, open_upright
 from onnx import TensorProto, helper
 from PIL import Image
 
 
 def manifest(**changes) -> Manifest:
-    spec = Input("image", 224, 192, "nhwc", PRESETS["keras-caffe"], {"policy": "stretch"}, "bicubic")
+    spec = Input("image", 224, 192, "nhwc", PRESETS["keras-caffe"].normalisation, {"policy": "stretch"}, "bicubic")
     fields = {"name": "net", "version": "1", "task": "classification", "source": "here", "input": spec}
     return Manifest(**(fields | {"output": Output("logits", "softmax", True)} | changes))
 
@@ -65,7 +66,9 @@ class ManifestTest(unittest.TestCase):
         self.assertEqual(read["output"], [{"name": "logits", "activation": "softmax", "labels": "labels.txt"}])
 
     def test_scales_survive_the_text(self):
-        spec = Input("image", 8, 8, "nchw", PRESETS["keras-tf"], {"policy": "shortest-edge", "size": 9}, "bilinear")
+        spec = Input(
+            "image", 8, 8, "nchw", PRESETS["keras-tf"].normalisation, {"policy": "shortest-edge", "size": 9}, "bilinear"
+        )
         read = tomllib.loads(manifest(input=spec).to_toml())
         self.assertEqual(read["input"]["scale"], 1 / 127.5)
         self.assertEqual(read["input"]["resize"], {"policy": "shortest-edge", "size": 9})
@@ -82,6 +85,44 @@ class ManifestTest(unittest.TestCase):
         grey = Normalisation("gray")
         self.assertEqual(Input("i", 4, 3, "nchw", Normalisation(), {}, "bicubic").shape, (3, 3, 4))
         self.assertEqual(Input("i", 4, 3, "nhwc", grey, {}, "bicubic").shape, (3, 4, 1))
+
+
+class PresetTest(unittest.TestCase):
+    def test_names_are_the_servers(self):
+        table = (Path(__file__).parents[1] / "crates/ocelli-vision/src/auto/preset.rs").read_text()
+        names = re.findall(r'^        name: "([^"]+)"', table, re.MULTILINE)
+        self.assertEqual(list(PRESETS), names)
+        aliases = re.findall(r'"([^"]+)"', "".join(re.findall(r"^        aliases: &\[(.*)\]", table, re.MULTILINE)))
+        self.assertEqual(set(ALIASES), {*aliases, "none"})
+        for text, preset in [("none", "raw"), ("caffe", "keras-caffe"), ("clip", "clip")]:
+            self.assertEqual(parser().parse_args(["x", "--preset", text]).preset, preset)
+
+    def test_geometry(self):
+        for name, width, height, expected in [
+            ("vit", 224, 224, {"policy": "stretch"}),
+            ("torchvision", 224, 224, {"policy": "shortest-edge", "size": 256}),
+            ("torchvision-v2", 224, 224, {"policy": "shortest-edge", "size": 232}),
+            ("timm", 299, 299, {"policy": "shortest-edge", "size": 341}),
+            ("clip", 336, 336, {"policy": "shortest-edge", "size": 336}),
+            ("timm", 256, 128, {"policy": "cover", "size": [292, 146]}),
+        ]:
+            with self.subTest(name, width=width):
+                self.assertEqual(PRESETS[name].resize(width, height), expected)
+
+    def test_the_centre(self):
+        image = Image.new("L", (300, 100))
+        image.paste(255, (100, 0, 200, 100))
+        for resize, width, expected in [
+            ({"policy": "shortest-edge", "size": 50}, 40, (255, 255)),
+            ({"policy": "shortest-edge", "size": 60}, 50, (255, 255)),
+            ({"policy": "cover", "size": [90, 30]}, 60, (0, 0)),
+        ]:
+            with self.subTest(resize):
+                spec = Input("i", width, 30, "nhwc", Normalisation(), resize, "bilinear")
+                found = centre(image, spec)
+                self.assertEqual(found.size, (width, 30))
+                self.assertEqual((found.getpixel((0, 15)), found.getpixel((width - 1, 15))), expected)
+                self.assertEqual(found.getpixel((width // 2, 15)), 255)
 
 
 class LabelsTest(Folder):

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .failure import Failure
+from .manifest import PRESETS
 
 LIBRARIES = ("keras", "torchvision", "timm", "transformers")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 # Weights without the architecture that they belong to.
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors")
-PRESETS = ("keras-caffe", "keras-tf", "keras-torch", "torchvision", "none")
+# Other names: the server's, and what "raw" was called here.
+ALIASES = {
+    "caffe": "keras-caffe",
+    "tf": "keras-tf",
+    "torch": "torchvision",
+    "imagenet": "torchvision",
+    "rescale": "unit",
+}
+ALIASES |= {"none": "raw"}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 TASKS = ("classification", "multilabel", "embedding")
 MAX_NAME_LENGTH = 64
@@ -132,7 +141,12 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="class names: one a line, or JSON as TorchServe's index_to_name.json or Keras' class_indices",
     )
-    given.add_argument("--preset", choices=PRESETS, help="how pixels become numbers, for Keras and TorchServe")
+    given.add_argument(
+        "--preset",
+        type=lambda text: ALIASES.get(text, text),
+        choices=tuple(PRESETS),
+        help="how photos become numbers, for Keras and TorchServe; the names are those of ocelli serve --preset",
+    )
     given.add_argument("--interpolation", choices=INTERPOLATIONS, help="the resampling filter of training")
     given.add_argument("--size", type=_size, metavar="WxH", help="the input's size, where the model takes any")
     given.add_argument("--task", choices=TASKS, help="what the output is for")

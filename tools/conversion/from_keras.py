@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow
 from keras.applications.imagenet_utils import preprocess_input
 
-from . import graph, labels
+from . import graph, labels, photos
 from .arguments import Source
 from .failure import Failure
 from .identity import sha256_of
@@ -29,9 +29,9 @@ from .original import ACTIVATIONS, INPUT, OPSET, Original, settle
 
 # Parts of the names that keras.applications gives its models, lower-case; the first that fits decides.
 ARCHITECTURES = (
-    ("efficientnet", "none"),
-    ("mobilenetv3", "none"),
-    ("convnext", "none"),
+    ("efficientnet", "raw"),
+    ("mobilenetv3", "raw"),
+    ("convnext", "raw"),
     ("inception_resnet_v2", "keras-tf"),
     ("inception_v3", "keras-tf"),
     ("xception", "keras-tf"),
@@ -43,8 +43,8 @@ ARCHITECTURES = (
 )
 PREPROCESSING_LAYERS = ("Rescaling", "Normalization")
 DEFAULT_SIZE = 224
-# What Pillow's `Image.resize` does unless told, and so what the tutorial does. `keras.utils.load_img` has "nearest".
-DEFAULT_INTERPOLATION = "bicubic"
+# The modes of `preprocess_input`.
+MODES = {"keras-caffe": "caffe", "keras-tf": "tf", "keras-torch": "torch"}
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
@@ -175,18 +175,18 @@ def _preset(model: keras.Model, name: str, given: str | None) -> tuple[str, list
             preset = "keras-tf" if "v2" in architecture else "keras-caffe"
         if preset is None:
             continue
-        if (preset == "none") == (prepares is not None):
+        if (preset == "raw") == (prepares is not None):
             return preset, [f"preset {preset}, for the architecture is {architecture}"]
         inside = f"has a layer {prepares.name} that prepares" if prepares else "has no layer that prepares"
         raise Failure(
             f"{name} is a {architecture}, which is trained with {preset}, but it {inside} pixels itself: "
-            "say which with --preset keras-caffe, keras-tf, keras-torch or none"
+            "say which with --preset keras-caffe, keras-tf, keras-torch or raw"
         )
     if prepares is not None:
-        return "none", [f"preset none, for the layer {prepares.name} prepares the pixels"]
+        return "raw", [f"preset raw, for the layer {prepares.name} prepares the pixels"]
     raise Failure(
         f"{name} ({model.name!r}) does not say how its pixels are prepared: pass --preset keras-caffe (BGR less means, as "
-        "ResNet50 and VGG), keras-tf (-1 to 1), keras-torch (ImageNet's mean and deviation) or none (0 to 255)"
+        "ResNet50 and VGG), keras-tf (-1 to 1), keras-torch (ImageNet's mean and deviation), unit (0 to 1) or raw (0 to 255)"
     )
 
 
@@ -202,18 +202,21 @@ def _input(model: keras.Model, preset: str, arguments: argparse.Namespace) -> In
         raise Failure(f"--size {given[0]}x{given[1]}: the model takes {width}x{height} and nothing else")
     if (width or height) is None and arguments.size is None:
         raise Failure("the model takes images of any size: say which with --size, as in --size 224")
-    normalisation = PRESETS[preset]
+    normalisation = PRESETS[preset].normalisation
     if 1 in (shape[1], shape[3]):
         if preset == "keras-caffe":
             raise Failure("--preset keras-caffe is for three channels, and the model has one: choose another")
         normalisation = Normalisation("gray", normalisation.scale, normalisation.mean, normalisation.std)
-    interpolation = arguments.interpolation or DEFAULT_INTERPOLATION
+    # `keras.utils.load_img` has "nearest" unless told.
+    interpolation = arguments.interpolation or PRESETS[preset].interpolation
     layout = "nhwc" if nhwc else "nchw"
-    return Input(INPUT, given[0], given[1], layout, normalisation, {"policy": "stretch"}, interpolation)
+    return Input(INPUT, given[0], given[1], layout, normalisation, PRESETS[preset].resize(*given), interpolation)
 
 
 def _prepare(image, spec: Input, preset: str) -> np.ndarray:
-    """As a Keras user writes it: `load_img`, `img_to_array`, `preprocess_input`."""
+    """As a Keras user writes it: `load_img`, `img_to_array`, `preprocess_input`; what is no mode of that, by hand."""
+    if spec.resize["policy"] != "stretch":
+        image = photos.centre(image, spec)
     file = BytesIO()
     image.save(file, "png")
     gray = spec.normalisation.channels == "gray"
@@ -225,14 +228,14 @@ def _prepare(image, spec: Input, preset: str) -> np.ndarray:
     )
     layout = "channels_last" if spec.layout == "nhwc" else "channels_first"
     pixels = keras.utils.img_to_array(loaded, data_format=layout)
-    mode = {"keras-caffe": "caffe", "keras-tf": "tf", "keras-torch": "torch", "torchvision": "torch"}.get(preset)
-    if mode is None:
-        return pixels
+    rule = spec.normalisation
     if gray:
         # `preprocess_input` knows three channels only.
-        rule = spec.normalisation
         return (pixels * rule.scale - rule.mean[0]) / rule.std[0]
-    return preprocess_input(pixels, data_format=layout, mode=mode)
+    if preset in MODES:
+        return preprocess_input(pixels, data_format=layout, mode=MODES[preset])
+    mean, std = (np.reshape(value, (3, 1, 1) if spec.layout == "nchw" else 3) for value in (rule.mean, rule.std))
+    return (pixels * rule.scale - mean) / std
 
 
 def _classes(model: keras.Model, name: str) -> int:

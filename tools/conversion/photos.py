@@ -14,6 +14,8 @@ from .failure import Failure
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .manifest import Input
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 DRAWN = 6
 
@@ -40,6 +42,24 @@ def open_upright(path: Path) -> Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise Failure(f"{path} cannot be decoded ({error}): take it out of the folder") from None
+
+
+def centre(image: Image, spec: Input) -> Image:
+    """The centre of `image`, as torchvision's Resize and CenterCrop, or timm's ResizeKeepRatio, cut it: as large as the input
+    of `spec`."""
+    from PIL.Image import Resampling
+
+    grown = spec.resize["size"]
+    sides = (grown, grown) if isinstance(grown, int) else grown
+    width, height = image.size
+    scale = max(sides[0] / width, sides[1] / height)
+    if isinstance(grown, int):
+        size = (grown, grown * height // width) if width <= height else (grown * width // height, grown)
+    else:
+        size = (round(width * scale), round(height * scale))
+    left, top = round((size[0] - spec.width) / 2), round((size[1] - spec.height) / 2)
+    resized = image.resize(size, Resampling[spec.interpolation.upper()])
+    return resized.crop((left, top, left + spec.width, top + spec.height))
 
 
 def draw_pictures(folder: Path) -> list[Path]:

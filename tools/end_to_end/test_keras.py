@@ -59,6 +59,12 @@ class KerasTest(Conversions):
         wrong = ["features.keras", "--size", "64", "--task", "embedding", "--labels", "three.json", "--out", "wrong"]
         self.assertIn("leave out --labels", self.convert(*wrong, status=2))
 
+    def test_presets_of_others(self):
+        for preset, resize in [("timm", {"policy": "shortest-edge", "size": 109}), ("unit", {"policy": "stretch"})]:
+            text = self.convert("cats.h5", "--preset", preset, "--out", preset, "--labels", self.labels())
+            self.assertRegex(text, r"input tensor +mean difference 0\.[0-4]")
+            self.assertEqual(self.manifest(preset)["input"]["resize"], resize)
+
     def test_one_output(self):
         (self.folder / "two.json").write_text('{"cat": 0, "dog": 1}')
         for name in ["one", "probability"]:
@@ -70,7 +76,7 @@ class KerasTest(Conversions):
 
     def test_many_labels_and_pixels_that_the_model_prepares(self):
         text = self.convert("tags.keras", "--out", "tags")
-        self.assertIn("preset none", text)
+        self.assertIn("preset raw", text)
         read = self.manifest("tags")
         self.assertEqual((read["task"], read["output"][0]["activation"]), ("multilabel", "sigmoid"))
         self.assertEqual((read["input"]["width"], read["input"]["height"], read["input"]["scale"]), (64, 48, 1.0))
