@@ -14,8 +14,8 @@ use crate::process::{Process, ocelli, run};
 use crate::server::{Server, Setup};
 use crate::{PATIENCE, photos};
 
-/// Some graph. The fake engine looks at no more of it than that it is one.
-const ONNX: &[u8] = include_bytes!("../data/heads/model.onnx");
+/// A graph of ten classes, which the packages of these tests describe.
+const ONNX: &[u8] = include_bytes!("../data/inputs/ten.onnx");
 
 /// A folder of models, which takes 8 x 8 pixels each and has as many classes as a test likes.
 pub(crate) struct Shelf(tempfile::TempDir);
@@ -35,9 +35,9 @@ impl Shelf {
         fs::create_dir_all(&path).unwrap();
         let toml = format!(
             "schema = 1\nname = \"{name}\"\nversion = \"{version}\"\ntask = \"classification\"\n\
-             [input]\nname = \"image\"\ndtype = \"uint8\"\nwidth = 8\nheight = 8\nlayout = \"nhwc\"\n\
+             [input]\nname = \"pixels\"\ndtype = \"uint8\"\nwidth = 8\nheight = 8\nlayout = \"nhwc\"\n\
              channels = \"rgb\"\nresize = {{ policy = \"stretch\" }}\ninterpolation = \"bilinear\"\n\
-             [[output]]\nname = \"logits\"\nactivation = \"softmax\"\nlabels = \"labels.txt\"\n"
+             [[output]]\nname = \"means\"\nactivation = \"softmax\"\nlabels = \"labels.txt\"\n"
         );
         let labels: String = (0..10).map(|class| format!("{label}-{class}\n")).collect();
         fs::write(path.join("model.toml"), toml).unwrap();

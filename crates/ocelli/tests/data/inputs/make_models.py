@@ -7,6 +7,7 @@ Each takes an image `pixels` and gives `means`, the mean of each channel of the 
 float16.onnx   float16 [batch, 3, 6, 10] -> float16 [batch, 3]
 grey.onnx      uint8 [batch, 1, 6, 10] -> float32 [batch, 1, 1, 1]
 open.onnx      float32 [batch, height, width, channels], all open -> float64 [batch, ?]
+ten.onnx       uint8 [batch, 8, 8, 3] -> float32 [batch, 10], ten mixtures of the three means
 one.onnx       float32 [1, 3, 6, 10] -> float32 [1, 3], times the three weights in weights/factors.bin (2, 4 and 8)
 """
 
@@ -20,7 +21,7 @@ HERE = Path(__file__).parent
 
 def make(name, kind, shape, output, nodes=(), constants=()):
     steps = [helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT)]
-    if shape[-1] == "channels":
+    if shape[-1] in ("channels", 3):
         steps.append(helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]))
     else:
         steps.append(helper.make_node("Identity", ["floats"], ["planes"]))
@@ -54,6 +55,11 @@ def main():
     double = helper.make_node("Cast", ["flat"], ["means"], to=TensorProto.DOUBLE)
     axes = ["batch", "height", "width", "channels"]
     keep("open", make("open", TensorProto.FLOAT, axes, (TensorProto.DOUBLE, ["batch", "means"]), [flat, double]))
+    mixtures = np.arange(30, dtype=np.float32).reshape(3, 10) / 256
+    mixed = helper.make_node("MatMul", ["flat", "mixtures"], ["means"])
+    output, channels_last = (TensorProto.FLOAT, ["batch", 10]), ["batch", 8, 8, 3]
+    ten = make("ten", TensorProto.UINT8, channels_last, output, [flat, mixed], [("mixtures", mixtures)])
+    keep("ten", ten)
     factors = np.array([2, 4, 8], np.float32)
     product = helper.make_node("Mul", ["flat", "factors"], ["means"])
     output = (TensorProto.FLOAT, [1, 3])
