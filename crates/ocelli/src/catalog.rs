@@ -93,11 +93,19 @@ impl Catalog {
     }
 
     /// The model that a request means which names none: what was said at the start, or else the first there is.
-    #[must_use]
-    pub fn default_name(&self) -> Option<String> {
+    fn default_name(&self) -> Option<String> {
         match self.names.default_model() {
             Some(model) => Some(model.name),
             None => self.models.read().first().map(|model| model.id.name.clone()),
+        }
+    }
+
+    /// Whether requests that name no model may reach this one.
+    #[must_use]
+    pub fn is_default(&self, model: &ServedModel) -> bool {
+        match self.names.default_model() {
+            Some(wanted) => wanted.means(&model.id) && (wanted.version.is_some() || !model.is_superseded()),
+            None => self.default_name().as_ref() == Some(&model.id.name) && !model.is_superseded(),
         }
     }
 
@@ -139,10 +147,16 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::find`].
     pub fn find_version(&self, name: &str, version: &str) -> Result<Arc<ServedModel>, Error> {
-        self.find_one(&ModelRef {
-            name: self.names.resolve(name).name,
+        let wanted = |name| ModelRef {
+            name,
             version: Some(version.to_owned()),
-        })
+        };
+        let stands_for = self.names.resolve(name);
+        match stands_for.version {
+            // The alias is of another version.
+            Some(only) if only != version => Err(self.missing(&wanted(name.to_owned()))),
+            _ => self.find_one(&wanted(stands_for.name)),
+        }
     }
 
     fn find_one(&self, wanted: &ModelRef) -> Result<Arc<ServedModel>, Error> {
@@ -300,9 +314,13 @@ mod tests {
     fn names_aliases_and_versions_lead_to_models() {
         let names = Names {
             default: Some("prod".to_owned()),
-            aliases: [("prod", "efficientnet-lite0/1"), ("x", "y")]
-                .map(|(alias, model)| (alias.to_owned(), ModelRef::parse(model)))
-                .into(),
+            aliases: [
+                ("prod", "efficientnet-lite0/1"),
+                ("old", "efficientnet-lite0/0"),
+                ("x", "y"),
+            ]
+            .map(|(alias, model)| (alias.to_owned(), ModelRef::parse(model)))
+            .into(),
         };
         let [one, _] = versions([1, 1]);
         let catalog = Catalog::new(vec![one], names);
@@ -311,7 +329,12 @@ mod tests {
         }
         assert_eq!(catalog.default_name().as_deref(), Some("efficientnet-lite0"));
         assert!(catalog.find_version("prod", "1").is_ok());
-        for (name, version) in [("prod", "2"), ("x", "1")] {
+        let one = catalog.find(None).expect("it is there");
+        assert!(catalog.is_default(&one));
+        one.set_superseded(true);
+        assert!(catalog.is_default(&one), "its version is named");
+        assert!(!Catalog::new(vec![one], Names::default()).is_default(&catalog.all()[0]));
+        for (name, version) in [("prod", "2"), ("old", "1"), ("x", "1")] {
             let error = catalog.find_version(name, version).unwrap_err();
             assert_eq!(error.status().code, "unknown_model");
         }

@@ -33,9 +33,7 @@ impl Names {
         let aliased = self.aliases.get(name).cloned();
         aliased.unwrap_or_else(|| ModelRef::any_version(name.to_owned()))
     }
-}
 
-impl Names {
     /// What requests mean that name none, where that was said.
     #[must_use]
     pub fn default_model(&self) -> Option<ModelRef> {

@@ -99,10 +99,10 @@ pub(super) async fn openapi() -> Response {
 /// `GET /v1/models`.
 pub(super) async fn models(State(state): State<AppState>) -> Result<Response, Error> {
     let catalog = &state.infer.catalog;
-    let (models, absent, default) = (catalog.all(), catalog.absent(), catalog.default_name());
+    let (models, absent) = (catalog.all(), catalog.absent());
     let models = models
         .iter()
-        .map(|model| AnyView::Served(Box::new(view(model, default.as_deref()))));
+        .map(|model| AnyView::Served(Box::new(view(model, catalog))));
     let absent = absent.iter().map(|absent| {
         AnyView::Absent(AbsentView {
             name: &absent.name,
@@ -146,10 +146,10 @@ pub(super) async fn model(
     Path(named): Path<Named>,
 ) -> Result<Response, Error> {
     let model = named.find(&state.infer.catalog)?;
-    to_json(&view(&model, state.infer.catalog.default_name().as_deref()))
+    to_json(&view(&model, &state.infer.catalog))
 }
 
-fn view<'a>(model: &'a ServedModel, default: Option<&str>) -> ModelView<'a> {
+fn view<'a>(model: &'a ServedModel, catalog: &Catalog) -> ModelView<'a> {
     let manifest = &model.card.manifest;
     let input = model.input();
     ModelView {
@@ -157,7 +157,7 @@ fn view<'a>(model: &'a ServedModel, default: Option<&str>) -> ModelView<'a> {
         version: &model.id.version,
         digest: &model.id.digest,
         state: model.state(),
-        default: default == Some(&model.id.name),
+        default: catalog.is_default(model),
         task: manifest.task,
         classes: model.labels_of(0).len(),
         input: InputView {
