@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::leased::Leased;
 use super::turns::Turns;
 use crate::crew::Crew;
+use crate::error::Error;
 use crate::job::{ModelId, Priority};
 use crate::metrics::Metrics;
 
@@ -100,11 +101,13 @@ impl JobQueue {
         queue
     }
 
-    /// Closes the queue of a model and forgets it. Whoever prepares photos for it is called to refuse them.
+    /// Closes the queue of a model and forgets it. Jobs that are left are refused, for an engine that hangs may keep the
+    /// queue for ever, and whoever prepares photos for it is called to refuse those.
     pub fn remove(&self, model: &ModelId) {
         let removed = self.shared.queues.write().remove(model);
         if let Some(queue) = removed {
             queue.close();
+            queue.refuse_all();
             if let Supplier::Crew(crew) = &queue.shared.supplier {
                 crew.call();
             }
@@ -240,6 +243,14 @@ impl ModelQueue {
     #[must_use]
     pub fn depth_of(&self, priority: Priority) -> usize {
         self.shared.state.lock().jobs.len_of(priority)
+    }
+
+    /// Tells everybody who waits that the model has gone.
+    fn refuse_all(&self) {
+        let left = std::mem::take(&mut self.shared.state.lock().jobs);
+        for leased in left.into_items() {
+            leased.refuse(Error::Unloaded);
+        }
     }
 
     /// Takes no more jobs. Those queued are still handed out.

@@ -55,6 +55,11 @@ impl<T> Turns<T> {
         item
     }
 
+    /// All items, the higher priorities first.
+    pub(super) fn into_items(self) -> impl Iterator<Item = T> {
+        self.queues.into_iter().flatten()
+    }
+
     /// How many items there are.
     pub(super) fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()

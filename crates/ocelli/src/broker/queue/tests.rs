@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::broker::{Pending, Receipt, waiter};
-use crate::error::Error;
 use crate::job::{Job, JobCost, JobError, JobId, Reply};
 
 fn model() -> Arc<ModelId> {
@@ -146,7 +145,7 @@ fn jobs_are_wanted_until_enough_wait_for_a_worker() {
 #[test]
 fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
     let queues = JobQueue::new(Arc::default());
-    let queue = queues.open(&model(), 8, Supplier::Crew(Crew::default()));
+    let _queue = queues.open(&model(), 8, Supplier::Crew(Crew::default()));
     let (first, _first) = job(0, Priority::Normal, LONG);
     let (second, _second) = job(1, Priority::Normal, LONG);
     queues.push(first).expect("there is a queue");
@@ -154,5 +153,14 @@ fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
     queues.remove(&model());
     assert!(matches!(queues.push(second), Err(QueueFull::Closed(_))));
     assert!(queues.is_empty());
-    assert_eq!(first_pixels(&queue.lease(8)), [0], "its worker ends what it has");
+}
+
+#[tokio::test]
+async fn a_queue_that_is_removed_refuses_what_is_left_although_somebody_still_has_it() {
+    let queues = JobQueue::new(Arc::default());
+    let held = queues.open(&model(), 2, Supplier::Crew(Crew::default()));
+    let pending = submit(&held, 1, LONG).expect("room");
+    queues.remove(&model());
+    assert_eq!(pending.await.unwrap_err(), Error::Unloaded);
+    assert!(submit(&held, 2, LONG).is_err(), "it is closed");
 }
