@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::http::ConnectionConfig;
 use crate::lifecycle::stop_signal;
@@ -67,8 +67,49 @@ pub(super) fn allow_connections(connections: usize) {
     }
 }
 
+/// SIGHUP, which no process ends of once this is made: not one that is still fetching its model, nor one that has nothing
+/// to look at anew.
+pub(super) struct Hangups(Signal);
+
+impl Hangups {
+    /// Hears of every SIGHUP from now on.
+    ///
+    /// # Errors
+    /// When the handler cannot be installed.
+    pub(super) fn begin(runtime: &Runtime) -> anyhow::Result<Self> {
+        let _inside = runtime.enter();
+        signal(SignalKind::hangup())
+            .map(Self)
+            .context("SIGHUP cannot be received")
+    }
+
+    /// Brings the models up to date at each SIGHUP, for ever.
+    async fn rescan(mut self, models: &Models) -> &'static str {
+        while self.0.recv().await.is_some() {
+            models.rescan().await;
+        }
+        std::future::pending().await
+    }
+
+    /// Says at each SIGHUP that nothing comes of it, for ever.
+    async fn ignore(mut self) -> &'static str {
+        while self.0.recv().await.is_some() {
+            tracing::info!("SIGHUP: this process has no models of its own; send it to the workers");
+        }
+        std::future::pending().await
+    }
+}
+
+/// Waits for a signal to stop, and names it, in a role that has no models.
+pub(super) async fn stop_of_web(hangups: Hangups) -> &'static str {
+    tokio::select! {
+        signal = stop() => signal,
+        never = hangups.ignore() => never,
+    }
+}
+
 /// Waits for a signal to stop, and names it.
-pub(super) async fn stop() -> &'static str {
+async fn stop() -> &'static str {
     match stop_signal().await {
         Ok(signal) => signal,
         Err(error) => {
@@ -84,6 +125,7 @@ pub(super) async fn stop() -> &'static str {
 /// When there is no listening on that address.
 pub(super) fn stop_changing(
     models: &Models,
+    hangups: Hangups,
     admin: Option<SocketAddr>,
     connections: ConnectionConfig,
 ) -> anyhow::Result<impl Future<Output = &'static str> + use<>> {
@@ -106,23 +148,10 @@ pub(super) fn stop_changing(
         };
         tokio::select! {
             signal = stop() => signal,
-            never = rescans(&models) => never,
+            never = hangups.rescan(&models) => never,
             never = administration => never,
         }
     })
-}
-
-/// Brings the models up to date at each SIGHUP, for ever.
-async fn rescans(models: &Models) -> &'static str {
-    match signal(SignalKind::hangup()) {
-        Ok(mut hangups) => {
-            while hangups.recv().await.is_some() {
-                models.rescan().await;
-            }
-        }
-        Err(error) => tracing::error!(%error, "SIGHUP cannot be received"),
-    }
-    std::future::pending().await
 }
 
 async fn twice() {

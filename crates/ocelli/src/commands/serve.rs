@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::listener::Hangups;
 use super::{listener, settings};
 use crate::cli::ServeArgs;
 use crate::roles::{self, Pipeline, PipelineConfig, ServeConfig};
@@ -9,6 +10,8 @@ use crate::telemetry;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
+    let runtime = settings::runtime()?;
+    let hangups = Hangups::begin(&runtime)?;
     listener::allow_connections(args.connections.max_connections.get());
     let drain = settings::drain(&args.drain);
     let mut models = settings::models(&args.model.source, &args.repository, drain.timeout)?;
@@ -27,10 +30,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         jobs: settings::jobs(&args.jobs)?,
     };
     let pipeline = Pipeline::new(&config, backend, models);
-    let runtime = settings::runtime()?;
     listener::run(runtime, args.listen, async |listener| {
         let admin = args.repository.admin_listen;
-        let stop = listener::stop_changing(pipeline.models(), admin, serve.connections)?;
+        let stop = listener::stop_changing(pipeline.models(), hangups, admin, serve.connections)?;
         roles::serve(listener, pipeline, serve, stop).await
     })
 }

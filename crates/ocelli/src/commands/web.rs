@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::listener::Hangups;
 use super::{listener, settings};
 use crate::broker::redis::WebConfig;
 use crate::cli::{WebArgs, Wire};
@@ -10,6 +11,8 @@ use crate::telemetry;
 
 pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
+    let runtime = settings::runtime()?;
+    let hangups = Hangups::begin(&runtime)?;
     listener::allow_connections(args.connections.max_connections.get());
     let target = settings::redis(&args.redis)?;
     let name = settings::process_name("web");
@@ -36,7 +39,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         jobs: settings::jobs(&args.jobs)?,
     };
     let tier = WebTier::new(tier, &target);
-    listener::run(settings::runtime()?, args.listen, async |listener| {
-        roles::web(listener, tier, serve, listener::stop()).await
+    listener::run(runtime, args.listen, async |listener| {
+        roles::web(listener, tier, serve, listener::stop_of_web(hangups)).await
     })
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::listener::Hangups;
 use super::{listener, settings};
 use crate::broker::redis::WorkerSideConfig;
 use crate::cli::{Wire, WorkerArgs};
@@ -10,6 +11,8 @@ use crate::telemetry;
 
 pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
+    let runtime = settings::runtime()?;
+    let hangups = Hangups::begin(&runtime)?;
     let target = settings::redis(&args.redis)?;
     let drain = DrainTimes {
         delay: args.drain_delay,
@@ -42,8 +45,9 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         wire,
     };
     let tier = WorkerTier::new(config, &target, backend, models);
-    listener::run(settings::runtime()?, args.listen, async |listener| {
-        let stop = listener::stop_changing(tier.models(), args.repository.admin_listen, connections)?;
+    listener::run(runtime, args.listen, async |listener| {
+        let admin = args.repository.admin_listen;
+        let stop = listener::stop_changing(tier.models(), hangups, admin, connections)?;
         roles::worker(listener, tier, stop).await
     })
 }

@@ -189,3 +189,34 @@ async fn a_full_disk_is_named_with_what_is_missing() {
     house.pulls(SPEC).await;
     assert!(house.asked_cdn()[0].range.is_some());
 }
+
+#[tokio::test]
+async fn a_hangup_does_not_end_a_process_that_fetches_its_model() {
+    let house = House::new().await;
+    house.hub.faults(|faults| faults.stall_after = Some(2_000_000));
+    let mut command = house.ocelli(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--engine",
+        "fake",
+        "--model",
+        SPEC,
+    ]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let partial = house.partial();
+    eventually("a part has come", async || {
+        fs::metadata(&partial).is_ok_and(|about| about.len() > 500_000)
+    })
+    .await;
+    let process = rustix::process::Pid::from_child(&child);
+    // Of two signals the one with the lower number comes first.
+    for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
