@@ -75,7 +75,8 @@ where
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
     let declared = check_declared(body.declared_length(), state.config.max_body)?;
     let mut entered = enter(state, (model, want), declared, &order.door);
-    if let Err(Error::Unloaded) = entered {
+    // Another may have taken its place just now.
+    if let Err(Error::Unloaded | Error::NoWorker(_)) = entered {
         entered = enter(state, (order.find)()?, declared, &order.door);
     }
     let ((model, want), tensor, mut permit) = entered?;

@@ -97,10 +97,10 @@ pub fn workers(prefix: &str) -> String {
     format!("{prefix}:{{registry}}:workers")
 }
 
-/// Which digest a model's name and version stand for while a worker serves it.
+/// The hash of the workers that serve a model's name and version, and of the digest that each serves.
 #[must_use]
-pub fn digest_of(prefix: &str, name: &str, version: &str) -> String {
-    format!("{prefix}:{{registry}}:digest:{name}:{version}")
+pub fn holders(prefix: &str, name: &str, version: &str) -> String {
+    format!("{prefix}:{{registry}}:holders:{name}:{version}")
 }
 
 /// The card of the package with a digest.
@@ -174,7 +174,7 @@ mod tests {
             &keys.bytes,
             &keys.index,
             &workers("ocelli"),
-            &digest_of("ocelli", "lite", "2"),
+            &holders("ocelli", "lite", "2"),
         ] {
             assert_eq!(ModelName::in_key("ocelli", other), None, "{other}");
         }

@@ -1,4 +1,15 @@
 //! Who serves what: workers say so with every heartbeat, and web processes learn it.
+//!
+//! A worker is one model of one process, called `process/number` where a process has many. Two packages under one name and
+//! version are two digests, and users could not tell whose answer they got; so who comes with a digest that nobody serves
+//! is refused while others serve the name and version. One thing is no mistake: an operator has changed a package in its
+//! place, and the processes that serve it load it anew, one after the other or all at once. So a process that serves a name
+//! and version decides what they stand for there. It is let in with the new digest beside its own old one, which leaves only
+//! then; and where a digest is served already, everybody may come with it. Until the last process has followed, both
+//! digests are served, each by its own streams, and web processes share requests among them as among two versions.
+//!
+//! Who has been let in stays in, as long as it is heard of; who was not for [`LIVE`] comes anew. Who leaves takes its
+//! entry with it, and so its digest where it was the last.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +102,7 @@ struct Labels {
 pub(super) enum Announced {
     /// It counts.
     Yes,
-    /// Live workers serve this digest under the same name and version.
+    /// Other processes serve this digest under the same name and version, and none of them the one that was announced.
     Conflict(String),
 }
 
@@ -156,13 +167,10 @@ pub(super) async fn announce(
         .script(
             ANNOUNCE
                 .key(keys::workers(prefix))
-                .key(keys::digest_of(
-                    prefix,
-                    &announcement.model,
-                    &announcement.version,
-                ))
+                .key(keys::holders(prefix, &announcement.model, &announcement.version))
                 .key(keys::card(prefix, &announcement.digest))
                 .arg(worker)
+                .arg(process_of(worker))
                 .arg(&announcement.digest)
                 .arg(announcement.encode_to_vec())
                 .arg(card)
@@ -191,9 +199,25 @@ pub(super) async fn announce(
 ///
 /// # Errors
 /// [`LinkError`].
-pub(super) async fn withdraw(link: &Link, prefix: &str, worker: &str) -> Result<(), LinkError> {
-    let mut command = ::redis::cmd("HDEL");
-    link.query(command.arg(keys::workers(prefix)).arg(worker)).await
+pub(super) async fn withdraw(
+    link: &Link,
+    prefix: &str,
+    worker: &str,
+    model: &ModelId,
+) -> Result<(), LinkError> {
+    for key in [
+        keys::workers(prefix),
+        keys::holders(prefix, &model.name, &model.version),
+    ] {
+        let mut command = ::redis::cmd("HDEL");
+        let _: i64 = link.query(command.arg(key).arg(worker)).await?;
+    }
+    Ok(())
+}
+
+/// The process that a worker belongs to: one that computes several models has a name for each.
+pub(super) fn process_of(worker: &str) -> &str {
+    worker.split_once('/').map_or(worker, |(process, _)| process)
 }
 
 /// The live workers by name. What cannot be read is logged and left out.

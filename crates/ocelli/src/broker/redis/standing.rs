@@ -22,6 +22,16 @@ pub struct Standing {
     pub missing: Vec<usize>,
 }
 
+impl Standing {
+    /// Counts the jobs of another queue too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.depth += other.depth;
+        self.in_flight += other.in_flight;
+        self.oldest = self.oldest.max(other.oldest);
+        self.dead += other.dead;
+    }
+}
+
 /// Asks how a queue stands, and for some jobs whether they are in it.
 pub(super) async fn look(link: &Link, keys: &ModelKeys, jobs: &[&Place]) -> Result<Standing, LinkError> {
     let mut script = LOOK.prepare_invoke();

@@ -1,6 +1,6 @@
 //! The heartbeat of a web process: keeps its reply stream alive, learns who serves what, and finds jobs that Redis lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::keys;
 use super::lease::Place;
 use super::link::LinkError;
 use super::registry::{self, Announcement};
-use super::standing::look;
+use super::standing::{Standing, look};
 use super::web::{Outgoing, Shared};
 use crate::job::ModelId;
 use crate::model::ServedModel;
@@ -37,6 +37,10 @@ const LOOK_FOR: usize = 512;
 
 /// How long a model is remembered that nobody serves: its name gets 503 `no_worker`, later 404 `unknown_model`.
 const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// The same where another package has its name and version now: as long as requests may still come to be submitted that
+/// found it.
+const SUCCEEDED: Duration = Duration::from_secs(60);
 
 /// The watching task.
 pub(super) struct Watcher {
@@ -113,7 +117,7 @@ impl Watcher {
         let live = registry::watch(&shared.link, &shared.config.prefix).await?;
         let now = Instant::now();
         let mut by_model: HashMap<ModelId, Vec<Announcement>> = HashMap::new();
-        let mut processes: Vec<&str> = live.iter().map(|(name, _)| process_of(name)).collect();
+        let mut processes: Vec<&str> = live.iter().map(|(name, _)| registry::process_of(name)).collect();
         processes.sort_unstable();
         processes.dedup();
         shared.metrics.workers.set(processes.len() as i64);
@@ -123,27 +127,14 @@ impl Watcher {
                 .or_default()
                 .push(announcement);
         }
+        // Requests find who comes before they are told who has gone: one may take the place of the other.
         for (id, workers) in &by_model {
             if !self.models.contains_key(id) {
-                let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await?
-                else {
-                    continue;
-                };
-                tracing::info!(
-                    model = id.name,
-                    version = id.version,
-                    digest = id.digest,
-                    "workers serve a new model"
-                );
-                let model = Arc::new(ServedModel::elsewhere(card));
-                self.models.insert(
-                    Arc::clone(&model.id),
-                    Known {
-                        model,
-                        last_served: now,
-                    },
-                );
+                self.meet(id, workers, now).await?;
             }
+        }
+        self.publish();
+        for (id, workers) in &by_model {
             if let Some(known) = self.models.get_mut(id) {
                 known.note(workers, now);
             }
@@ -159,13 +150,35 @@ impl Watcher {
                 known.model.set_instances(0);
             }
         }
-        self.models.retain(|id, known| {
-            let remembered = now.saturating_duration_since(known.last_served) < REMEMBERED;
-            if !remembered {
-                shared.metrics.forget_model(id);
-            }
-            remembered
-        });
+        self.forget(now);
+        self.publish();
+        Ok(())
+    }
+
+    /// Notes a model that workers serve and that was not known.
+    async fn meet(&mut self, id: &ModelId, workers: &[Announcement], now: Instant) -> Result<(), LinkError> {
+        let shared = &self.shared;
+        let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await? else {
+            return Ok(());
+        };
+        tracing::info!(
+            model = id.name,
+            version = id.version,
+            digest = id.digest,
+            "workers serve a new model"
+        );
+        let model = Arc::new(ServedModel::elsewhere(card));
+        let mut known = Known {
+            model,
+            last_served: now,
+        };
+        known.note(workers, now);
+        self.models.insert(Arc::clone(&known.model.id), known);
+        Ok(())
+    }
+
+    /// Tells the catalog which models there are.
+    fn publish(&self) {
         let mut models: Vec<Arc<ServedModel>> = self
             .models
             .values()
@@ -173,8 +186,23 @@ impl Watcher {
             .collect();
         models
             .sort_by(|one, other| (&one.id.name, &one.id.version).cmp(&(&other.id.name, &other.id.version)));
-        shared.catalog.set(models);
-        Ok(())
+        self.shared.catalog.set(models);
+    }
+
+    /// Forgets models that nobody has served for long.
+    fn forget(&mut self, now: Instant) {
+        let unserved = |known: &Known| now.saturating_duration_since(known.last_served);
+        let served = self.models.values().filter(|known| unserved(known).is_zero());
+        let served: HashSet<NameAndVersion> = served.map(|known| named(&known.model.id)).collect();
+        self.models.retain(|id, known| {
+            let succeeded = served.contains(&named(id));
+            let remembered = unserved(known) < if succeeded { SUCCEEDED } else { REMEMBERED };
+            // The figures are by name and version, and now those of the other.
+            if !remembered && !succeeded {
+                self.shared.metrics.forget_model(id);
+            }
+            remembered
+        });
     }
 
     /// Finds jobs that are neither in their streams nor answered, and submits them again.
@@ -186,17 +214,24 @@ impl Watcher {
             asked.entry(Arc::clone(&known.model.id)).or_default();
         }
         let mut failed = None;
+        // While a package is replaced by another of its name and version, the figures are those of both.
+        let mut standings: HashMap<NameAndVersion, (Arc<ModelId>, Standing)> = HashMap::new();
         for (model, jobs) in asked {
             let places: Vec<&Place> = jobs.iter().map(|(_, place)| place).collect();
             match look(&shared.link, &shared.keys(&model), &places).await {
                 Ok(standing) => {
                     shared.note_depth(&model, standing.depth);
-                    shared.metrics.set_queue(&model, &standing);
                     shared.waiting.note_missing(&jobs, &standing.missing);
+                    let new = || (Arc::clone(&model), Standing::default());
+                    let (_, sum) = standings.entry(named(&model)).or_insert_with(new);
+                    sum.add(&standing);
                 }
                 // In a cluster the queues of other models may be well.
                 Err(error) => failed = Some(error),
             }
+        }
+        for (model, standing) in standings.values() {
+            shared.metrics.set_queue(model, standing);
         }
         let again = shared.waiting.take_lost(LOOK_FOR);
         if !again.is_empty() {
@@ -210,9 +245,11 @@ impl Watcher {
     }
 }
 
-/// The process that a worker belongs to: one that computes several models has a name for each.
-fn process_of(worker: &str) -> &str {
-    worker.split_once('/').map_or(worker, |(process, _)| process)
+/// What packages share of which one replaces the other in its place.
+type NameAndVersion = (String, String);
+
+fn named(model: &ModelId) -> NameAndVersion {
+    (model.name.clone(), model.version.clone())
 }
 
 impl Known {

@@ -71,7 +71,7 @@ pub(super) struct Shared {
     /// The names of the model's outputs.
     pub(super) outputs: Vec<String>,
     card: Vec<u8>,
-    /// The digest that is served by others under this model's name and version.
+    /// The digest that others serve under this model's name and version, where none of them serves this one.
     conflict: Mutex<Option<String>>,
     leaving: AtomicBool,
     retired: AtomicBool,
@@ -167,10 +167,18 @@ impl RedisWorker {
             Announced::Yes => Ok(()),
             Announced::Conflict(digest) => Err(LinkError::Refused(format!(
                 "live workers serve {} version {} with digest {digest}, and this package has {}; give it another \
-                 version in model.toml, or stop those workers first",
+                 version in model.toml, give those workers this package and reload them, or stop them first",
                 self.shared.model.id.name, self.shared.model.id.version, self.shared.model.id.digest
             ))),
         }
+    }
+
+    /// Takes back what [`RedisWorker::announce`] published, for a worker whose tasks never ran.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn withdraw(&self) -> Result<(), LinkError> {
+        self.shared.withdraw().await
     }
 
     /// Tells the web processes to send nothing new for this worker's sake.
@@ -274,7 +282,8 @@ impl Shared {
                 version = self.model.id.version,
                 served = conflict,
                 own = self.model.id.digest,
-                "others serve another digest under the same name and version; this worker gets no jobs until they stop"
+                "others serve another digest under the same name and version; this worker gets no jobs until they stop \
+                 or have this one"
             );
         }
         *known = conflict;
@@ -335,9 +344,14 @@ impl Shared {
         Ok(())
     }
 
+    async fn withdraw(&self) -> Result<(), LinkError> {
+        let (prefix, name) = (&self.config.prefix, &self.config.name);
+        registry::withdraw(&self.link, prefix, name, &self.model.id).await
+    }
+
     /// Removes this worker's name from Redis. Its consumers go too, unless they still have jobs, which others then claim.
     async fn sign_off(&self) -> Result<(), LinkError> {
-        registry::withdraw(&self.link, &self.config.prefix, &self.config.name).await?;
+        self.withdraw().await?;
         self.tidy().await
     }
 }
