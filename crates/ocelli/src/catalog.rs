@@ -23,6 +23,19 @@ pub struct Catalog {
     models: Arc<RwLock<Arc<[Arc<ServedModel>]>>>,
     absent: Arc<RwLock<Arc<[Absent]>>>,
     names: Arc<Names>,
+    vacancy: Vacancy,
+}
+
+/// What it means that there is no model at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vacancy {
+    /// No worker has come yet.
+    #[default]
+    NoWorker,
+    /// This process computes, and lacks what it should.
+    Lacking,
+    /// This process computes what it is told to, and was told nothing.
+    Explicit,
 }
 
 /// A model that this process should have and cannot answer for.
@@ -47,6 +60,11 @@ pub enum Reason {
     Unloading,
 }
 
+/// What requests and probes are told where this process has no model.
+const NO_MODEL: Error = Error::NotReady(
+    "no model is loaded: put one into --model-dir and send SIGHUP, or load one over --admin-listen",
+);
+
 impl Reason {
     /// Its name in JSON and in metrics.
     #[must_use]
@@ -67,6 +85,24 @@ impl Catalog {
             models: Arc::new(RwLock::new(models.into())),
             absent: Arc::default(),
             names: Arc::new(names),
+            vacancy: Vacancy::default(),
+        }
+    }
+
+    /// The same catalog, in which it means this that no model is there.
+    #[must_use]
+    pub fn with_vacancy(self, vacancy: Vacancy) -> Self {
+        Self { vacancy, ..self }
+    }
+
+    /// Says whether a model is there, where one should be in this process.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`].
+    pub fn occupied(&self) -> Result<(), Error> {
+        match self.vacancy {
+            Vacancy::Lacking if self.all().is_empty() => Err(NO_MODEL),
+            _ => Ok(()),
         }
     }
 
@@ -128,8 +164,8 @@ impl Catalog {
     /// A model of that name or alias, or of the default one.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`], [`Error::Absent`] for one that is loading or could not be loaded, and
-    /// [`Error::NoWorker`] where no model is known at all.
+    /// [`Error::UnknownModel`], [`Error::Absent`] for one that is loading or could not be loaded, and where there is no model
+    /// at all [`Error::NoWorker`], or [`Error::NotReady`] in a process that computes itself.
     pub fn find(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
         let said = || self.names.default_model();
         let first = || self.default_name().map(ModelRef::any_version);
@@ -183,7 +219,10 @@ impl Catalog {
             return Error::Absent { name: shown, state };
         }
         if models.is_empty() {
-            return Error::NoWorker(shown);
+            return match self.vacancy {
+                Vacancy::NoWorker => Error::NoWorker(shown),
+                Vacancy::Lacking | Vacancy::Explicit => NO_MODEL,
+            };
         }
         Error::UnknownModel {
             name: shown,

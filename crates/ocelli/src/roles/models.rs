@@ -1,7 +1,9 @@
 //! The models that a process has, from their packages to their engines: loaded, replaced and unloaded while it serves.
 //!
-//! One change is made at a time. A model that takes the place of another is read, loaded and measured first; then requests
-//! find it instead of the old one, which ends what it has. Whatever fails leaves everything as it was, and is shown.
+//! One change is made at a time, and none before the process has what it starts with. A model that takes the place of
+//! another is read, loaded and measured first, and in a worker process announced; then requests find it instead of the old
+//! one, which ends what it has. Whatever fails leaves everything as it was, and is shown. Once the process stops, a change
+//! that is under way goes no further: what is not in its place by then never gets there.
 
 mod changes;
 mod control;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ocelli_vision::ModelPackage;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::control::Standing;
@@ -22,7 +25,7 @@ use super::engines::{EngineRoom, StartError};
 use super::seats::{Seat, Seats};
 use super::threads::Threads;
 use crate::broker::redis::LinkError;
-use crate::catalog::{Catalog, Names};
+use crate::catalog::{Catalog, Names, Vacancy};
 use crate::crew::Work;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -90,6 +93,9 @@ pub enum ModelsError {
         /// The name.
         name: String,
     },
+    /// Others go on serving another package under the name and version of one that was given.
+    #[error(transparent)]
+    Seat(#[from] LinkError),
     /// There is nothing that could be served.
     #[error("--model-dir {path}: none of its models could be loaded; the first of {count}: {first}")]
     NoneLoaded {
@@ -128,6 +134,10 @@ struct Shared {
     waiting: Mutex<Vec<(Key, Arc<ServedModel>, ModelFile)>>,
     /// Held while something changes.
     changing: tokio::sync::Mutex<()>,
+    /// Cancelled when the process has what it starts with, so that changes may begin.
+    started: CancellationToken,
+    /// Cancelled when the process stops, under the lock of `slots`: nothing comes into them after that.
+    stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -145,7 +155,11 @@ impl Models {
             slots.insert(key.clone(), Slot::given(Arc::clone(&model)));
             waiting.push((key, model, file));
         }
-        let catalog = Catalog::new(Vec::new(), set.names);
+        let vacancy = match &set.repository {
+            Some(repository) if repository.selection != Selection::All => Vacancy::Explicit,
+            _ => Vacancy::Lacking,
+        };
+        let catalog = Catalog::new(Vec::new(), set.names).with_vacancy(vacancy);
         slots.publish(&catalog);
         Self {
             shared: Arc::new(Shared {
@@ -157,6 +171,8 @@ impl Models {
                 slots: Mutex::new(slots),
                 waiting: Mutex::new(waiting),
                 changing: tokio::sync::Mutex::default(),
+                started: CancellationToken::new(),
+                stopping: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -180,10 +196,11 @@ impl Models {
         self.shared.room.queues.len()
     }
 
-    /// Loads and measures everything, and starts the crew, which does the work of `leading` too.
+    /// Loads and measures everything, starts the crew, which does the work of `leading` too, and tells web processes of the
+    /// models, where they are the ones who ask. Only now may anything change.
     ///
     /// # Errors
-    /// [`ModelsError`], where a model that was given cannot be loaded or no model can. Nothing is left running then.
+    /// [`ModelsError`], where a model that was given cannot be served or no model can be loaded.
     pub(super) async fn start(&self, leading: Option<Arc<dyn Work>>) -> Result<Threads, ModelsError> {
         let shared = &self.shared;
         let _changing = shared.changing.lock().await;
@@ -198,23 +215,21 @@ impl Models {
         }
         shared.catalog.warn_of_names_astray();
         let threads = shared.room.run(leading).await.map_err(StartError::Thread)?;
+        if let Host::Wire(seats) = &shared.host {
+            self.take_seats(seats).await?;
+        }
+        shared.started.cancel();
         Ok(threads)
     }
 
-    /// Tells web processes of every model, where they are the ones who ask.
-    ///
-    /// # Errors
-    /// [`LinkError`], where others go on serving another package under the same name and version.
-    pub(super) async fn take_seats(&self) -> Result<(), LinkError> {
+    /// Tells web processes of every model. One of the repository whose name and version are taken is not served.
+    async fn take_seats(&self, seats: &Seats) -> Result<(), LinkError> {
         let shared = &self.shared;
-        let Host::Wire(seats) = &shared.host else {
-            return Ok(());
-        };
-        let _changing = shared.changing.lock().await;
         let residents = shared.slots.lock().residents();
         for (key, given, model, queue) in residents {
-            match seats.take(&model, &queue).await {
-                Ok(seat) => shared.slots.lock().seat(&key, seat),
+            match seats.take(&model, &queue, &shared.stopping).await {
+                Ok(Some(seat)) => shared.slots.lock().seat(&key, seat),
+                Ok(None) => return Ok(()),
                 Err(error) if given => return Err(error),
                 Err(error) => {
                     let resident = shared.slots.lock().empty(&key, &shared.catalog);
@@ -231,8 +246,9 @@ impl Models {
     /// What keeps the models from computing what web processes ask for.
     ///
     /// # Errors
-    /// What the first of them lacks.
+    /// What the first of them lacks, or that there is none.
     pub(super) fn ready(&self) -> Result<(), Error> {
+        self.shared.catalog.occupied()?;
         let slots = self.shared.slots.lock();
         slots.seats().try_for_each(|seat| seat.side.ready())
     }
@@ -251,10 +267,26 @@ impl Models {
         }
     }
 
-    /// Has all models leave their web processes, and finish what was taken for them.
+    /// Begins no more changes. One that is under way loads nothing more; it only lets what it has replaced end.
+    pub(super) fn stop_changing(&self) {
+        let _slots = self.shared.slots.lock();
+        self.shared.stopping.cancel();
+    }
+
+    /// Has all models leave their web processes, those that were being replaced included, and finish what was taken for
+    /// them. Nothing changes from now on.
     pub(super) async fn leave(&self, delay: Duration) {
+        self.stop_changing();
         let leaving: Vec<Arc<Seat>> = self.shared.slots.lock().seats().cloned().collect();
-        join_all(leaving.iter().map(|seat| seat.leave(delay))).await;
+        let left = join_all(leaving.iter().map(|seat| seat.leave(delay)));
+        tokio::join!(left, self.unchanging());
+    }
+
+    /// Waits until no change is under way any more.
+    async fn unchanging(&self) {
+        self.stop_changing();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
     }
 
     /// Brings the process in line with its repository: loads what is new or has changed, unloads what is gone. A process
@@ -275,8 +307,7 @@ impl Models {
 
     /// Ends all models, once nobody waits for them any more.
     pub(super) async fn close(&self) {
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.unchanging().await;
         let residents = self.shared.slots.lock().take_all();
         for resident in residents {
             resident.close().await;

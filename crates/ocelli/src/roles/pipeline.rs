@@ -114,6 +114,11 @@ impl Running {
         &self.infer
     }
 
+    /// Begins no more changes of the models.
+    pub(super) fn stop_changing(&self) {
+        self.models.stop_changing();
+    }
+
     /// Ends every thread and waits for it, once nobody waits for an image any more.
     pub async fn stop(self) {
         self.infer.decoders.close();
@@ -129,6 +134,7 @@ impl Health for Infer {
         self.broker.available()?;
         if let Broker::Memory(_) = self.broker {
             // With workers elsewhere, a model without one is answered for, and so the process is of use.
+            self.catalog.occupied()?;
             let models = self.catalog.all();
             let waiting = models.iter().find(|model| !model.is_ready());
             return waiting.map_or(Ok(()), |_| Err(Error::NotReady("an engine is being rebuilt")));

@@ -71,11 +71,17 @@ impl Seats {
         self.delay
     }
 
-    /// Tells the web processes of a model, and fills its queue from now on.
+    /// Tells the web processes of a model, and fills its queue from now on. `None` where `stop` came first; they know
+    /// nothing of it then.
     ///
     /// # Errors
     /// [`LinkError`], where others go on serving another package under the same name and version.
-    pub(super) async fn take(&self, model: &Arc<ServedModel>, queue: &ModelQueue) -> Result<Seat, LinkError> {
+    pub(super) async fn take(
+        &self,
+        model: &Arc<ServedModel>,
+        queue: &ModelQueue,
+        stop: &CancellationToken,
+    ) -> Result<Option<Seat>, LinkError> {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         let name = self.wire.name().to_owned();
         let name = if self.many {
@@ -90,7 +96,18 @@ impl Seats {
             (queue.clone(), queue.room().unwrap_or_default()),
             Arc::clone(&self.metrics),
         );
-        side.take_name().await?;
+        let taken = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            taken = side.take_name() => Some(taken),
+        };
+        match taken {
+            Some(taken) => taken?,
+            None => {
+                side.give_name_back().await;
+                return Ok(None);
+            }
+        }
         let stops = Stops::default();
         let (broken, until) = (self.broken.clone(), stops.clone());
         let tasks = tokio::spawn(async move {
@@ -101,16 +118,24 @@ impl Seats {
                 guard.disarm();
             }
         });
-        Ok(Seat {
+        Ok(Some(Seat {
             side,
             stops,
             tasks: Mutex::new(Some(tasks)),
-        })
+        }))
     }
 
     /// Waits until the tasks of a seat end that should not.
     pub(super) async fn broken(&self) {
         self.broken.cancelled().await;
+    }
+}
+
+/// A seat that nobody holds any more must not go on announcing its model.
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.stops.leasing.cancel();
+        self.stops.tasks.cancel();
     }
 }
 

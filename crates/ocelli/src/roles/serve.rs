@@ -28,6 +28,7 @@ pub async fn serve(
     };
     front.ready();
     let signal = stop.await;
+    running.stop_changing();
     let jobs = front.jobs.clone();
     let rest = async {
         jobs.close().await;

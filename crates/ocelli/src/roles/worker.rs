@@ -146,14 +146,13 @@ pub async fn worker(
     tokio::pin!(stop);
     let starting = async {
         wait_for_redis(&tier.link, Limits { queue_bytes: 0 }).await?;
-        let threads = models.start(None).await?;
-        models.take_seats().await?;
-        anyhow::Ok(threads)
+        anyhow::Ok(models.start(None).await?)
     };
     let threads = tokio::select! {
         threads = starting => threads?,
         signal = &mut stop => {
             tracing::info!(signal, "stopped before the models were loaded");
+            models.sign_off().await;
             return Ok(Ending::Drained);
         }
     };
@@ -181,13 +180,11 @@ async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
     let finish = async {
         models.leave(drain.delay).await;
         threads.stop().await;
+        models.close().await;
     };
     // Web processes learn of it first, which the drain's own time does not count.
     match timeout(drain.delay + drain.timeout, finish).await {
-        Ok(()) => {
-            models.close().await;
-            Ending::Drained
-        }
+        Ok(()) => Ending::Drained,
         Err(_) => {
             tracing::error!(
                 jobs = models.leases(),

@@ -127,6 +127,15 @@ impl WorkerSide {
         }
     }
 
+    /// Takes back what taking a name may have published, for a worker that is not to be.
+    pub(super) async fn give_name_back(&self) {
+        if let Self::Native(side) = self
+            && let Err(error) = side.withdraw().await
+        {
+            tracing::debug!(%error, "a name is left to expire");
+        }
+    }
+
     /// Tells the web processes to send nothing new for this worker's sake.
     pub(super) async fn leave(&self) {
         if let Self::Native(side) = self {

@@ -44,6 +44,8 @@ mod redis_servers;
 mod repository;
 mod repository_admin;
 mod repository_memory;
+mod repository_reload;
+mod repository_stop;
 mod repository_worker;
 mod scale_out;
 mod server;

@@ -89,6 +89,12 @@ impl Process {
         Self::start_until(command, "ready; computing", "probes listen on http://").await
     }
 
+    /// Starts a worker that may have no Redis yet; returns when its probes listen.
+    pub(crate) async fn start_worker_early(command: Command) -> Self {
+        let probes = "probes listen on http://";
+        Self::start_until(command, probes, probes).await
+    }
+
     /// Starts a command; returns when it has said that it is `ready`, and what it listens on after `address`.
     async fn start_until(mut command: Command, ready: &str, address: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();

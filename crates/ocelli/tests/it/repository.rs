@@ -49,7 +49,7 @@ impl Shelf {
         fs::remove_dir_all(self.path().join(folder)).unwrap();
     }
 
-    fn set(&self) -> ModelSet {
+    pub(crate) fn set(&self) -> ModelSet {
         ModelSet {
             repository: Some(RepositoryConfig {
                 dir: self.path().to_owned(),

@@ -11,9 +11,9 @@ use crate::repository::{Shelf, maker, shown};
 use crate::support::eventually;
 use crate::support::redis::{Binary, Options, RedisServer};
 
-const QUICK: [&str; 4] = ["--fake-image-time", "0s", "--drain-delay", "0s"];
+pub(crate) const QUICK: [&str; 4] = ["--fake-image-time", "0s", "--drain-delay", "0s"];
 
-async fn worker_of(redis: &RedisServer, shelf: &Path) -> Process {
+pub(crate) async fn worker_of(redis: &RedisServer, shelf: &Path) -> Process {
     let shelf = ["--model-dir", shelf.to_str().unwrap()];
     worker(&redis.url(), &[&QUICK[..], &shelf].concat()).await
 }
@@ -22,14 +22,14 @@ async fn models(web: &Process) -> Value {
     web.get("/v1/models").send().await.json()
 }
 
-async fn become_known(web: &Process, wanted: &[&str]) {
+pub(crate) async fn become_known(web: &Process, wanted: &[&str]) {
     eventually(&format!("the web process knows {wanted:?}"), async || {
         shown(&models(web).await) == wanted
     })
     .await;
 }
 
-async fn asked(web: &Process, target: &str) -> String {
+pub(crate) async fn asked(web: &Process, target: &str) -> String {
     let answer = web.post(target).form([("image", photos::DOG)]).send().await;
     assert_eq!(answer.status, 200, "{target}: {answer:?}");
     maker(&answer)
@@ -69,23 +69,4 @@ async fn web_processes_follow_what_a_worker_loads_and_unloads() {
     assert_eq!(worker.get("/readyz").send().await.status, 200);
     worker.signal("TERM");
     assert_eq!(worker.ended().await.0, Some(0));
-}
-
-#[tokio::test]
-async fn a_package_that_is_edited_in_place_leaves_before_it_comes_back() {
-    let Some(binary) = Binary::redis() else { return };
-    let redis = RedisServer::start(&binary, Options::default()).await;
-    let shelf = Shelf::new();
-    shelf.put("a", ("a", "1", "old"));
-    let worker = worker_of(&redis, shelf.path()).await;
-    let web = new_web(&redis.url(), &[]).await;
-    become_known(&web, &["a/1 ready"]).await;
-    assert_eq!(asked(&web, "/predict").await, "old");
-    shelf.put("a", ("a", "1", "new"));
-    worker.signal("HUP");
-    eventually("the edited one answers", async || {
-        let answer = web.post("/predict").form([("image", photos::DOG)]).send().await;
-        answer.status == 200 && maker(&answer) == "new"
-    })
-    .await;
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_vision::auto::NoteKind;
+use tokio::sync::MutexGuard;
 use tokio::task;
 use tokio::time::timeout;
 
@@ -29,6 +30,8 @@ enum LoadError {
     Start { path: PathBuf, error: StartError },
     #[error("{path}: {error}")]
     Seat { path: PathBuf, error: LinkError },
+    #[error("{path}: the process is stopping")]
+    Stopping { path: PathBuf },
     #[error("{path}: reading it failed: {error}")]
     Reading { path: PathBuf, error: BackgroundError },
     #[error(
@@ -94,7 +97,9 @@ impl Shared {
             tracing::warn!("there is no --model-dir to look at");
             return;
         };
-        let _changing = self.changing.lock().await;
+        let Some(_changing) = self.turn().await else {
+            return;
+        };
         let entries = match self.entries().await {
             Ok(entries) => entries,
             Err(error) => return tracing::error!(%error, "everything stays as it is"),
@@ -110,7 +115,25 @@ impl Shared {
         self.catalog.warn_of_names_astray();
     }
 
-    /// Takes the steps. What is wrong with one is logged and shown.
+    /// Waits until the process has what it starts with and nothing else changes. `None` where it stops.
+    pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = async {
+            self.started.cancelled().await;
+            self.changing.lock().await
+        };
+        self.unless_stopping(turn).await
+    }
+
+    /// What comes of some work; `None` where the process stops first. The work is not waited for then.
+    async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => None,
+            result = work => Some(result),
+        }
+    }
+
+    /// Takes the steps, unless the process stops. What is wrong with one is logged and shown.
     async fn change(&self, steps: Vec<Step>) {
         let going = steps.iter().filter_map(|step| match step {
             Step::Load(_) => None,
@@ -119,6 +142,9 @@ impl Shared {
         let going: BTreeSet<Key> = going.collect();
         let mut failed = Vec::new();
         for step in steps {
+            if self.stopping.is_cancelled() {
+                return;
+            }
             match step {
                 Step::Load(entry) => {
                     let key = entry.key.clone();
@@ -141,6 +167,10 @@ impl Shared {
             Ok(()) => {
                 self.room.metrics.count_load("loaded");
                 Ok(())
+            }
+            Err(error @ LoadError::Stopping { .. }) => {
+                tracing::info!(model = %key, "the model is not loaded: the process is stopping");
+                Err(error.to_string())
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -167,11 +197,12 @@ impl Shared {
         going: &BTreeSet<Key>,
     ) -> Result<(), LoadError> {
         let path = entry.path.clone();
+        let stopping = || LoadError::Stopping { path: path.clone() };
         self.begin(key, &path)?;
         let fingerprint = entry.fingerprint.clone().ok();
         let started = Instant::now();
-        let read = self.room.background.run(move || repository::open(&entry)).await;
-        let resolved = match read {
+        let read = self.room.background.run(move || repository::open(&entry));
+        let resolved = match self.unless_stopping(read).await.ok_or_else(stopping)? {
             Ok(resolved) => resolved?,
             Err(error) => return Err(LoadError::Reading { path, error }),
         };
@@ -204,17 +235,24 @@ impl Shared {
             }
             return Ok(());
         }
-        let resident = match self.open((model, file), pace).await {
+        let opened = self.unless_stopping(self.open((model, file), pace)).await;
+        let resident = match opened.ok_or_else(stopping)? {
             Ok(resident) => resident,
             Err(error) => return Err(LoadError::Start { path, error }),
         };
         let id = Arc::clone(&resident.model.id);
         let resident = match (&self.host, pace) {
-            (Host::Wire(seats), Pace::Behind) => self.seated(&place, resident, seats).await,
-            _ => Ok(resident),
+            (Host::Wire(seats), Pace::Behind) => self.seated(resident, seats).await,
+            _ => Ok(Some(resident)),
         };
-        let resident = resident.map_err(|error| LoadError::Seat { path, error })?;
-        self.take_over((key, &place), resident, fingerprint).await;
+        let resident = match resident {
+            Ok(resident) => resident.ok_or_else(stopping)?,
+            Err(error) => return Err(LoadError::Seat { path, error }),
+        };
+        let in_place = self.take_over((key, &place), resident, fingerprint).await;
+        if !in_place {
+            return Err(stopping());
+        }
         self.room.metrics.set_load_time(&id, started.elapsed());
         Ok(())
     }
@@ -249,50 +287,51 @@ impl Shared {
         self.room.open(model, supply, pace).await
     }
 
-    /// Has web processes know of a model. They would refuse a package under the name and version of another, so that one
-    /// has to leave first; until it has, nobody here computes the model.
-    async fn seated(
-        &self,
-        place: &Key,
-        mut resident: Resident,
-        seats: &Seats,
-    ) -> Result<Resident, LinkError> {
-        let old = self
-            .slots
-            .lock()
-            .same_version(place, &resident.model.id, &self.catalog);
-        if let Some(old) = old {
-            self.dismiss(old).await;
-        }
-        match seats.take(&resident.model, &resident.queue).await {
-            Ok(seat) => {
+    /// Has web processes know of a model, while the one whose place it is to take goes on. `None` where the process stops.
+    async fn seated(&self, mut resident: Resident, seats: &Seats) -> Result<Option<Resident>, LinkError> {
+        match seats.take(&resident.model, &resident.queue, &self.stopping).await {
+            Ok(Some(seat)) => {
                 resident.seat = Some(Arc::new(seat));
-                Ok(resident)
+                Ok(Some(resident))
             }
-            Err(error) => {
+            other => {
                 resident.close().await;
-                Err(error)
+                other.map(|_| None)
             }
         }
     }
 
-    /// From now on requests find this one; the one before ends what it has.
+    /// From now on requests find this one; the one before ends what it has. Says whether that is so: a process that stops
+    /// takes nothing new.
     async fn take_over(
         &self,
         (key, place): (&Key, &Key),
         resident: Resident,
         fingerprint: Option<Fingerprint>,
-    ) {
-        let old = {
+    ) -> bool {
+        let filled = {
             let mut slots = self.slots.lock();
-            // It is told to nobody until the new one has its place.
-            let moved = (key != place).then(|| slots.vacate(place)).flatten();
-            let old = slots.fill(key, resident, fingerprint);
-            slots.publish(&self.catalog);
-            [old, moved]
+            if self.stopping.is_cancelled() {
+                Err(resident)
+            } else {
+                // It is told to nobody until the new one has its place.
+                let moved = (key != place).then(|| slots.vacate(place)).flatten();
+                let old = slots.fill(key, resident, fingerprint);
+                slots.publish(&self.catalog);
+                Ok([old, moved])
+            }
         };
-        for old in old.into_iter().flatten() {
-            self.dismiss(old).await;
+        match filled {
+            Ok(old) => {
+                for old in old.into_iter().flatten() {
+                    self.dismiss(old).await;
+                }
+                true
+            }
+            Err(late) => {
+                late.close().await;
+                false
+            }
         }
     }
 

@@ -21,6 +21,9 @@ pub struct Standing {
     pub reason: Option<String>,
 }
 
+/// What whoever asks for a change is told while the process stops.
+const STOPPING: Error = Error::NotReady("it is stopping");
+
 impl Models {
     /// Everything that the process has, and that its repository holds.
     ///
@@ -93,7 +96,7 @@ impl Wanted {
 
 impl Shared {
     async fn load_wanted(&self, wanted: &Wanted) -> Result<(), Error> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.turn().await.ok_or(STOPPING)?;
         let entries = self
             .entries()
             .await
@@ -120,7 +123,7 @@ impl Shared {
     }
 
     async fn unload_wanted(&self, wanted: &Wanted) -> Result<(), Error> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.turn().await.ok_or(STOPPING)?;
         let standing = self.slots.lock().standing();
         let named = standing
             .iter()

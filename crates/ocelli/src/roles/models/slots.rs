@@ -191,13 +191,6 @@ impl Slots {
         index
     }
 
-    /// Takes a model out of its place if another package has its name and version now.
-    pub(super) fn same_version(&mut self, key: &Key, id: &ModelId, catalog: &Catalog) -> Option<Resident> {
-        let old = self.0.get(key)?.model.as_ref()?;
-        let same = old.id.name == id.name && old.id.version == id.version;
-        if same { self.empty(key, catalog) } else { None }
-    }
-
     /// Takes a model out of its place, which stays until the model has ended.
     pub(super) fn empty(&mut self, key: &Key, catalog: &Catalog) -> Option<Resident> {
         let slot = self.0.get_mut(key)?;
