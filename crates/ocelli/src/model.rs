@@ -159,14 +159,15 @@ impl ServedModel {
     /// answered whatever theirs.
     #[must_use]
     pub fn threshold_of(&self, output: usize) -> Option<f32> {
-        let said = self
-            .card
-            .manifest
+        let manifest = &self.card.manifest;
+        let classes = manifest
             .outputs
             .get(output)
-            .and_then(|output| output.threshold);
-        let multilabel = self.card.manifest.task == Task::Multilabel;
-        said.or_else(|| multilabel.then_some(OutputSpec::DEFAULT_THRESHOLD))
+            .filter(|found| output == 0 || !found.is_vector())?;
+        let multilabel = manifest.task == Task::Multilabel;
+        classes
+            .threshold
+            .or_else(|| multilabel.then_some(OutputSpec::DEFAULT_THRESHOLD))
     }
 
     /// Whether an instance is there to compute with.

@@ -1,5 +1,7 @@
 //! What is wanted of a model's output, and what the output comes to: classes, or a feature vector.
 
+use std::borrow::Cow;
+
 use ocelli_engine::Tensor;
 use ocelli_vision::{Activation, OutputSpec, Pool, l2_normalize, sigmoid, softmax, top_k};
 
@@ -60,12 +62,14 @@ pub enum Class {
 }
 
 impl Class {
-    /// What people call it; nothing where the labels do not say.
+    /// What people call it; its number where nobody has named it.
     #[must_use]
-    pub fn label<'a>(&'a self, labels: &'a [String]) -> &'a str {
+    pub fn label<'a>(&'a self, labels: &'a [String]) -> Cow<'a, str> {
         match self {
-            Self::Index(index) => labels.get(*index).map_or("", String::as_str),
-            Self::Name(name) => name,
+            Self::Index(index) => labels
+                .get(*index)
+                .map_or_else(|| format!("class {index}").into(), |label| label.as_str().into()),
+            Self::Name(name) => name.as_str().into(),
         }
     }
 
@@ -192,6 +196,13 @@ mod tests {
         let tensor = Tensor::new([1, scores.len()], TensorData::F32(scores)).expect("shape");
         let want = Wish::default().classes(&model).expect("it has classes");
         want.outcome(&model, &tensor)
+    }
+
+    #[test]
+    fn a_class_without_a_name_is_called_by_its_number() {
+        let labels = ["cat".to_owned()];
+        assert_eq!(Class::Index(0).label(&labels), "cat");
+        assert_eq!(Class::Index(7).label(&[]), "class 7");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What images came to, with the names of their classes, as JSON shows it.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Serialize, Serializer};
@@ -36,7 +38,7 @@ pub enum ImageAnswer<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct LabelledPrediction<'a> {
     /// The class's name.
-    pub label: &'a str,
+    pub label: Cow<'a, str>,
     /// The class's index, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,

@@ -1,7 +1,7 @@
 //! What clients say they want of a model, as text, and what it means for that model: the same words in queries and on
 //! the command line.
 
-use ocelli_vision::{Activation, OutputSpec, Task};
+use ocelli_vision::{OutputSpec, Task};
 
 use crate::error::Error;
 use crate::model::ServedModel;
@@ -29,11 +29,14 @@ impl Wish {
     /// # Errors
     /// [`Error::InvalidRequest`] for a parameter that makes no sense, or a model that has no classes.
     pub fn classes(&self, model: &ServedModel) -> Result<Want, Error> {
+        let task = model.card.manifest.task;
         let (index, output) = self.find(model, |_| true)?;
-        let name = &model.id.name;
-        if model.card.manifest.task == Task::Embedding && is_vector(output) {
+        // A graph may give probabilities of classes that nobody has named; then it is the task that says so.
+        if output.is_vector() && (task == Task::Embedding || index > 0) {
+            let (name, output) = (&model.id.name, &output.name);
             return Err(Error::InvalidRequest(format!(
-                "the model '{name}' makes feature vectors, not classes; POST /v1/models/{name}/embed"
+                "the output '{output}' of the model '{name}' is a feature vector, not classes; \
+                 POST /v1/models/{name}/embed?output={output}"
             )));
         }
         if self.normalize.is_some() {
@@ -47,7 +50,7 @@ impl Wish {
         };
         let classes = model.classes_of(index);
         // Of a photo that shows many things, all are wanted; the threshold bounds them.
-        let usual = match model.card.manifest.task {
+        let usual = match task {
             Task::Multilabel => classes,
             Task::Classification | Task::Embedding => DEFAULT_TOP_K,
         };
@@ -63,8 +66,8 @@ impl Wish {
     /// # Errors
     /// [`Error::InvalidRequest`] for a parameter that makes no sense, or a model that has no feature vectors.
     pub fn vector(&self, model: &ServedModel) -> Result<Want, Error> {
-        let (index, output) = self.find(model, is_vector)?;
-        if !is_vector(output) {
+        let (index, output) = self.find(model, OutputSpec::is_vector)?;
+        if !output.is_vector() {
             let (model, output) = (&model.id.name, &output.name);
             return Err(Error::InvalidRequest(format!(
                 "the output '{output}' of the model '{model}' has classes, not a feature vector; \
@@ -127,11 +130,6 @@ impl Wish {
             ))
         })
     }
-}
-
-/// Whether an output's numbers are wanted as they are: nothing turns them into probabilities, and they have no names.
-fn is_vector(output: &OutputSpec) -> bool {
-    output.activation == Activation::None && output.labels.is_none()
 }
 
 /// The number of classes wanted, `usual` unless the text says otherwise.

@@ -188,8 +188,7 @@ pub(super) fn recipe(
             "the defaults of {}ImageProcessor, for there is no preprocessor_config.json",
             processor.name
         )));
-        let stated = config.and_then(|config| config.get("image_size"));
-        let stated = stated.map(|place| image_size(&place)).transpose()?;
+        let stated = config.map(size).transpose()?.flatten();
         let reading = Reading {
             processor,
             file: None,
@@ -231,6 +230,17 @@ pub(super) fn recipe(
         size_from: name,
     };
     reading.recipe(notes).map(Some)
+}
+
+/// Width and height that the model was made for, where its configuration says so.
+///
+/// # Errors
+/// When they are no sides.
+pub(super) fn size(config: &Place<'_>) -> Result<Option<[u32; 2]>, AutoError> {
+    config
+        .get("image_size")
+        .map(|place| image_size(&place))
+        .transpose()
 }
 
 /// Width and height of a configuration's `image_size`: one number, or height and width.

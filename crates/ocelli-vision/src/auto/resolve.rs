@@ -20,6 +20,7 @@ use super::{
 use crate::{Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage, PackageError};
 
 const ONNX_FILE: &str = "model.onnx";
+const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 /// Holds the same under `image_processor`.
 const PROCESSOR: &str = "processor_config.json";
@@ -127,6 +128,10 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
     if let Some(interpolation) = hints.interpolation {
         recipe.interpolation = interpolation;
     }
+    // Neither a preset nor a file without a size knows it, and the graph may leave it open.
+    if recipe.size.is_none() && tensor.size.is_none() {
+        (recipe.size, recipe.size_from) = (stated.size, CONFIG);
+    }
     let input = recipe.input_spec(tensor, &mut notes).map_err(unsuitable)?;
     let said = Said {
         task: stated.head.task,
@@ -171,13 +176,15 @@ struct Stated {
     kind: Kind,
     head: Head,
     recipe: Option<Recipe>,
+    /// Width and height that the model was made for.
+    size: Option<[u32; 2]>,
     license: Option<String>,
 }
 
 impl Stated {
     fn read(parts: &Parts, hints: &Hints, tensor: &Tensor, notes: &mut Vec<Note>) -> Result<Self, AutoError> {
         let folder = &parts.folder;
-        let paths = ["config.json", PREPROCESSOR, PROCESSOR].map(|name| folder.path(name));
+        let paths = [CONFIG, PREPROCESSOR, PROCESSOR].map(|name| folder.path(name));
         let document = |text: &Option<String>, path| {
             text.as_deref()
                 .map(|text| Document::parse(path, text))
@@ -224,10 +231,16 @@ impl Stated {
                 notes,
             )?,
         };
+        let size = match (timm_config, &config) {
+            (Some(config), _) => timm::size(config)?,
+            (None, Some(config)) => hugging_face::size(config)?,
+            (None, None) => None,
+        };
         Ok(Self {
             kind: parts.kind(timm_config.is_some()),
             head,
             recipe,
+            size,
             license: timm_config.and_then(timm::license),
         })
     }

@@ -100,7 +100,12 @@ pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<
         && let Some(version) = latest_version(path, hints, holds_model)?
     {
         notes.push(Note::read(format!("version {version}, the latest folder")));
-        return find(&path.join(version), hints, notes);
+        let dir = path.join(&version);
+        let hints = Hints {
+            version: Some(version),
+            ..hints.clone()
+        };
+        return find(&dir, &hints, notes);
     }
     folder(path, hints, notes)
 }

@@ -27,6 +27,14 @@ fn settings<'a>(config: &Place<'a>) -> Place<'a> {
     config.get("pretrained_cfg").unwrap_or_else(|| config.clone())
 }
 
+/// Width and height that the model was trained with, where the file says so.
+///
+/// # Errors
+/// When they are no sides.
+pub(super) fn size(config: &Place<'_>) -> Result<Option<[u32; 2]>, AutoError> {
+    sides(&settings(config), "input_size")
+}
+
 /// Reads how photos are prepared for `tensor`, with the interpolation that was `asked` for.
 ///
 /// # Errors
@@ -37,8 +45,8 @@ pub(super) fn recipe(
     asked: Option<Interpolation>,
     notes: &mut Vec<Note>,
 ) -> Result<Recipe, AutoError> {
+    let size = size(config)?.unwrap_or([DEFAULT_SIZE; 2]);
     let settings = settings(config);
-    let size = sides(&settings, "input_size")?.unwrap_or([DEFAULT_SIZE; 2]);
     let number = |key: &str| settings.get(key).map(|place| place.number()).transpose();
     let mut crop_pct = number("crop_pct")?;
     // timm may test at another size than it trained at; a graph that was exported for that is prepared so.

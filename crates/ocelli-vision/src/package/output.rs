@@ -54,6 +54,12 @@ impl OutputSpec {
     /// What a multilabel class must reach where the package does not say.
     pub const DEFAULT_THRESHOLD: f32 = 0.5;
 
+    /// Whether its numbers are wanted as they are: nothing turns them into probabilities, and they have no names.
+    #[must_use]
+    pub fn is_vector(&self) -> bool {
+        self.activation == Activation::None && self.labels.is_none()
+    }
+
     /// Checks what types cannot; `before` are the tables above this one.
     ///
     /// # Errors

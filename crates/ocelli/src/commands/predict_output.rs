@@ -137,16 +137,18 @@ fn csv_field(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     const BEST: [LabelledPrediction<'static>; 2] = [
         LabelledPrediction {
-            label: "beagle",
+            label: Cow::Borrowed("beagle"),
             index: Some(162),
             probability: 0.9,
         },
         LabelledPrediction {
-            label: "plate, rack",
+            label: Cow::Borrowed("plate, rack"),
             index: Some(729),
             probability: 0.05,
         },

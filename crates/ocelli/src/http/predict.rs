@@ -1,5 +1,7 @@
 //! The native prediction routes: requests translated into the one path, its results into JSON.
 
+use std::borrow::Cow;
+
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
@@ -27,7 +29,7 @@ struct TutorialAnswer<'a> {
 
 #[derive(Serialize)]
 struct TutorialPrediction<'a> {
-    label: &'a str,
+    label: Cow<'a, str>,
     probability: f32,
 }
 

@@ -66,6 +66,18 @@ async fn answers_by_hand(process: &Process) {
     close(&unit["embedding"][0], red / length);
 }
 
+/// Numbers that are no classes are not given as some.
+async fn a_vector_is_no_list_of_classes(process: &Process) {
+    let call = process.post("/v1/models/heads/predict?output=tokens");
+    let refused = call.form([("image", photos::DOG)]).send().await;
+    let text = refused.refused(400, "invalid_request");
+    assert!(text.contains("/v1/models/heads/embed?output=tokens"), "{text}");
+    let outputs = process.get("/v1/models/heads").send().await.ok()["outputs"].clone();
+    assert_eq!(outputs[2]["name"], "tokens");
+    assert_eq!(outputs[2]["threshold"], Value::Null, "{outputs}");
+    assert_eq!(outputs[1]["threshold"], 0.5, "{outputs}");
+}
+
 fn with_engine<'a>(arguments: &[&'a str], engine: &'a Path) -> Vec<&'a str> {
     let engine = engine.to_str().unwrap();
     [arguments, &["--model", PACKAGE, "--onnxruntime", engine]].concat()
@@ -77,6 +89,7 @@ async fn each_output_is_computed_in_one_process() {
     let arguments = with_engine(&["serve", "--listen", "127.0.0.1:0"], &engine);
     let serve = Process::start(ocelli(&arguments)).await;
     answers_by_hand(&serve).await;
+    a_vector_is_no_list_of_classes(&serve).await;
 }
 
 #[tokio::test]

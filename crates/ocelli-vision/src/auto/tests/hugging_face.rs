@@ -363,6 +363,29 @@ fn a_size_that_no_file_states_is_the_graphs() {
     assert_eq!(input(&resolved(&unsaid)).width, 96);
 }
 
+#[test]
+fn a_graph_of_open_size_is_for_what_its_configuration_says() {
+    let config =
+        br#"{"architectures": ["ViTForImageClassification"], "model_type": "vit", "image_size": 48}"#;
+    let processor = br#"{"image_processor_type": "ViTImageProcessor", "do_resize": false}"#;
+    let open = Small {
+        input: &[0, 3, 0, 0],
+        classes: 3,
+        ..small()
+    };
+    let folder = folder(&[
+        ("config.json", config),
+        ("preprocessor_config.json", processor),
+        ("model.onnx", &open.bytes()),
+    ]);
+    for hints in [Hints::default(), preset(Preset::KerasCaffe)] {
+        let resolved = resolve(folder.path(), &hints).unwrap();
+        assert_eq!((input(&resolved).width, input(&resolved).height), (48, 48));
+        let text = notes(&resolved);
+        assert!(!text.contains("no file says it"), "{text}");
+    }
+}
+
 /// transformers 5 writes a processor of images and texts as one file.
 #[test]
 fn an_image_processor_may_be_part_of_a_processor() {

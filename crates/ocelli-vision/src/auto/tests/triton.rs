@@ -39,6 +39,17 @@ fn the_latest_version_or_one_of_them() {
 }
 
 #[test]
+fn the_latest_of_numbered_folders_is_that_version() {
+    let folder = folder(&[
+        ("birds/2/model.onnx", &square(32, 2)),
+        ("birds/10/model.onnx", &square(48, 2)),
+    ]);
+    let resolved = resolve(&folder.path().join("birds"), &Hints::default()).unwrap();
+    let manifest = &resolved.package.card.manifest;
+    assert_eq!((manifest.version.as_str(), manifest.input.width), ("10", 48));
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_file() {
     for (config, words) in [
         (

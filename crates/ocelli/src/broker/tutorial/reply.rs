@@ -22,7 +22,7 @@ impl Named {
     #[must_use]
     pub fn new(prediction: &Prediction, model: &ServedModel) -> Self {
         Self {
-            label: prediction.class.label(model.labels_of(0)).to_owned(),
+            label: prediction.class.label(model.labels_of(0)).into_owned(),
             probability: prediction.probability,
         }
     }

@@ -100,7 +100,7 @@ impl Report {
         let best = match outcome {
             Outcome::Classes(classes) => labelled(model.labels_of(want.output), classes)
                 .into_iter()
-                .map(|class| (class.label.to_owned(), class.index, class.probability))
+                .map(|class| (class.label.into_owned(), class.index, class.probability))
                 .collect(),
             Outcome::Vector(_) => Vec::new(),
         };

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use ocelli_vision::auto::NoteKind;
-use ocelli_vision::{Activation, Channels, InputSpec, ModelPackage, ResizePolicy};
+use ocelli_vision::{Activation, Channels, InputSpec, ModelPackage, OutputSpec, Pool, ResizePolicy, RunSpec};
 use serde_json::{Value, json};
 
 use crate::cli::ShowArgs;
@@ -66,17 +66,9 @@ pub(super) fn as_text(opened: &Opened) -> String {
         ("photo", photo(&manifest.input)),
         ("values", values(&manifest.input)),
     ];
-    for (output, labels) in manifest.outputs.iter().zip(&card.labels) {
-        let activation = match output.activation {
-            Activation::Softmax => "softmax is applied",
-            Activation::Sigmoid => "sigmoid is applied",
-            Activation::None => "as the graph gives it",
-        };
-        lines.push((
-            "output",
-            format!("{}, {activation}; {}", output.name, some(labels)),
-        ));
-    }
+    let outputs = manifest.outputs.iter().zip(&card.labels);
+    lines.extend(outputs.map(|(spec, labels)| ("output", output(spec, labels))));
+    lines.extend(run_options(&manifest.run).map(|options| ("run", options)));
     // Writing into a string cannot fail.
     let mut text = String::new();
     let _ = writeln!(text, "{} version {}\n", manifest.name, manifest.version);
@@ -92,11 +84,45 @@ pub(super) fn as_text(opened: &Opened) -> String {
     text
 }
 
+/// What becomes of an output's numbers, in words.
+fn output(spec: &OutputSpec, labels: &[String]) -> String {
+    let activation = match spec.activation {
+        Activation::Softmax => "softmax is applied",
+        Activation::Sigmoid => "sigmoid is applied",
+        Activation::None => "as the graph gives it",
+    };
+    let pool = match spec.pool {
+        Pool::None => "",
+        Pool::First => ", of the first token",
+        Pool::Mean => ", the mean of the tokens",
+    };
+    let length = if spec.normalize { ", to length 1" } else { "" };
+    let threshold = spec.threshold;
+    let threshold = threshold.map_or_else(String::new, |least| format!(", from {least} on"));
+    let classes = some(labels);
+    format!("{}, {activation}{pool}{length}{threshold}; {classes}", spec.name)
+}
+
+/// What the package wants otherwise than the process's options, as it is written; `None` where that is nothing.
+fn run_options(run: &RunSpec) -> Option<String> {
+    let options = [
+        ("instances", run.instances),
+        ("threads_per_instance", run.threads_per_instance),
+        ("max_batch", run.max_batch),
+        ("max_delay_ms", run.max_delay_ms),
+        ("queue_jobs", run.queue_jobs),
+    ];
+    let options = options.map(|(key, value)| value.map(|value| format!("{key} = {value}")));
+    let options: Vec<String> = options.into_iter().flatten().collect();
+    (!options.is_empty()).then(|| options.join(", "))
+}
+
 fn some(labels: &[String]) -> String {
     let shown: Vec<&str> = labels.iter().take(LABELS_SHOWN).map(String::as_str).collect();
     let rest = if labels.len() > LABELS_SHOWN { ", ..." } else { "" };
     match labels.len() {
         0 => "no labels".to_owned(),
+        1 => format!("1 label: {}", shown.join(", ")),
         count => format!("{count} labels: {}{rest}", shown.join(", ")),
     }
 }
@@ -210,11 +236,41 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
+        assert!(!text.contains("  run  "), "{text}");
         let json = as_json(&opened).unwrap();
         assert_eq!(json["package"]["input"]["resize"]["ratio"], 0.875);
         assert_eq!(
             (&json["labels"][0], &json["kind"]),
             (&json!(1000), &json!("built-in model"))
         );
+    }
+
+    #[test]
+    fn what_a_package_says_of_outputs_and_how_it_is_run() {
+        let spec = OutputSpec {
+            name: "tokens".to_owned(),
+            activation: Activation::None,
+            labels: None,
+            threshold: None,
+            normalize: true,
+            pool: Pool::Mean,
+        };
+        let words = "tokens, as the graph gives it, the mean of the tokens, to length 1; no labels";
+        assert_eq!(output(&spec, &[]), words);
+        let spec = OutputSpec {
+            activation: Activation::Sigmoid,
+            threshold: Some(0.3),
+            normalize: false,
+            pool: Pool::None,
+            ..spec
+        };
+        let words = "tokens, sigmoid is applied, from 0.3 on; 1 label: cat";
+        assert_eq!(output(&spec, &["cat".to_owned()]), words);
+        let run = RunSpec {
+            max_batch: Some(4),
+            max_delay_ms: Some(0),
+            ..RunSpec::default()
+        };
+        assert_eq!(run_options(&run).unwrap(), "max_batch = 4, max_delay_ms = 0");
     }
 }
