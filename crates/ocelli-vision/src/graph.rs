@@ -76,7 +76,8 @@ pub struct GraphOutput {
     pub ending: Ending,
 }
 
-/// What an output went through last; reshapes, casts and quantisation are seen through.
+/// What an output went through last. Whatever leaves probabilities what they are is seen through: reshapes, casts,
+/// quantisation, clipping and picking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// Nothing that makes probabilities.
@@ -176,11 +177,11 @@ impl Graph {
             used,
         } = Parts::read(graph)?;
         let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
-        let endings = ending::endings(&nodes, &names)?;
+        let endings = ending::endings(&nodes, &names, &model.functions)?;
         let foreign_domains = used
             .domains
             .into_iter()
-            .filter(|domain| !KNOWN_DOMAINS.contains(domain) && !model.functions.contains(domain))
+            .filter(|domain| !KNOWN_DOMAINS.contains(domain) && !model.functions.has_domain(domain))
             .map(str::to_owned);
         Ok(Self {
             ir_version: model.ir_version,

@@ -1,6 +1,6 @@
 //! The messages of ONNX that matter: models, graphs, nodes, tensors, types.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     Element, GraphError, TensorInfo,
@@ -16,6 +16,8 @@ const MOST_OUTPUTS: usize = 256;
 /// Old exporters of PyTorch wrote a file for each weight.
 const MOST_FILES: usize = 1 << 16;
 const MOST_DOMAINS: usize = 64;
+/// PyTorch's exporter once wrote one for each of its operators, and one for each layer.
+const MOST_FUNCTIONS: usize = 1 << 16;
 const MOST_AXES: usize = 32;
 /// `TensorProto.DataLocation`: not in this file.
 const EXTERNAL: u64 = 1;
@@ -29,8 +31,8 @@ pub(super) struct Model<'a> {
     pub(super) producer: String,
     pub(super) opset: Option<i64>,
     pub(super) graph: Option<&'a [u8]>,
-    /// Domains of functions that the file brings itself.
-    pub(super) functions: BTreeSet<&'a str>,
+    /// Functions that the file brings itself.
+    pub(super) functions: Functions<'a>,
 }
 
 impl<'a> Model<'a> {
@@ -53,10 +55,7 @@ impl<'a> Model<'a> {
                     return Err(GraphError::Damaged);
                 }
                 (8, Value::Bytes(import)) => model.opset = standard_opset(import)?.or(model.opset),
-                (25, Value::Bytes(function)) => {
-                    model.functions.insert(function_domain(function)?);
-                    at_most(model.functions.len(), MOST_DOMAINS, "domains of functions")?;
-                }
+                (25, Value::Bytes(function)) => model.functions.add(function)?,
                 _ => {}
             }
         }
@@ -83,15 +82,59 @@ fn standard_opset(import: &[u8]) -> Result<Option<i64>, GraphError> {
     Ok(version.filter(|_| matches!(domain, "" | "ai.onnx")))
 }
 
-/// The domain of a `FunctionProto`.
-fn function_domain(function: &[u8]) -> Result<&str, GraphError> {
-    let mut domain = "";
-    for field in Fields::of(function) {
-        if let (10, Value::Bytes(name)) = field? {
-            domain = text(name)?;
+/// Functions by domain and name, unread.
+#[derive(Default)]
+pub(super) struct Functions<'a>(HashMap<(&'a str, &'a str), &'a [u8]>);
+
+impl<'a> Functions<'a> {
+    fn add(&mut self, function: &'a [u8]) -> Result<(), GraphError> {
+        let (mut domain, mut name) = ("", "");
+        for field in Fields::of(function) {
+            match field? {
+                (1, Value::Bytes(found)) => name = text(found)?,
+                (10, Value::Bytes(found)) => domain = text(found)?,
+                _ => {}
+            }
         }
+        self.0.insert((domain, name), function);
+        at_most(self.0.len(), MOST_FUNCTIONS, "functions")
     }
-    Ok(domain)
+
+    /// The `FunctionProto` that nodes of this operator call.
+    pub(super) fn get(&self, domain: &str, operator: &str) -> Option<&'a [u8]> {
+        self.0.get(&(domain, operator)).copied()
+    }
+
+    /// Whether there are any in this domain.
+    pub(super) fn has_domain(&self, domain: &str) -> bool {
+        self.0.keys().any(|(known, _)| *known == domain)
+    }
+}
+
+/// The parts of a `FunctionProto` that matter.
+#[derive(Default)]
+pub(super) struct Function<'a> {
+    pub(super) inputs: Vec<&'a str>,
+    pub(super) outputs: Vec<&'a str>,
+    pub(super) nodes: Vec<&'a [u8]>,
+}
+
+impl<'a> Function<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, GraphError> {
+        let mut function = Self::default();
+        for field in Fields::of(bytes) {
+            match field? {
+                (4, Value::Bytes(name)) => function.inputs.push(text(name)?),
+                (5, Value::Bytes(name)) => function.outputs.push(text(name)?),
+                (7, Value::Bytes(node)) => function.nodes.push(node),
+                _ => {}
+            }
+            at_most(function.nodes.len(), MOST_NODES, "nodes")?;
+            at_most(function.inputs.len(), MOST_INPUTS, "inputs")?;
+            at_most(function.outputs.len(), MOST_OUTPUTS, "outputs")?;
+        }
+        Ok(function)
+    }
 }
 
 /// The parts of a `GraphProto` that matter.

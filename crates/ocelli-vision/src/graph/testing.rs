@@ -28,6 +28,10 @@ messages! {
     }
     FunctionProto {
         #[prost(string, tag = "1")] name: String,
+        #[prost(string, repeated, tag = "4")] input: Vec<String>,
+        #[prost(string, repeated, tag = "5")] output: Vec<String>,
+        #[prost(message, repeated, tag = "7")] node: Vec<NodeProto>,
+        #[prost(message, repeated, tag = "9")] opset_import: Vec<OperatorSetIdProto>,
         #[prost(string, tag = "10")] domain: String,
     }
     GraphProto {

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::testing::{
-    AttributeProto, FLOAT, FLOAT16, FunctionProto, GraphProto, ModelProto, OperatorSetIdProto, Small, UINT8,
-    external, model, node, value,
+    AttributeProto, FLOAT, FLOAT16, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    Small, UINT8, external, model, node, value,
 };
 use super::{messages::MOST_NODES, *};
 
@@ -93,10 +93,132 @@ fn endings_are_seen_through_what_does_not_count() {
         ending(&["QLinearSoftmax", "DequantizeLinear", "Flatten"]),
         Ending::Softmax
     );
+    assert_eq!(
+        ending(&[
+            "Softmax",
+            "Clip",
+            "Slice",
+            "Concat",
+            "Transpose",
+            "Gather",
+            "Split"
+        ]),
+        Ending::Softmax
+    );
     assert_eq!(ending(&["LogSoftmax"]), Ending::LogSoftmax);
     // A softmax inside, as in attention, is not the end.
     assert_eq!(ending(&["Softmax", "MatMul", "Identity"]), Ending::Scores);
     assert_eq!(ending(&["Softmax", "Gemm"]), Ending::Scores);
+}
+
+/// A node of several inputs.
+fn node_of(op_type: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        input: inputs.iter().map(|&input| input.to_owned()).collect(),
+        ..node(op_type, "", output)
+    }
+}
+
+/// The ending of the output `y` of these nodes and functions.
+fn ending_of(nodes: Vec<NodeProto>, functions: Vec<FunctionProto>) -> Ending {
+    let graph = GraphProto {
+        node: nodes,
+        input: vec![value("x", FLOAT, &[0, 4])],
+        output: vec![value("y", FLOAT, &[0, 4])],
+        ..GraphProto::default()
+    };
+    let file = ModelProto {
+        functions,
+        ..model(graph)
+    };
+    read(&file).unwrap().outputs[0].ending
+}
+
+#[test]
+fn a_softmax_that_is_written_out_is_one() {
+    let written_out = |power: &str, summed: &str, operator: &str| {
+        let nodes = vec![
+            node(power, "x", "powers"),
+            node_of("ReduceSum", &[summed, "axes"], "sum"),
+            node_of(operator, &["powers", "sum"], "quotient"),
+            node("Identity", "quotient", "y"),
+        ];
+        ending_of(nodes, Vec::new())
+    };
+    assert_eq!(written_out("Exp", "powers", "Div"), Ending::Softmax);
+    assert_eq!(written_out("Abs", "powers", "Div"), Ending::Scores);
+    assert_eq!(written_out("Exp", "x", "Div"), Ending::Scores);
+    assert_eq!(written_out("Exp", "powers", "Mul"), Ending::Scores);
+    let two = vec![node("Softmax", "x", "a"), node_of("Concat", &["a", "a"], "y")];
+    assert_eq!(ending_of(two, Vec::new()), Ending::Scores, "they sum to 2");
+}
+
+/// A function of the domain `house` that takes `a` and `b` and gives `other` and `made`.
+fn function(name: &str, node: Vec<NodeProto>) -> FunctionProto {
+    FunctionProto {
+        name: name.into(),
+        domain: "house".into(),
+        input: vec!["a".into(), "b".into()],
+        output: vec!["other".into(), "made".into()],
+        node,
+        ..FunctionProto::default()
+    }
+}
+
+/// Calls a function with `x` and `input`, and makes `y` of the second that it gives.
+fn call(name: &str, input: &str) -> NodeProto {
+    NodeProto {
+        domain: "house".into(),
+        output: vec!["unused".into(), "y".into()],
+        ..node_of(name, &["x", input], "")
+    }
+}
+
+#[test]
+fn endings_are_seen_through_functions_of_the_file() {
+    let shown = |name: &str, input: &str| {
+        let functions = vec![
+            function(
+                "Head",
+                vec![node("Sigmoid", "a", "other"), node("Softmax", "b", "made")],
+            ),
+            function("Pass", vec![node("Identity", "b", "made")]),
+            function(
+                "Outer",
+                vec![NodeProto {
+                    output: vec!["c".into(), "made".into()],
+                    ..call("Pass", "b")
+                }],
+            ),
+            // A function may be called what an operator is called.
+            function("Softmax", vec![node("Relu", "b", "made")]),
+            function("Constant", vec![node("Identity", "nowhere", "made")]),
+        ];
+        ending_of(vec![node("Sigmoid", "x", "likely"), call(name, input)], functions)
+    };
+    assert_eq!(shown("Head", "likely"), Ending::Softmax);
+    assert_eq!(shown("Pass", "likely"), Ending::Sigmoid);
+    assert_eq!(shown("Outer", "likely"), Ending::Sigmoid);
+    assert_eq!(shown("Pass", "x"), Ending::Scores);
+    assert_eq!(shown("Softmax", "likely"), Ending::Scores);
+    assert_eq!(shown("Constant", "likely"), Ending::Scores);
+}
+
+#[test]
+fn functions_that_call_themselves_and_many_others_end() {
+    let twice = |callee: &str| {
+        let inner = NodeProto {
+            output: vec!["unused".into(), "half".into()],
+            ..call(callee, "b")
+        };
+        let outer = NodeProto {
+            output: vec!["unused".into(), "made".into()],
+            ..call(callee, "half")
+        };
+        vec![inner, outer]
+    };
+    let functions = vec![function("Round", twice("Round"))];
+    assert_eq!(ending_of(vec![call("Round", "x")], functions), Ending::Scores);
 }
 
 #[test]
@@ -209,6 +331,7 @@ fn what_the_runtime_may_not_run_is_doubted() {
     file.functions = vec![FunctionProto {
         name: "f".into(),
         domain: "of.this.file".into(),
+        ..FunctionProto::default()
     }];
     let doubts = read(&file).unwrap().doubts();
     assert_eq!(doubts.len(), 3, "{doubts:?}");
