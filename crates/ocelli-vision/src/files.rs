@@ -72,13 +72,17 @@ impl FileError {
 }
 
 /// A folder, and nothing outside it.
-pub(crate) struct Files {
+#[derive(Debug)]
+pub struct Files {
     root: PathBuf,
 }
 
 impl Files {
     /// Files below `root`, wherever that itself is linked from.
-    pub(crate) fn within(root: &Path) -> Result<Self, FileError> {
+    ///
+    /// # Errors
+    /// When there is no such folder.
+    pub fn within(root: &Path) -> Result<Self, FileError> {
         let root = fs::canonicalize(root).map_err(|source| read_error(root, source))?;
         Ok(Self { root })
     }
@@ -89,7 +93,10 @@ impl Files {
     }
 
     /// The whole file, which has at most `limit` bytes.
-    pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    ///
+    /// # Errors
+    /// When it is missing, unreadable, larger, outside the folder, or no file.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
         let failed = |source| read_error(path, source);
         let (file, len) = self.open(path, limit)?;
         let mut bytes = Vec::new();
@@ -131,7 +138,10 @@ impl Files {
     }
 
     /// The whole file, which is UTF-8 of at most `limit` bytes.
-    pub(crate) fn read_text(&self, path: &Path, limit: u64) -> Result<String, FileError> {
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when it is not UTF-8.
+    pub fn read_text(&self, path: &Path, limit: u64) -> Result<String, FileError> {
         String::from_utf8(self.read(path, limit)?).map_err(|_| FileError::NotUtf8 { path: path.into() })
     }
 

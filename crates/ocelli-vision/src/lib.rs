@@ -24,7 +24,7 @@ mod scores;
 
 pub use decode::Decoder;
 pub use error::ImageError;
-pub use files::FileError;
+pub use files::{FileError, Files};
 pub use graph::{Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, TensorInfo};
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy, Rounding};

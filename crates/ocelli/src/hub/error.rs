@@ -213,6 +213,16 @@ pub enum HubError {
         /// Bytes that there are, where known.
         free: Option<u64>,
     },
+    /// The system lets no file become so large.
+    #[error("{}: {file} needs {} more than a file may have: raise the limit on the size of files (ulimit -f), or set HF_HOME to a disk that holds larger ones", path.display(), ByteSize(*needed))]
+    FileLimit {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Which file.
+        file: String,
+        /// Bytes that are missing of it.
+        needed: u64,
+    },
     /// The cache cannot be read or written.
     #[error("{}: {source}; the cache of models is there, HF_HOME moves it", path.display())]
     Io {
@@ -240,13 +250,18 @@ pub enum HubError {
         cache: PathBuf,
     },
     /// A graph cannot be read, or says what cannot be followed.
-    #[error("{file}: {problem}")]
+    #[error("{file} ({}) {problem}", path.display())]
     Graph {
         /// Its path within the repository.
         file: String,
-        /// What is wrong.
+        /// Where it is on this machine.
+        path: PathBuf,
+        /// What is wrong and what to do.
         problem: String,
     },
+    /// A file of the cache is missing, too large or leads elsewhere.
+    #[error(transparent)]
+    File(#[from] ocelli_vision::FileError),
     /// A `model.toml` in the repository is wrong.
     #[error("{}: {source}", path.display())]
     Package {

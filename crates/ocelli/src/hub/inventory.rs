@@ -85,7 +85,8 @@ pub fn remove(spec: &HubSpec, config: &HubConfig) -> Result<Removed, HubError> {
         Some(file) if chosen.iter().any(|commit| cache.pointer(commit, file).exists()) => {
             let mut goes: BTreeSet<RepoPath> = BTreeSet::from([file.clone()]);
             for commit in &chosen {
-                goes.extend(graph::external(&cache.pointer(commit, file), file).unwrap_or_default());
+                let found = graph::external(cache.folder(), &cache.pointer(commit, file), file);
+                goes.extend(found.unwrap_or_default());
             }
             some(&cache, &chosen, |path| goes.contains(path))
         }

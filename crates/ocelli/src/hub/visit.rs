@@ -3,23 +3,22 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ocelli_vision::Manifest;
+use ocelli_vision::{Files, Manifest};
 
+use super::Fetched;
 use super::cache::{Extent, RepoCache, at};
 use super::choice::{Choice, choose};
 use super::client::{About, Client};
 use super::config::HubConfig;
 use super::download::Download;
 use super::error::HubError;
+use super::graph::{self, MAX_ONNX};
 use super::hash::Hash;
 use super::listing::{Listing, RepoFile};
 use super::names::{Commit, HubSpec, RepoPath};
-use super::{Fetched, graph};
 
-/// The largest file of each kind, in bytes. An ONNX file is a protobuf message, which ends at 2 GiB; what does not fit
-/// in there stands in files beside it.
+/// The largest file of each other kind, in bytes. What does not fit in an ONNX file stands in files beside it.
 const MAX_TEXT: u64 = 16 << 20;
-const MAX_ONNX: u64 = 2 << 30;
 const MAX_EXTERNAL: u64 = 16 << 30;
 
 /// Sees to it that a model is on this machine.
@@ -145,7 +144,7 @@ impl Stay<'_> {
             Place::Snapshot => self.pointer(choice.onnx),
             Place::Blob(hash) => self.visit.cache.blob(hash),
         };
-        for path in graph::external(&path, &choice.onnx.path)? {
+        for path in graph::external(self.visit.cache.folder(), &path, &choice.onnx.path)? {
             let file = self.listing.find(&path);
             let file = file.ok_or_else(|| self.visit.no_file(path.as_str()))?;
             self.obtain(file, MAX_EXTERNAL)?;
@@ -163,7 +162,7 @@ impl Stay<'_> {
         };
         self.obtain(manifest, MAX_TEXT)?;
         let path = self.pointer(manifest);
-        let text = fs::read_to_string(&path).map_err(at(&path))?;
+        let text = Files::within(self.visit.cache.folder())?.read_text(&path, MAX_TEXT)?;
         let parsed = Manifest::parse(&text).map_err(|source| HubError::Package { path, source })?;
         let labels = parsed
             .outputs
