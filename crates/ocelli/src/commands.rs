@@ -9,18 +9,23 @@ mod predict_sources;
 mod queue;
 mod serve;
 mod settings;
+mod shell;
 mod web;
 mod worker;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use crate::cli::Command;
+use crate::lifecycle;
 
 /// Runs a subcommand to its end.
 ///
 /// # Errors
 /// What kept it from starting or finishing, in one line with its causes.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
     match command {
         Command::Serve(args) => serve::run(&args),
         Command::Web(args) => web::run(&args),

@@ -70,6 +70,22 @@ pub async fn stop_signal() -> io::Result<&'static str> {
     })
 }
 
+/// Sees to it that a write beyond the limit of a file's size (`ulimit -f`) fails as on a full disk. The system would end
+/// the process instead, without a word of what it was doing (SIGXFSZ).
+///
+/// A handler that does nothing, for ignoring a signal would need code that the compiler does not check. Tokio leaves it
+/// there for the life of the process.
+///
+/// # Errors
+/// When the handler cannot be installed.
+pub fn outlive_file_limit() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let _inside = runtime.enter();
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

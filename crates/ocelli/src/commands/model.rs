@@ -8,6 +8,7 @@ mod npy;
 mod pull;
 mod remove;
 mod show;
+mod staging;
 
 use std::process::ExitCode;
 

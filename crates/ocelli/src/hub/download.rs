@@ -264,9 +264,14 @@ impl Download<'_> {
 
     fn lasting(&self, partial: &Path, error: io::Error, part: &Part) -> Trouble {
         Trouble::Lasting(match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 self.full(partial, self.size - part.length, None)
             }
+            io::ErrorKind::FileTooLarge => HubError::FileLimit {
+                path: partial.to_owned(),
+                file: self.path.to_string(),
+                needed: self.size - part.length,
+            },
             _ => at(partial)(error),
         })
     }

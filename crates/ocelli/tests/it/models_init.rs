@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::{House, onnx, small};
+use crate::process::{ocelli, run};
 
 async fn digest(house: &House, spec: &str) -> Value {
     let printed = house.prints(&["model", "show", "--json", spec]).await;
@@ -86,6 +88,44 @@ async fn nothing_is_overwritten_unless_that_is_wanted() {
     let printed = house.prints(&[&init[..], &["--force"]].concat()).await;
     assert!(printed.contains("kept      mine/pets/model.onnx"), "{printed}");
     assert_eq!(digest(&house, "mine/pets").await, digest(&house, "pets").await);
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_leaves_nothing_and_is_named() {
+    let house = House::pets(&small());
+    let init = |out: &'static str| {
+        let init = ocelli(&["model", "init", "--out", out]);
+        let mut command = Command::new("bash");
+        // 1,024 bytes: less than the labels have.
+        command
+            .args(["-c", "ulimit -f 1; exec \"$@\"", "bash"])
+            .arg(init.get_program())
+            .args(init.get_args())
+            .current_dir(house.path("."));
+        command
+    };
+    let said = run(init("mine/new"), b"").await;
+    let text = String::from_utf8(said.stderr).unwrap();
+    assert_eq!(said.status.code(), Some(2), "{text}");
+    for part in ["mine/new/labels.txt cannot be written", "ulimit -f", "--out"] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    assert!(!house.path("mine").exists());
+    // What was there stays as it was.
+    fs::create_dir(house.path("old")).unwrap();
+    fs::write(house.path("old/notes.txt"), "mine").unwrap();
+    run(init("old"), b"").await;
+    assert_eq!(fs::read_dir(house.path("old")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn printed_commands_can_be_copied() {
+    let house = House::pets(&small());
+    let printed = house.prints(&["model", "init", "pets", "--out", "my pets"]).await;
+    assert!(
+        printed.contains("Edit my pets/model.toml, then `ocelli model check 'my pets' PHOTO`"),
+        "{printed}"
+    );
 }
 
 /// Into its own folder, beside what it is made of.

@@ -1,31 +1,20 @@
 //! `ocelli model init`: a model as a package's folder.
 
-use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use ocelli_vision::auto::Kind;
 use ocelli_vision::{Manifest, ModelPackage, PackageError};
 
+use super::staging::{Part, Staging};
 use crate::cli::InitArgs;
-use crate::commands::settings;
+use crate::commands::{settings, shell};
 use crate::models::Opened;
 use crate::telemetry;
 
 const ONNX_FILE: &str = "model.onnx";
 const MANIFEST_FILE: &str = "model.toml";
-
-/// A file of the package and what it is made of.
-struct Part<'a> {
-    /// Relative to the package's folder.
-    name: String,
-    content: &'a [u8],
-    /// The same content on this machine, which a hard link may share.
-    original: Option<PathBuf>,
-}
 
 pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
@@ -61,20 +50,22 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     if !args.force {
         refuse_to_overwrite(&dir, &parts)?;
     }
+    let ways = write(&dir, &parts)?;
     let mut out = io::stdout().lock();
-    for part in &parts {
-        let how = write_part(&dir, part)
-            .with_context(|| format!("{} cannot be written", dir.join(&part.name).display()))?;
-        writeln!(out, "{how:<9} {}", dir.join(&part.name).display())?;
+    for (part, way) in parts.iter().zip(ways) {
+        writeln!(out, "{way:<9} {}", dir.join(&part.name).display())?;
     }
     writeln!(out)?;
     for note in &opened.notes {
         writeln!(out, "  - {note}")?;
     }
-    let dir = dir.display();
+    let manifest = dir.join(MANIFEST_FILE);
+    let dir = dir.to_string_lossy();
+    let dir = shell::word(&dir);
     writeln!(
         out,
-        "\nEdit {dir}/model.toml, then `ocelli model check {dir} PHOTO` and `ocelli serve --model {dir}`."
+        "\nEdit {}, then `ocelli model check {dir} PHOTO` and `ocelli serve --model {dir}`.",
+        manifest.display()
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -193,37 +184,35 @@ fn refuse_to_overwrite(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a file there and says how.
-fn write_part(dir: &Path, part: &Part<'_>) -> io::Result<&'static str> {
-    let path = dir.join(&part.name);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    // Links followed, so that what is shared is the file itself.
-    let original = part
-        .original
-        .as_ref()
-        .and_then(|original| original.canonicalize().ok());
-    if original
-        .as_deref()
-        .is_some_and(|original| is_same_file(original, &path))
-    {
-        return Ok("kept");
-    }
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Another disk, or a system without hard links: then a copy.
-    if original.is_some_and(|original| fs::hard_link(original, &path).is_ok()) {
-        return Ok("linked");
-    }
-    fs::write(&path, part.content)?;
-    Ok("written")
+/// Writes all parts, and says how each.
+///
+/// # Errors
+/// For the first that cannot be written; then none is there.
+fn write(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<Vec<&'static str>> {
+    let mut staging = Staging::default();
+    let ways = parts
+        .iter()
+        .map(|part| {
+            let way = staging.add(dir, part);
+            way.map_err(|error| unwritable(&dir.join(&part.name), &error))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    staging
+        .commit()
+        .map_err(|(path, error)| unwritable(&path, &error))?;
+    Ok(ways)
 }
 
-/// Whether both are one file, by this name or that.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    identity(one).is_some_and(|one| identity(other) == Some(one))
+fn unwritable(path: &Path, error: &io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space, or name a folder on a larger disk with --out"
+        }
+        io::ErrorKind::FileTooLarge => {
+            "raise the limit on the size of files (ulimit -f), or name a folder on another disk with --out"
+        }
+        io::ErrorKind::IsADirectory => "remove this folder, or name another one with --out",
+        _ => "name a folder with --out that you may write to",
+    };
+    anyhow::anyhow!("{} cannot be written: {error}; {remedy}", path.display())
 }
