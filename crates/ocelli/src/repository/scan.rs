@@ -158,22 +158,37 @@ fn fingerprint(path: &Path, shared: Option<&Path>) -> Result<Fingerprint, Barred
     if let Some(shared) = shared {
         looked = looked.and_then(|()| collect(shared, shared, MOST_LEVELS, &mut files));
     }
-    looked.map_err(|error| {
-        Barred::Refused(format!(
-            "{}: it cannot be looked through: {error}",
-            path.display()
-        ))
-    })?;
+    looked.map_err(Barred::Refused)?;
     files.sort();
     Ok(Fingerprint(files))
 }
 
 type File = (PathBuf, u64, Option<std::time::SystemTime>);
 
-fn collect(base: &Path, folder: &Path, level: usize, files: &mut Vec<File>) -> io::Result<()> {
-    for item in fs::read_dir(folder)? {
-        let path = item?.path();
-        let found = fs::metadata(&path)?;
+/// The files in a folder of the package `base`.
+///
+/// # Errors
+/// What keeps the package from being served: the path, what is wrong and what to do.
+fn collect(base: &Path, folder: &Path, level: usize, files: &mut Vec<File>) -> Result<(), String> {
+    let unreadable = |error: io::Error| {
+        format!(
+            "{}: it cannot be looked through: {error}; let this process read it, or remove it",
+            folder.display()
+        )
+    };
+    for item in fs::read_dir(folder).map_err(unreadable)? {
+        let path = item.map_err(unreadable)?.path();
+        let found = match fs::metadata(&path) {
+            Ok(found) => found,
+            // It went away while the package was looked through, whose fingerprint is another one now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => continue,
+            Err(error) => {
+                return Err(format!(
+                    "{}: it cannot be followed: {error}; put there what it should lead to, or remove it",
+                    path.display()
+                ));
+            }
+        };
         if found.is_dir() && level < MOST_LEVELS {
             collect(base, &path, level + 1, files)?;
         } else if found.is_file() {
@@ -181,7 +196,10 @@ fn collect(base: &Path, folder: &Path, level: usize, files: &mut Vec<File>) -> i
             files.push((name, found.len(), found.modified().ok()));
         }
         if files.len() > MOST_FILES {
-            return Err(io::Error::other(format!("it holds more than {MOST_FILES} files")));
+            return Err(format!(
+                "{}: it holds more than {MOST_FILES} files; keep only what belongs to the model",
+                base.display()
+            ));
         }
     }
     Ok(())
@@ -261,6 +279,17 @@ mod tests {
             reason.contains("bad") && reason.contains("copy the package"),
             "{reason}"
         );
+    }
+
+    #[test]
+    fn a_link_in_a_package_that_leads_nowhere_is_named() {
+        let folder = repository(&["m/1/model.toml", "m/1/deep/a.bin", "good/model.toml"]);
+        symlink("gone.bin", folder.path().join("m/1/deep/weights.bin")).expect("a link");
+        assert_eq!(keys(folder.path()), ["good", "m/1 (bad)"]);
+        let entries = scan(folder.path()).expect("it is a folder");
+        let reason = entries[1].fingerprint.clone().expect_err("a link").to_string();
+        let named = reason.starts_with(&folder.path().join("m/1/deep/weights.bin").display().to_string());
+        assert!(named && reason.contains("or remove it"), "{reason}");
     }
 
     #[test]
