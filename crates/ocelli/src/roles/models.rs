@@ -243,14 +243,19 @@ impl Models {
         Ok(())
     }
 
-    /// What keeps the models from computing what web processes ask for.
+    /// What keeps all models from computing what web processes ask for. As long as one can, the process is of use.
     ///
     /// # Errors
     /// What the first of them lacks, or that there is none.
     pub(super) fn ready(&self) -> Result<(), Error> {
         self.shared.catalog.occupied()?;
         let slots = self.shared.slots.lock();
-        slots.seats().try_for_each(|seat| seat.side.ready())
+        let mut standings = slots.seats().map(|seat| seat.side.ready());
+        match standings.next() {
+            Some(Err(_)) if standings.any(|standing| standing.is_ok()) => Ok(()),
+            Some(first) => first,
+            None => Ok(()),
+        }
     }
 
     /// Jobs that were taken for web processes and not answered.

@@ -135,9 +135,11 @@ impl Health for Infer {
         if let Broker::Memory(_) = self.broker {
             // With workers elsewhere, a model without one is answered for, and so the process is of use.
             self.catalog.occupied()?;
+            // One model without an engine must not take the others from whoever asks for them.
             let models = self.catalog.all();
-            let waiting = models.iter().find(|model| !model.is_ready());
-            return waiting.map_or(Ok(()), |_| Err(Error::NotReady("an engine is being rebuilt")));
+            if !models.is_empty() && !models.iter().any(|model| model.is_ready()) {
+                return Err(Error::NotReady("its engines are being rebuilt"));
+            }
         }
         Ok(())
     }

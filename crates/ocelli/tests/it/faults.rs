@@ -5,6 +5,7 @@ use ocelli_engine::fake::FakeFailure;
 
 use crate::client::Answer;
 use crate::photos;
+use crate::repository::Shelf;
 use crate::server::{Server, Setup};
 use crate::{PATIENCE, eventually};
 
@@ -81,6 +82,35 @@ async fn a_rebuild_that_fails_makes_the_server_unready_until_one_succeeds() {
     server.ready().await;
     assert_eq!(server.metric("ocelli_ready").await, 1.0);
     server.is_well().await;
+}
+
+/// Whoever sends requests to ready processes only would take all models from their clients for the sake of one.
+#[tokio::test]
+async fn a_process_is_ready_while_one_of_its_models_can_answer() {
+    let shelf = Shelf::new();
+    shelf.put("cats", ("cats", "1", "cat"));
+    shelf.put("dogs", ("dogs", "1", "dog"));
+    let server = shelf.serve().await;
+    server.engine.fail_loads(usize::MAX);
+    for (model, left) in [("cats", 1.0), ("dogs", 0.0)] {
+        let state = format!("ocelli_model_state{{model=\"{model}\",version=\"1\",state=\"ready\"}}");
+        assert_eq!(server.metric(&state).await, 1.0);
+        server.engine.fail_nth(0, FakeFailure::Fault);
+        let target = format!("/predict?model={model}");
+        let failed = server.post(&target).form([("image", photos::DOG)]).send().await;
+        failed.refused(500, "internal");
+        server.metric_is("ocelli_engine_instances", left).await;
+        let again = server.post(&target).form([("image", photos::DOG)]).send().await;
+        again.refused(503, "not_ready");
+        let status = if left > 0.0 { 200 } else { 503 };
+        assert_eq!(
+            server.get("/readyz").send().await.status,
+            status,
+            "without {model}"
+        );
+    }
+    server.engine.fail_loads(0);
+    server.ready().await;
 }
 
 #[tokio::test]
