@@ -12,7 +12,10 @@ mod output;
 mod run;
 mod write;
 
-use std::{borrow::Cow, path::Path};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -41,6 +44,8 @@ pub struct ModelPackage {
     pub onnx: Cow<'static, [u8]>,
     /// Files that the ONNX file keeps weights in, by the names it calls them; mostly none.
     pub external: Vec<ExternalData>,
+    /// Where `onnx` was read, for messages; nowhere where it was made or is part of the program.
+    pub origin: Option<PathBuf>,
 }
 
 /// A package without its weights: all that is needed to prepare images for the model and to name what comes out.
@@ -195,7 +200,12 @@ impl ModelPackage {
             labels,
             digest,
         };
-        Self { card, onnx, external }
+        Self {
+            card,
+            onnx,
+            external,
+            origin: None,
+        }
     }
 }
 

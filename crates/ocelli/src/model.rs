@@ -1,11 +1,12 @@
 //! A model that is served: its package, how it is run, and whether it is ready.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ocelli_engine::{CostTable, ElementType, ExternalFile, ModelSource, Signature, TensorSpec};
+use ocelli_engine::{CostTable, ElementType, EngineError, ExternalFile, ModelSource, Signature, TensorSpec};
 use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
 use parking_lot::Mutex;
 
@@ -39,6 +40,7 @@ enum Place {
 #[derive(Debug)]
 pub struct ModelFile {
     name: String,
+    origin: Option<PathBuf>,
     onnx: Cow<'static, [u8]>,
     external: Vec<ExternalFile>,
     signature: Signature,
@@ -67,6 +69,7 @@ impl ServedModel {
     pub fn split(package: ModelPackage) -> (Self, ModelFile) {
         let file = ModelFile {
             name: package.card.manifest.name.clone(),
+            origin: package.origin,
             onnx: package.onnx,
             external: package
                 .external
@@ -283,6 +286,33 @@ impl ModelFile {
             signature: &self.signature,
         }
     }
+
+    /// What an engine says of this model before it has ever served, with the file that it is about and what to do.
+    #[must_use]
+    pub fn blamed(&self, error: EngineError) -> EngineError {
+        let model = match &self.origin {
+            Some(path) => {
+                let path = path.strip_prefix(".").unwrap_or(path);
+                format!("{} ({})", self.name, path.display())
+            }
+            None => self.name.clone(),
+        };
+        match error {
+            EngineError::LoadFailed { reason, .. } => EngineError::LoadFailed { model, reason },
+            EngineError::SignatureMismatch { reason, .. } => EngineError::SignatureMismatch {
+                model,
+                reason: format!("{reason}; correct model.toml, or export the model again"),
+            },
+            EngineError::Fault(reason) | EngineError::BadInput(reason) => EngineError::LoadFailed {
+                model,
+                reason: format!(
+                    "its first run failed: {reason}; correct model.toml if it says something else than the file does, or \
+                     export the model again"
+                ),
+            },
+            other => other,
+        }
+    }
 }
 
 /// The tensors that a package declares. The batch axis is open, and an output without labels may have any shape.
@@ -335,4 +365,43 @@ pub fn builtin() -> Result<ModelPackage, PackageError> {
         Cow::Borrowed(include_bytes!("../../../models/efficientnet-lite0/model.onnx")),
         IMAGENET,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engines_errors_name_the_file_and_a_remedy() {
+        let mut package = builtin().expect("built in");
+        package.origin = Some("./nets/lite0.onnx".into());
+        let (_, file) = ServedModel::split(package);
+        let said = |error| file.blamed(error).to_string();
+        let name = "efficientnet-lite0 (nets/lite0.onnx)";
+        let refused = EngineError::LoadFailed {
+            model: "efficientnet-lite0".into(),
+            reason: "no such operator".into(),
+        };
+        assert_eq!(
+            said(refused),
+            format!("model {name} cannot be loaded: no such operator")
+        );
+        for error in [
+            EngineError::Fault("out of shape".into()),
+            EngineError::SignatureMismatch {
+                model: String::new(),
+                reason: "out of shape".into(),
+            },
+        ] {
+            let said = said(error);
+            for part in [
+                name,
+                "out of shape",
+                "correct model.toml",
+                "export the model again",
+            ] {
+                assert!(said.contains(part), "no {part} in {said}");
+            }
+        }
+    }
 }

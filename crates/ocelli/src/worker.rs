@@ -20,6 +20,7 @@ use crate::cores::Cores;
 use crate::crew::{Crew, Member, Work};
 use crate::metrics::Metrics;
 use crate::model::{ModelFile, Runtime, ServedModel};
+use crate::probe;
 use engines::Engines;
 use queue::WorkQueue;
 
@@ -95,7 +96,8 @@ pub fn build(
     pace: Pace,
 ) -> Result<Worker, EngineError> {
     let started = Instant::now();
-    let (loaded, cost) = loading::load(config, parts, pace)?;
+    let blamed = |error| parts.file.blamed(error);
+    let (mut loaded, cost) = loading::load(config, parts, pace).map_err(blamed)?;
     let (instances, threads) = (loaded.narrow.len(), loaded.threads);
     let max_batch = config.max_batch.unwrap_or_else(|| cost.default_batch_limit());
     tracing::info!(
@@ -110,6 +112,9 @@ pub fn build(
         warm_up_ms = (started.elapsed() - loaded.load_time).as_millis() as u64,
         "loaded the model"
     );
+    for twice in probe::twice(model, loaded.narrow[0].as_mut()).map_err(blamed)? {
+        tracing::warn!(model = %model.id.name, model_version = %model.id.version, "{twice}");
+    }
     let pressing = pressing(&cost, max_batch);
     model.set_runtime(Runtime {
         engine: parts.backend.name().to_owned(),

@@ -89,6 +89,7 @@ fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoErr
     if manifest != package.card.manifest {
         package = ModelPackage::build(manifest, package.onnx, package.external, &package.card.labels)?;
     }
+    package.origin = Some(onnx.clone());
     Ok(Resolved {
         package,
         kind: Kind::Package,
@@ -151,8 +152,9 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         run: parts.triton.as_ref().map(Config::run).unwrap_or_default(),
     };
     let external = parts.folder.external(&parts.onnx, &graph)?;
-    let package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])
+    let mut package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])
         .map_err(|error| in_made(&onnx, error))?;
+    package.origin = Some(onnx.clone());
     Ok(Resolved {
         package,
         kind: stated.kind,

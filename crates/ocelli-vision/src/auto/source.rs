@@ -71,6 +71,10 @@ pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<
     if metadata.is_file() {
         return file(path, hints);
     }
+    if !metadata.is_dir() {
+        let problem = "is a pipe or a device: write what comes out of it into a file, and name that";
+        return Err(AutoError::unsuitable(path, problem));
+    }
     let has = |name: &str| path.join(name).exists();
     if has(MANIFEST_FILE) {
         return package(path, hints);

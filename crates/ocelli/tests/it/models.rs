@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use prost::Message as _;
 use tempfile::TempDir;
 
 use crate::process::{ocelli, run};
@@ -32,6 +33,15 @@ fn small() -> Small<'static> {
         classes: 3,
         ending: None,
     }
+}
+
+/// The same, which ends in a softmax that nobody sees who reads the graph.
+fn softmax_in_disguise() -> Vec<u8> {
+    let mut graph = small().graph();
+    graph.node.pop();
+    graph.node.push(onnx::node("Softmax", "scores", "probabilities"));
+    graph.node.push(onnx::node("Relu", "probabilities", "logits"));
+    onnx::model(graph).encode_to_vec()
 }
 
 /// A folder with files, and the program in it.

@@ -62,6 +62,12 @@ async fn damaged_files_are_named() {
     )
     .await;
     refused(&house, "nothing", &["nothing", "name a folder"]).await;
+    refused(
+        &house,
+        "/dev/zero",
+        &["/dev/zero: is a pipe or a device", "into a file"],
+    )
+    .await;
 }
 
 #[tokio::test]

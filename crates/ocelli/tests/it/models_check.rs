@@ -5,7 +5,7 @@ use std::fs;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::{House, Small, onnx, small};
+use super::{House, Small, onnx, small, softmax_in_disguise};
 use crate::photos;
 use crate::process::onnxruntime;
 
@@ -143,6 +143,44 @@ async fn people_get_words_and_failures_are_told() {
     assert_eq!(saved[128..132], (40.0_f32 * (1.0 / 255.0)).to_le_bytes());
 }
 
+/// The answers are not touched, for who made the file may have meant it.
+#[tokio::test]
+async fn a_second_softmax_is_told() {
+    let house = House::new(&[("net.onnx", &softmax_in_disguise())]);
+    let Some(said) = checked(&house, &["net.onnx"]).await else {
+        return;
+    };
+    let warnings = said["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{said}");
+    assert!(warnings[0].as_str().unwrap().contains("sum to 1"), "{said}");
+    let library = onnxruntime();
+    let arguments = ["model", "check", "net.onnx", "photo.png"];
+    let (_, printed, _) = house.run_with(&arguments, library.as_deref()).await;
+    let warning = printed.find("  - warning: whatever the image, `logits` gives numbers from 0 to 1");
+    assert!(warning.unwrap() < printed.find("photo.png").unwrap(), "{printed}");
+    assert!(printed.contains("activation = \"none\""), "{printed}");
+
+    // What is meant is said in the package, and then nothing is applied and nothing is told.
+    house
+        .prints(&["model", "init", "net.onnx", "--out", "mine"])
+        .await;
+    let path = house.path("mine/model.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let edited = text.replace("activation = \"softmax\"", "activation = \"none\"");
+    assert_ne!(text, edited);
+    fs::write(&path, edited).unwrap();
+    let said = checked(&house, &["mine"]).await.unwrap();
+    assert_eq!(said["warnings"], json!([]));
+    near(
+        &said["predictions"][0]["probability"],
+        said["scores"]["max"].as_f64().unwrap(),
+    );
+    assert_eq!(
+        checked(&House::pets(&small()), &["pets"]).await.unwrap()["warnings"],
+        json!([])
+    );
+}
+
 #[tokio::test]
 async fn a_graph_that_the_runtime_does_not_run_says_why() {
     let Some(library) = onnxruntime() else { return };
@@ -161,7 +199,35 @@ async fn a_graph_that_the_runtime_does_not_run_says_why() {
         "{printed}"
     );
     assert!(
-        said.contains("till opset") && said.contains("opset_version"),
+        said.contains("model net (net.onnx) cannot be loaded")
+            && said.contains("till opset")
+            && said.contains("opset_version"),
         "{said}"
     );
+}
+
+/// What a file states of its shapes is believed until the runtime has loaded it.
+#[tokio::test]
+async fn a_graph_that_gives_something_else_than_it_states_is_named() {
+    let Some(library) = onnxruntime() else { return };
+    let mut graph = small().graph();
+    graph.output[0] = onnx::value("logits", onnx::FLOAT, &[0, 5]);
+    let house = House::new(&[
+        ("nets/net.onnx", &onnx::model(graph).encode_to_vec()),
+        ("a.png", &photos::grey(3).bytes),
+    ]);
+    for command in [
+        &["model", "check", "nets/net.onnx", "a.png"][..],
+        &["serve", "--listen", "127.0.0.1:0", "--model", "nets/net.onnx"],
+    ] {
+        let (status, printed, said) = house.run_with(command, Some(&library)).await;
+        assert_eq!(status, 2, "{printed}");
+        for part in [
+            "model net (nets/net.onnx) is not what its package declares",
+            "[batch, 3]",
+            "correct model.toml, or export the model again",
+        ] {
+            assert!(said.contains(part), "{command:?}: no {part} in {said}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Serving models that come as people keep them.
 
-use super::{House, Small, small};
+use super::{House, Small, small, softmax_in_disguise};
 use crate::photos;
 use crate::process::{Process, ocelli, onnxruntime};
 
@@ -57,6 +57,17 @@ async fn what_the_graph_has_squashed_is_answered_as_it_is() {
     let probability = answer.ok()["predictions"][0]["probability"].as_f64().unwrap();
     let expected = 2_f64.exp() / (1.0 + 1_f64.exp() + 2_f64.exp());
     assert!((probability - expected).abs() < 1e-4, "{probability}");
+}
+
+#[tokio::test]
+async fn a_second_softmax_is_a_warning_at_the_start() {
+    let house = House::new(&[("birds.onnx", &softmax_in_disguise())]);
+    let Some(mut process) = serves(&house, &["birds.onnx"]).await else {
+        return;
+    };
+    let line = process.logs("gives numbers from 0 to 1 that sum to 1").await;
+    assert!(line.contains("WARN") && line.contains("model=birds"), "{line}");
+    assert!(line.contains("ocelli model init"), "{line}");
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ocelli_engine::{Engine, EngineOptions, Tensor, TensorData};
-use ocelli_vision::{Decoder, ImageHeader, InputSpec, InputType};
+use ocelli_engine::{Engine, EngineOptions, Tensor};
+use ocelli_vision::auto::{Note, NoteKind};
+use ocelli_vision::{Decoder, ImageHeader};
 
 use super::check_report::Report;
 use super::{npy, show};
@@ -18,6 +19,7 @@ use crate::commands::predict_sources::{Source, expand};
 use crate::commands::settings;
 use crate::model::ServedModel;
 use crate::outcome::Want;
+use crate::probe;
 use crate::telemetry;
 use crate::wish::Wish;
 
@@ -38,7 +40,16 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             .threads_per_instance
             .map_or_else(settings::cores, Into::into),
     };
-    let engine = backend.load(&file.source(), &options)?;
+    let blamed = |error| file.blamed(error);
+    let mut engine = backend.load(&file.source(), &options).map_err(blamed)?;
+    let warnings: Vec<String> = probe::twice(&model, engine.as_mut())
+        .map_err(blamed)?
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if !args.json {
+        print_warnings(&warnings)?;
+    }
     let want = Wish::default().by_task(&model)?;
     let mut check = Check {
         limits: settings::decode(&args.image).image,
@@ -58,7 +69,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         let name = source.name();
         match check.photo(&source) {
             Ok((input, report)) => {
-                print(&report, &name, args.json)?;
+                print(&report, &name, args.json.then_some(&warnings))?;
                 inputs.extend(args.save_input.is_some().then_some(input));
             }
             Err(error) => {
@@ -93,13 +104,7 @@ impl Check {
         let header = ImageHeader::read(&bytes, &self.limits)?;
         let spec = self.model.input();
         let pixels = self.decoder.prepare(&bytes, &header, spec)?;
-        let shape = self
-            .engine
-            .signature()
-            .inputs
-            .first()
-            .map(|input| input.shape.clone());
-        let input = tensor(spec, &pixels, shape.unwrap_or_default())?;
+        let input = probe::tensor(spec, &pixels)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
             .get(self.want.output)
@@ -110,36 +115,28 @@ impl Check {
     }
 }
 
-/// One image as the tensor that the engine takes, whose open axes are 1.
-fn tensor(spec: &InputSpec, pixels: &[u8], shape: Vec<Option<usize>>) -> anyhow::Result<Tensor> {
-    let elements = spec.elements();
-    let data = match spec.dtype {
-        InputType::Uint8 => {
-            let mut values = vec![0; elements];
-            spec.fill_u8(pixels, &mut values);
-            TensorData::U8(values)
-        }
-        InputType::Float32 => {
-            let mut values = vec![0.0; elements];
-            spec.fill_f32(pixels, &mut values);
-            TensorData::F32(values)
-        }
-        InputType::Float16 => {
-            let mut values = vec![Default::default(); elements];
-            spec.fill_f16(pixels, &mut values);
-            TensorData::F16(values)
-        }
-    };
-    let shape: Vec<usize> = shape.into_iter().map(|axis| axis.unwrap_or(1)).collect();
-    Ok(Tensor::new(shape, data)?)
+/// What holds for the model, whatever the photo.
+fn print_warnings(warnings: &[String]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    warnings.iter().try_for_each(|text| {
+        let note = Note {
+            kind: NoteKind::Warning,
+            text: text.clone(),
+        };
+        writeln!(out, "  - {note}")
+    })
 }
 
-fn print(report: &Report, name: &str, json: bool) -> io::Result<()> {
+/// In JSON with the model's `warnings`, or in words.
+fn print(report: &Report, name: &str, warnings: Option<&Vec<String>>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", report.json(name))
-    } else {
-        write!(out, "\n{name}\n{report}")
+    match warnings {
+        Some(warnings) => {
+            let mut line = report.json(name);
+            line["warnings"] = warnings.as_slice().into();
+            writeln!(out, "{line}")
+        }
+        None => write!(out, "\n{name}\n{report}"),
     }
 }
 
