@@ -31,6 +31,7 @@ use std::{
 };
 
 pub use error::AutoError;
+pub use naming::name as model_name;
 pub use preset::Preset;
 pub use source::LABEL_FILES;
 pub use variant::{Variant, choose_variant};

@@ -3,6 +3,9 @@
 //! Owns the count of images in the house and of the bytes they hold, and the same for each model. A permit is taken when
 //! a request's headers are read and given back when its answer is on its way; whatever happens in between, dropping the
 //! permit is enough. So a model whose door is closed and who has nobody inside is needed by nobody.
+//!
+//! Of several models, none can keep the others out ([`is_fair`]): whoever finds the house half full may hold only its
+//! share of the other half.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +91,7 @@ impl Admission {
         Ok(Permit {
             house: room,
             model: None,
+            models: 1,
         })
     }
 
@@ -145,6 +149,8 @@ impl Inside {
 pub struct Permit {
     house: Room,
     model: Option<Room>,
+    /// Models that share the house.
+    models: usize,
 }
 
 /// Room behind one door.
@@ -156,16 +162,18 @@ struct Room {
 }
 
 impl Permit {
-    /// Takes the same room with a model, too.
+    /// Takes the same room with a model, too, which is one of `models` that share the house.
     ///
     /// # Errors
     /// [`Full`]; the room in the house is given back then.
-    pub fn with(self, model: &Arc<Admission>) -> Result<Self, Full> {
+    pub fn with(self, model: &Arc<Admission>, models: usize) -> Result<Self, Full> {
         let permit = model.admit(self.house.jobs, self.house.bytes)?;
-        Ok(Self {
+        let permit = Self {
             house: self.house,
             model: Some(permit.house),
-        })
+            models,
+        };
+        permit.fair().map(|()| permit)
     }
 
     /// Takes more room: a body without a declared length has grown, or a body turned out to hold many images.
@@ -177,9 +185,43 @@ impl Permit {
         let grown = self.model.as_mut().map_or(Ok(()), |room| room.grow(jobs, bytes));
         if grown.is_err() {
             self.house.shrink(jobs, bytes);
+            return grown;
         }
-        grown
+        let fair = self.fair();
+        if fair.is_err() {
+            for room in [Some(&mut self.house), self.model.as_mut()].into_iter().flatten() {
+                room.shrink(jobs, bytes);
+            }
+        }
+        fair
     }
+
+    /// Whether the model may hold what it holds now.
+    fn fair(&self) -> Result<(), Full> {
+        let Some(model) = &self.model else {
+            return Ok(());
+        };
+        let house = &self.house.admission;
+        let (load, own) = (house.load(), model.admission.load());
+        if is_fair(house.limits, load, own, self.models) {
+            return Ok(());
+        }
+        Err(Full {
+            load: own,
+            closed: false,
+        })
+    }
+}
+
+/// Whether one of `models` may come to hold `own` in a house that comes to hold `house`: anything while the house is half
+/// empty, and then its share of the other half. What all models hold beyond their shares is at most half of the house, so
+/// that each finds its own share free whatever the others do (complete sharing with a minimum for each). A single model
+/// has the house for itself.
+fn is_fair(limits: AdmissionLimits, house: Load, own: Load, models: usize) -> bool {
+    let fits = |limit: u64, house: u64, own: u64| house <= limit / 2 || own <= limit / 2 / models as u64;
+    models < 2
+        || (fits(limits.jobs as u64, house.jobs as u64, own.jobs as u64)
+            && fits(limits.bytes, house.bytes, own.bytes))
 }
 
 impl Room {
@@ -211,6 +253,8 @@ impl Drop for Room {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -255,7 +299,7 @@ mod tests {
         let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
         let bytes = u64::MAX;
         let model = Admission::new(AdmissionLimits { jobs: 3, bytes });
-        let enter = |jobs| house.admit(jobs, 10)?.with(&model);
+        let enter = |jobs| house.admit(jobs, 10)?.with(&model, 1);
         let mut permit = enter(2).expect("room");
         assert_eq!(enter(2).unwrap_err().load.jobs, 2, "the model is full");
         assert_eq!(house.load(), Load { jobs: 2, bytes: 10 });
@@ -265,6 +309,55 @@ mod tests {
         assert_eq!(house.load(), Load { jobs: 3, bytes: 15 });
         drop(permit);
         assert_eq!((house.load(), model.load()), Default::default());
+    }
+
+    fn doors(count: usize) -> Vec<Arc<Admission>> {
+        (0..count)
+            .map(|_| Admission::new(AdmissionLimits::NONE))
+            .collect()
+    }
+
+    #[test]
+    fn one_of_several_models_gets_half_of_the_house_and_a_single_one_all_of_it() {
+        for (models, room) in [(1, 12), (2, 6), (3, 6)] {
+            let house = Admission::new(AdmissionLimits { jobs: 12, bytes: 12 });
+            let door = &doors(1)[0];
+            let enter = || house.admit(1, 1)?.with(door, models);
+            let mut inside: Vec<Permit> = std::iter::from_fn(|| enter().ok()).collect();
+            assert_eq!(inside.len(), room, "{models} models");
+            let before = (house.load(), door.load());
+            assert!(inside[0].grow(1, 0).is_err(), "not by growing either");
+            assert!(inside[0].grow(0, 1).is_err());
+            assert_eq!((house.load(), door.load()), before);
+            assert_eq!(door.load().jobs, room);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_model_is_kept_out_of_its_share(
+            limit in 1_usize..60,
+            models in 2_usize..5,
+            visits in prop::collection::vec((0_usize..5, any::<bool>(), 0_usize..60), 1..300),
+        ) {
+            let bytes = limit as u64;
+            let house = Admission::new(AdmissionLimits { jobs: limit, bytes });
+            let doors = doors(models);
+            let mut inside: Vec<Vec<Permit>> = doors.iter().map(|_| Vec::new()).collect();
+            for (model, comes, which) in visits {
+                let (door, own) = (&doors[model % models], &mut inside[model % models]);
+                if !comes {
+                    let many = own.len().max(1);
+                    drop((which % many < own.len()).then(|| own.swap_remove(which % many)));
+                    continue;
+                }
+                let within = own.len() < limit / 2 / models;
+                match house.admit(1, 1).and_then(|permit| permit.with(door, models)) {
+                    Ok(permit) => own.push(permit),
+                    Err(full) => prop_assert!(!within, "{full:?} {:?}", house.load()),
+                }
+            }
+        }
     }
 
     #[test]

@@ -222,10 +222,11 @@ pub struct ImageArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits of requests")]
 pub struct LimitArgs {
-    /// Images admitted and not yet answered; more are refused with 429
+    /// Images admitted and not yet answered; more are refused with 429. One of several models may take half of it, and
+    /// always finds its share of the other half
     #[arg(long, env = "OCELLI_QUEUE_JOBS", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
     pub queue_jobs: NonZeroUsize,
-    /// Bytes that those images may hold
+    /// Bytes that those images may hold, shared in the same way
     #[arg(long, env = "OCELLI_QUEUE_BYTES", default_value = "256MiB")]
     pub queue_bytes: ByteSize,
     /// Bytes of a request's body

@@ -125,7 +125,7 @@ impl Infer {
     fn enter(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
         self.admission
             .admit(images, bytes)
-            .and_then(|permit| permit.with(model.door()))
+            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
             .map_err(|full| self.refuse(model, full))
     }
 

@@ -29,7 +29,7 @@ pub use scan::{ScanError, scan};
 /// What a package is called by its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The folder's name.
+    /// The folder's name, in the characters that a model's name may have.
     pub name: String,
     /// The number of the folder in it; `None` where the package says its version itself.
     pub version: Option<String>,

@@ -8,7 +8,8 @@ use super::variant;
 const MOST: usize = 64;
 
 /// A name of the characters that a package's name may have, as near to `text` as possible; `model` where nothing is left.
-pub(super) fn name(text: &str) -> String {
+#[must_use]
+pub fn name(text: &str) -> String {
     let mut name = String::new();
     for c in text.chars().map(|c| c.to_ascii_lowercase()) {
         if c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-') {

@@ -18,15 +18,15 @@ pub enum OpenError {
     Auto(#[from] AutoError),
     /// The manifest has another name than the folder.
     #[error(
-        "{path}: model.toml says name = \"{says}\", and the folder is called {folder}; change one of them, for a model \
-         of a repository is called what its folder is called"
+        "{path}: model.toml says name = \"{says}\", and the folder stands for \"{folder}\"; change one of them, for a \
+         model of a repository is called what its folder is called, in small letters"
     )]
     Name {
         /// The package.
         path: PathBuf,
         /// The manifest's name.
         says: String,
-        /// The folder's.
+        /// What the folder's name makes of it.
         folder: String,
     },
     /// The manifest has another version than the folder.

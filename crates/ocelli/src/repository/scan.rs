@@ -1,8 +1,11 @@
 //! What is in a repository.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use ocelli_vision::auto::model_name;
 
 use super::{Barred, Entry, Fingerprint, Key};
 
@@ -47,17 +50,34 @@ pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
     };
     let root = dir.canonicalize().map_err(unreadable)?;
     let mut entries = Vec::new();
-    for (name, path) in folders(dir).map_err(unreadable)? {
+    let mut folders = folders(dir).map_err(unreadable)?;
+    // Of two that would be called the same, the one that is called so has the name.
+    folders.sort_by_cached_key(|(folder, _)| (model_name(folder) != *folder, folder.clone()));
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    for (folder, path) in folders {
+        let name = model_name(&folder);
+        if let Some(other) = taken.get(&name) {
+            entries.push(barred(&root, &folder, &path, same_name(&path, &name, other)));
+            continue;
+        }
         match inside(&root, &path) {
             Ok(()) => entries.extend(packages(&root, &name, &path)),
             Err(reason) => entries.push(barred(&root, &name, &path, reason)),
         }
+        taken.insert(name, folder);
         if entries.len() > MOST_PACKAGES {
             return Err(ScanError::TooMany(dir.to_owned()));
         }
     }
     entries.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(entries)
+}
+
+fn same_name(path: &Path, name: &str, other: &str) -> Barred {
+    Barred::Refused(format!(
+        "{}: its model would be called {name}, as that of the folder {other}: rename one of them",
+        path.display()
+    ))
 }
 
 /// A model of whose packages nothing can be said.
@@ -247,6 +267,25 @@ mod tests {
         ]);
         let found = keys(folder.path());
         assert_eq!(found, ["flat", "hub", "numbered/1", "numbered/10", "triton/1"]);
+    }
+
+    #[test]
+    fn models_are_called_as_clients_call_them_and_no_two_the_same() {
+        let dir = repository(&["ResNet/1/model.onnx", "sp ace/model.onnx"]);
+        assert_eq!(keys(dir.path()), ["resnet/1", "sp-ace"]);
+        let dir = repository(&["CATS/1/model.onnx", "Cats/model.onnx", "cats/2/model.onnx"]);
+        assert_eq!(keys(dir.path()), ["CATS", "Cats", "cats/2"]);
+        let entries = scan(dir.path()).unwrap();
+        let reasons: Vec<String> = entries[..2]
+            .iter()
+            .map(|entry| entry.fingerprint.clone().unwrap_err().to_string())
+            .collect();
+        for (reason, folder) in reasons.iter().zip(["CATS", "Cats"]) {
+            assert!(
+                reason.contains(folder) && reason.contains("the folder cats: rename"),
+                "{reason}"
+            );
+        }
     }
 
     #[test]

@@ -50,6 +50,7 @@ async fn what_is_made_is_called_what_its_folder_is_called() {
     };
     assert_eq!(name("pets", "models/my-model").await, "my-model 1");
     assert_eq!(name("pets", "models/other/2").await, "other 2");
+    assert_eq!(name("pets", "models/My Pets").await, "my-pets 1");
     assert_eq!(name("models/my-model", "copy").await, "my-model 1");
 }
 

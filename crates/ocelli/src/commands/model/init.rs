@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use ocelli_vision::auto::Kind;
+use ocelli_vision::auto::{self, Kind};
 use ocelli_vision::{Manifest, ModelPackage, PackageError};
 
 use super::staging::{Part, Staging};
@@ -76,10 +76,10 @@ fn names_of(dir: &Path) -> Option<(String, Option<String>)> {
     let absolute = std::path::absolute(dir).ok()?;
     let name = absolute.file_name()?.to_str()?;
     if !name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some((name.to_owned(), None));
+        return Some((auto::model_name(name), None));
     }
     let above = absolute.parent()?.file_name()?.to_str()?;
-    Some((above.to_owned(), Some(name.to_owned())))
+    Some((auto::model_name(above), Some(name.to_owned())))
 }
 
 /// The package under another name; under its own where that is none that a model may have.

@@ -50,10 +50,11 @@ impl Models {
         changed.await.unwrap_or(Err(Error::Internal))
     }
 
-    /// Unloads a model, or all of its versions. Returns when what it had is answered and it is gone.
+    /// Unloads a model, or all of its versions. Returns when what it had is answered and it is gone; one that is not loaded
+    /// has gone already.
     ///
     /// # Errors
-    /// [`Error::NotInRepository`] for one that is not loaded, and [`Error::InvalidRequest`] for one that does not come from
+    /// [`Error::NotInRepository`] for one that is neither loaded nor in the repository, and [`Error::InvalidRequest`] for one that does not come from
     /// the repository.
     pub async fn unload(&self, name: &str, version: Option<&str>) -> Result<(), Error> {
         let (shared, wanted) = (Arc::clone(&self.shared), Wanted::new(name, version));
@@ -130,7 +131,7 @@ impl Shared {
             .filter(|(key, version, _)| wanted.is(&key.name, version.as_deref().or(key.version.as_deref())));
         let named: Vec<&(Key, Option<String>, bool)> = named.collect();
         if named.is_empty() {
-            return Err(wanted.missing(standing.iter().map(|(key, ..)| key.to_string())));
+            return self.is_unloaded(wanted, &standing).await;
         }
         if named.iter().any(|(_, _, given)| *given) {
             return Err(Error::InvalidRequest(format!(
@@ -142,5 +143,22 @@ impl Shared {
             self.unload(key).await;
         }
         Ok(())
+    }
+
+    /// Whether what is not among those `standing` could be loaded, and so counts as unloaded.
+    async fn is_unloaded(
+        &self,
+        wanted: &Wanted,
+        standing: &[(Key, Option<String>, bool)],
+    ) -> Result<(), Error> {
+        let entries = self.entries().await;
+        let entries = entries.map_err(|error| Error::InvalidRequest(error.to_string()))?;
+        let mut keys = entries.iter().map(|entry| &entry.key);
+        if keys.any(|key| wanted.is(&key.name, key.version.as_deref())) {
+            return Ok(());
+        }
+        let known = standing.iter().map(|(key, ..)| key);
+        let known: BTreeSet<&Key> = known.chain(entries.iter().map(|entry| &entry.key)).collect();
+        Err(wanted.missing(known.into_iter().map(Key::to_string)))
     }
 }
