@@ -274,7 +274,7 @@ mod tests {
         let dir = repository(&["ResNet/1/model.onnx", "sp ace/model.onnx"]);
         assert_eq!(keys(dir.path()), ["resnet/1", "sp-ace"]);
         let dir = repository(&["CATS/1/model.onnx", "Cats/model.onnx", "cats/2/model.onnx"]);
-        assert_eq!(keys(dir.path()), ["CATS", "Cats", "cats/2"]);
+        assert_eq!(keys(dir.path()), ["CATS (bad)", "Cats (bad)", "cats/2"]);
         let entries = scan(dir.path()).unwrap();
         let reasons: Vec<String> = entries[..2]
             .iter()

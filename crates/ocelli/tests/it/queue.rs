@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::client::Connection;
 use crate::photos;
+use crate::repository::Shelf;
 use crate::server::Setup;
 
 #[tokio::test]
@@ -124,4 +125,36 @@ async fn a_large_body_is_refused_unread_and_the_connection_is_said_to_end() {
     server.engine.release();
     assert_eq!(first.await.unwrap().best(), photos::grey(1).label());
     server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_flooded_leaves_the_others_their_share() {
+    let shelf = Shelf::new();
+    shelf.put("busy", ("busy", "1", "busy"));
+    shelf.put("calm", ("calm", "1", "calm"));
+    let mut setup = Setup {
+        models: Some(shelf.set()),
+        ..Setup::default()
+    };
+    setup.pipeline.admission.jobs = 8;
+    let server = setup.start().await;
+    server.engine.hold();
+    let ask = |model: &str| {
+        let call = server.post(&format!("/v1/models/{model}/predict"));
+        call.form([("image", photos::DOG)])
+    };
+    let flood: Vec<_> = (0..4).map(|_| ask("busy").spawn()).collect();
+    server.metric_is("ocelli_admitted_images", 4.0).await;
+    ask("busy").send().await.refused(429, "queue_full");
+    let calm: Vec<_> = (0..2).map(|_| ask("calm").spawn()).collect();
+    server.metric_is("ocelli_admitted_images", 6.0).await;
+    server.engine.release();
+    for (maker_is, asked) in [("busy", flood), ("calm", calm)] {
+        for answer in asked {
+            let answer = answer.await.unwrap().ok();
+            let label = answer["results"][0]["predictions"][0]["label"].as_str().unwrap();
+            assert!(label.starts_with(maker_is), "{answer}");
+        }
+    }
+    server.is_empty().await;
 }

@@ -65,6 +65,15 @@ impl Shared {
         } else if entries.is_empty() && self.slots.lock().is_empty() {
             return Err(ModelsError::Empty(path()));
         }
+        {
+            // Who asks before its turn has come is told to wait.
+            let mut slots = self.slots.lock();
+            for Entry { key, .. } in &entries {
+                if !slots.is_given(key) {
+                    slots.note(key, Some(Reason::Loading), &self.catalog);
+                }
+            }
+        }
         let count = entries.len();
         let mut first = None;
         for entry in entries {
