@@ -162,6 +162,12 @@ class LabelsTest(Folder):
         with self.assertFails("2 labels", "3 classes", "--labels"):
             labels.check_count(["a", "b"], 3, "x")
 
+    def test_classes_without_names_are_called_as_the_server_calls_them(self):
+        names, notes = labels.choose("classification", None, 3, None, "net.keras")
+        self.assertIsNone(names)
+        self.assertIn("classes are called class 0, class 1, ...", notes[0])
+        self.assertEqual(labels.choose("classification", None, 2, ["a", "b"], "x"), (["a", "b"], []))
+
     def test_features_have_none(self):
         self.assertEqual(labels.choose("embedding", None, 2, ["a", "b"], "x"), (None, []))
         with self.assertFails("--labels", "--task classification"):

@@ -101,7 +101,9 @@ def choose(
         return labels, []
     if own is not None and len(own) == classes:
         return own, []
-    return None, [f"{origin} has no names for its {classes} classes: pass them with --labels, or answers have numbers"]
+    return None, [
+        f"{origin} has no names for its classes: classes are called class 0, class 1, ...; --labels FILE names them"
+    ]
 
 
 def check_unused(given: Path | None, origin: str) -> None:
