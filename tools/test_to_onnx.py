@@ -222,6 +222,8 @@ class ArchiveTest(Folder):
         read = mar.read(self.archive(index_to_name__json=b'{"0": ["n1", "cat"], "1": ["n2", "dog"]}'))
         self.assertEqual((read.name, read.is_torchscript, read.labels), ("cats", True, ["cat", "dog"]))
         mar.check(read, trust=False, preset=None)
+        with self.assertFails("--trust", "TorchScript"):
+            mar.check(read, trust=True, preset=None)
 
     def test_pickles_and_code_need_trust(self):
         read = mar.read(self.archive({"modelFile": "net.py"}, pt=b"\x80\x02}q\x00.", net__py=b"raise SystemExit"))
@@ -358,6 +360,9 @@ class CommandTest(Folder):
             (["torchvision:x", *out, "--size", "224"], ["--size", "torchvision"]),
             (["transformers:x", *out, "--size", "224"], ["--size", "transformers"]),
             (["timm:x", *out, "--weights", "no/such.pth"], ["no/such.pth does not exist"]),
+            (["timm:x", *out, "--trust"], ["--trust", "timm:x", "no code"]),
+            (["torchvision:x", *out, "--trust"], ["--trust", "no code"]),
+            (["keras:X", *out, "--trust"], ["--trust", "no code"]),
             ([str(self.write("x.mar", b"x")), *out], ["no zip archive"]),
             ([str(self.write("half.keras", b"PK\x03\x04")), *out], ["half.keras is damaged"]),
             ([str(self.write("old.keras", b"\x89HDF\r\n\x1a\n")), *out], ["rename it to old.h5"]),

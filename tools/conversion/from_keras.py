@@ -117,6 +117,8 @@ class _Exported:
 
 
 def _read_file(path: Path, trust: bool) -> keras.Model:
+    if trust and _brings_no_code(path):
+        raise Failure(f"--trust: {path} brings no code that would need it: leave it out")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not trust)
     except OSError as error:
@@ -134,6 +136,15 @@ def _read_file(path: Path, trust: bool) -> keras.Model:
                 "there, model.export('model.onnx', format='onnx'), then serve that with --preset"
             ) from None
         raise Failure(f"{path} cannot be loaded by Keras {keras.__version__}: {_first_line(text)}") from error
+
+
+def _brings_no_code(path: Path) -> bool:
+    try:
+        keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception:
+        # Why it does not load is said where it is loaded as the user asks.
+        return False
+    return True
 
 
 def _first_line(text: str) -> str:

@@ -85,6 +85,11 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         read_labels(arguments.labels)
     if arguments.task == "embedding":
         check_unused(arguments.labels, source.value)
+    # What a file or transformers' remote code brings is seen when it is opened.
+    if arguments.trust and (
+        source.library in {"torchvision", "timm"} or (source.library == "keras" and not source.is_path)
+    ):
+        raise Failure(f"--trust: {source.library}:{source.value} brings no code that would need it: leave it out")
     if source.library == "torchserve":
         mar.check(mar.read(Path(source.value)), trust=arguments.trust, preset=arguments.preset)
     elif source.library != "keras" and arguments.preset is not None:

@@ -62,6 +62,8 @@ def check(archive: Archive, *, trust: bool, preset: str | None) -> None:
         )
     if preset not in {None, "torchvision"}:
         raise Failure(f"--preset {preset} is for Keras: a TorchServe archive takes torchvision")
+    if trust and archive.is_torchscript:
+        raise Failure(f"--trust: {archive.path} holds TorchScript, and no Python of it is run: leave it out")
     if not archive.is_torchscript and archive.model_file is None:
         raise Failure(
             f"{archive.path}: {archive.serialized} is a pickle of a whole model, and no Python file defines it: make the "
