@@ -472,6 +472,12 @@ class AgreementTest(unittest.TestCase):
         found = agreement.compare_scores(original, swapped, "none")
         self.assertEqual((found.first, found.five), (0, 0))
 
+    def test_one_class_is_measured_by_its_size_on_all_photos(self):
+        original = np.array([[4.0], [-4.0], [1e-6]])
+        found = agreement.compare_scores(original, original + 0.01, "sigmoid")
+        self.assertAlmostEqual(found.mean, 0.01 / (8 / 3), places=6)
+        self.assertGreater(agreement.compare_scores(original, -original, "sigmoid").mean, 1)
+
     def test_a_softmax_sees_no_constant_but_others_do(self):
         original = np.array([[1.0, 2.0, 4.0]])
         self.assertLess(agreement.compare_scores(original, original + 7, "softmax").mean, 1e-12)

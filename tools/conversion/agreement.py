@@ -56,8 +56,9 @@ def compare_scores(original: np.ndarray, package: np.ndarray, activation: str) -
         original, package = (scores - scores.mean(axis=1, keepdims=True) for scores in (original, package))
     spread = original.max(axis=1) - original.min(axis=1)
     if original.shape[1] == 1:
-        # One class alone has no spread: its own size is what a difference is measured by.
-        spread = np.abs(original[:, 0])
+        # One class alone has no spread. Its size is what a difference is measured by, on all photos together: where the
+        # model cannot decide it is nearly 0.
+        spread = np.full(len(original), np.abs(original).mean())
     spread = np.maximum(spread, NO_SPREAD)
     each = np.abs(package - original).mean(axis=1) / spread
     order = [np.argsort(-scores, axis=1, kind="stable")[:, :5] for scores in (original, package)]
