@@ -6,6 +6,7 @@ the user has to.
 
 import argparse
 import os
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -42,6 +43,8 @@ ARCHITECTURES = (
     ("vgg19", "keras-caffe"),
 )
 PREPROCESSING_LAYERS = ("Rescaling", "Normalization")
+# What TensorFlow takes for the name of a scope, which every layer opens.
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 DEFAULT_SIZE = 224
 # The modes of `preprocess_input`.
 MODES = {"keras-caffe": "caffe", "keras-tf": "tf", "keras-torch": "torch"}
@@ -85,8 +88,7 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
 
 
 class _Exported:
-    """The graph, and the same arithmetic in Keras. Where the model ends in probabilities the graph has the logits, which are
-    the logarithms of the probabilities but for a constant.
+    """The graph, and the same arithmetic in Keras. Where the model ends in probabilities the graph has the logits.
 
     `dropped`: the activation that the model ends in and the graph does not.
     """
@@ -95,25 +97,39 @@ class _Exported:
         import tf2onnx
 
         self.model, self.elements = model, elements
+        _rename(model)
         signature = [tensorflow.TensorSpec([None, *spec.shape], tensorflow.float32, name=INPUT)]
         function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
         self.proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
         operator = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(ends_in)
         self.dropped = ends_in if operator and graph.drop_last(self.proto, operator) else None
+        if self.dropped is not None:
+            _end_in_logits(model)
 
     def write(self, path: Path, output: str) -> None:
         graph.tidy(self.proto, output, self.elements)
         graph.write(self.proto, path)
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
-        answers = np.asarray(self.model(batch, training=False), np.float64)
-        if self.dropped is None:
-            return answers
-        tiny = np.finfo(np.float32).tiny
-        logits = np.log(np.maximum(answers, tiny))
-        if self.dropped == "sigmoid":
-            logits -= np.log(np.maximum(1 - answers, tiny))
-        return logits
+        return np.asarray(self.model(batch, training=False), np.float64)
+
+
+def _rename(model: keras.Model) -> None:
+    """Gives names that TensorFlow takes to the model and the layers that have others, as people write them."""
+    for layer in model._flatten_layers():
+        if not SCOPE.fullmatch(layer.name):
+            # Where two get the same, TensorFlow numbers them.
+            layer.name = "layer_" + re.sub(r"[^A-Za-z0-9_.-]", "_", layer.name)
+
+
+def _end_in_logits(model: keras.Model) -> None:
+    """Takes the activation off the end. What it makes cannot be turned back into logits: in single precision a confident
+    model's probabilities are exactly 0 and 1."""
+    last = _last_layer(model)
+    if isinstance(last, keras.layers.Softmax):
+        last.call = lambda inputs, mask=None: inputs
+    else:
+        last.activation = keras.activations.linear
 
 
 def _read_file(path: Path, trust: bool) -> keras.Model:
@@ -259,11 +275,16 @@ def _classes(model: keras.Model, name: str) -> int:
     return shape[1]
 
 
-def _last_activation(model: keras.Model) -> str | None:
-    """The activation that the model ends in, if it is one that makes probabilities."""
+def _last_layer(model: keras.Model) -> keras.Layer:
     last = model.layers[-1]
     while isinstance(last, keras.Model):
         last = last.layers[-1]
+    return last
+
+
+def _last_activation(model: keras.Model) -> str | None:
+    """The activation that the model ends in, if it is one that makes probabilities."""
+    last = _last_layer(model)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     name = getattr(getattr(last, "activation", None), "__name__", None)
@@ -308,9 +329,7 @@ def _task(
 
 
 def _ends_in_dense(model: keras.Model) -> bool:
-    last = model.layers[-1]
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
+    last = _last_layer(model)
     return isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
 
 

@@ -47,6 +47,25 @@ def tell_apart(model: keras.Model) -> keras.Model:
     return model
 
 
+def sure(classes: int, activation: str, deviation: float) -> keras.Sequential:
+    """A model with logits so far apart that its probabilities are exactly 0 and 1."""
+    model = small(classes=classes, activation=activation)
+    end = model.layers[-1]
+    kernel, bias = end.get_weights()
+    noise = np.random.default_rng(2).normal(0, deviation, kernel.shape).astype("float32")
+    end.set_weights([noise, bias + 12])
+    return model
+
+
+def named_by_people() -> keras.Model:
+    """A model around a model, which ends in a layer that is a softmax, all with names that people give."""
+    inner = sure(10, "linear", 1500)
+    inner.add(keras.layers.Softmax(name="Wahrscheinlichkeit für jede"))
+    image = keras.Input((48, 64, 3), name="a photo")
+    inner.layers[1].name, inner.layers[2].name = "Schicht 1", "layer_Schicht_1"
+    return keras.Model(image, keras.Sequential(inner.layers, name="_inner one")(image), name="Transfer Learn")
+
+
 def main(folder: Path) -> None:
     keras.utils.set_random_seed(1)
     (folder / "photos").mkdir()
@@ -63,6 +82,9 @@ def main(folder: Path) -> None:
     small(activation=None).save(folder / "logits.keras")
     small(classes=1, activation=None).save(folder / "one.keras")
     small(classes=1, activation="sigmoid").save(folder / "probability.keras")
+    sure(1, "sigmoid", 400).save(folder / "sure.keras")
+    sure(10, "softmax", 1500).save(folder / "sure_of_many.keras")
+    named_by_people().save(folder / "Transfer Learn.keras")
     small(Halve()).save(folder / "custom.keras")
     small(keras.layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
     (folder / "broken.keras").write_bytes((folder / "tags.keras").read_bytes()[:1000])

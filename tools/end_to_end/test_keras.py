@@ -74,6 +74,19 @@ class KerasTest(Conversions):
             read = self.manifest(f"models/{name}")
             self.assertEqual((read["task"], read["output"][0]["activation"]), ("multilabel", "sigmoid"))
 
+    def test_a_model_that_is_sure(self):
+        for name in ["sure", "sure_of_many"]:
+            text = self.convert(f"{name}.keras")
+            self.assertRegex(text, r"float32 +mean difference 0\.[0-4]\d*% .* same first class on 6 of 6")
+            self.assertIn("note: " + f"{name}.keras has no names for its classes: classes are called class 0", text)
+        text = self.convert("sure_of_many.keras", "--int8", "--out", "sure-int8")
+        self.assertIn("same first class on 6 of 6", text.split("  int8", 1)[1])
+
+    def test_names_that_people_give(self):
+        text = self.convert("Transfer Learn.keras")
+        self.assertRegex(text, r"float32 +mean difference 0\.[0-4]\d*% ")
+        self.assertEqual(self.manifest("models/transfer-learn")["output"][0]["activation"], "softmax")
+
     def test_many_labels_and_pixels_that_the_model_prepares(self):
         text = self.convert("tags.keras", "--out", "tags")
         self.assertIn("preset raw", text)
@@ -96,6 +109,9 @@ class KerasTest(Conversions):
         self.assertIn("custom.keras", text)
         self.assertIn("layers of your own", text)
         self.assertIn("--trust", self.convert("lambda.keras", status=2))
+        self.convert("lambda.keras", "--trust")
+        for name in ["tags.keras", "cats.h5"]:
+            self.assertIn("leave it out", self.convert(name, "--trust", "--out", "trusted", status=2))
 
     def test_broken_files(self):
         self.assertIn("broken.keras is damaged", self.convert("broken.keras", status=2))
