@@ -517,6 +517,18 @@ class GraphTest(unittest.TestCase):
         self.assertFalse(graph.drop_last(model, "Softmax"))
         self.assertEqual(model.SerializeToString(), before)
 
+    def test_numbers_that_were_taken_for_inputs(self):
+        model = self.model("Relu")
+        model.graph.node[0].input[0] = "sum"
+        model.graph.node.insert(0, helper.make_node("Add", ["x", "mean:0"], ["sum"]))
+        model.graph.input.append(helper.make_tensor_value_info("mean:0", TensorProto.FLOAT, [1, 1, 2]))
+        graph.fill(model, {"mean:0": np.array([[[1, -9]]], np.float32), "unused": np.zeros(1, np.float32)})
+        graph.tidy(model, "logits", 4)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        self.assertEqual([item.name for item in session.get_inputs()], ["image"])
+        (found,) = session.run(["logits"], {"image": np.ones((1, 2, 2), np.float32)})
+        self.assertEqual(found.tolist(), [[2, 0, 2, 0]])
+
     def test_a_softmax_that_something_else_reads_stays(self):
         model = self.model("Softmax", identity=True)
         model.graph.node.append(helper.make_node("Relu", ["p"], ["r"]))

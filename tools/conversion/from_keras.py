@@ -7,6 +7,7 @@ the user has to.
 import argparse
 import os
 import re
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -43,6 +44,8 @@ ARCHITECTURES = (
     ("vgg19", "keras-caffe"),
 )
 PREPROCESSING_LAYERS = ("Rescaling", "Normalization")
+# What is left in a model of a `preprocess_input` that was called while it was built.
+ARITHMETIC = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 # What TensorFlow takes for the name of a scope, which every layer opens.
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 DEFAULT_SIZE = 224
@@ -101,6 +104,12 @@ class _Exported:
         signature = [tensorflow.TensorSpec([None, *spec.shape], tensorflow.float32, name=INPUT)]
         function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
         self.proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        # Numbers that the model adds to its pixels or multiplies them with, which tf2onnx takes for inputs.
+        captured = function.get_concrete_function().graph.captures
+        graph.fill(
+            self.proto,
+            {inner.name: outer.numpy() for outer, inner in captured if outer.dtype != tensorflow.resource},
+        )
         operator = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(ends_in)
         self.dropped = ends_in if operator and graph.drop_last(self.proto, operator) else None
         if self.dropped is not None:
@@ -191,11 +200,36 @@ def _names(model: keras.Model) -> list[str]:
     return [model.name.lower(), *(name.lower() for name in inner)]
 
 
+def _operations(model: keras.Model) -> Iterator[keras.Operation]:
+    """What the model does, in the order in which it does it, with the models inside it taken apart."""
+    # A Sequential has layers alone.
+    for operation in model.layers if isinstance(model, keras.Sequential) else model.operations:
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
+        else:
+            yield operation
+
+
+def _preparing(model: keras.Model) -> keras.Operation | None:
+    """What prepares the pixels in the model itself, before anything that was trained."""
+    for operation in _operations(model):
+        is_layer = isinstance(operation, keras.Layer)
+        if type(operation).__name__ in (PREPROCESSING_LAYERS if is_layer else ARITHMETIC):
+            return operation
+        if is_layer and operation.weights:
+            return None
+    return None
+
+
 def _preset(model: keras.Model, name: str, given: str | None) -> tuple[str, list[str]]:
+    prepares = _preparing(model)
     if given is not None:
-        return given, []
-    layers = model._flatten_layers(include_self=False, recursive=True)
-    prepares = next((layer for layer in layers if type(layer).__name__ in PREPROCESSING_LAYERS), None)
+        if prepares is None or PRESETS[given].normalisation == Normalisation():
+            return given, []
+        return given, [
+            f"warning: the layer {prepares.name} prepares the pixels, and --preset {given} does so before it: unless it was "
+            "trained on what that makes, pass --preset raw"
+        ]
     for architecture in _names(model):
         preset = next((preset for part, preset in ARCHITECTURES if part in architecture), None)
         if architecture.startswith("resnet"):
@@ -204,10 +238,12 @@ def _preset(model: keras.Model, name: str, given: str | None) -> tuple[str, list
             continue
         if (preset == "raw") == (prepares is not None):
             return preset, [f"preset {preset}, for the architecture is {architecture}"]
-        inside = f"has a layer {prepares.name} that prepares" if prepares else "has no layer that prepares"
+        inside, advice = "has no layer that prepares pixels itself", "keras-caffe, keras-tf, keras-torch or raw"
+        if prepares is not None:
+            inside = f"has the layer {prepares.name}, which prepares pixels itself"
+            advice = "raw if that is all that is done to them, or else keras-caffe, keras-tf or keras-torch"
         raise Failure(
-            f"{name} is a {architecture}, which is trained with {preset}, but it {inside} pixels itself: "
-            "say which with --preset keras-caffe, keras-tf, keras-torch or raw"
+            f"{name} is a {architecture}, which is trained with {preset}, but it {inside}: say which with --preset {advice}"
         )
     if prepares is not None:
         return "raw", [f"preset raw, for the layer {prepares.name} prepares the pixels"]

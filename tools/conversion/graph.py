@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from .failure import Failure
 from .original import INPUT
@@ -48,6 +49,13 @@ def drop_last(model: onnx.ModelProto, operator: str) -> bool:
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(source, element, None))
     return True
+
+
+def fill(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> None:
+    """Makes constants of the inputs that have these values whatever the image is."""
+    for item in [item for item in model.graph.input if item.name in constants]:
+        model.graph.input.remove(item)
+        model.graph.initializer.append(numpy_helper.from_array(constants[item.name], item.name))
 
 
 def tidy(model: onnx.ModelProto, output: str, elements: int) -> None:

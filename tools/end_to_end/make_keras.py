@@ -66,6 +66,17 @@ def named_by_people() -> keras.Model:
     return keras.Model(image, keras.Sequential(inner.layers, name="_inner one")(image), name="Transfer Learn")
 
 
+def prepared_inside(size: int, mode: str, *middle) -> keras.Model:
+    """A model that was built with `preprocess_input` on its input, as Keras' tutorials of transfer learning do."""
+    image = keras.Input((size, size, 3))
+    x = keras.layers.RandomFlip()(image)
+    x = preprocess_input(x, mode=mode)
+    for layer in middle:
+        x = layer(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+
+
 def main(folder: Path) -> None:
     keras.utils.set_random_seed(1)
     (folder / "photos").mkdir()
@@ -85,6 +96,9 @@ def main(folder: Path) -> None:
     sure(1, "sigmoid", 400).save(folder / "sure.keras")
     sure(10, "softmax", 1500).save(folder / "sure_of_many.keras")
     named_by_people().save(folder / "Transfer Learn.keras")
+    mobile = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(96, 96, 3), include_top=False)
+    prepared_inside(96, "tf", mobile).save(folder / "transfer.keras")
+    prepared_inside(48, "caffe", keras.layers.Conv2D(4, 3)).save(folder / "means.keras")
     small(Halve()).save(folder / "custom.keras")
     small(keras.layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
     (folder / "broken.keras").write_bytes((folder / "tags.keras").read_bytes()[:1000])

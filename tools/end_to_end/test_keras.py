@@ -87,6 +87,17 @@ class KerasTest(Conversions):
         self.assertRegex(text, r"float32 +mean difference 0\.[0-4]\d*% ")
         self.assertEqual(self.manifest("models/transfer-learn")["output"][0]["activation"], "softmax")
 
+    def test_a_model_that_prepares_its_pixels_itself(self):
+        text = self.convert("transfer.keras", status=2)
+        self.assertIn("has the layer true_divide, which prepares pixels itself: say which with --preset raw", text)
+        self.assertNotIn("warning", self.convert("transfer.keras", "--preset", "raw"))
+        for name, layer in [("transfer", "true_divide"), ("tags", "rescaling")]:
+            text = self.convert(f"{name}.keras", "--preset", "keras-tf", "--out", f"twice/{name}")
+            self.assertRegex(
+                text, f"note: warning: the layer {layer}\\w* prepares the pixels, and --preset keras-tf does"
+            )
+        self.assertIn("preset raw, for the layer add", self.convert("means.keras"))
+
     def test_many_labels_and_pixels_that_the_model_prepares(self):
         text = self.convert("tags.keras", "--out", "tags")
         self.assertIn("preset raw", text)
