@@ -25,7 +25,7 @@ pub enum FileError {
     },
     /// A link or a `..` leads out of the folder that it belongs to.
     #[error(
-        "{} is a link to {}, outside {}: put the file itself there",
+        "{} leads to {}, outside {}: put the file itself there",
         path.display(),
         target.display(),
         root.display()

@@ -82,6 +82,14 @@ impl Recipe {
             self.channels
         };
         let (mut scale, mut mean, mut std) = (self.scale, self.mean, self.std);
+        let is_uniform = |of: [f64; 3]| of.iter().all(|value| *value == of[0]);
+        if tensor.is_gray && !(is_uniform(mean) && is_uniform(std)) {
+            notes.push(Note::warning(format!(
+                "`{}` takes grey images, and mean and standard deviation are of colours: the first of each is used; write \
+                 the right ones into model.toml (`ocelli model init`)",
+                tensor.name
+            )));
+        }
         if tensor.dtype == InputType::Uint8 && !self.is_plain() {
             notes.push(Note::guessed(format!(
                 "the graph normalises by itself, for `{}` takes uint8: scale, mean and standard deviation are left out",

@@ -226,8 +226,16 @@ fn triton_parts(folder: Folder, version: &str, hints: &Hints) -> Result<Parts, A
     let path = folder.path(CONFIG_FILE);
     let config = Config::parse(&path, &folder.text(CONFIG_FILE)?.unwrap_or_default())?;
     let name = naming::of_path(folder.dir());
+    let onnx = format!("{version}/{}", config.model_file());
+    let file = folder.path(&onnx);
+    if !file.exists() {
+        return Err(AutoError::unsuitable(
+            file,
+            "is missing: put the model there, or name its file in config.pbtxt (default_model_filename: \"..\")",
+        ));
+    }
     Ok(Parts {
-        onnx: format!("{version}/{}", config.model_file()),
+        onnx,
         config: None,
         preprocessor: None,
         processor: None,

@@ -169,7 +169,7 @@ impl Download<'_> {
             if tries == TRIES {
                 return Err(self.given_up(part.length, error));
             }
-            tracing::debug!(file = %self.path, %error, "trying again");
+            tracing::info!(file = %self.path, %error, "the download broke off and goes on");
             thread::park_timeout(pause);
             pause *= 2;
         }

@@ -224,3 +224,20 @@ fn a_file_of_labels_beside_the_model_is_taken() {
     let folder = folder(&[("birds.onnx", &square(32, 2)), ("labels.txt", b"tit\nrobin\n")]);
     assert_eq!(resolved(&folder).package.card.labels, [["tit", "robin"]]);
 }
+
+#[test]
+fn colours_of_a_preset_are_no_greys() {
+    let grey = Small {
+        input: &[0, 1, 24, 32],
+        ..small()
+    };
+    let folder = folder(&[("net.onnx", &grey.bytes())]);
+    for (choice, warned) in [
+        (Preset::Torchvision, true),
+        (Preset::KerasCaffe, true),
+        (Preset::KerasTf, false),
+    ] {
+        let resolved = resolve(&folder.path().join("net.onnx"), &preset(choice)).unwrap();
+        assert_eq!(notes(&resolved).contains("takes grey images"), warned, "{choice}");
+    }
+}

@@ -64,7 +64,7 @@ fn what_is_wrong_is_said_with_its_file() {
         ),
         (
             "default_model_filename: \"net.onnx\"",
-            ["net.onnx", "cannot read"],
+            ["net.onnx", "is missing: put the model there"],
         ),
     ] {
         let error = error(&triton(config).path().join("Birds"), &Hints::default());
