@@ -122,7 +122,7 @@ async fn packages_that_are_wrong_are_refused() {
     fs::remove_file(house.path("mine/labels.txt")).unwrap();
     refused(&house, "mine", &["labels.txt", "missing"]).await;
     symlink("/etc/hostname", house.path("mine/labels.txt")).unwrap();
-    refused(&house, "mine", &["labels.txt", "link to"]).await;
+    refused(&house, "mine", &["labels.txt", "leads to /etc/hostname"]).await;
     let error = house.fails(&["model", "show", "mine", "--preset", "raw"]).await;
     assert!(
         error.contains("model.toml") && error.contains("--preset"),
