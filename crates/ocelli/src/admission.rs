@@ -198,7 +198,8 @@ impl Permit {
 
     /// Whether the model may hold what it holds now.
     fn fair(&self) -> Result<(), Full> {
-        let Some(model) = &self.model else {
+        // A single model has the house for itself, and no lock is taken to learn so.
+        let Some(model) = self.model.as_ref().filter(|_| self.models > 1) else {
             return Ok(());
         };
         let house = &self.house.admission;
@@ -215,13 +216,10 @@ impl Permit {
 
 /// Whether one of `models` may come to hold `own` in a house that comes to hold `house`: anything while the house is half
 /// empty, and then its share of the other half. What all models hold beyond their shares is at most half of the house, so
-/// that each finds its own share free whatever the others do (complete sharing with a minimum for each). A single model
-/// has the house for itself.
+/// that each finds its own share free whatever the others do (complete sharing with a minimum for each).
 fn is_fair(limits: AdmissionLimits, house: Load, own: Load, models: usize) -> bool {
     let fits = |limit: u64, house: u64, own: u64| house <= limit / 2 || own <= limit / 2 / models as u64;
-    models < 2
-        || (fits(limits.jobs as u64, house.jobs as u64, own.jobs as u64)
-            && fits(limits.bytes, house.bytes, own.bytes))
+    fits(limits.jobs as u64, house.jobs as u64, own.jobs as u64) && fits(limits.bytes, house.bytes, own.bytes)
 }
 
 impl Room {
