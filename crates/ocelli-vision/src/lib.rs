@@ -3,7 +3,7 @@
 //! This crate owns: what a model package declares ([`ModelPackage`], [`InputSpec`]), reading image headers under
 //! limits ([`ImageHeader`]), decoding, orienting, cropping and resizing to packed 8-bit RGB ([`Decoder`]),
 //! normalising into a tensor ([`InputSpec::fill_f32`]) and back ([`InputSpec::recover_rgb`]), and turning scores into ranked classes
-//! ([`softmax`], [`sigmoid`], [`top_k`]).
+//! ([`rank`]).
 //!
 //! It deliberately knows nothing of threads, async runtimes, inference engines or protocols: every function
 //! computes on the caller's thread, and memory is bounded by what the header declared and the limits allowed.
@@ -32,4 +32,4 @@ pub use package::{
     Activation, ExternalData, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec,
     Task,
 };
-pub use scores::{l2_normalize, sigmoid, softmax, top_k};
+pub use scores::{l2_normalize, rank, sigmoid, softmax, top_k};

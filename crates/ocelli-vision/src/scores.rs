@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use crate::package::Activation;
+
 /// Replaces scores by their softmax, computed from the maximum down so that no score overflows.
 ///
 /// Scores that hold a NaN become NaN throughout; an empty slice stays empty.
@@ -35,6 +37,23 @@ pub fn l2_normalize(vector: &mut [f32]) {
             .iter_mut()
             .for_each(|number| *number = (f64::from(*number) / length) as f32);
     }
+}
+
+/// The `k` best classes as (index, probability), best first; equal scores by index.
+///
+/// Scores are compared before `activation` is applied: it saturates, so different scores may get the same probability.
+pub fn rank(scores: &[f32], activation: Activation, k: usize) -> Vec<(usize, f32)> {
+    let mut probabilities = scores.to_vec();
+    match activation {
+        Activation::Softmax => softmax(&mut probabilities),
+        Activation::Sigmoid => sigmoid(&mut probabilities),
+        Activation::None => {}
+    }
+    let mut ranked = top_k(scores, k);
+    for (index, value) in &mut ranked {
+        *value = probabilities[*index];
+    }
+    ranked
 }
 
 /// The `k` best scores as (index, score), best first; equal scores by index, NaN after everything else.
@@ -97,6 +116,43 @@ mod tests {
             prop_assert!((sum - 1.0).abs() < 1e-5, "{}", sum);
             prop_assert_eq!(scores[best], scores.iter().copied().fold(0.0, f32::max));
         }
+    }
+
+    /// Scores that saturate an activation, ties, and everything between.
+    fn logit() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            3 => (-3..4_i8).prop_map(f32::from),
+            3 => -200.0..200.0_f32,
+            1 => any::<f32>().prop_filter("finite", |score| score.is_finite()),
+            1 => prop::sample::select(vec![f32::MAX, f32::MIN, f32::MIN_POSITIVE, 0.0, -0.0]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn classes_are_in_the_order_of_their_scores(scores in prop::collection::vec(logit(), 0..60), k in 0..70_usize) {
+            let order = |ranked: &[(usize, f32)]| -> Vec<usize> { ranked.iter().map(|&(index, _)| index).collect() };
+            let expected = order(&top_k(&scores, k));
+            for activation in [Activation::Softmax, Activation::Sigmoid, Activation::None] {
+                let ranked = rank(&scores, activation, k);
+                prop_assert_eq!(order(&ranked), &expected[..], "{:?}", activation);
+                // The answer is also sorted by what it shows.
+                prop_assert!(ranked.is_sorted_by(|left, right| left.1 >= right.1), "{:?} {:?}", activation, ranked);
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_survives_an_activation_that_saturates() {
+        assert_eq!(
+            rank(&[18.0, 40.0, 25.0], Activation::Sigmoid, 3),
+            [(1, 1.0), (2, 1.0), (0, 1.0)]
+        );
+        assert_eq!(
+            rank(&[200.0, -60.0, -20.0, -40.0], Activation::Softmax, 4),
+            [(0, 1.0), (2, 0.0), (3, 0.0), (1, 0.0)]
+        );
+        assert_eq!(rank(&[1.0, 2.0, 2.0], Activation::None, 2), [(1, 2.0), (2, 2.0)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use ocelli_engine::Tensor;
-use ocelli_vision::{Activation, OutputSpec, Pool, l2_normalize, sigmoid, softmax, top_k};
+use ocelli_vision::{OutputSpec, Pool, l2_normalize, rank};
 
 use crate::error::Error;
 use crate::model::ServedModel;
@@ -106,7 +106,13 @@ impl Want {
                     tracing::error!(model = %model.id.name, output = output.name, scores, labels, "the model's scores are not one for each label");
                     return Err(Error::Internal);
                 }
-                let best = rank(output.activation, numbers.to_vec(), top_k);
+                let best = rank(numbers, output.activation, top_k)
+                    .into_iter()
+                    .map(|(index, probability)| Prediction {
+                        class: Class::Index(index),
+                        probability,
+                    })
+                    .collect();
                 Ok(Outcome::Classes(likely(best, threshold)))
             }
             Form::Vector { normalize } => {
@@ -130,26 +136,11 @@ impl Want {
     }
 }
 
-/// The best `most` classes, best first.
-fn rank(activation: Activation, mut scores: Vec<f32>, most: usize) -> Vec<Prediction> {
-    match activation {
-        Activation::Softmax => softmax(&mut scores),
-        Activation::Sigmoid => sigmoid(&mut scores),
-        Activation::None => {}
-    }
-    let best = top_k(&scores, most).into_iter();
-    best.map(|(index, probability)| Prediction {
-        class: Class::Index(index),
-        probability,
-    })
-    .collect()
-}
-
-/// Those of `predictions`, best first, that are not below `threshold`.
+/// Those of `predictions` that are not below `threshold`.
 fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Prediction> {
-    let threshold = threshold.unwrap_or(f32::NEG_INFINITY);
-    let end = predictions.partition_point(|prediction| prediction.probability >= threshold);
-    predictions.truncate(end);
+    if let Some(threshold) = threshold {
+        predictions.retain(|prediction| prediction.probability >= threshold);
+    }
     predictions
 }
 
@@ -186,6 +177,7 @@ fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f
 #[cfg(test)]
 mod tests {
     use ocelli_engine::TensorData;
+    use ocelli_vision::Activation;
 
     use super::*;
     use crate::model;

@@ -11,7 +11,7 @@ use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend as _, Engine, EngineOptions, OnnxRuntime, Tensor, TensorData};
 use ocelli_vision::{
     Activation, Channels, DecodeLimits, Decoder, ImageHeader, InputSpec, InputType, Layout, ModelCard,
-    ModelPackage, sigmoid, softmax, top_k,
+    ModelPackage, rank,
 };
 
 use self::golden::{Ending, Golden, Photo};
@@ -264,13 +264,7 @@ fn difference_of_outputs(photo: &Photo, values: &[f32], ending: Option<Ending>) 
 }
 
 fn same_top(photo: &Photo, values: &[f32], activation: Activation, labels: &[String]) -> bool {
-    let mut scores = values.to_vec();
-    match activation {
-        Activation::Softmax => softmax(&mut scores),
-        Activation::Sigmoid => sigmoid(&mut scores),
-        Activation::None => {}
-    }
-    let best = top_k(&scores, photo.top.len());
+    let best = rank(values, activation, photo.top.len());
     best.iter()
         .zip(&photo.top)
         .all(|((index, score), (wanted, label, expected))| {

@@ -12,6 +12,11 @@ use crate::server::{Server, Setup};
 
 /// A package for the fake engine, whose scores are 20, 18, .. 2 from the class of the photo on and 0 elsewhere.
 fn package(task: &str, outputs: &str) -> ModelPackage {
+    package_of(task, outputs, 16)
+}
+
+/// The same with so many classes.
+fn package_of(task: &str, outputs: &str, classes: usize) -> ModelPackage {
     let toml = format!(
         r#"
 schema = 1
@@ -29,7 +34,7 @@ resize = {{ policy = "stretch" }}
 interpolation = "bilinear"
 {outputs}"#
     );
-    let labels: String = (0..16).map(|class| format!("class {class}\n")).collect();
+    let labels: String = (0..classes).map(|class| format!("class {class}\n")).collect();
     ModelPackage::from_parts(&toml, Cow::Borrowed(b"the fake engine reads no graph"), &labels).unwrap()
 }
 
@@ -114,6 +119,29 @@ async fn a_multilabel_model_answers_every_class_above_its_threshold() {
     let model = server.get("/v1/models/m").send().await.ok();
     assert_eq!(model["task"], "multilabel");
     assert!((model["outputs"][0]["threshold"].as_f64().unwrap() - 0.999).abs() < 1e-6);
+}
+
+#[tokio::test]
+async fn classes_are_ranked_by_their_scores_where_probabilities_are_equal() {
+    // Of seven classes the photo's is the last, with the score 20; the sigmoid of 20 and that of the next, 18, are both 1.
+    let server = Setup {
+        package: package_of("multilabel", &SCENES.replace("0.999", "0"), 7),
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    let grey = photos::grey(2);
+    for (query, expected) in [("", &[6, 0, 1, 2, 3, 4, 5][..]), ("?top_k=1", &[6])] {
+        let call = server.post(&format!("/v1/models/m/predict{query}"));
+        let answer = call.form([("image", &grey.bytes[..])]).send().await.ok();
+        let predictions = answer["results"][0]["predictions"].as_array().unwrap();
+        let order: Vec<u64> = predictions
+            .iter()
+            .map(|prediction| prediction["index"].as_u64().unwrap())
+            .collect();
+        assert_eq!(order, expected, "{answer}");
+        assert_eq!(predictions[0]["probability"], 1.0);
+    }
 }
 
 #[tokio::test]
