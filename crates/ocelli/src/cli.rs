@@ -1,12 +1,13 @@
 //! Every option, its environment variable and its default. Nowhere else has a default.
 
 mod jobs;
+mod listen;
 mod model;
 mod model_command;
 mod queue;
 mod repository;
+mod tips;
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,12 +16,14 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use jobs::JobArgs;
+pub use listen::ListenAddress;
 pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs};
 pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
 };
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 pub use repository::{ModelControl, NameArgs, RepositoryArgs};
+pub use tips::improve;
 
 /// Serves image models: send it a photo, it answers with labels.
 #[derive(Debug, Parser)]
@@ -53,9 +56,14 @@ pub enum Command {
 /// `ocelli serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, env = "OCELLI_LISTEN", default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
+    /// Address to listen on: host:port, :port for all addresses, or a port; port 0 takes a free one
+    #[arg(
+        long,
+        env = "OCELLI_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:5000"
+    )]
+    pub listen: ListenAddress,
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
@@ -88,9 +96,14 @@ pub struct ServeArgs {
 /// `ocelli web`.
 #[derive(Debug, Args)]
 pub struct WebArgs {
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, env = "OCELLI_LISTEN", default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
+    /// Address to listen on: host:port, :port for all addresses, or a port; port 0 takes a free one
+    #[arg(
+        long,
+        env = "OCELLI_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:5000"
+    )]
+    pub listen: ListenAddress,
     /// Where the workers are.
     #[command(flatten)]
     pub redis: RedisArgs,
@@ -123,9 +136,15 @@ pub struct WebArgs {
 /// `ocelli worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Address and port of /livez, /readyz and /metrics; port 0 takes a free one
-    #[arg(long, env = "OCELLI_LISTEN", default_value = "127.0.0.1:5001")]
-    pub listen: SocketAddr,
+    /// Address of /livez, /readyz and /metrics: host:port, :port for all addresses, or a port; port 0 takes a free one,
+    /// which the log names
+    #[arg(
+        long,
+        env = "OCELLI_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:0"
+    )]
+    pub listen: ListenAddress,
     /// Where the jobs are.
     #[command(flatten)]
     pub redis: RedisArgs,

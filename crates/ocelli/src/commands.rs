@@ -1,6 +1,7 @@
 //! The subcommands: from arguments to what the library offers.
 
 mod bench;
+mod bind;
 mod listener;
 mod model;
 mod predict;

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
-use ocelli::cli::Cli;
+use ocelli::cli::{self, Cli};
 use ocelli::commands;
 
 /// Nothing was done: the options, the model or the machine do not allow it.
@@ -16,7 +16,9 @@ const NOT_STARTED: u8 = 2;
 const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = Cli::try_parse()
+        .unwrap_or_else(|error| cli::improve(error).exit())
+        .command;
     silence_onnxruntime()
         .and_then(|()| commands::run(command))
         .unwrap_or_else(|error| {

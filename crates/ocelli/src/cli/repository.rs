@@ -1,9 +1,10 @@
 //! The options of a folder of models, and of what clients may call them.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+
+use super::ListenAddress;
 
 /// A folder of models.
 #[derive(Debug, Args)]
@@ -21,10 +22,10 @@ pub struct RepositoryArgs {
     /// several times, or separated by commas
     #[arg(long, env = "OCELLI_LOAD_MODEL", value_name = "NAME", value_delimiter = ',')]
     pub load_model: Vec<String>,
-    /// With --model-control explicit: address and port of the API that loads and unloads models. Whoever reaches it may do
-    /// so, so let it be an address that clients do not reach
+    /// With --model-control explicit: address of the API that loads and unloads models. Anyone who reaches it may do so,
+    /// so choose an address that clients do not reach
     #[arg(long, env = "OCELLI_ADMIN_LISTEN", value_name = "ADDRESS")]
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<ListenAddress>,
 }
 
 /// Who says which models of a folder are loaded.

@@ -1,34 +1,28 @@
 //! What all serving commands do around their role: the socket, the signals, the limits of the process, the exit status.
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::bind::listen;
+use crate::cli::ListenAddress;
 use crate::http::ConnectionConfig;
 use crate::lifecycle::stop_signal;
 use crate::roles::{self, Ending, Models};
 
-/// Clients that may wait to be accepted, as far as the system allows. The usual 128 are few: a thousand clients that
-/// come at once would find most of their connections dropped by the kernel, and try again for seconds.
-const BACKLOG: u32 = 4096;
-
 /// Listens on `address` and runs a role there until it ends or a second signal ends it.
 pub(super) fn run(
     runtime: Runtime,
-    address: SocketAddr,
+    address: &ListenAddress,
     role: impl AsyncFnOnce(TcpListener) -> anyhow::Result<Ending>,
 ) -> anyhow::Result<ExitCode> {
     let served = runtime.block_on(async {
-        let listener = listen(address).with_context(|| {
-            format!("cannot listen on {address}; is another server there? --listen takes another address")
-        })?;
+        let listener = listen(address, "--listen")?;
         tokio::select! {
             served = role(listener) => served,
             // The first signal drains, the second does not wait.
@@ -126,16 +120,10 @@ async fn stop() -> &'static str {
 pub(super) fn stop_changing(
     models: &Models,
     hangups: Hangups,
-    admin: Option<SocketAddr>,
+    admin: Option<&ListenAddress>,
     connections: ConnectionConfig,
 ) -> anyhow::Result<impl Future<Output = &'static str> + use<>> {
-    let admin = admin.map(|address| {
-        listen(address).with_context(|| {
-            format!(
-                "cannot listen on {address}; is another server there? --admin-listen takes another address"
-            )
-        })
-    });
+    let admin = admin.map(|address| listen(address, "--admin-listen"));
     let (admin, models) = (admin.transpose()?, models.clone());
     Ok(async move {
         let administration = async {
@@ -157,15 +145,4 @@ pub(super) fn stop_changing(
 async fn twice() {
     stop().await;
     stop().await;
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    // As the standard library does: a server that restarts need not wait for the connections of the last one.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }

@@ -30,8 +30,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         jobs: settings::jobs(&args.jobs)?,
     };
     let pipeline = Pipeline::new(&config, backend, models);
-    listener::run(runtime, args.listen, async |listener| {
-        let admin = args.repository.admin_listen;
+    listener::run(runtime, &args.listen, async |listener| {
+        let admin = args.repository.admin_listen.as_ref();
         let stop = listener::stop_changing(pipeline.models(), hangups, admin, serve.connections)?;
         roles::serve(listener, pipeline, serve, stop).await
     })

@@ -39,7 +39,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         jobs: settings::jobs(&args.jobs)?,
     };
     let tier = WebTier::new(tier, &target);
-    listener::run(runtime, args.listen, async |listener| {
+    listener::run(runtime, &args.listen, async |listener| {
         roles::web(listener, tier, serve, listener::stop_of_web(hangups)).await
     })
 }

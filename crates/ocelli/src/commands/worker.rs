@@ -45,8 +45,8 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         wire,
     };
     let tier = WorkerTier::new(config, &target, backend, models);
-    listener::run(runtime, args.listen, async |listener| {
-        let admin = args.repository.admin_listen;
+    listener::run(runtime, &args.listen, async |listener| {
+        let admin = args.repository.admin_listen.as_ref();
         let stop = listener::stop_changing(tier.models(), hangups, admin, connections)?;
         roles::worker(listener, tier, stop).await
     })

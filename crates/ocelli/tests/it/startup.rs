@@ -62,7 +62,42 @@ async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let command = ocelli(&["serve", "--engine", "fake", "--listen", &address]);
-    says_in_one_line(command, &[&address, "--listen"]).await;
+    says_in_one_line(command, &[&address, "another process uses port", "--listen"]).await;
+}
+
+#[tokio::test]
+async fn an_address_of_another_machine_is_named() {
+    // Reserved for documentation, so no machine has it.
+    let command = ocelli(&["serve", "--engine", "fake", "--listen", "192.0.2.1:5000"]);
+    says_in_one_line(
+        command,
+        &["this machine has no address 192.0.2.1", "0.0.0.0:5000"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn addresses_may_be_written_in_every_usual_form() {
+    for (form, address) in [
+        ("0", "127.0.0.1"),
+        ("localhost:0", "127.0.0.1"),
+        (":0", "0.0.0.0"),
+    ] {
+        let server = Process::start(ocelli(&["serve", "--engine", "fake", "--listen", form])).await;
+        assert_eq!(server.address.ip().to_string(), address, "{form}");
+    }
+}
+
+#[tokio::test]
+async fn workers_start_beside_each_other_without_an_address() {
+    let start = async || {
+        let mut command = ocelli(&["worker", "--engine", "fake"]);
+        // Nothing answers there; a worker waits for its Redis.
+        command.env("OCELLI_REDIS", "redis://127.0.0.1:1");
+        Process::start_worker_early(command).await
+    };
+    let (first, second) = (start().await, start().await);
+    assert_ne!(first.address.port(), second.address.port());
 }
 
 #[tokio::test]
@@ -90,11 +125,17 @@ async fn a_model_that_is_not_there_or_broken_is_named() {
 
 #[tokio::test]
 async fn a_bad_option_is_named() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["serve", "--max-batch", "0"], "1 to 1024"),
         (&["serve", "--deadline", "10"], "10s"),
         (&["serve", "--deadline", "0s"], "longer than nothing"),
-        (&["serve", "--listen", "everywhere"], "--listen"),
+        (&["serve", "--listen", "everywhere"], "localhost:5000"),
+        (&["serve", "--port", "80"], "--listen HOST:PORT"),
+        (
+            &["serve", "--redis", "redis://localhost"],
+            "ocelli web --redis URL",
+        ),
+        (&["worker", "--config", "ocelli.toml"], "environment variable"),
         (&["serve", "--queue-jobs", "0"], "--queue-jobs"),
         (&["serve", "--engine", "tensorflow"], "onnxruntime"),
         (&["serve", "--max-body", "much"], "--max-body"),

@@ -1,0 +1,93 @@
+//! Binding the socket that a server listens on, with an error for each reason why that fails.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::cli::ListenAddress;
+
+/// Clients that may wait to be accepted, as far as the system allows. The usual 128 are few: a thousand clients that
+/// come at once would find most of their connections dropped by the kernel, and try again for seconds.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first usable address of `address`, which was given by `option`.
+///
+/// # Errors
+/// When the name cannot be resolved, or none of its addresses can be used.
+pub(super) fn listen(address: &ListenAddress, option: &str) -> anyhow::Result<TcpListener> {
+    let resolved = address.resolve().with_context(|| {
+        format!(
+            "cannot listen on {address}: the host name cannot be resolved; {option} also takes an IP address"
+        )
+    })?;
+    let mut failed = None;
+    for socket_address in resolved {
+        match bind(socket_address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => _ = failed.get_or_insert((socket_address, error)),
+        }
+    }
+    let (socket_address, error) =
+        failed.with_context(|| format!("cannot listen on {address}: the host name has no address"))?;
+    let advice = advice(error.kind(), address, socket_address, option);
+    Err(anyhow::Error::new(error).context(format!("cannot listen on {address}: {advice}")))
+}
+
+/// What is wrong, and what to do.
+fn advice(kind: ErrorKind, address: &ListenAddress, tried: SocketAddr, option: &str) -> String {
+    /// Ports below this need a privilege on Linux.
+    const FIRST_UNPRIVILEGED: u16 = 1024;
+    let ip = tried.ip();
+    match kind {
+        ErrorKind::AddrInUse => format!(
+            "another process uses port {port}; stop it, or choose another port, as in {option} {other}",
+            port = address.port(),
+            other = address.with_port(address.port().checked_add(1).unwrap_or(5000)),
+        ),
+        ErrorKind::PermissionDenied if address.port() < FIRST_UNPRIVILEGED => format!(
+            "a port below {FIRST_UNPRIVILEGED} needs the capability CAP_NET_BIND_SERVICE; choose a higher one, as in \
+             {option} {}",
+            address.with_port(5000)
+        ),
+        ErrorKind::AddrNotAvailable => format!(
+            "this machine has no address {ip}; {option} 0.0.0.0:{port} listens on every IPv4 address that it has",
+            port = address.port()
+        ),
+        _ => format!("{option} takes another address"),
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // As the standard library does: a server that restarts need not wait for the connections of the last one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_advice() {
+        let text = |kind, address: &str| {
+            let address: ListenAddress = address.parse().unwrap();
+            let tried = address.resolve().unwrap()[0];
+            advice(kind, &address, tried, "--listen")
+        };
+        assert_eq!(
+            text(ErrorKind::AddrInUse, "localhost:5000"),
+            "another process uses port 5000; stop it, or choose another port, as in --listen localhost:5001"
+        );
+        assert!(text(ErrorKind::AddrInUse, "65535").ends_with("--listen 127.0.0.1:5000"));
+        assert!(text(ErrorKind::PermissionDenied, ":80").contains("CAP_NET_BIND_SERVICE"));
+        assert!(!text(ErrorKind::PermissionDenied, ":5000").contains("CAP_NET_BIND_SERVICE"));
+        assert!(text(ErrorKind::AddrNotAvailable, "192.0.2.1:5000").contains("no address 192.0.2.1"));
+    }
+}
