@@ -22,17 +22,37 @@ CONVERT := OCELLI='$(CARGO_TARGET_DIR)/debug/ocelli' OCELLI_ONNXRUNTIME='$(RELEA
 
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
 SERVE_ARGS ?=
+# Where `make install` installs to; DESTDIR comes before it, for packages.
+PREFIX ?= /usr/local
+DESTDIR ?=
 # Scenarios of `make chaos`, all of them if left out.
 CHAOS_ARGS ?=
 
 ##@ Use
 
 .PHONY: build
-build: runtime ## Build target/release/ocelli, with the ONNX Runtime library beside it
-	cargo build --release --locked --package ocelli
+build: compile ## Build target/release/ocelli, with the ONNX Runtime library beside it
+	@printf '%s\n' 'Built target/release/ocelli, with libonnxruntime.so beside it; it needs both.' \
+	    '  serve:    target/release/ocelli serve' \
+	    '  try:      curl -F image=@examples/dog.jpg http://localhost:5000/predict' \
+	    '  install:  make install PREFIX=/usr/local'
+
+.PHONY: install
+install: compile ## Install binary, library and licences (options: PREFIX=/usr/local, DESTDIR=)
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/ocelli' '$(DESTDIR)$(PREFIX)/share/doc/ocelli'
+	install -m 755 '$(RELEASE)/libonnxruntime.so' '$(DESTDIR)$(PREFIX)/lib/ocelli/'
+	install -m 755 '$(RELEASE)/ocelli' '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 644 LICENSE-APACHE LICENSE-MIT '$(RELEASE)/onnxruntime-LICENSE' '$(RELEASE)/onnxruntime-ThirdPartyNotices.txt' \
+	    '$(DESTDIR)$(PREFIX)/share/doc/ocelli/'
+	@printf '%s\n' 'Installed $(DESTDIR)$(PREFIX)/bin/ocelli.'
+
+.PHONY: uninstall
+uninstall: ## Remove what `make install` installed (with the same options)
+	rm -f '$(DESTDIR)$(PREFIX)/bin/ocelli'
+	rm -rf '$(DESTDIR)$(PREFIX)/lib/ocelli' '$(DESTDIR)$(PREFIX)/share/doc/ocelli'
 
 .PHONY: serve
-serve: build ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
+serve: compile ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 	exec '$(RELEASE)/ocelli' serve $(SERVE_ARGS)
 
 ##@ Develop
@@ -57,19 +77,19 @@ clean: ## Remove everything that was built or installed here
 ##@ Measure and make
 
 .PHONY: accuracy
-accuracy: build ## Print the built-in model's accuracy, through the server and in Python
+accuracy: compile ## Print the built-in model's accuracy, through the server and in Python
 	tools/accuracy.sh
 
 .PHONY: bench
-bench: build test-servers ## Print throughput and latency beside the ceiling and a Python server, then bench-scale-out and bench-models
+bench: compile test-servers ## Print throughput and latency beside the ceiling and a Python server, then bench-scale-out and bench-models
 	bench/run.sh
 
 .PHONY: bench-scale-out
-bench-scale-out: build test-servers ## Print what web and worker processes on a Redis give and cost
+bench-scale-out: compile test-servers ## Print what web and worker processes on a Redis give and cost
 	bench/scale_out.sh
 
 .PHONY: bench-models
-bench-models: build ## Print what many models in one process cost, and what loading one costs the others
+bench-models: compile ## Print what many models in one process cost, and what loading one costs the others
 	bench/models.sh
 
 .PHONY: chaos
@@ -93,6 +113,10 @@ parity: ## Make the goldens of the training libraries again, with the libraries 
 	.venv-parity/bin/python $(PARITY)/make_goldens.py
 
 ##@ Parts of the above
+
+.PHONY: compile
+compile: runtime
+	cargo build --release --locked --package ocelli
 
 .PHONY: build-tools
 build-tools: ## Install cmake and nasm, if they are missing

@@ -78,7 +78,7 @@ fn unusable_libraries_are_explained() {
     // Nothing explicit: unusable libraries are passed over, and the first is the error when no other works.
     std::fs::rename(&old, at("libonnxruntime.so")).unwrap();
     let beside = Search {
-        beside: Some(folder.path().to_path_buf()),
+        installed: vec![folder.path().to_path_buf()],
         ..Search::default()
     };
     let error = OnnxRuntime::locate(&beside).unwrap_err().to_string();

@@ -82,7 +82,8 @@ pub enum Error {
     NotReady(&'static str),
     /// No live worker computes the model.
     #[error(
-        "no worker is there for {0}; try again shortly, or start one: ocelli worker --redis URL --model DIR"
+        "no live worker serves {0}; try again shortly, or start one (ocelli worker --redis URL, with --model for a model \
+         other than the built-in one)"
     )]
     NoWorker(String),
     /// Redis cannot be reached, or refuses to take more.

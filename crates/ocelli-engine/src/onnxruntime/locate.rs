@@ -19,8 +19,8 @@ pub struct Search {
     /// What the user chose (`OCELLI_ONNXRUNTIME`): a library, or the folder that holds it. It wins, and when it is
     /// wrong that is an error: nothing else is tried.
     pub explicit: Option<PathBuf>,
-    /// The folder of the executable.
-    pub beside: Option<PathBuf>,
+    /// Folders of this installation: the executable's own, and `../lib/ocelli` from there, where `make install` puts it.
+    pub installed: Vec<PathBuf>,
     /// Whether to ask the system's loader, and to list its folders.
     pub system: bool,
     /// Folders under which Python environments lie: `<prefix>/lib/python3*/site-packages` and the like are searched.
@@ -28,7 +28,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// The usual search: `explicit`, beside `executable`, in the system, in the active Python environment, in the
+    /// The usual search: `explicit`, beside `executable` or installed with it, in the system, in the active Python environment, in the
     /// one that `PATH` names, in the user's and in the system's.
     ///
     /// `env` looks up `VIRTUAL_ENV`, `CONDA_PREFIX`, `PATH` and `HOME`; relative entries are skipped.
@@ -39,7 +39,7 @@ impl Search {
     ) -> Self {
         Self {
             explicit,
-            beside: executable.and_then(Path::parent).map(Path::to_path_buf),
+            installed: executable.map(installation).unwrap_or_default(),
             system: true,
             python_prefixes: python_prefixes(env),
         }
@@ -48,7 +48,7 @@ impl Search {
     /// Every file that may be the library, the most wanted first. Bare names are for the system's loader.
     pub(super) fn candidates(&self) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = self
-            .beside
+            .installed
             .iter()
             .filter_map(|folder| library_in(folder))
             .collect();
@@ -73,6 +73,15 @@ impl Search {
         found.retain(|candidate| seen.insert(candidate.clone()));
         found
     }
+}
+
+/// The folders in which an installation keeps the library.
+fn installation(executable: &Path) -> Vec<PathBuf> {
+    let Some(folder) = executable.parent() else {
+        return Vec::new();
+    };
+    let library = folder.parent().map(|prefix| prefix.join("lib/ocelli"));
+    std::iter::once(folder.to_path_buf()).chain(library).collect()
 }
 
 /// The file that `explicit` means: itself, or the library in it when it is a folder.
@@ -255,6 +264,7 @@ mod tests {
         let capi = "onnxruntime/capi/libonnxruntime.so.1.31.1";
         let files = [
             "bin/libonnxruntime.so".to_owned(),
+            "lib/ocelli/libonnxruntime.so".to_owned(),
             format!("venv/lib/python3.9/site-packages/{capi}"),
             format!("venv/lib/python3.11/site-packages/{capi}"),
             format!("other/lib64/python3.12/dist-packages/{capi}"),
@@ -263,9 +273,9 @@ mod tests {
         ];
         let root = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let variables = [("VIRTUAL_ENV", "venv"), ("PATH", "other/bin"), ("HOME", "home")];
-        let order = [&files[0], &files[2], &files[1], &files[3], &files[5]];
+        let order = [&files[0], &files[1], &files[3], &files[2], &files[4], &files[6]];
         assert_eq!(found(root.path(), &variables), order.map(String::as_str));
-        assert_eq!(found(root.path(), &[]), [files[0].as_str()]);
+        assert_eq!(found(root.path(), &[]), [files[0].as_str(), files[1].as_str()]);
     }
 
     #[test]
