@@ -214,7 +214,8 @@ pub struct RedisArgs {
 /// How a server ends.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz already says no
+    /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz already says no. A second signal, a second
+    /// or more after the first, ends the process at once
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
     /// After that: how long to finish what has been accepted

@@ -1,8 +1,9 @@
 //! Starting, serving, draining: what the process is doing, and the signals that change it.
 
 use std::io;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// What the process is doing.
@@ -57,17 +58,53 @@ impl Lifecycle {
     }
 }
 
-/// Waits for SIGTERM or SIGINT (Ctrl-C), and names it.
-///
-/// # Errors
-/// When the handlers cannot be installed.
-pub async fn stop_signal() -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// A later signal is taken for another request to stop only this long after the first. `timeout`, shells and supervisors
+/// signal a process and its group, so one request often arrives as several signals within milliseconds.
+const REPEAT: Duration = Duration::from_secs(1);
+
+/// SIGTERM and SIGINT (Ctrl-C), which stop the process.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Receives every signal from now on.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn begin() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next signal, and names it.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Waits for a second request to stop, and names its signal.
+    pub async fn second_request(&mut self) -> &'static str {
+        self.next().await;
+        let first = Instant::now();
+        loop {
+            let signal = self.next().await;
+            if is_second_request(first.elapsed()) {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Whether a signal that comes `after` the first one is another request to stop.
+fn is_second_request(after: Duration) -> bool {
+    after >= REPEAT
 }
 
 /// Sees to it that a write beyond the limit of a file's size (`ulimit -f`) fails as on a full disk. The system would end
@@ -89,6 +126,13 @@ pub fn outlive_file_limit() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_follows_at_once_is_the_same_request() {
+        assert!(!is_second_request(Duration::ZERO));
+        assert!(!is_second_request(Duration::from_millis(999)));
+        assert!(is_second_request(REPEAT));
+    }
 
     #[tokio::test]
     async fn stages_only_move_forward() {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ocelli_bench::{BenchConfig, BodyForm, Load, PhotoLimit, Stop, load_photos, run_until};
 
 use crate::cli::BenchArgs;
-use crate::lifecycle::stop_signal;
+use crate::lifecycle::StopSignals;
 
 /// Photos are kept in memory while the benchmark runs.
 const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
@@ -83,8 +83,9 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
 }
 
 async fn interrupted() {
-    if stop_signal().await.is_err() {
-        std::future::pending::<()>().await;
+    match StopSignals::begin() {
+        Ok(mut signals) => _ = signals.next().await,
+        Err(_) => std::future::pending().await,
     }
 }
 

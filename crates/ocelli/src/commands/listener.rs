@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::bind::listen;
 use crate::cli::ListenAddress;
 use crate::http::ConnectionConfig;
-use crate::lifecycle::stop_signal;
+use crate::lifecycle::StopSignals;
 use crate::roles::{self, Ending, Models};
 
-/// Listens on `address` and runs a role there until it ends or a second signal ends it.
+/// Listens on `address` and runs a role there until it ends or a second signal ends it (see [`StopSignals`]).
 pub(super) fn run(
     runtime: Runtime,
     address: &ListenAddress,
@@ -25,9 +25,9 @@ pub(super) fn run(
         let listener = listen(address, "--listen")?;
         tokio::select! {
             served = role(listener) => served,
-            // The first signal drains, the second does not wait.
-            () = twice() => {
-                tracing::error!("stopped at once by a second signal");
+            // The first request drains, the second does not wait.
+            signal = second_request() => {
+                tracing::error!(signal, "stopped at once by a second signal; what was accepted is not answered");
                 Ok(Ending::CutShort)
             }
         }
@@ -104,8 +104,18 @@ pub(super) async fn stop_of_web(hangups: Hangups) -> &'static str {
 
 /// Waits for a signal to stop, and names it.
 async fn stop() -> &'static str {
-    match stop_signal().await {
-        Ok(signal) => signal,
+    stop_signals().await.next().await
+}
+
+/// Waits until a signal asks for the second time that the process stops, and names it.
+async fn second_request() -> &'static str {
+    stop_signals().await.second_request().await
+}
+
+/// The signals that stop the process; waits for ever where they cannot be received.
+async fn stop_signals() -> StopSignals {
+    match StopSignals::begin() {
+        Ok(signals) => signals,
         Err(error) => {
             tracing::error!(%error, "signals cannot be received; kill the process to stop it");
             std::future::pending().await
@@ -140,9 +150,4 @@ pub(super) fn stop_changing(
             never = administration => never,
         }
     })
-}
-
-async fn twice() {
-    stop().await;
-    stop().await;
 }

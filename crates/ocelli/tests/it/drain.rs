@@ -110,11 +110,34 @@ async fn readiness_fails_first_while_photos_are_still_taken() {
 }
 
 #[tokio::test]
+async fn signals_that_follow_each_other_at_once_are_one_request() {
+    for signals in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "INT"]] {
+        let process = Process::fake(&["--fake-batch-time", "500ms", "--fake-image-time", "0s"]).await;
+        let asked = process.post("/predict").form([("image", photos::DOG)]).spawn();
+        process
+            .metric("ocelli_admitted_images", |images| images == 1.0)
+            .await;
+        process.signals(&signals);
+        assert_eq!(asked.await.unwrap().best(), photos::dog().label());
+        let (status, log) = process.ended().await;
+        assert_eq!(status, Some(0), "{signals:?}: {log:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_signal_does_not_wait() {
     let mut process = Process::fake(&["--fake-image-time", "1ms", "--drain-delay", "1h"]).await;
     process.signal("TERM");
     process.logs("draining").await;
-    process.signal("INT");
+    // It counts from a second after the first on.
+    eventually("a second signal ends it", async || {
+        let ended = process.has_ended();
+        if !ended {
+            process.signal("INT");
+        }
+        ended
+    })
+    .await;
     let (status, log) = process.ended().await;
     assert_eq!(status, Some(1), "{log:?}");
     assert!(log.last().unwrap().contains("second signal"), "{log:?}");

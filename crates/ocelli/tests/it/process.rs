@@ -143,9 +143,20 @@ impl Process {
 
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
+        self.signals(&[name]);
+    }
+
+    /// Sends signals one behind the other, as quickly as a shell can.
+    pub(crate) fn signals(&self, names: &[&str]) {
         // The shell has `kill` built in; a program of that name is not everywhere.
-        let kill = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        let kills: Vec<String> = names
+            .iter()
+            .map(|name| format!("kill -{name} {}", self.child.id()))
+            .collect();
+        let status = Command::new("sh")
+            .args(["-c", &kills.join(" && ")])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
