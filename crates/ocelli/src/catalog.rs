@@ -6,12 +6,14 @@
 //! has side by side are meant to be: a name means the highest of them, and the others are *superseded*, to be asked for
 //! by their version.
 
+mod default;
 mod names;
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use self::default::DefaultModel;
 use crate::error::Error;
 use crate::model::ServedModel;
 
@@ -24,6 +26,8 @@ pub struct Catalog {
     absent: Arc<RwLock<Arc<[Absent]>>>,
     names: Arc<Names>,
     vacancy: Vacancy,
+    /// The model of requests that name none, once that is settled.
+    default: Arc<Mutex<Option<DefaultModel>>>,
 }
 
 /// What it means that there is no model at all.
@@ -86,6 +90,7 @@ impl Catalog {
             absent: Arc::default(),
             names: Arc::new(names),
             vacancy: Vacancy::default(),
+            default: Arc::default(),
         }
     }
 
@@ -121,6 +126,31 @@ impl Catalog {
     /// Replaces the models. Requests under way keep those that they have.
     pub fn set(&self, models: Vec<Arc<ServedModel>>) {
         *self.models.write() = models.into();
+        self.update_default();
+    }
+
+    /// Keeps the default model from now on: a model that comes later does not become the default because of its name.
+    pub fn settle_default(&self) {
+        self.default.lock().get_or_insert_default();
+        self.update_default();
+    }
+
+    fn update_default(&self) {
+        if self.names.default_model().is_some() {
+            return;
+        }
+        let mut default = self.default.lock();
+        let notice = default.as_mut().and_then(|default| default.update(&self.all()));
+        drop(default);
+        if let Some(notice) = notice {
+            notice.log();
+        }
+    }
+
+    /// Whether a model is served that can answer now.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.models.read().iter().any(|model| model.is_ready())
     }
 
     /// Replaces the list of those that are not there.
@@ -128,12 +158,17 @@ impl Catalog {
         *self.absent.write() = absent.into();
     }
 
-    /// The model that a request means which names none: what was said at the start, or else the first there is.
+    /// The model of requests that name none: the operator's, or the settled one, or the first one.
     fn default_name(&self) -> Option<String> {
-        match self.names.default_model() {
-            Some(model) => Some(model.name),
-            None => self.models.read().first().map(|model| model.id.name.clone()),
+        if let Some(model) = self.names.default_model() {
+            return Some(model.name);
         }
+        let default = self.default.lock();
+        let settled = default
+            .as_ref()
+            .and_then(DefaultModel::current)
+            .map(str::to_owned);
+        settled.or_else(|| self.models.read().first().map(|model| model.id.name.clone()))
     }
 
     /// Whether requests that name no model may reach this one.

@@ -20,6 +20,11 @@ pub trait Health: Send + Sync {
     /// What it lacks.
     fn ready(&self) -> Result<(), Error>;
 
+    /// What an operator should know of a role that is ready.
+    fn remark(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Writes what is only known when it is asked for.
     fn report(&self, metrics: &Metrics);
 }
@@ -59,8 +64,12 @@ pub(super) async fn live() -> &'static str {
 }
 
 /// `GET /readyz`: the process can do its work.
-pub(super) async fn ready(State(probe): State<Probe>) -> Result<&'static str, Error> {
-    probe.readiness().map(|()| "ready\n")
+pub(super) async fn ready(State(probe): State<Probe>) -> Result<String, Error> {
+    probe.readiness()?;
+    Ok(match probe.health.remark() {
+        Some(remark) => format!("ready; {remark}\n"),
+        None => "ready\n".to_owned(),
+    })
 }
 
 /// `GET /metrics`, in the OpenMetrics text format.

@@ -215,8 +215,9 @@ impl Models {
         }
         shared.catalog.warn_of_names_astray();
         let threads = shared.room.run(leading).await.map_err(StartError::Thread)?;
-        if let Host::Wire(seats) = &shared.host {
-            self.take_seats(seats).await?;
+        match &shared.host {
+            Host::Here => shared.catalog.settle_default(),
+            Host::Wire(seats) => self.take_seats(seats).await?,
         }
         shared.started.cancel();
         Ok(threads)

@@ -144,6 +144,11 @@ impl Health for Infer {
         Ok(())
     }
 
+    fn remark(&self) -> Option<&'static str> {
+        let without_worker = matches!(self.broker, Broker::Redis(_)) && !self.catalog.answers();
+        without_worker.then_some("no worker serves any model, so predictions are refused (503 no_worker)")
+    }
+
     fn report(&self, metrics: &Metrics) {
         let load = self.admission.load();
         metrics.admitted_images.set(load.jobs as i64);

@@ -66,6 +66,7 @@ impl WebWire {
                     "each model may hold this much in Redis"
                 );
                 let catalog = Catalog::new(Vec::new(), names);
+                catalog.settle_default();
                 let (link, replies) = links(target, &config.name);
                 let links = (link.clone(), replies);
                 let (broker, tasks) = redis::web(config, links, catalog.clone(), suppliers, metrics);
