@@ -1,12 +1,13 @@
 //! The `ocelli` command.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
 use ocelli::cli::{self, Cli};
 use ocelli::commands;
+use ocelli::telemetry::{self, Flush};
 
 /// Nothing was done: the options, the model or the machine do not allow it.
 const NOT_STARTED: u8 = 2;
@@ -16,14 +17,14 @@ const NOT_STARTED: u8 = 2;
 const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 fn main() -> ExitCode {
+    let _last_words = Flush;
     let command = Cli::try_parse()
         .unwrap_or_else(|error| cli::improve(error).exit())
         .command;
     silence_onnxruntime()
         .and_then(|()| commands::run(command))
         .unwrap_or_else(|error| {
-            // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(io::stderr(), "ocelli: {}", said(&error));
+            telemetry::say(&format!("ocelli: {}", said(&error)));
             ExitCode::from(NOT_STARTED)
         })
 }

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::broker::redis::Standing;
 use crate::job::ModelId;
+use crate::telemetry;
 use crate::timing::Phases;
 
 /// Upper bounds of the phase histogram, in seconds: from a queue that is empty to the default deadline.
@@ -230,6 +231,8 @@ metrics! {
     async_jobs: Counter = Counter::default(),
     /// Calls of webhooks, by outcome.
     webhooks: Family<WebhookLabels, Counter> = Family::default(),
+    /// Log lines that could not be written to standard error.
+    lost_log_lines: Counter = telemetry::lost_lines(),
     /// Whether the server is ready: 1 or 0.
     ready: Gauge = Gauge::default(),
 }

@@ -1,12 +1,36 @@
 //! Where log lines go, and how they look.
+//!
+//! A log line never stops what is being logged: lines wait in a bounded queue, one thread writes them, and a line that
+//! cannot be written is counted and lost.
 
+mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _};
+use std::panic;
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::level_filters::LevelFilter;
 
+use self::lines::{Lines, Out};
 use crate::cli::{LogArgs, LogFormat, LogLevel};
 
-/// Sends events to standard error from now on. A second call changes nothing.
+/// How long the end of the process waits until the last lines are written. A reader that lives takes them in
+/// milliseconds, and a supervisor should not wait for one that does not.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
+
+/// Whether a thread of its own writes the lines. Where the system gives no thread, each line is written by its author.
+static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
+    let writer = thread::Builder::new().name("log".to_owned());
+    writer.spawn(|| LINES.write_all(Out::new(io::stderr()))).is_ok()
+});
+
+/// Sends events to standard error from now on, panics among them. A second call changes nothing.
 pub fn init(args: &LogArgs) {
     let level = match args.log_level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -16,12 +40,75 @@ pub fn init(args: &LogArgs) {
     };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(|| Line)
+        // What goes wrong here would be printed with `eprintln!`, which panics where it cannot print.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
-    // An error here means that a subscriber is there already, as in tests.
-    let _ = match args.log_format {
+    let begun = match args.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+    // An error here means that a subscriber is there already, as in tests.
+    if begun.is_ok() {
+        log_panics();
+    }
+}
+
+/// Writes a line of its own, as the last words of a process that fails.
+pub fn say(text: &str) {
+    put(format!("{text}\n").into_bytes());
+}
+
+/// Waits until all lines are written when it is dropped, for [`FLUSH_WITHIN`] at most. `main` keeps one.
+#[derive(Debug)]
+pub struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        LINES.flush(FLUSH_WITHIN);
+    }
+}
+
+/// The counter of lines that could not be written, which all clones share.
+#[must_use]
+pub fn lost_lines() -> Counter {
+    LINES.lost().clone()
+}
+
+/// Panics are events like others: the standard library would write them itself, and wait for a reader that does not read.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let trace = Backtrace::capture();
+        let backtrace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+        tracing::error!(
+            thread = thread::current().name(),
+            at = panic.location().map(ToString::to_string),
+            backtrace,
+            "panicked: {}",
+            panic.payload_as_str().unwrap_or("no message")
+        );
+    }));
+}
+
+fn put(line: Vec<u8>) {
+    if *HAS_WRITER {
+        LINES.push(line);
+    } else {
+        LINES.write_now(&mut Out::new(io::stderr()), &line);
+    }
+}
+
+/// One event on its way to the queue. The subscriber writes each in one piece.
+struct Line;
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        put(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -121,6 +121,9 @@ pub struct EngineArgs {
     /// The same, at which it never comes back
     #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
     pub fake_hang_on: Option<u8>,
+    /// The same, at which it panics
+    #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
+    pub fake_panic_on: Option<u8>,
 }
 
 /// What computes.

@@ -151,6 +151,7 @@ pub(super) fn backend(args: &EngineArgs, package: Option<&ModelPackage>) -> anyh
             let failures = [
                 (args.fake_crash_on, FakeFailure::Abort),
                 (args.fake_hang_on, FakeFailure::Hang),
+                (args.fake_panic_on, FakeFailure::Panic),
             ];
             for (byte, failure) in failures {
                 byte.into_iter()

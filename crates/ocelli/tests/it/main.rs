@@ -27,6 +27,7 @@ mod info;
 mod inputs;
 mod jobs;
 mod leaving;
+mod log_lines;
 mod many;
 mod memory;
 mod models;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use hyper::Method;
+use tokio::net::TcpStream;
 
 use crate::client::Call;
 use crate::{comes_to_hold, eventually, server};
@@ -95,6 +96,26 @@ impl Process {
         Self::start_until(command, probes, probes).await
     }
 
+    /// Starts a command whose log goes where nothing of it is heard; returns when `/livez` on `address` answers.
+    pub(crate) async fn start_unheard(
+        mut command: Command,
+        log: impl Into<Stdio>,
+        address: SocketAddr,
+    ) -> Self {
+        let mut process = Self {
+            address,
+            child: command.stderr(log).spawn().unwrap(),
+            log: Arc::default(),
+            reader: None,
+        };
+        eventually("it answers", async || {
+            assert_eq!(process.child.try_wait().unwrap(), None, "it ended");
+            TcpStream::connect(address).await.is_ok() && process.get("/livez").send().await.status == 200
+        })
+        .await;
+        process
+    }
+
     /// Starts a command; returns when it has said that it is `ready`, and what it listens on after `address`.
     async fn start_until(mut command: Command, ready: &str, address: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -174,7 +195,9 @@ impl Process {
         })
         .await;
         // It ends with the process, which has nobody else to write for it.
-        self.reader.take().unwrap().join().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         let log = self.log.lock().unwrap().clone();
         (status.unwrap().code(), log)
     }

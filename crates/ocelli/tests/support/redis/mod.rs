@@ -18,6 +18,7 @@ mod tls;
 pub(crate) use binary::Binary;
 pub(crate) use cluster::Cluster;
 pub(crate) use options::Options;
+pub(crate) use ports::free as free_port;
 pub(crate) use process::Stop;
 pub(crate) use sentinels::Sentinels;
 pub(crate) use server::{Data, RedisServer};
