@@ -140,11 +140,20 @@ impl Drop for Seat {
 }
 
 impl Seat {
-    /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken.
+    /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken. Where Redis is gone
+    /// and nothing is held, it waits for nothing.
     pub(super) async fn leave(&self, delay: Duration) {
-        self.side.leave().await;
-        sleep(delay).await;
-        self.side.wait_for_replacement().await;
+        let replaced = async {
+            self.side.leave().await;
+            sleep(delay).await;
+            self.side.wait_for_replacement().await;
+        };
+        tokio::select! {
+            () = replaced => {}
+            () = self.side.cut_off() => {
+                tracing::warn!("Redis cannot be reached and no job is held, so there is nothing to wait for");
+            }
+        }
         self.stops.leasing.cancel();
         self.side.finished().await;
     }

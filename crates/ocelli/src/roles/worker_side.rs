@@ -24,6 +24,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long web processes take to hear that nobody computes a model any more: a heartbeat, and some.
 const WEBS_KNOW_WITHIN: Duration = Duration::from_millis(1200);
 
+/// How long Redis must have been out of reach for a worker that stops to wait for it no longer. A connection that was lost
+/// is back sooner where there is a server.
+const GONE_AFTER: Duration = Duration::from_millis(500);
+
+/// Between looks at whether Redis is gone. They cost nothing: only this process is asked.
+const LOOK_FOR_REDIS: Duration = Duration::from_millis(100);
+
 /// What a worker speaks.
 #[derive(Clone, Debug)]
 pub enum WorkerWire {
@@ -159,11 +166,42 @@ impl WorkerSide {
         .await;
     }
 
-    /// Waits until every job that was taken is answered.
+    /// Waits until every job that was taken is answered, and no more are taken.
     pub(super) async fn finished(&self) {
         match self {
-            Self::Native(side) => side.finished().await,
+            Self::Native(side) => tokio::select! {
+                () = side.finished() => {}
+                // What a read under way may still bring is leased, and goes to another worker.
+                () = self.cut_off() => {}
+            },
+            // What a read under way may still bring is in no list any more.
             Self::Tutorial(side) => side.finished().await,
+        }
+    }
+
+    /// Waits until Redis is gone and nothing is held for it: then there is nothing to finish and no other process that
+    /// could be told anything. Says so where answers have to wait for Redis.
+    pub(super) async fn cut_off(&self) {
+        let mut warned = false;
+        loop {
+            let (down_for, held) = match self {
+                Self::Native(side) => (side.redis_down_for(), side.leases()),
+                Self::Tutorial(side) => (side.redis_down_for(), side.held()),
+            };
+            if down_for.is_some_and(|time| time >= GONE_AFTER) {
+                if held == 0 {
+                    return;
+                }
+                if !warned {
+                    warned = true;
+                    tracing::warn!(
+                        jobs = held,
+                        "Redis cannot be reached, and this worker holds jobs; it waits until Redis takes their answers, \
+                         until their deadlines pass, or until --drain-timeout is over"
+                    );
+                }
+            }
+            sleep(LOOK_FOR_REDIS).await;
         }
     }
 }

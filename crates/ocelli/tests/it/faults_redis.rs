@@ -289,3 +289,79 @@ fn next_version() -> TempDir {
     fs::write(folder.path().join("labels.txt"), labels.concat()).unwrap();
     folder
 }
+
+/// A worker that would wait for an hour, and its Redis, which has gone.
+async fn without_redis(binary: &Binary, wire: &[&str], gone: impl AsyncFnOnce(&mut RedisServer)) -> Process {
+    let mut redis = RedisServer::start(binary, Options::default()).await;
+    let patience = ["--drain-delay", "1h", "--drain-timeout", "1h"];
+    let worker = worker(&redis, &[&patience[..], wire].concat()).await;
+    let readiness = async |wanted| {
+        eventually("readiness is as it should be", async || {
+            worker.get("/readyz").send().await.status == wanted
+        })
+        .await;
+    };
+    readiness(200).await;
+    gone(&mut redis).await;
+    readiness(503).await;
+    worker.signal("TERM");
+    let (status, log) = worker.ended().await;
+    assert_eq!(status, Some(0), "{log:?}");
+    assert!(
+        log.iter().any(|line| line.contains("nothing to wait for")),
+        "{log:?}"
+    );
+    redis.stop(Stop::Kill).await;
+    Process::start_worker_early({
+        let mut command = ocelli(&["worker", "--listen", "127.0.0.1:0", "--redis", &redis.url()]);
+        command.args(["--engine", "fake"]).args(patience);
+        command
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_idle_worker_whose_redis_is_gone_or_hangs_waits_for_nothing_when_it_stops() {
+    let Some(binary) = Binary::redis() else { return };
+    let never_had_one = without_redis(&binary, &[], async |redis| redis.stop(Stop::Kill).await).await;
+    never_had_one.signal("TERM");
+    assert_eq!(never_had_one.ended().await.0, Some(0));
+    without_redis(&binary, &[], async |redis| redis.pause()).await;
+    let tutorial = ["--wire", "tutorial"];
+    without_redis(&binary, &tutorial, async |redis| redis.stop(Stop::Kill).await).await;
+}
+
+#[tokio::test]
+async fn a_web_process_whose_redis_is_gone_or_hangs_stops_too() {
+    let Some(binary) = Binary::redis() else { return };
+    for hangs in [false, true] {
+        let mut redis = RedisServer::start(&binary, Options::default()).await;
+        let web = redis_jobs::new_web(&redis.url(), &["--drain-timeout", "1h"]).await;
+        if hangs {
+            redis.pause();
+        } else {
+            redis.stop(Stop::Kill).await;
+        }
+        eventually("it misses Redis", async || {
+            web.get("/readyz").send().await.status == 503
+        })
+        .await;
+        web.signal("TERM");
+        assert_eq!(web.ended().await.0, Some(0), "hangs: {hangs}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_holds_an_answer_waits_for_redis_and_says_so() {
+    let Some(binary) = Binary::redis() else { return };
+    let arguments = ["--fake-batch-time", "1s", "--drain-timeout", "1h"];
+    let (mut house, mut worker) = House::start(&binary, &arguments).await;
+    let asked = house.ask(5);
+    worker.metric("ocelli_leases", |leases| leases == 1.0).await;
+    house.redis.stop(Stop::Kill).await;
+    worker.signal("TERM");
+    worker.logs("waits until Redis takes their answers").await;
+    house.redis.restart(Data::Kept).await;
+    assert_eq!(asked.await.unwrap().best(), photos::grey(5).label());
+    assert_eq!(worker.ended().await.0, Some(0));
+}

@@ -40,7 +40,14 @@ struct Shared {
     patience: Duration,
     /// Held while connecting, so that one does and the others wait for what comes of it.
     connection: tokio::sync::Mutex<Slot>,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// What keeps a link from working, and since when.
+#[derive(Clone, Debug)]
+struct Trouble {
+    text: String,
+    since: Instant,
 }
 
 #[derive(Default)]
@@ -137,7 +144,10 @@ impl Link {
                 name,
                 patience,
                 connection: tokio::sync::Mutex::default(),
-                trouble: Mutex::new(Some("not connected yet".to_owned())),
+                trouble: Mutex::new(Some(Trouble {
+                    text: "not connected yet".to_owned(),
+                    since: Instant::now(),
+                })),
             }),
         }
     }
@@ -145,7 +155,21 @@ impl Link {
     /// What keeps the link from working, if anything does.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.shared.trouble.lock().clone()
+        let trouble = self.shared.trouble.lock();
+        trouble.as_ref().map(|trouble| trouble.text.clone())
+    }
+
+    /// How long the link has not worked; `None` while it does.
+    #[must_use]
+    pub fn down_for(&self) -> Option<Duration> {
+        let trouble = self.shared.trouble.lock();
+        trouble.as_ref().map(|trouble| trouble.since.elapsed())
+    }
+
+    /// Refuses to wait for a Redis that was out of reach when it was last asked.
+    pub(super) fn expect_up(&self) -> Result<(), LinkError> {
+        self.trouble()
+            .map_or(Ok(()), |trouble| Err(LinkError::Down(trouble)))
     }
 
     /// Where Redis is, without a login.
@@ -267,14 +291,23 @@ impl Link {
 
     fn note_success(&self) {
         if let Some(trouble) = self.shared.trouble.lock().take() {
-            tracing::info!(link = self.shared.name, was = trouble, "connected to Redis");
+            tracing::info!(link = self.shared.name, was = trouble.text, "connected to Redis");
         }
     }
 
     fn note_trouble(&self, error: &LinkError) {
         let text = error.to_string();
-        let before = self.shared.trouble.lock().replace(text.clone());
-        if before.as_deref() != Some(&text) {
+        let mut trouble = self.shared.trouble.lock();
+        let since = trouble
+            .as_ref()
+            .map_or_else(Instant::now, |trouble| trouble.since);
+        let now = Trouble {
+            text: text.clone(),
+            since,
+        };
+        let before = trouble.replace(now);
+        drop(trouble);
+        if before.is_none_or(|before| before.text != text) {
             tracing::warn!(link = self.shared.name, error = text, target = %self.shared.target, "Redis cannot be used");
         }
     }

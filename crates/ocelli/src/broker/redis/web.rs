@@ -360,6 +360,14 @@ impl Shared {
         })
     }
 
+    /// Removes what only this process needs. A Redis that is gone is not waited for.
+    async fn sign_off(&self) -> Result<(), LinkError> {
+        self.link.expect_up()?;
+        let mut forget = ::redis::cmd("DEL");
+        forget.arg(keys::replies(&self.config.prefix, &self.config.name));
+        self.link.query(&forget).await
+    }
+
     /// Takes a job out of its stream that nobody waits for. What fails is left to its deadline.
     async fn take_out(&self, abandoned: Abandoned) {
         let keys = self.keys(&abandoned.form.model);
@@ -402,10 +410,7 @@ impl WebTasks {
             () = stop.cancelled() => {}
             () = async { tokio::join!(submitting, listening, watching); } => {}
         }
-        let mut forget = ::redis::cmd("DEL");
-        forget.arg(keys::replies(&shared.config.prefix, &shared.config.name));
-        let forgotten: Result<(), LinkError> = shared.link.query(&forget).await;
-        if let Err(error) = forgotten {
+        if let Err(error) = shared.sign_off().await {
             tracing::debug!(%error, "the reply stream is left to expire");
         }
     }

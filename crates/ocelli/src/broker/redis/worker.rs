@@ -152,6 +152,12 @@ impl RedisWorker {
         self.shared.model.ready()
     }
 
+    /// How long Redis has been out of reach; `None` while it is not.
+    #[must_use]
+    pub fn redis_down_for(&self) -> Option<Duration> {
+        self.shared.link.down_for()
+    }
+
     /// Jobs that this worker has taken and not answered.
     #[must_use]
     pub fn leases(&self) -> usize {
@@ -351,6 +357,7 @@ impl Shared {
 
     /// Removes this worker's name from Redis. Its consumers go too, unless they still have jobs, which others then claim.
     async fn sign_off(&self) -> Result<(), LinkError> {
+        self.link.expect_up()?;
         self.withdraw().await?;
         self.tidy().await
     }

@@ -51,6 +51,8 @@ pub struct TutorialWorker {
 #[derive(Debug)]
 struct Shared {
     link: Link,
+    /// What jobs are taken over.
+    reader: Link,
     model: Arc<ServedModel>,
     queue: ModelQueue,
     metrics: Arc<Metrics>,
@@ -90,6 +92,7 @@ pub fn worker(
     let (answers, inbox) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         link,
+        reader: reader.clone(),
         model: Arc::clone(model),
         queue,
         metrics,
@@ -112,7 +115,8 @@ impl TutorialWorker {
     /// # Errors
     /// [`Error::BrokerUnavailable`], or [`Error::NotReady`] while an engine is being rebuilt.
     pub fn ready(&self) -> Result<(), Error> {
-        if let Some(trouble) = self.shared.link.trouble() {
+        // The other link is not connected before there is something to answer.
+        if let Some(trouble) = self.shared.reader.trouble() {
             return Err(Error::BrokerUnavailable(trouble));
         }
         let heard = *self.shared.last_read.lock();
@@ -127,6 +131,18 @@ impl TutorialWorker {
     #[must_use]
     pub fn jobs(&self) -> usize {
         self.shared.tickets.count()
+    }
+
+    /// How long Redis has been out of reach; `None` while it is not.
+    #[must_use]
+    pub fn redis_down_for(&self) -> Option<Duration> {
+        self.shared.reader.down_for()
+    }
+
+    /// The same jobs, without the read under way that [`TutorialWorker::finished`] waits for too.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.tickets.count().saturating_sub(1)
     }
 
     /// Waits until no more jobs are taken and every job that was is answered.
