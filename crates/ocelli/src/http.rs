@@ -14,6 +14,7 @@ mod predict;
 mod probes;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,6 +22,7 @@ use axum::extract::{FromRef, Request};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
+use crate::admission::Admission;
 use crate::error::Error;
 use crate::infer::Infer;
 use crate::jobs::Jobs;
@@ -60,6 +62,8 @@ pub struct AppState {
     pub infer: Infer,
     /// Asynchronous jobs.
     pub jobs: Jobs,
+    /// Room for the bodies of requests whose jobs were accepted before, which take no place in the queue.
+    pub repeats: Arc<Admission>,
     /// Limits and times.
     pub config: HttpConfig,
     /// What the process says of its own state.

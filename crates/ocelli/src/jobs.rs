@@ -210,6 +210,28 @@ impl Jobs {
         }
     }
 
+    /// Whether an idempotency key stands for an accepted job, so that a request with it needs no room.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`].
+    pub async fn knows(&self, key: &str) -> Result<bool, Error> {
+        match &self.store {
+            JobStore::Memory(store) => Ok(store.knows(key)),
+            JobStore::Redis(store) => store.knows(key).await,
+        }
+    }
+
+    /// The accepted job of an earlier request that was the same; `None` where there is none any more.
+    ///
+    /// # Errors
+    /// [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`] and [`Error::BrokerUnavailable`].
+    pub async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.known(idempotency),
+            JobStore::Redis(store) => store.known(idempotency).await,
+        }
+    }
+
     /// A job as it is now.
     ///
     /// # Errors

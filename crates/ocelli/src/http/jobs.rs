@@ -1,10 +1,13 @@
 //! The routes of asynchronous jobs.
 
+use std::time::Duration;
+
 use axum::extract::{Path, Request, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use humantime::format_rfc3339_millis;
 use prost::Message as _;
 use ring::digest::{Context, SHA256};
@@ -12,11 +15,13 @@ use serde::Serialize;
 
 use super::AppState;
 use super::answer::to_json;
-use super::asking::{Asked, Door, Order, arrival, ask, deadline};
+use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline};
+use super::body::{BodySlot, check_declared};
+use super::inputs::InputForm;
 use super::parameters::{Accepts, Parameters};
 use crate::broker::wire::WantMessage;
 use crate::error::Error;
-use crate::infer::Deadline;
+use crate::infer::{self, Deadline};
 use crate::job::JobId;
 use crate::jobs::{Idempotency, JobView, Submission, Ticket, WebhookUrl};
 
@@ -52,19 +57,30 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         let want = parameters.wish.by_task(&model)?;
         Ok((model, want))
     };
+    let deadline = job_deadline(&state, &parts)?;
+    let reading = Deadline::new(arrival(&parts), state.config.deadline);
+    if let Some(key) = &key
+        && state.jobs.knows(key).await?
+    {
+        let images = images_of_repeat(&state, &parts, reading).await?;
+        return repeat(&state, Idempotency::new(key, &find()?, &images, webhook.as_ref())).await;
+    }
     let order = Order {
         find,
         most: state.config.max_images,
-        deadline: job_deadline(&state, &parts)?,
-        reading: Deadline::new(arrival(&parts), state.config.deadline),
+        deadline,
+        reading,
         door: Door::Later,
     };
-    let asked = ask(&state, &parts, order).await?;
-    let idempotency = key.map(|key| Idempotency {
-        key,
-        fingerprint: fingerprint(&asked, webhook.as_ref()),
-    });
-    let Asked { request, images } = asked;
+    let Asked { request, images } = ask(&state, &parts, order).await?;
+    let found = (request.model, request.want);
+    let idempotency = key.map(|key| Idempotency::new(&key, &found, &images, webhook.as_ref()));
+    let (model, want) = found;
+    let request = infer::Request {
+        model,
+        want,
+        ..request
+    };
     let ticket = state
         .jobs
         .submit(Submission {
@@ -75,6 +91,30 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         })
         .await?;
     accepted(&ticket, state.jobs.durable())
+}
+
+/// Answers a request whose job was accepted before. It takes no place in the queue, so that it is answered also while that is
+/// full.
+async fn repeat(state: &AppState, idempotency: Idempotency) -> Result<Response, Error> {
+    match state.jobs.known(&idempotency).await? {
+        Some(ticket) => accepted(&ticket, state.jobs.durable()),
+        // The job has ended since the key was looked up. Sent again, the request makes a new one.
+        None => Err(Error::IdempotencyInProgress),
+    }
+}
+
+/// Reads the images of a request that needs no place in the queue, to compare them with those of its job.
+async fn images_of_repeat(state: &AppState, parts: &Parts, reading: Deadline) -> Result<Vec<Bytes>, Error> {
+    let form = InputForm::from_headers(&parts.headers)?;
+    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
+    let declared = check_declared(body.declared_length(), state.config.max_body)?;
+    let full = |_| Error::QueueFull {
+        retry_after: Duration::from_secs(1),
+    };
+    let mut room = state.repeats.admit(0, declared).map_err(full)?;
+    let grow = |bytes| room.grow(0, bytes).map_err(full);
+    let bytes = body.read(state.config.max_body, reading, grow).await?;
+    form.images(bytes, state.config.max_images).await
 }
 
 /// `GET /v1/jobs/{id}`.
@@ -114,24 +154,28 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     Ok(Some(text.to_owned()))
 }
 
-/// A hash of what is asked for. Not of the body's bytes: a form has another boundary each time it is sent.
-fn fingerprint(asked: &Asked, webhook: Option<&WebhookUrl>) -> [u8; 32] {
-    let Asked { request, images } = asked;
-    let mut hash = Context::new(&SHA256);
-    let mut add = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    // A model may be replaced between two attempts, so its name has to do.
-    add(request.model.id.name.as_bytes());
-    add(&WantMessage::new(&request.model, &request.want).encode_to_vec());
-    add(webhook.map(WebhookUrl::to_string).unwrap_or_default().as_bytes());
-    for image in images {
-        add(image);
+impl Idempotency {
+    /// The key, and a hash of what is asked for. Not of the body's bytes: a form has another boundary each time it is sent.
+    fn new(key: &str, (model, want): &Found, images: &[Bytes], webhook: Option<&WebhookUrl>) -> Self {
+        let mut hash = Context::new(&SHA256);
+        let mut add = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        // A model may be replaced between two attempts, so its name has to do.
+        add(model.id.name.as_bytes());
+        add(&WantMessage::new(model, want).encode_to_vec());
+        add(webhook.map(WebhookUrl::to_string).unwrap_or_default().as_bytes());
+        for image in images {
+            add(image);
+        }
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(hash.finish().as_ref());
+        Self {
+            key: key.to_owned(),
+            fingerprint,
+        }
     }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(hash.finish().as_ref());
-    digest
 }
 
 fn accepted(ticket: &Ticket, durable: bool) -> Result<Response, Error> {

@@ -50,6 +50,10 @@ async fn call(shared: &Shared, sender: &Sender, id: JobId, tries: u32) -> Result
     let Some(record) = shared.records.read(id).await? else {
         return shared.due.leave(id).await;
     };
+    if !record.accepted {
+        // All replies came before the job was accepted, which it may never be.
+        return shared.due.call_in(id, LOOK).await;
+    }
     let url = match sender.config().url(&record.webhook) {
         Ok(url) => url,
         Err(error) => {

@@ -45,6 +45,12 @@ impl<T: Clone> Kept<T> {
         }
     }
 
+    /// Whether there was an earlier request with this key.
+    pub(super) fn knows(&mut self, key: &str, now: Instant) -> bool {
+        self.forget_old(now);
+        self.keys.contains_key(key)
+    }
+
     /// The job of an earlier request with the same key.
     ///
     /// # Errors

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::kept::{Entered, Kept};
-use super::{JobView, JobsConfig, Sender, Snapshot, Submission, Ticket, WebhookUrl, secret_id, webhook};
+use super::{
+    Idempotency, JobView, JobsConfig, Sender, Snapshot, Submission, Ticket, WebhookUrl, secret_id, webhook,
+};
 use crate::error::Error;
 use crate::infer::{Infer, Request, Scored};
 use crate::job::JobId;
@@ -113,6 +115,17 @@ impl MemoryJobs {
             }
         });
         Ok(ticket)
+    }
+
+    /// Whether a key stands for a job.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.shared.kept.lock().knows(key, Instant::now())
+    }
+
+    /// The job that a key stands for.
+    pub(super) fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+        let known = self.shared.kept.lock().known(idempotency, Instant::now())?;
+        Ok(known.map(|entry| entry.ticket))
     }
 
     pub(super) fn get(&self, id: JobId) -> Result<Snapshot, Error> {

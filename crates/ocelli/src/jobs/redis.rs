@@ -1,10 +1,13 @@
 //! Jobs in Redis: any web process accepts them, any worker computes them, and any web process answers for them.
 //!
 //! Images are decoded before a job is accepted, so that an accepted job needs nothing of the process that accepted it.
-//! Then a record is made, the parts are queued, and only then does the client hear of the job; whatever goes wrong until
-//! then is undone, and where that fails too, everything has an end by itself.
+//! Then a record is made that soon expires, the idempotency key is settled, the parts are queued, and one last step accepts
+//! the job: it succeeds only if the record is still there, and keeps it. Whatever goes wrong until then is undone, and
+//! where that fails too, everything expires. So a key never stands for two accepted jobs, however slow a process is: the
+//! record of the slow one has expired before another request can claim the key.
 
 mod claim;
+mod once;
 mod reading;
 
 use std::sync::Arc;
@@ -14,8 +17,8 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::claim::{Claim, hashed};
-use self::reading::{snapshot, ticket};
+use self::once::{HOLD, Once, holding};
+use self::reading::snapshot;
 use super::{Idempotency, JobsConfig, Snapshot, Submission, Ticket, WebhookUrl, courier, secret_id};
 use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker};
 use crate::broker::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
@@ -23,13 +26,6 @@ use crate::error::Error;
 use crate::infer::Infer;
 use crate::job::{Job, JobId};
 use crate::model::ServedModel;
-
-/// How long a claim on an idempotency key holds while its job is being accepted. Longer than that takes; short, for the
-/// case that the process dies meanwhile.
-const CLAIM_HOLDS: Duration = Duration::from_secs(60);
-
-/// How often a key is claimed that stands for a job which is gone. Once is enough unless others claim it too.
-const CLAIMS: u32 = 3;
 
 /// When the webhook of a job is called that was not computed by its deadline: surely after it.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
@@ -99,8 +95,19 @@ impl RedisJobs {
     }
 
     pub(super) async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
-        let record = self.shared.records.read(id).await?.ok_or(Error::UnknownJob)?;
-        self.shared.snapshot(id, &record).await
+        let record = self.shared.records.read(id).await?;
+        let record = record.filter(|record| record.accepted);
+        self.shared.snapshot(id, &record.ok_or(Error::UnknownJob)?).await
+    }
+
+    /// Whether a key stands for an accepted job.
+    pub(super) async fn knows(&self, key: &str) -> Result<bool, Error> {
+        self.shared.knows(key).await
+    }
+
+    /// The accepted job that a key stands for.
+    pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+        self.shared.known(idempotency).await
     }
 
     pub(super) async fn delete(&self, id: JobId) -> Result<(), Error> {
@@ -147,76 +154,44 @@ impl Shared {
     async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
         let id = secret_id()?;
         let Some(idempotency) = &submission.idempotency else {
-            return self.accept(id, &submission, None).await;
+            let accepted = self.accept(id, &submission, None).await?;
+            return accepted.ok_or_else(|| {
+                Error::BrokerUnavailable("accepting the job took too long and was undone".to_owned())
+            });
         };
-        let key = hashed(&idempotency.key);
-        let claim = Claim {
-            accepted: false,
-            id,
-            fingerprint: idempotency.fingerprint,
-        };
-        if let Some(known) = self.claim(&key, &claim, idempotency).await? {
+        let once = Once::new(id, idempotency);
+        if let Some(known) = self.claim(&once, idempotency).await? {
             return Ok(known);
         }
-        let settled = Claim {
-            accepted: true,
-            ..claim.clone()
-        };
-        let accepted = self.accept(id, &submission, Some((&key, &settled))).await;
-        let (claim, settled) = (claim.text(), settled.text());
-        match &accepted {
-            Ok(ticket) => {
-                let keep = ticket.expires.duration_since(ticket.created).unwrap_or_default();
-                if !self.records.settle(&key, (&claim, &settled), keep).await? {
-                    tracing::warn!("accepting a job took so long that its idempotency key was lost");
-                }
+        match self.accept(id, &submission, Some(&once)).await {
+            Ok(Some(ticket)) => Ok(ticket),
+            Ok(None) => {
+                tracing::warn!("another request with the same idempotency key was faster");
+                let winner = self.known(idempotency).await?;
+                winner.ok_or(Error::IdempotencyInProgress)
             }
-            Err(_) => self.records.give_up(&key, &claim).await?,
+            Err(error) => {
+                self.give_up(&once).await?;
+                Err(error)
+            }
         }
-        accepted
     }
 
-    /// Claims a key, or says which job it stands for already.
-    async fn claim(
-        &self,
-        key: &str,
-        claim: &Claim,
-        idempotency: &Idempotency,
-    ) -> Result<Option<Ticket>, Error> {
-        for _ in 0..CLAIMS {
-            let Some(before) = self.records.claim(key, &claim.text(), CLAIM_HOLDS).await? else {
-                return Ok(None);
-            };
-            // What nobody can read stands for nothing, and gives way.
-            if let Some(known) = Claim::parse(&before) {
-                if known.fingerprint != idempotency.fingerprint {
-                    return Err(Error::IdempotencyConflict);
-                }
-                if !known.accepted {
-                    return Err(Error::IdempotencyInProgress);
-                }
-                if let Some(record) = self.records.read(known.id).await? {
-                    return Ok(Some(ticket(known.id, &record)));
-                }
-            }
-            self.records.give_up(key, &before).await?;
-        }
-        Err(Error::IdempotencyInProgress)
-    }
-
-    /// Decodes, counts, records and queues a job.
+    /// Decodes, counts, records and queues a job. `None` where another request with the same idempotency key was faster, or
+    /// the record expired.
     async fn accept(
         &self,
         id: JobId,
         submission: &Submission,
-        once: Option<(&str, &Claim)>,
-    ) -> Result<Ticket, Error> {
+        once: Option<&Once>,
+    ) -> Result<Option<Ticket>, Error> {
         let Submission { request, images, .. } = submission;
         let each = images
             .iter()
             .map(|image| self.infer.decoders.prepare(request.photo(image.clone())));
         let deadline = tokio::time::Instant::from_std(request.deadline.at);
-        let prepared = tokio::time::timeout_at(deadline, join_all(each)).await;
+        let decoding = tokio::time::timeout_at(deadline, join_all(each));
+        let prepared = holding(decoding, || self.renew_claim(once)).await;
         let prepared = prepared.map_err(|_| request.deadline.exceeded())?;
         let life = request.deadline.at.saturating_duration_since(Instant::now());
         if life.is_zero() {
@@ -246,33 +221,37 @@ impl Shared {
             priority: request.priority.index() as u32,
             entries: Vec::with_capacity(jobs.len()),
         };
-        match self.record_and_queue(&draft, jobs, &mut queued).await {
-            Ok(created_us) => {
-                self.infer.metrics.async_jobs.inc();
-                Ok(Ticket::new(id, created_us, keep))
-            }
-            Err(error) => {
-                if let Err(trouble) = self.undo(&draft, &queued).await {
-                    tracing::warn!(%trouble, "a job that was not accepted is left to expire");
-                }
-                Err(error)
-            }
+        let accepted = self.record_and_queue(&draft, (jobs, once), &mut queued).await;
+        if let Ok(Some(created_us)) = accepted {
+            self.infer.metrics.async_jobs.inc();
+            return Ok(Some(Ticket::new(id, created_us, keep)));
         }
+        if let Err(trouble) = self.undo(&draft, &queued).await {
+            tracing::warn!(%trouble, "a job that was not accepted is left to expire");
+        }
+        accepted.map(|_| None)
     }
 
+    /// Records and queues a job; gives when it was created, or `None` where it was too late to accept it.
     async fn record_and_queue(
         &self,
         draft: &Draft<'_>,
-        jobs: Vec<Part>,
+        (jobs, once): (Vec<Part>, Option<&Once>),
         queued: &mut QueuedParts,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<u64>, Error> {
         let Draft { id, life, keep, .. } = *draft;
         self.broker.keep_card(&draft.model.card, keep).await?;
-        let left = (jobs.len(), life);
+        let left = (jobs.len(), life, HOLD);
         let created_us = self
             .records
             .create(id, &draft.asked, left, &draft.webhook)
             .await?;
+        // Before anything is queued, so that nothing is queued twice. From here on the key stands for this record.
+        if let Some(once) = once
+            && !self.settle(once, keep).await?
+        {
+            return Ok(None);
+        }
         if !draft.webhook.is_empty() {
             // Before anybody can answer the job, and so have it called. Where nothing is to be computed, that is now.
             let wait = if jobs.is_empty() {
@@ -282,16 +261,22 @@ impl Shared {
             };
             self.due.enter(id, wait, keep).await?;
         }
-        for (part, job) in jobs {
-            queued.entries.push(self.broker.enqueue(job, id, part).await?);
-        }
-        self.records.note_queued(id, queued).await?;
-        Ok(created_us)
+        let queueing = async {
+            for (part, job) in jobs {
+                queued.entries.push(self.broker.enqueue(job, id, part).await?);
+            }
+            Ok::<_, Error>(())
+        };
+        holding(queueing, || self.renew_record(id)).await?;
+        let accepted = self.records.accept(id, queued, keep).await?;
+        Ok(accepted.then_some(created_us))
     }
 
+    /// Undoes what was done for a job. Its record goes first: if even that fails, the job may have been accepted by a
+    /// command whose answer was lost, and then it has to stay whole.
     async fn undo(&self, draft: &Draft<'_>, queued: &QueuedParts) -> Result<(), LinkError> {
-        self.broker.withdraw(&draft.model.id, queued).await?;
-        self.forget(draft.id, &draft.asked, &draft.webhook).await
+        self.forget(draft.id, &draft.asked, &draft.webhook).await?;
+        self.broker.withdraw(&draft.model.id, queued).await
     }
 
     /// Forgets what is kept of a job beside its queued parts.
@@ -343,12 +328,7 @@ fn sort(prepared: Vec<Result<Job, Error>>) -> Result<(Vec<Part>, Vec<BadImage>),
     Ok((jobs, bad))
 }
 
-fn record(
-    submission: &Submission,
-    bad: Vec<BadImage>,
-    keep: Duration,
-    once: Option<(&str, &Claim)>,
-) -> JobRecord {
+fn record(submission: &Submission, bad: Vec<BadImage>, keep: Duration, once: Option<&Once>) -> JobRecord {
     let Submission { request, images, .. } = submission;
     let model = &request.model.id;
     let want = WantMessage::new(&request.model, &request.want);
@@ -362,7 +342,7 @@ fn record(
         timeout_ms: request.deadline.timeout.as_millis() as u64,
         keep_ms: keep.as_millis() as u64,
         bad,
-        once_key: once.map(|(key, _)| key.to_owned()).unwrap_or_default(),
-        once_claim: once.map(|(_, claim)| claim.text()).unwrap_or_default(),
+        once_key: once.map(|once| once.key.clone()).unwrap_or_default(),
+        once_claim: once.map(|once| once.settled.clone()).unwrap_or_default(),
     }
 }

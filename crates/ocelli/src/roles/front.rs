@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::admission::{Admission, AdmissionLimits};
 use crate::http::{self, AppState, ConnectionConfig, HttpConfig, Probe};
 use crate::infer::Infer;
 use crate::jobs::{Jobs, JobsConfig};
@@ -72,6 +73,11 @@ impl Front {
         let state = AppState {
             infer: infer.clone(),
             jobs: jobs.clone(),
+            // As much as one body may have: repeats are rare.
+            repeats: Admission::new(AdmissionLimits {
+                jobs: usize::MAX,
+                bytes: config.http.max_body,
+            }),
             config: config.http,
             probe: Probe {
                 lifecycle: lifecycle.clone(),

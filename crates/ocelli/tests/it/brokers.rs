@@ -4,7 +4,7 @@
 mod contract;
 mod harness;
 
-use harness::Harness;
+pub(crate) use harness::{Harness, Limits};
 
 use crate::support::redis::{Binary, Cluster, Options, RedisServer, Sentinels};
 

@@ -22,6 +22,7 @@ mod faults_redis;
 mod garbage;
 mod heads;
 mod hub;
+mod idempotency;
 mod images;
 mod info;
 mod inputs;

@@ -54,7 +54,7 @@ pub(crate) async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Proce
     webs
 }
 
-async fn misses_the_worker(web: &Process) {
+pub(crate) async fn misses_the_worker(web: &Process) {
     eventually("the worker is missed", async || {
         web.get("/v1/models/efficientnet-lite0").send().await.ok()["state"] == "no_worker"
     })
@@ -79,7 +79,7 @@ async fn delete(web: &Process, job: &str) -> u16 {
     call.send().await.status.as_u16()
 }
 
-async fn metric(process: &Process, name: &str) -> f64 {
+pub(crate) async fn metric(process: &Process, name: &str) -> f64 {
     value(process.get("/metrics").send().await.text(), name)
 }
 

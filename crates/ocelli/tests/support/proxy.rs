@@ -22,13 +22,23 @@ const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 16 << 10;
 
 /// What the network is like now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Weather {
     to_server: Duration,
     to_client: Duration,
     stalled: bool,
     /// How often all connections were cut.
     cuts: u64,
+    trap: Option<(&'static [&'static str], Spring)>,
+}
+
+/// What happens when a trap is sprung, before the server gets what sprang it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spring {
+    /// As [`Proxy::stall`].
+    Stall,
+    /// That connection is closed.
+    Cut,
 }
 
 /// Passes on to one address what comes to another, on a free port of the loopback. Its tasks end with it.
@@ -85,6 +95,20 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.stalled = false);
     }
 
+    /// Sets a trap, once: for the first chunk to the server that contains all of these texts.
+    pub(crate) fn trap(&self, texts: &'static [&'static str], spring: Spring) {
+        self.weather
+            .send_modify(|weather| weather.trap = Some((texts, spring)));
+    }
+
+    /// Waits until the trap is sprung.
+    pub(crate) async fn sprung(&self) {
+        let mut weather = self.weather.subscribe();
+        let sprung = weather.wait_for(|weather| weather.trap.is_none());
+        let sprung = tokio::time::timeout(super::PATIENCE, sprung).await;
+        sprung.expect("the trap is sprung").unwrap();
+    }
+
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
         self.connections.len()
@@ -107,9 +131,9 @@ async fn accept(
     connections: TaskTracker,
 ) {
     while let Ok((client, _)) = listener.accept().await {
-        let weather = weather.subscribe();
-        let cuts = weather.borrow().cuts;
-        let mut watching = weather.clone();
+        let mut watching = weather.subscribe();
+        let cuts = watching.borrow().cuts;
+        let weather = Arc::clone(&weather);
         connections.spawn(async move {
             let cut = async {
                 let _ = watching.wait_for(|weather| weather.cuts != cuts).await;
@@ -124,18 +148,46 @@ async fn accept(
 }
 
 /// One connection, until both ends have finished or one has failed.
-async fn carry(client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) -> io::Result<()> {
+async fn carry(
+    client: TcpStream,
+    target: SocketAddr,
+    weather: Arc<watch::Sender<Weather>>,
+) -> io::Result<()> {
     let server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let there = forward(from_client, to_server, weather.clone(), |weather| {
-        weather.to_server
+    let to = |weather: &Weather| weather.to_server;
+    let there = forward(from_client, to_server, weather.subscribe(), to, |chunk| {
+        spring(&weather, chunk)
     });
-    let back = forward(from_server, to_client, weather, |weather| weather.to_client);
+    let to = |weather: &Weather| weather.to_client;
+    let back = forward(from_server, to_client, weather.subscribe(), to, |_| Ok(()));
     tokio::try_join!(there, back)?;
     Ok(())
+}
+
+/// Springs the trap if this chunk is one for it.
+///
+/// # Errors
+/// When the connection is to be cut.
+fn spring(weather: &watch::Sender<Weather>, chunk: &[u8]) -> io::Result<()> {
+    let Some((texts, spring)) = weather.borrow().trap else {
+        return Ok(());
+    };
+    let contains = |text: &&str| chunk.windows(text.len()).any(|part| part == text.as_bytes());
+    if !texts.iter().all(contains) {
+        return Ok(());
+    }
+    weather.send_modify(|weather| {
+        weather.trap = None;
+        weather.stalled |= matches!(spring, Spring::Stall);
+    });
+    match spring {
+        Spring::Stall => Ok(()),
+        Spring::Cut => Err(io::ErrorKind::ConnectionReset.into()),
+    }
 }
 
 /// One direction: every chunk leaves `delay` after it came, when the network is not stalled.
@@ -144,6 +196,7 @@ async fn forward(
     mut to: OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
     delay: impl Fn(&Weather) -> Duration,
+    look: impl Fn(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let (depart, mut under_way) = mpsc::channel::<(Option<Instant>, Bytes)>(CHUNKS);
     let forecast = weather.clone();
@@ -153,6 +206,7 @@ async fn forward(
             if from.read_buf(&mut chunk).await? == 0 {
                 return Ok(());
             }
+            look(&chunk)?;
             let delay = delay(&forecast.borrow());
             // A timer is due a millisecond late, which is much where nothing is to be added.
             let due = (!delay.is_zero()).then(|| Instant::now() + delay);

@@ -11,7 +11,8 @@ use prost::Message as _;
 use super::keys;
 use super::link::{Link, LinkError};
 use super::scripts::{
-    KEPT_ENTER, KEPT_LEAVE, ONCE_CLAIM, ONCE_SETTLE, RECORD_CREATE, RECORD_QUEUED, RECORD_READ, RECORD_REPLY,
+    KEPT_ENTER, KEPT_LEAVE, ONCE_CLAIM, ONCE_RENEW, ONCE_SETTLE, RECORD_CREATE, RECORD_QUEUED, RECORD_READ,
+    RECORD_RENEW, RECORD_REPLY,
 };
 use crate::broker::wire::{JobRecord, QueuedParts};
 use crate::job::JobId;
@@ -42,6 +43,8 @@ pub struct Record {
     pub now_us: u64,
     /// Where its parts were queued.
     pub queued: QueuedParts,
+    /// Whether the job was accepted. Until then no client knows its id, and the record soon expires by itself.
+    pub accepted: bool,
     /// Who is told when the job has ended; empty where nobody is.
     pub webhook: String,
     /// The replies that have come, by part.
@@ -71,7 +74,7 @@ impl Records {
     }
 
     /// Begins a record of which `left` parts are to be computed within `life`, and at whose end `webhook` is told unless it
-    /// is empty; gives the microseconds of Redis' clock.
+    /// is empty; gives the microseconds of Redis' clock. It expires after `hold` unless it is renewed or accepted.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -79,7 +82,7 @@ impl Records {
         &self,
         id: JobId,
         asked: &JobRecord,
-        (left, life): (usize, Duration),
+        (left, life, hold): (usize, Duration, Duration),
         webhook: &str,
     ) -> Result<u64, LinkError> {
         let mut script = RECORD_CREATE.prepare_invoke();
@@ -89,18 +92,31 @@ impl Records {
             .arg(asked.parts)
             .arg(left)
             .arg(life.as_micros() as u64)
-            .arg(asked.keep_ms)
+            .arg(hold.as_millis() as u64)
             .arg(webhook);
         self.link.script(&script).await
     }
 
-    /// Notes where a job's parts are queued. False where the job was deleted in the meantime.
+    /// Accepts a job whose parts are all queued: this is the one step that decides. False where its record has expired.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn note_queued(&self, id: JobId, queued: &QueuedParts) -> Result<bool, LinkError> {
+    pub async fn accept(&self, id: JobId, queued: &QueuedParts, keep: Duration) -> Result<bool, LinkError> {
         let mut script = RECORD_QUEUED.prepare_invoke();
-        script.key(self.key(id)).arg(queued.encode_to_vec());
+        script
+            .key(self.key(id))
+            .arg(queued.encode_to_vec())
+            .arg(keep.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// Keeps the record of a job that is being accepted for `hold` from now on. False where it has expired.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn renew(&self, id: JobId, hold: Duration) -> Result<bool, LinkError> {
+        let mut script = RECORD_RENEW.prepare_invoke();
+        script.key(self.key(id)).arg(hold.as_millis() as u64);
         self.link.script(&script).await
     }
 
@@ -180,7 +196,29 @@ impl Records {
         self.link.script(&script).await
     }
 
-    /// Replaces a claim by another that is kept for longer. False where the key was lost.
+    /// What an idempotency key stands for now.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn claimed(&self, key: &str) -> Result<Option<String>, LinkError> {
+        let mut get = ::redis::cmd("GET");
+        self.link.query(get.arg(keys::once(&self.prefix, key))).await
+    }
+
+    /// Extends a claim. False where it has expired.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn renew_claim(&self, key: &str, claim: &str, hold: Duration) -> Result<bool, LinkError> {
+        let mut script = ONCE_RENEW.prepare_invoke();
+        script
+            .key(keys::once(&self.prefix, key))
+            .arg(claim)
+            .arg(hold.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// Replaces a claim by another that is kept for longer. False where another request has claimed the key since.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -235,7 +273,7 @@ fn record(mut fields: HashMap<String, Vec<u8>>, now_us: u64) -> Option<Record> {
         (number <= MOST_TIME_US).then_some(number)
     };
     let (created_us, deadline_us) = (number("created")?, number("deadline")?);
-    let queued = fields.remove("queued").unwrap_or_default();
+    let queued = fields.remove("queued");
     let webhook = fields.remove("webhook").unwrap_or_default();
     let replies = fields.into_iter().filter_map(|(name, value)| {
         let part = name.strip_prefix("part")?.parse().ok()?;
@@ -246,7 +284,8 @@ fn record(mut fields: HashMap<String, Vec<u8>>, now_us: u64) -> Option<Record> {
         created_us,
         deadline_us,
         now_us,
-        queued: QueuedParts::decode(queued.as_slice()).unwrap_or_default(),
+        accepted: queued.is_some(),
+        queued: QueuedParts::decode(queued.unwrap_or_default().as_slice()).unwrap_or_default(),
         webhook: String::from_utf8(webhook).unwrap_or_default(),
         replies: replies.collect(),
     })

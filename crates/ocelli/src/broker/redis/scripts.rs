@@ -99,6 +99,7 @@ scripts! {
     WATCH = "lua/watch.lua";
     RECORD_CREATE = "lua/record_create.lua";
     RECORD_QUEUED = "lua/record_queued.lua";
+    RECORD_RENEW = "lua/record_renew.lua";
     RECORD_REPLY = "lua/record_reply.lua";
     RECORD_READ = "lua/record_read.lua";
     DUE_ENTER = "lua/due_enter.lua";
@@ -108,5 +109,6 @@ scripts! {
     KEPT_ENTER = "lua/kept_enter.lua";
     KEPT_LEAVE = "lua/kept_leave.lua";
     ONCE_CLAIM = "lua/once_claim.lua";
+    ONCE_RENEW = "lua/once_renew.lua";
     ONCE_SETTLE = "lua/once_settle.lua";
 }

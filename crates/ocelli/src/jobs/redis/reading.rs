@@ -100,6 +100,7 @@ mod tests {
             deadline_us: 6_000,
             now_us,
             queued: QueuedParts::default(),
+            accepted: true,
             webhook: String::new(),
             replies: replies
                 .iter()

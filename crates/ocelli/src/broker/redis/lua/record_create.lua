@@ -1,7 +1,7 @@
 -- Begins the record of an asynchronous job.
 -- KEYS: record
--- ARGV: what was asked for, parts, parts that are to be computed, microseconds until the deadline, milliseconds to keep,
--- its webhook or nothing
+-- ARGV: what was asked for, parts, parts that are to be computed, microseconds until the deadline, milliseconds to keep it
+-- until the job is accepted, its webhook or nothing
 -- Returns microseconds of Redis' clock.
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])
