@@ -1,8 +1,8 @@
 //! The door: who may come in, decided before any work is done for them.
 //!
 //! Owns the count of images in the house and of the bytes they hold, and the same for each model. A permit is taken when
-//! a request's headers are read and given back when its answer is on its way; whatever happens in between, dropping the
-//! permit is enough. So a model whose door is closed and who has nobody inside is needed by nobody.
+//! a request's body is complete and given back when its answer is on its way; whatever happens in between, dropping the
+//! permit is enough. Bodies that are still arriving are counted elsewhere (`http/receiving.rs`). So a model whose door is closed and who has nobody inside is needed by nobody.
 //!
 //! Of several models, none can keep the others out ([`is_fair`]): whoever finds the house half full may hold only its
 //! share of the other half.
@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 /// How much may be in the house at once.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
-    /// Images: being received, waiting, being decoded, queued or computed.
+    /// Images: waiting, being decoded, queued or computed.
     pub jobs: usize,
     /// Bytes of request bodies and prepared tensors.
     pub bytes: u64,
@@ -28,6 +28,46 @@ pub struct Load {
     pub jobs: usize,
     /// Bytes of bodies and tensors.
     pub bytes: u64,
+}
+
+impl Load {
+    fn plus(self, jobs: usize, bytes: u64) -> Self {
+        Self {
+            jobs: self.jobs.saturating_add(jobs),
+            bytes: self.bytes.saturating_add(bytes),
+        }
+    }
+}
+
+/// Says whether a model that is one of `models` could be let into the house, taking nothing.
+///
+/// # Errors
+/// As [`Admission::admit`] and [`Permit::with`].
+pub fn check(
+    house: &Admission,
+    model: &Admission,
+    models: usize,
+    jobs: usize,
+    bytes: u64,
+) -> Result<(), Full> {
+    house.check(jobs, bytes)?;
+    model.check(jobs, bytes)?;
+    let own = model.load();
+    let (all, after) = (house.load().plus(jobs, bytes), own.plus(jobs, bytes));
+    if models == 1 || is_fair(house.limits, all, after, models) {
+        return Ok(());
+    }
+    Err(Full {
+        load: own,
+        closed: false,
+    })
+}
+
+/// Whether one request may ever hold that much: an empty house has room for it.
+#[must_use]
+pub fn fits_empty(house: AdmissionLimits, model: AdmissionLimits, models: usize, needed: Load) -> bool {
+    let within = |limits: AdmissionLimits| needed.jobs <= limits.jobs && needed.bytes <= limits.bytes;
+    within(house) && within(model) && (models == 1 || is_fair(house, needed, needed, models))
 }
 
 impl AdmissionLimits {
@@ -95,6 +135,18 @@ impl Admission {
         })
     }
 
+    /// Says whether there is room, and takes none.
+    ///
+    /// # Errors
+    /// As [`Admission::admit`].
+    pub fn check(&self, jobs: usize, bytes: u64) -> Result<(), Full> {
+        let inside = self.inside.lock();
+        if inside.closed {
+            return Err(inside.full());
+        }
+        self.after(&inside, jobs, bytes).map(drop)
+    }
+
     /// How much may be inside.
     #[must_use]
     pub fn limits(&self) -> AdmissionLimits {
@@ -107,7 +159,7 @@ impl Admission {
         self.inside.lock().load
     }
 
-    /// Lets nobody in any more. Who is inside stays, and may bring more in.
+    /// Lets nobody in any more. Who is inside stays.
     pub fn close(&self) {
         self.inside.lock().closed = true;
     }
@@ -123,15 +175,17 @@ impl Admission {
     }
 
     fn take(&self, inside: &mut Inside, jobs: usize, bytes: u64) -> Result<(), Full> {
-        let after = Load {
-            jobs: inside.load.jobs.saturating_add(jobs),
-            bytes: inside.load.bytes.saturating_add(bytes),
-        };
+        inside.load = self.after(inside, jobs, bytes)?;
+        Ok(())
+    }
+
+    /// The load with `jobs` and `bytes` more.
+    fn after(&self, inside: &Inside, jobs: usize, bytes: u64) -> Result<Load, Full> {
+        let after = inside.load.plus(jobs, bytes);
         if after.jobs > self.limits.jobs || after.bytes > self.limits.bytes {
             return Err(inside.full());
         }
-        inside.load = after;
-        Ok(())
+        Ok(after)
     }
 }
 
@@ -176,26 +230,6 @@ impl Permit {
         permit.fair().map(|()| permit)
     }
 
-    /// Takes more room: a body without a declared length has grown, or a body turned out to hold many images.
-    ///
-    /// # Errors
-    /// [`Full`]; the permit then holds what it held before.
-    pub fn grow(&mut self, jobs: usize, bytes: u64) -> Result<(), Full> {
-        self.house.grow(jobs, bytes)?;
-        let grown = self.model.as_mut().map_or(Ok(()), |room| room.grow(jobs, bytes));
-        if grown.is_err() {
-            self.house.shrink(jobs, bytes);
-            return grown;
-        }
-        let fair = self.fair();
-        if fair.is_err() {
-            for room in [Some(&mut self.house), self.model.as_mut()].into_iter().flatten() {
-                room.shrink(jobs, bytes);
-            }
-        }
-        fair
-    }
-
     /// Whether the model may hold what it holds now.
     fn fair(&self) -> Result<(), Full> {
         // A single model has the house for itself, and no lock is taken to learn so.
@@ -222,30 +256,14 @@ fn is_fair(limits: AdmissionLimits, house: Load, own: Load, models: usize) -> bo
     fits(limits.jobs as u64, house.jobs as u64, own.jobs as u64) && fits(limits.bytes, house.bytes, own.bytes)
 }
 
-impl Room {
-    fn grow(&mut self, jobs: usize, bytes: u64) -> Result<(), Full> {
+impl Drop for Room {
+    fn drop(&mut self) {
         let mut inside = self.admission.inside.lock();
-        self.admission.take(&mut inside, jobs, bytes)?;
-        self.jobs += jobs;
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    fn shrink(&mut self, jobs: usize, bytes: u64) {
-        self.jobs -= jobs;
-        self.bytes -= bytes;
-        let mut inside = self.admission.inside.lock();
-        inside.load.jobs -= jobs;
-        inside.load.bytes -= bytes;
+        inside.load.jobs -= self.jobs;
+        inside.load.bytes -= self.bytes;
         if inside.closed && inside.load.jobs == 0 {
             self.admission.emptied.notify_all();
         }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.shrink(self.jobs, self.bytes);
     }
 }
 
@@ -275,15 +293,42 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_refused_whole_and_given_back_whole() {
-        let door = Admission::new(AdmissionLimits { jobs: 4, bytes: 100 });
-        let mut permit = door.admit(1, 10).expect("room");
-        permit.grow(2, 50).expect("room");
-        assert!(permit.grow(1, 41).is_err());
-        assert!(permit.grow(2, 0).is_err());
-        assert_eq!(door.load(), Load { jobs: 3, bytes: 60 });
-        drop(permit);
-        assert_eq!(door.load(), Load::default());
+    fn a_check_says_what_admission_would_and_takes_nothing() {
+        for models in [1, 2] {
+            let house = Admission::new(AdmissionLimits { jobs: 8, bytes: 800 });
+            let model = Admission::new(AdmissionLimits {
+                jobs: 6,
+                bytes: u64::MAX,
+            });
+            let mut inside = Vec::new();
+            loop {
+                let checked = check(&house, &model, models, 1, 10);
+                let load = house.load();
+                let admitted = house.admit(1, 10).and_then(|permit| permit.with(&model, models));
+                assert_eq!(checked.is_ok(), admitted.is_ok(), "{models} models, {load:?}");
+                match admitted {
+                    Ok(permit) => inside.push(permit),
+                    Err(_) => break,
+                }
+            }
+            assert_eq!(inside.len(), if models == 1 { 6 } else { 4 });
+            assert!(check(&house, &model, models, 0, 801).is_err());
+            model.close();
+            assert!(check(&house, &model, models, 0, 0).unwrap_err().closed);
+        }
+    }
+
+    #[test]
+    fn what_an_empty_house_cannot_hold_never_fits() {
+        let house = AdmissionLimits { jobs: 8, bytes: 80 };
+        let model = AdmissionLimits { jobs: 6, bytes: 800 };
+        let fits = |models, jobs, bytes| fits_empty(house, model, models, Load { jobs, bytes });
+        assert!(fits(1, 6, 80) && fits(2, 4, 40));
+        assert!(!fits(1, 7, 1) && !fits(1, 1, 81), "of either limit");
+        assert!(
+            !fits(2, 5, 1) && !fits(2, 1, 41),
+            "half of the house is for others"
+        );
     }
 
     #[test]
@@ -298,13 +343,10 @@ mod tests {
         let bytes = u64::MAX;
         let model = Admission::new(AdmissionLimits { jobs: 3, bytes });
         let enter = |jobs| house.admit(jobs, 10)?.with(&model, 1);
-        let mut permit = enter(2).expect("room");
+        let permit = enter(2).expect("room");
         assert_eq!(enter(2).unwrap_err().load.jobs, 2, "the model is full");
-        assert_eq!(house.load(), Load { jobs: 2, bytes: 10 });
-        assert!(permit.grow(2, 5).is_err());
-        permit.grow(1, 5).expect("room");
         assert_eq!(house.load(), model.load());
-        assert_eq!(house.load(), Load { jobs: 3, bytes: 15 });
+        assert_eq!(house.load(), Load { jobs: 2, bytes: 10 });
         drop(permit);
         assert_eq!((house.load(), model.load()), Default::default());
     }
@@ -321,13 +363,10 @@ mod tests {
             let house = Admission::new(AdmissionLimits { jobs: 12, bytes: 12 });
             let door = &doors(1)[0];
             let enter = || house.admit(1, 1)?.with(door, models);
-            let mut inside: Vec<Permit> = std::iter::from_fn(|| enter().ok()).collect();
+            let inside: Vec<Permit> = std::iter::from_fn(|| enter().ok()).collect();
             assert_eq!(inside.len(), room, "{models} models");
-            let before = (house.load(), door.load());
-            assert!(inside[0].grow(1, 0).is_err(), "not by growing either");
-            assert!(inside[0].grow(0, 1).is_err());
-            assert_eq!((house.load(), door.load()), before);
             assert_eq!(door.load().jobs, room);
+            assert_eq!(house.load(), door.load());
         }
     }
 
@@ -361,10 +400,9 @@ mod tests {
     #[test]
     fn behind_a_closed_door_everybody_ends_and_nobody_comes() {
         let model = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
-        let mut permit = model.admit(1, 1).expect("it is open");
+        let permit = model.admit(1, 1).expect("it is open");
         model.close();
         assert!(model.admit(1, 1).unwrap_err().closed);
-        permit.grow(1, 1).expect("who is inside may bring more");
         assert!(!model.wait_until_empty(Duration::ZERO));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| model.wait_until_empty(Duration::from_secs(3600)));

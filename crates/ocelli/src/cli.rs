@@ -249,6 +249,18 @@ pub struct LimitArgs {
     /// Bytes that those images may hold, shared in the same way
     #[arg(long, env = "OCELLI_QUEUE_BYTES", default_value = "256MiB")]
     pub queue_bytes: ByteSize,
+    /// Requests whose bodies are still arriving; beyond that the slowest is answered 408 to make room
+    #[arg(long, env = "OCELLI_MAX_RECEIVING", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
+    pub max_receiving: NonZeroUsize,
+    /// Bytes that those bodies may hold, in addition to --queue-bytes; at least --max-body
+    #[arg(long, env = "OCELLI_RECEIVING_BYTES", default_value = "128MiB")]
+    pub receiving_bytes: ByteSize,
+    /// From the end of a request's headers to the end of its body, whatever X-Timeout-Ms says
+    #[arg(long, env = "OCELLI_BODY_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
+    pub body_timeout: Duration,
+    /// Bytes per second at which a body must arrive; it may fall behind by 5 seconds
+    #[arg(long, env = "OCELLI_MIN_BODY_RATE", default_value = "1KiB", value_parser = positive_size)]
+    pub min_body_rate: ByteSize,
     /// Bytes of a request's body
     #[arg(long, env = "OCELLI_MAX_BODY", default_value = "32MiB")]
     pub max_body: ByteSize,
@@ -404,6 +416,13 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     duration(text)
 }
 
+fn positive_size(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
+    Some(size)
+        .filter(|size| size.as_u64() > 0)
+        .ok_or("it must be at least 1 byte".to_owned())
+}
+
 /// Leases are renewed three times in their life, over a network.
 fn lease(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_secs(1);
@@ -429,6 +448,8 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert!(positive_duration("0s").is_err());
         assert!(duration("10").unwrap_err().contains("10s"));
+        assert_eq!(positive_size("1KiB"), Ok(ByteSize::kib(1)));
+        assert!(positive_size("0").is_err());
         assert_eq!(lease("1s"), Ok(Duration::from_secs(1)));
         assert!(lease("999ms").unwrap_err().contains("at least 1s"));
     }

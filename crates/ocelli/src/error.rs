@@ -59,6 +59,9 @@ pub enum Error {
         "the request's headers did not arrive within {0:?}; send them at once, or raise --header-timeout"
     )]
     HeaderTimeout(Duration),
+    /// The body of the request did not arrive in time, or too slowly.
+    #[error("{0}")]
+    BodyTimeout(String),
     /// A body, or the number of images in it, is over its limit.
     #[error("{0}")]
     TooLarge(String),
@@ -213,6 +216,10 @@ impl Error {
             http: 422,
             code: "load_failed",
         },
+        Status {
+            http: 408,
+            code: "body_timeout",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -239,6 +246,7 @@ impl Error {
             Self::IdempotencyConflict => 17,
             Self::IdempotencyInProgress => 18,
             Self::LoadFailed(_) => 19,
+            Self::BodyTimeout(_) => 20,
         }]
     }
 
@@ -329,6 +337,7 @@ mod tests {
             (Error::IdempotencyConflict, 422, "idempotency_conflict"),
             (Error::IdempotencyInProgress, 409, "idempotency_in_progress"),
             (Error::LoadFailed(String::new()), 422, "load_failed"),
+            (Error::BodyTimeout(String::new()), 408, "body_timeout"),
         ];
         assert_eq!(rows.len(), Error::TABLE.len());
         for (error, http, code) in rows {

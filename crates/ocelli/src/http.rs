@@ -12,6 +12,7 @@ mod jobs;
 mod parameters;
 mod predict;
 mod probes;
+mod receiving;
 mod stream;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::jobs::Jobs;
 pub use admin::admin_router;
 pub use connections::serve;
 pub use probes::{Health, Probe};
+pub use receiving::{Receiving, ReceivingLimits};
 
 /// Limits and times of requests.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,8 @@ pub struct HttpConfig {
     pub deadline: Duration,
     /// The most that a request may ask for.
     pub max_deadline: Duration,
+    /// Limits of bodies that are still arriving.
+    pub receiving: ReceivingLimits,
 }
 
 /// Limits and times of connections, whatever is asked on them.
@@ -66,6 +70,8 @@ pub struct AppState {
     pub repeats: Arc<Admission>,
     /// Limits and times.
     pub config: HttpConfig,
+    /// Bodies that are still arriving.
+    pub receiving: Receiving,
     /// What the process says of its own state.
     pub probe: Probe,
 }

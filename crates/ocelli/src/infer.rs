@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::admission::{Admission, Full, Permit};
+use crate::admission::{self, Admission, Full, Load, Permit};
 use crate::broker::{Answer, Broker, waiter};
 use crate::catalog::Catalog;
 use crate::decoders::{Decoders, Photo};
@@ -122,18 +122,49 @@ impl Infer {
         self.enter(model, images, bytes)
     }
 
-    fn enter(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
-        self.admission
-            .admit(images, bytes)
-            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
-            .map_err(|full| self.refuse(model, full))
+    /// Says what [`Infer::admit`] would say now, and takes no room: a request whose body has not arrived holds none.
+    ///
+    /// # Errors
+    /// As [`Infer::admit`].
+    pub fn check(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
+        self.broker.admit(model, images)?;
+        self.check_room(model, images, bytes)
     }
 
-    /// The error for a house that is full: its time is what is ahead in the queue.
-    #[must_use]
-    pub fn refuse(&self, model: &ServedModel, full: Full) -> Error {
+    /// Says what [`Infer::admit_later`] would say now, and takes no room.
+    ///
+    /// # Errors
+    /// As [`Infer::admit_later`].
+    pub fn check_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
+        self.broker.admit_later(model, images)?;
+        self.check_room(model, images, bytes)
+    }
+
+    fn check_room(&self, model: &ServedModel, jobs: usize, bytes: u64) -> Result<(), Error> {
+        let models = self.catalog.all().len();
+        admission::check(&self.admission, model.door(), models, jobs, bytes)
+            .map_err(|full| self.refuse(model, full, Load { jobs, bytes }))
+    }
+
+    fn enter(&self, model: &ServedModel, jobs: usize, bytes: u64) -> Result<Permit, Error> {
+        self.admission
+            .admit(jobs, bytes)
+            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
+            .map_err(|full| self.refuse(model, full, Load { jobs, bytes }))
+    }
+
+    /// The error for a house that is full: its time is what is ahead in the queue. What never fits is not invited back.
+    fn refuse(&self, model: &ServedModel, full: Full, needed: Load) -> Error {
         if full.closed {
             return Error::Unloaded;
+        }
+        let (house, own) = (self.admission.limits(), model.door().limits());
+        if !admission::fits_empty(house, own, self.catalog.all().len(), needed) {
+            return Error::TooLarge(format!(
+                "the request needs room for {} images and {} bytes at once, more than the queue may hold for one \
+                 model; send less at once, or raise --queue-jobs and --queue-bytes",
+                needed.jobs, needed.bytes
+            ));
         }
         let ahead = model.estimate(full.load.jobs);
         Error::QueueFull {

@@ -187,6 +187,10 @@ metrics! {
     admitted_images: Gauge = Gauge::default(),
     /// Bytes of bodies and tensors that admitted images may hold.
     admitted_bytes: Gauge = Gauge::default(),
+    /// Requests whose bodies are still arriving.
+    receiving_requests: Gauge = Gauge::default(),
+    /// Bytes that have arrived for those requests.
+    receiving_bytes: Gauge = Gauge::default(),
     /// Images prepared and waiting for a worker.
     queue_depth: Gauge = Gauge::default(),
     /// Connections open.

@@ -24,7 +24,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         worker: settings::worker(&args.model.engine),
     };
     let serve = ServeConfig {
-        http: settings::http(&args.limits),
+        http: settings::http(&args.limits)?,
         connections: settings::connections(&args.connections),
         drain,
         jobs: settings::jobs(&args.jobs)?,

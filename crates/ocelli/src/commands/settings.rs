@@ -24,7 +24,7 @@ use crate::cli::{
     NameArgs, RedisArgs, RepositoryArgs, SourceArgs,
 };
 use crate::decoders::DecodeConfig;
-use crate::http::{ConnectionConfig, HttpConfig};
+use crate::http::{ConnectionConfig, HttpConfig, ReceivingLimits};
 use crate::hub::{HubConfig, HubError};
 use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
@@ -188,13 +188,26 @@ pub(super) fn admission(args: &LimitArgs) -> AdmissionLimits {
     }
 }
 
-pub(super) fn http(args: &LimitArgs) -> HttpConfig {
-    HttpConfig {
+pub(super) fn http(args: &LimitArgs) -> anyhow::Result<HttpConfig> {
+    anyhow::ensure!(
+        args.receiving_bytes >= args.max_body,
+        "--receiving-bytes {} has no room for a body of --max-body {}; raise it, or lower --max-body",
+        args.receiving_bytes,
+        args.max_body
+    );
+    Ok(HttpConfig {
         max_body: args.max_body.as_u64(),
         max_images: args.max_images.get(),
         deadline: args.deadline,
         max_deadline: args.max_deadline,
-    }
+        receiving: ReceivingLimits {
+            requests: args.max_receiving.get(),
+            bytes: args.receiving_bytes.as_u64(),
+            timeout: args.body_timeout,
+            min_rate: args.min_body_rate.as_u64(),
+            grace: ReceivingLimits::GRACE,
+        },
+    })
 }
 
 pub(super) fn connections(args: &ConnectionArgs) -> ConnectionConfig {

@@ -33,7 +33,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         wire,
     };
     let serve = ServeConfig {
-        http: settings::http(&args.limits),
+        http: settings::http(&args.limits)?,
         connections: settings::connections(&args.connections),
         drain: settings::drain(&args.drain),
         jobs: settings::jobs(&args.jobs)?,

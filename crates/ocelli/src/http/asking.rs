@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::AppState;
 use super::answer::Arrival;
-use super::body::{BodySlot, check_declared, grow_permit};
+use super::body::{BodySlot, check_declared};
 use super::inputs::InputForm;
 use crate::admission::Permit;
 use crate::error::Error;
@@ -39,8 +39,6 @@ pub(super) struct Order<F> {
     pub(super) most: usize,
     /// When nobody wants the answer any more.
     pub(super) deadline: Deadline,
-    /// When the body has to be there.
-    pub(super) reading: Deadline,
     /// Who is let in.
     pub(super) door: Door,
 }
@@ -61,7 +59,8 @@ pub(super) struct Asked {
     pub(super) images: Vec<Bytes>,
 }
 
-/// Everything before the images are computed: checks that cost nothing, then room, then the body.
+/// Everything before the images are computed: checks that cost nothing, then the body, then room in the queue. A client
+/// holds no queue slot before its body is complete, and a full queue refuses before a body is read.
 ///
 /// # Errors
 /// Whatever can be wrong with a request, or keep it out.
@@ -74,27 +73,25 @@ where
     let form = InputForm::from_headers(&parts.headers)?;
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
     let declared = check_declared(body.declared_length(), state.config.max_body)?;
-    let mut entered = enter(state, (model, want), declared, &order.door);
-    // Another may have taken its place just now.
-    if let Err(Error::Unloaded | Error::NoWorker(_)) = entered {
-        entered = enter(state, (order.find)()?, declared, &order.door);
-    }
-    let ((model, want), tensor, mut permit) = entered?;
-    let bytes = body
-        .read(
-            state.config.max_body,
-            order.reading,
-            grow_permit(&state.infer, &model, &mut permit),
-        )
-        .await?;
+    let (found, ()) = with_model(&order, (model, want), |model| {
+        order.door.check(state, model, 1, needed(model, 1, declared))
+    })?;
+    let (arriving, evicted) = state.receiving.enter(arrival(parts))?;
+    let reading = body.read(state.config.max_body, order.deadline, |bytes| {
+        arriving.arrived(bytes)
+    });
+    let bytes = arriving.watch(evicted, reading).await?;
     let receive = arrival(parts).elapsed();
+    let length = bytes.len() as u64;
     let images = form.images(bytes, order.most).await?;
-    if images.len() > 1 {
-        let tensors = (images.len() as u64 * tensor).saturating_sub(declared);
-        permit
-            .grow(images.len() - 1, tensors)
-            .map_err(|full| state.infer.refuse(&model, full))?;
-    }
+    // A model may have been replaced while the body was on its way.
+    let ((model, want), permit) = with_model(&order, found, |model| {
+        let count = images.len();
+        order
+            .door
+            .admit(state, model, count, needed(model, count, length))
+    })?;
+    drop(arriving);
     let permit = Arc::new(permit);
     Ok(Asked {
         request: infer::Request {
@@ -110,17 +107,51 @@ where
     })
 }
 
-/// Room for one image of `declared` bytes, and the bytes of its pixels.
-fn enter(state: &AppState, found: Found, declared: u64, door: &Door) -> Result<(Found, u64, Permit), Error> {
-    let model = &found.0;
-    // An image holds its file first and its pixels later, never both for long.
-    let tensor = model.input().elements() as u64;
-    let needed = declared.max(tensor);
-    let permit = match door {
-        Door::Now => state.infer.admit(model, 1, needed)?,
-        Door::Later => state.infer.admit_later(model, 1, needed)?,
-    };
-    Ok((found, tensor, permit))
+/// Does something with the model found, and once more with the one that has taken its place in the meantime.
+fn with_model<F, T>(
+    order: &Order<F>,
+    found: Found,
+    act: impl Fn(&ServedModel) -> Result<T, Error>,
+) -> Result<(Found, T), Error>
+where
+    F: Fn() -> Result<Found, Error>,
+{
+    match act(&found.0) {
+        Err(Error::Unloaded | Error::NoWorker(_)) => {
+            let found = (order.find)()?;
+            act(&found.0).map(|done| (found, done))
+        }
+        done => done.map(|done| (found, done)),
+    }
+}
+
+/// Bytes that `images` hold in a body of `length` bytes: their files first and their pixels later, never both for long.
+fn needed(model: &ServedModel, images: usize, length: u64) -> u64 {
+    length.max((images * model.input().elements()) as u64)
+}
+
+impl Door {
+    /// Says whether there is room now, and takes none.
+    fn check(&self, state: &AppState, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
+        match self {
+            Self::Now => state.infer.check(model, images, bytes),
+            Self::Later => state.infer.check_later(model, images, bytes),
+        }
+    }
+
+    /// Takes room.
+    fn admit(
+        &self,
+        state: &AppState,
+        model: &ServedModel,
+        images: usize,
+        bytes: u64,
+    ) -> Result<Permit, Error> {
+        match self {
+            Self::Now => state.infer.admit(model, images, bytes),
+            Self::Later => state.infer.admit_later(model, images, bytes),
+        }
+    }
 }
 
 /// When the headers of the request had arrived.

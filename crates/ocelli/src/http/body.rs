@@ -1,5 +1,4 @@
-//! Reading a request's body: within its limit, its deadline and the house's room; and what becomes of one that
-//! nobody wants.
+//! Reading a request's body within its limit and deadline, and what becomes of a body that is not wanted.
 
 use std::sync::Arc;
 
@@ -11,10 +10,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::stream::Clock;
-use crate::admission::Permit;
 use crate::error::Error;
-use crate::infer::{Deadline, Infer};
-use crate::model::ServedModel;
+use crate::infer::Deadline;
 
 /// What is read and thrown away after an early answer, so that the connection can be used again. A larger rest costs
 /// more than a new connection.
@@ -23,54 +20,93 @@ const DISCARD_BYTES: u64 = 256 * 1024;
 /// How long to wait for that rest.
 const DISCARD_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Room is taken in steps of this size for a body that does not say how long it is.
-const GROWTH: u64 = 64 * 1024;
-
-/// More than this is not set aside on a client's word alone.
+/// More memory than this is not reserved for a body before as much of it has arrived.
 const TRUSTED_LENGTH: u64 = 1024 * 1024;
 
-/// The body of a request, for whoever wants it. What is not taken is seen to by the middleware.
+/// The body of a request, for the handler that wants it. The middleware deals with what is not taken.
 #[derive(Clone, Debug)]
-pub(super) struct BodySlot(Arc<Mutex<Option<Body>>>);
+pub(super) struct BodySlot(Arc<Mutex<Slot>>);
+
+#[derive(Debug)]
+struct Slot {
+    body: Option<Body>,
+    /// Whether reading was given up because the rest did not arrive, so that waiting for it is pointless.
+    stalled: bool,
+}
+
+/// A body out of its slot. Unless it was read to its end it goes back, also when its reader is dropped.
+struct Taken<'a> {
+    slot: &'a BodySlot,
+    body: Option<Body>,
+    stalled: bool,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            *self.slot.0.lock() = Slot {
+                body: Some(body),
+                stalled: self.stalled,
+            };
+        }
+    }
+}
 
 impl BodySlot {
     pub(super) fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(Some(body))))
+        Self(Arc::new(Mutex::new(Slot {
+            body: Some(body),
+            stalled: false,
+        })))
     }
 
     /// The declared length, if the body has one.
     pub(super) fn declared_length(&self) -> Option<u64> {
-        self.0.lock().as_ref().and_then(|body| body.size_hint().exact())
+        let slot = self.0.lock();
+        slot.body.as_ref().and_then(|body| body.size_hint().exact())
     }
 
-    /// Reads the whole body; `grow` asks for room for more bytes than were declared.
+    /// Reads the whole body; `count` takes the size of each piece that arrives.
     ///
     /// # Errors
     /// [`Error::TooLarge`] over `limit` bytes, [`Error::DeadlineExceeded`], [`Error::InvalidRequest`] for a body
-    /// that breaks off, and whatever `grow` refuses with.
+    /// that breaks off, and the errors of `count`.
     pub(super) async fn read(
         &self,
         limit: u64,
         deadline: Deadline,
-        mut grow: impl FnMut(u64) -> Result<(), Error>,
+        mut count: impl FnMut(u64) -> Result<(), Error>,
     ) -> Result<Bytes, Error> {
-        let Some(mut body) = self.0.lock().take() else {
+        let body = self.0.lock().body.take();
+        let mut taken = Taken {
+            slot: self,
+            body,
+            stalled: true,
+        };
+        let Some(body) = &mut taken.body else {
             return Ok(Bytes::new());
         };
         let at = Instant::from_std(deadline.at);
-        let result = match timeout_at(at, collect(&mut body, limit, &mut grow)).await {
-            Ok(result) => result,
+        match timeout_at(at, collect(body, limit, &mut count)).await {
+            Ok(Ok(bytes)) => {
+                taken.body = None;
+                Ok(bytes)
+            }
+            Ok(Err(error)) => {
+                taken.stalled = false;
+                Err(error)
+            }
             Err(_) => Err(deadline.exceeded()),
-        };
-        if result.is_err() {
-            *self.0.lock() = Some(body);
         }
-        result
     }
 
     /// Reads a small rest. Where there may be more, marks the connection for a gentle end and says so: false.
     pub(super) async fn discard_rest(&self, expects_continue: bool, clock: Option<&Clock>) -> bool {
-        let Some(mut body) = self.0.lock().take() else {
+        let (body, stalled) = {
+            let mut slot = self.0.lock();
+            (slot.body.take(), slot.stalled)
+        };
+        let Some(mut body) = body else {
             return true;
         };
         if body.is_end_stream() {
@@ -81,7 +117,7 @@ impl BodySlot {
             .upper()
             .is_some_and(|upper| upper <= DISCARD_BYTES);
         // A client that waits for `100 Continue` has sent nothing yet, and need not.
-        if small && !expects_continue {
+        if small && !stalled && !expects_continue {
             let discard = async { while let Some(Ok(_)) = body.frame().await {} };
             if timeout(DISCARD_TIME, discard).await.is_ok() {
                 return true;
@@ -104,10 +140,9 @@ pub(super) fn too_large(limit: u64) -> Error {
 async fn collect(
     body: &mut Body,
     limit: u64,
-    grow: &mut impl FnMut(u64) -> Result<(), Error>,
+    count: &mut impl FnMut(u64) -> Result<(), Error>,
 ) -> Result<Bytes, Error> {
     let declared = body.size_hint().exact();
-    let mut room = declared.unwrap_or(0);
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
@@ -116,20 +151,22 @@ async fn collect(
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if whole.is_empty() && Some(data.len() as u64) == declared {
-            return Ok(data);
-        }
         let length = whole.len() as u64 + data.len() as u64;
         if length > limit {
             return Err(too_large(limit));
         }
-        if length > room {
-            let step = (length - room).max(GROWTH);
-            grow(step)?;
-            room += step;
+        count(data.len() as u64)?;
+        if whole.is_empty() && Some(length) == declared {
+            return Ok(data);
         }
-        if whole.is_empty() {
-            whole.reserve(declared.unwrap_or(length).min(TRUSTED_LENGTH) as usize);
+        let missing = length as usize - whole.len();
+        if whole.capacity() - whole.len() < missing {
+            // Twice what has arrived, and no more than was declared.
+            let doubled = (2 * length).max(TRUSTED_LENGTH);
+            let wanted = declared
+                .map_or(doubled, |declared| doubled.min(declared))
+                .max(length);
+            whole.reserve(wanted as usize - whole.len());
         }
         whole.extend_from_slice(&data);
     }
@@ -145,13 +182,4 @@ pub(super) fn check_declared(declared: Option<u64>, limit: u64) -> Result<u64, E
         Some(length) if length > limit => Err(too_large(limit)),
         declared => Ok(declared.unwrap_or(0)),
     }
-}
-
-/// Takes room for a body's bytes from the house, as they come.
-pub(super) fn grow_permit<'a>(
-    infer: &'a Infer,
-    model: &'a ServedModel,
-    permit: &'a mut Permit,
-) -> impl FnMut(u64) -> Result<(), Error> + 'a {
-    move |bytes| permit.grow(0, bytes).map_err(|full| infer.refuse(model, full))
 }

@@ -69,7 +69,6 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         find,
         most: state.config.max_images,
         deadline,
-        reading,
         door: Door::Later,
     };
     let Asked { request, images } = ask(&state, &parts, order).await?;

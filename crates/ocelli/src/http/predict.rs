@@ -150,7 +150,6 @@ fn order<F>(state: &AppState, parts: &Parts, find: F, most: usize) -> Result<Ord
         find,
         most,
         deadline,
-        reading: deadline,
         door: Door::Now,
     })
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::admission::{Admission, AdmissionLimits};
-use crate::http::{self, AppState, ConnectionConfig, HttpConfig, Probe};
+use crate::http::{self, AppState, ConnectionConfig, HttpConfig, Probe, Receiving};
 use crate::infer::Infer;
 use crate::jobs::{Jobs, JobsConfig};
 use crate::lifecycle::{Lifecycle, Stage};
@@ -79,6 +79,7 @@ impl Front {
                 bytes: config.http.max_body,
             }),
             config: config.http,
+            receiving: Receiving::new(config.http.receiving, Arc::clone(&metrics)),
             probe: Probe {
                 lifecycle: lifecycle.clone(),
                 metrics: Arc::clone(&metrics),

@@ -95,20 +95,20 @@ async fn a_body_that_never_ends_is_given_up_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_frees_its_slot() {
+async fn a_body_that_breaks_off_frees_its_place() {
     let mut setup = Setup::default();
-    setup.pipeline.admission.jobs = 1;
+    setup.http.receiving.requests = 1;
     let server = setup.start().await;
     let wire = server.photo(&photos::dog()).wire();
     let mut client = server.raw().await;
     client.write(&wire[..wire.len() / 2]).await;
-    server.metric_is("ocelli_admitted_images", 1.0).await;
+    server.metric_is("ocelli_receiving_requests", 1.0).await;
     // A client that says so, and one that is simply gone.
     client.0.shutdown().await.unwrap();
     server.is_empty().await;
     let mut client = server.raw().await;
     client.write(&wire[..wire.len() / 2]).await;
-    server.metric_is("ocelli_admitted_images", 1.0).await;
+    server.metric_is("ocelli_receiving_requests", 1.0).await;
     drop(client);
     server.is_well().await;
 }

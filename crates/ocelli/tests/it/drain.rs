@@ -150,7 +150,7 @@ async fn a_drain_that_takes_too_long_is_a_failure() {
     let mut stuck = crate::client::Raw::connect(process.address).await;
     stuck.write(&wire[..1000]).await;
     process
-        .metric("ocelli_admitted_images", |images| images == 1.0)
+        .metric("ocelli_receiving_requests", |requests| requests == 1.0)
         .await;
     process.signal("TERM");
     let (status, log) = process.ended().await;

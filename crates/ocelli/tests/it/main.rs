@@ -41,6 +41,7 @@ mod process;
 mod proxy;
 mod queue;
 mod queue_command;
+mod receiving;
 mod redis_jobs;
 mod redis_servers;
 mod repository;

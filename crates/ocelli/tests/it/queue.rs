@@ -67,8 +67,13 @@ async fn a_request_of_many_images_needs_room_for_all_of_them() {
         let call = server.post("/v1/models/efficientnet-lite0/predict");
         call.form(vec![("image", photos::DOG); count])
     };
-    many(5).send().await.refused(429, "queue_full");
-    assert_eq!(server.engine.items(), 0, "all of them or none");
+    let never = many(5).send().await.refused(413, "too_large");
+    assert!(never.contains("--queue-jobs"), "{never}");
+    let first = server.occupy().await;
+    many(4).send().await.refused(429, "queue_full");
+    server.engine.release();
+    first.await.unwrap().ok();
+    assert_eq!(server.engine.items(), 1, "all of them or none");
     many(4).send().await.ok();
     server.is_well().await;
 }
@@ -84,17 +89,9 @@ async fn bytes_are_limited_as_slots_are() {
     refused.refused(429, "queue_full");
     server.engine.release();
     first.await.unwrap().ok();
-    // A body that does not say how long it is finds out on the way.
-    let mut client = server.raw().await;
-    let head = "POST /predict HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
-    client.write(head.as_bytes()).await;
-    client
-        .write(format!("{:x}\r\n", photos::DOG.len()).as_bytes())
-        .await;
-    client.write(photos::DOG).await;
-    client.write(b"\r\n0\r\n\r\n").await;
-    client.answer().await.refused(429, "queue_full");
-    drop(client);
+    let two = [("image", photos::DOG); 2];
+    let many = server.post("/v1/models/efficientnet-lite0/predict").form(two);
+    many.send().await.refused(413, "too_large");
     server.is_well().await;
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
-use ocelli::http::{ConnectionConfig, HttpConfig};
+use ocelli::http::{ConnectionConfig, HttpConfig, ReceivingLimits};
 use ocelli::jobs::JobsConfig;
 use ocelli::roles::{DrainTimes, Ending, ModelSet, Models, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
@@ -71,6 +71,13 @@ impl Default for Setup {
                 max_images: 64,
                 deadline: PATIENCE * 2,
                 max_deadline: PATIENCE * 2,
+                receiving: ReceivingLimits {
+                    requests: 1024,
+                    bytes: 128 << 20,
+                    timeout: PATIENCE * 2,
+                    min_rate: 1,
+                    grace: PATIENCE * 2,
+                },
             },
             connections: ConnectionConfig {
                 header_timeout: PATIENCE * 2,
@@ -215,6 +222,8 @@ impl Server {
         let empty = [
             ("ocelli_admitted_images", 0.0),
             ("ocelli_admitted_bytes", 0.0),
+            ("ocelli_receiving_requests", 0.0),
+            ("ocelli_receiving_bytes", 0.0),
             ("ocelli_queue_depth", 0.0),
             ("ocelli_connections", 1.0),
         ];
