@@ -71,6 +71,11 @@ pub enum Error {
          JSON {{\"image\":\"<base64>\"}}, or the image itself as image/* or application/octet-stream"
     )]
     UnsupportedMediaType(String),
+    /// The body is compressed.
+    #[error(
+        "the Content-Encoding '{0}' is not decoded here; send the body uncompressed (JPEG, PNG and WebP hardly shrink)"
+    )]
+    UnsupportedEncoding(String),
     /// Every queue slot, or the memory set aside for waiting images, is taken.
     #[error("the queue is full; try again in {} s", retry_after_seconds(*.retry_after))]
     QueueFull {
@@ -233,7 +238,7 @@ impl Error {
             Self::MethodNotAllowed(_) => 4,
             Self::HeaderTimeout(_) => 5,
             Self::TooLarge(_) => 6,
-            Self::UnsupportedMediaType(_) => 7,
+            Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding(_) => 7,
             Self::QueueFull { .. } => 8,
             Self::DeadlineExceeded(_) => 9,
             Self::NotReady(_) | Self::Absent { .. } | Self::Unloaded => 10,

@@ -9,13 +9,14 @@ mod connections;
 mod info;
 mod inputs;
 mod jobs;
+mod off_thread;
 mod parameters;
+mod path;
 mod predict;
 mod probes;
 mod receiving;
 mod stream;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,13 +24,13 @@ use axum::extract::{FromRef, Request};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
-use crate::admission::Admission;
 use crate::error::Error;
 use crate::infer::Infer;
 use crate::jobs::Jobs;
 
 pub use admin::admin_router;
 pub use connections::serve;
+pub use off_thread::OffThread;
 pub use probes::{Health, Probe};
 pub use receiving::{Receiving, ReceivingLimits};
 
@@ -66,12 +67,12 @@ pub struct AppState {
     pub infer: Infer,
     /// Asynchronous jobs.
     pub jobs: Jobs,
-    /// Room for the bodies of requests whose jobs were accepted before, which take no place in the queue.
-    pub repeats: Arc<Admission>,
     /// Limits and times.
     pub config: HttpConfig,
     /// Bodies that are still arriving.
     pub receiving: Receiving,
+    /// Where large bodies are parsed.
+    pub off_thread: OffThread,
     /// What the process says of its own state.
     pub probe: Probe,
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::to_json;
 use super::body::BodySlot;
+use super::path::Path;
 use super::{Probe, finished};
 use crate::error::Error;
 use crate::infer::Deadline;

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -64,7 +64,10 @@ pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: N
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
     parts.extensions.insert(arrival);
-    let mut response = next.run(Request::from_parts(parts, Body::empty())).await;
+    let mut response = match check_host(version, &parts.headers) {
+        Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Err(error) => error.into_response(),
+    };
     let code = match response.extensions_mut().remove::<Error>() {
         Some(error) => {
             let code = error.status().code;
@@ -94,6 +97,17 @@ pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: N
     response
 }
 
+/// HTTP/1.1 names the host exactly once (RFC 9112, section 3.2); a proxy in front may read a second one differently.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Error> {
+    let hosts = headers.get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && version != Version::HTTP_11) {
+        return Ok(());
+    }
+    Err(Error::InvalidRequest(format!(
+        "the request has {hosts} Host headers; send exactly one, as HTTP/1.1 demands"
+    )))
+}
+
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let sent = headers.get(REQUEST_ID).filter(|id| {
         !id.is_empty() && id.len() <= REQUEST_ID_LENGTH && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -115,6 +129,11 @@ fn error_response(error: &Error, id: &HeaderValue) -> Response {
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Error::UnsupportedEncoding(_) = error {
+        response
+            .headers_mut()
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     response
 }
@@ -150,15 +169,13 @@ pub(super) fn to_json(body: &impl Serialize) -> Result<Response, Error> {
     })
 }
 
-/// What a client hears whose request's head did not arrive in time, written past the HTTP library, which says
-/// nothing in this case.
-pub(super) fn late_head_answer(limit: Duration) -> Arc<[u8]> {
-    let error = Error::HeaderTimeout(limit);
-    let body = error_body(&error, "none");
+/// An error response that is written past the HTTP library, which says nothing to a client whose head is late or is no
+/// HTTP.
+pub(super) fn raw_answer(error: &Error) -> Arc<[u8]> {
+    let body = error_body(error, "none");
+    let status = StatusCode::from_u16(error.status().http).unwrap_or(StatusCode::BAD_REQUEST);
     let mut answer = format!(
-        "HTTP/1.1 {} Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n",
-        error.status().http,
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     )
     .into_bytes();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::header::CONTENT_ENCODING;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use bytes::Bytes;
 use super::AppState;
 use super::answer::Arrival;
 use super::body::{BodySlot, check_declared};
-use super::inputs::InputForm;
+use super::inputs::{InputForm, Most};
+use super::receiving::Arriving;
 use crate::admission::Permit;
 use crate::error::Error;
 use crate::infer::{self, Deadline};
@@ -36,7 +38,7 @@ pub(super) struct Order<F> {
     /// has reached it.
     pub(super) find: F,
     /// The most images.
-    pub(super) most: usize,
+    pub(super) most: Most,
     /// When nobody wants the answer any more.
     pub(super) deadline: Deadline,
     /// Who is let in.
@@ -70,29 +72,18 @@ where
 {
     let (model, want) = (order.find)()?;
     let priority = priority(&parts.headers)?;
-    let form = InputForm::from_headers(&parts.headers)?;
-    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
-    let declared = check_declared(body.declared_length(), state.config.max_body)?;
+    let incoming = incoming(state, parts)?;
+    let declared = incoming.declared;
     let (found, ()) = with_model(&order, (model, want), |model| {
         order.door.check(state, model, 1, needed(model, 1, declared))
     })?;
-    let (arriving, evicted) = state.receiving.enter(arrival(parts))?;
-    let reading = body.read(state.config.max_body, order.deadline, |bytes| {
-        arriving.arrived(bytes)
-    });
-    let bytes = arriving.watch(evicted, reading).await?;
-    let receive = arrival(parts).elapsed();
-    let length = bytes.len() as u64;
-    let images = form.images(bytes, order.most).await?;
+    let received = incoming.read(state, parts, order.most, order.deadline).await?;
     // A model may have been replaced while the body was on its way.
     let ((model, want), permit) = with_model(&order, found, |model| {
-        let count = images.len();
-        order
-            .door
-            .admit(state, model, count, needed(model, count, length))
+        let count = received.images.len();
+        let bytes = needed(model, count, received.length);
+        order.door.admit(state, model, count, bytes)
     })?;
-    drop(arriving);
-    let permit = Arc::new(permit);
     Ok(Asked {
         request: infer::Request {
             model,
@@ -100,11 +91,70 @@ where
             priority,
             trace: trace(&parts.headers),
             deadline: order.deadline,
-            permit,
-            receive,
+            permit: Arc::new(permit),
+            receive: received.took,
         },
-        images,
+        images: received.images,
     })
+}
+
+/// A request whose headers can be accepted, and whose body has not been read.
+pub(super) struct Incoming<'a> {
+    form: InputForm,
+    body: &'a BodySlot,
+    declared: u64,
+}
+
+/// A body that has arrived and was taken apart. Its bytes count as arriving until this is dropped.
+pub(super) struct Received {
+    pub(super) images: Vec<Bytes>,
+    length: u64,
+    took: Duration,
+    _arriving: Arriving,
+}
+
+/// Checks what the headers say of the body.
+///
+/// # Errors
+/// [`Error::UnsupportedEncoding`], [`Error::UnsupportedMediaType`] and [`Error::TooLarge`].
+pub(super) fn incoming<'a>(state: &AppState, parts: &'a Parts) -> Result<Incoming<'a>, Error> {
+    check_encoding(&parts.headers)?;
+    let form = InputForm::from_headers(&parts.headers)?;
+    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
+    let declared = check_declared(body.declared_length(), state.config.max_body)?;
+    Ok(Incoming { form, body, declared })
+}
+
+impl Incoming<'_> {
+    /// Reads the body and takes it apart.
+    ///
+    /// # Errors
+    /// Whatever can be wrong with a body.
+    pub(super) async fn read(
+        self,
+        state: &AppState,
+        parts: &Parts,
+        most: Most,
+        deadline: Deadline,
+    ) -> Result<Received, Error> {
+        let (arriving, evicted) = state.receiving.enter(arrival(parts))?;
+        let reading = self
+            .body
+            .read(state.config.max_body, deadline, |bytes| arriving.arrived(bytes));
+        let bytes = arriving.watch(evicted, reading).await?;
+        let took = arrival(parts).elapsed();
+        let (form, length) = (self.form, bytes.len() as u64);
+        arriving.arrived(form.copies(length))?;
+        let work = form.work(bytes.len());
+        let parse = move || form.images(bytes, most);
+        let images = state.off_thread.run(work, parse).await??;
+        Ok(Received {
+            images,
+            length,
+            took,
+            _arriving: arriving,
+        })
+    }
 }
 
 /// Does something with the model found, and once more with the one that has taken its place in the meantime.
@@ -187,6 +237,22 @@ pub(super) fn deadline(
                 longest.as_millis()
             ))
         })
+}
+
+/// Says whether the body is as it was made. Compressed bodies are refused: images do not get smaller, and a bomb would
+/// have to be watched while it unfolds.
+///
+/// # Errors
+/// [`Error::UnsupportedEncoding`].
+fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let shown = String::from_utf8_lossy(value.as_bytes());
+        let plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+        if !shown.split(',').map(str::trim).all(plain) {
+            return Err(Error::UnsupportedEncoding(shown.chars().take(40).collect()));
+        }
+    }
+    Ok(())
 }
 
 fn priority(headers: &HeaderMap) -> Result<Priority, Error> {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,8 +22,9 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::ConnectionConfig;
-use super::answer::{guard_body, late_head_answer, panicked};
-use super::stream::{ClientStream, ClientTimes, Clock};
+use super::answer::{guard_body, panicked, raw_answer};
+use super::stream::{ClientStream, ClientTimes, Clock, RawAnswers};
+use crate::error::Error;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::{GaugeGuard, Metrics};
 
@@ -59,7 +61,14 @@ pub async fn serve(
 ) {
     let server = Arc::new(Server {
         router,
-        late_answer: late_head_answer(config.header_timeout),
+        raw_answers: RawAnswers {
+            late: raw_answer(&Error::HeaderTimeout(config.header_timeout)),
+            tls: raw_answer(&Error::InvalidRequest(
+                "this port speaks HTTP, and the client began with TLS; use http:// here, or let a proxy in front speak TLS"
+                    .to_owned(),
+            )),
+        },
+        warned_of_tls: AtomicBool::new(false),
         times: ClientTimes {
             head: config.header_timeout,
             idle: config.idle_timeout,
@@ -120,7 +129,8 @@ async fn accept(
 
 struct Server {
     router: Router,
-    late_answer: Arc<[u8]>,
+    raw_answers: RawAnswers,
+    warned_of_tls: AtomicBool,
     times: ClientTimes,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
@@ -136,11 +146,7 @@ impl Server {
         }
         let socket = Arc::new(socket);
         let clock = Clock::new(self.times);
-        let stream = ClientStream::new(
-            Arc::clone(&socket),
-            Arc::clone(&clock),
-            Arc::clone(&self.late_answer),
-        );
+        let stream = ClientStream::new(Arc::clone(&socket), Arc::clone(&clock), self.raw_answers.clone());
         let service = service_fn(|request| Arc::clone(&self).call(request, Arc::clone(&clock)));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -166,8 +172,28 @@ impl Server {
         if let Err(error) = result {
             tracing::debug!(error, "a connection ended early");
         }
+        if clock.saw_tls() {
+            self.report_tls(&socket);
+        }
         if clock.has_unread_body() {
             linger(&socket).await;
+        }
+    }
+
+    /// Counts a client that spoke TLS. One warning is enough to find the mistake, and others may be scanners.
+    fn report_tls(&self, socket: &TcpStream) {
+        let code = Error::InvalidRequest(String::new()).status();
+        self.metrics.count_request("other", code.http, code.code);
+        let client = socket
+            .peer_addr()
+            .map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
+        if self.warned_of_tls.swap(true, Ordering::Relaxed) {
+            tracing::debug!(client, "a client speaks TLS to this HTTP port");
+        } else {
+            tracing::warn!(
+                client,
+                "a client speaks TLS to this HTTP port; clients must use http:// or a proxy with TLS"
+            );
         }
     }
 

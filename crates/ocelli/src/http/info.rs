@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::answer::{json, to_json};
+use super::path::Path;
 use crate::catalog::{Catalog, Reason};
 use crate::error::Error;
 use crate::model::ServedModel;

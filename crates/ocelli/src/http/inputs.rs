@@ -1,12 +1,12 @@
 //! The three forms in which photos arrive: multipart, JSON with base64, and the file itself.
 
+mod base64;
+mod json;
+mod multipart;
+
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::stream;
-use serde::Deserialize;
 
 use crate::error::Error;
 
@@ -24,11 +24,34 @@ pub(super) enum InputForm {
     Raw,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonBody {
-    image: Option<String>,
-    images: Option<Vec<String>>,
+/// How many images a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Most {
+    /// The tutorial's route takes one.
+    One,
+    /// What `--max-images` says.
+    Option(usize),
+}
+
+impl Most {
+    fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Option(count) => count,
+        }
+    }
+
+    fn exceeded(self) -> Error {
+        Error::TooLarge(match self {
+            Self::One => {
+                "POST /predict takes one image; send several to /v1/models/{model}/predict, or one at a time"
+                    .to_owned()
+            }
+            Self::Option(count) => {
+                format!("more than {count} images in one request; split it, or raise --max-images")
+            }
+        })
+    }
 }
 
 impl InputForm {
@@ -51,9 +74,9 @@ impl InputForm {
             .trim()
             .to_ascii_lowercase();
         match essence.as_str() {
-            "multipart/form-data" => multer::parse_boundary(text)
+            "multipart/form-data" => multipart::boundary(text)
                 .map(|boundary| Self::Multipart { boundary })
-                .map_err(|_| {
+                .ok_or_else(|| {
                     Error::InvalidRequest(
                         "the Content-Type multipart/form-data names no boundary; let your client library set it"
                             .to_owned(),
@@ -66,11 +89,27 @@ impl InputForm {
         }
     }
 
+    /// Bytes of a body of `length` bytes that have to be looked at one by one.
+    pub(super) fn work(&self, length: usize) -> usize {
+        match self {
+            Self::Raw => 0,
+            Self::Multipart { .. } | Self::Json => length,
+        }
+    }
+
+    /// The memory that the images take beside a body of `length` bytes while it is parsed.
+    pub(super) fn copies(&self, length: u64) -> u64 {
+        match self {
+            Self::Raw | Self::Multipart { .. } => 0,
+            Self::Json => length / 4 * 3,
+        }
+    }
+
     /// The images in a body, at least one and at most `most`, none of them looked into.
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] and [`Error::TooLarge`].
-    pub(super) async fn images(&self, body: Bytes, most: usize) -> Result<Vec<Bytes>, Error> {
+    pub(super) fn images(&self, body: Bytes, most: Most) -> Result<Vec<Bytes>, Error> {
         if body.is_empty() {
             return Err(Error::InvalidRequest(
                 "the body is empty; send an image, for instance with curl -F image=@photo.jpg".to_owned(),
@@ -78,99 +117,10 @@ impl InputForm {
         }
         match self {
             Self::Raw => Ok(vec![body]),
-            Self::Json => from_json(&body, most),
-            Self::Multipart { boundary } => from_multipart(body, boundary, most).await,
+            Self::Json => json::images(&body, most),
+            Self::Multipart { boundary } => multipart::images(&body, boundary, most),
         }
     }
-}
-
-fn too_many(most: usize) -> Error {
-    Error::TooLarge(format!(
-        "more than {most} images in one request; split it, or raise --max-images"
-    ))
-}
-
-fn from_json(body: &[u8], most: usize) -> Result<Vec<Bytes>, Error> {
-    let body: JsonBody = serde_json::from_slice(body).map_err(|error| {
-        Error::InvalidRequest(format!(
-            "the body is not the JSON {{\"image\":\"<base64>\"}} or {{\"images\":[..]}}: {error}"
-        ))
-    })?;
-    let texts = match (body.image, body.images) {
-        (Some(image), None) => vec![image],
-        (None, Some(images)) if !images.is_empty() => images,
-        _ => {
-            return Err(Error::InvalidRequest(
-                "the JSON must have either 'image', a base64 string, or 'images', a list of at least one"
-                    .to_owned(),
-            ));
-        }
-    };
-    if texts.len() > most {
-        return Err(too_many(most));
-    }
-    texts
-        .iter()
-        .enumerate()
-        .map(|(index, text)| from_base64(text, index))
-        .collect()
-}
-
-/// Standard base64 with padding; a `data:` URL's prefix is skipped.
-fn from_base64(text: &str, index: usize) -> Result<Bytes, Error> {
-    let encoded = match text.split_once(";base64,") {
-        Some((scheme, encoded)) if scheme.starts_with("data:") => encoded,
-        _ => text,
-    };
-    STANDARD
-        .decode(encoded.trim_end())
-        .map(Bytes::from)
-        .map_err(|error| {
-            Error::InvalidRequest(format!(
-                "image {index} is not valid base64: {error}; use the standard alphabet with padding"
-            ))
-        })
-}
-
-async fn from_multipart(body: Bytes, boundary: &str, most: usize) -> Result<Vec<Bytes>, Error> {
-    let broken = |error: multer::Error| {
-        Error::InvalidRequest(format!(
-            "the multipart body is malformed: {error}; send it as curl -F does"
-        ))
-    };
-    // The body is whole and bounded, so the parts are slices of it and need no limits of their own.
-    let whole = stream::iter([Ok::<_, std::convert::Infallible>(body)]);
-    let mut parts = multer::Multipart::new(whole, boundary);
-    let mut images = Vec::new();
-    let mut others = Vec::new();
-    while let Some(part) = parts.next_field().await.map_err(broken)? {
-        if matches!(part.name(), Some("image" | "images")) {
-            if images.len() == most {
-                return Err(too_many(most));
-            }
-            images.push(part.bytes().await.map_err(broken)?);
-        } else if others.len() < 3 {
-            others.push(format!(
-                "'{}'",
-                part.name()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(40)
-                    .collect::<String>()
-            ));
-        }
-    }
-    if images.is_empty() {
-        let found = if others.is_empty() {
-            "none at all".to_owned()
-        } else {
-            others.join(", ")
-        };
-        return Err(Error::InvalidRequest(format!(
-            "the form has no part named 'image' (found {found}); send one, as curl -F image=@photo.jpg does"
-        )));
-    }
-    Ok(images)
 }
 
 #[cfg(test)]
@@ -205,70 +155,13 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn json_takes_one_or_many_and_names_the_bad_one() {
-        let parse = async |text: &str| InputForm::Json.images(Bytes::from(text.to_owned()), 2).await;
-        assert_eq!(parse(r#"{"image":"aGk="}"#).await.expect("one"), ["hi"]);
-        assert_eq!(
-            parse(r#"{"image":"data:image/png;base64,aGk="}"#)
-                .await
-                .expect("data URL"),
-            ["hi"]
-        );
-        assert_eq!(
-            parse(r#"{"images":["aGk=","eW8="]}"#).await.expect("two"),
-            ["hi", "yo"]
-        );
-        let error = parse(r#"{"images":["aGk=","a*k="]}"#).await.unwrap_err();
+    #[test]
+    fn too_many_images_are_told_where_to_go() {
+        let one = Most::One.exceeded().to_string();
         assert!(
-            error.to_string().starts_with("image 1 is not valid base64"),
-            "{error}"
+            one.contains("/v1/models/{model}/predict") && !one.contains("--max-images"),
+            "{one}"
         );
-        assert_eq!(
-            parse(r#"{"images":["","",""]}"#).await.unwrap_err().status().code,
-            "too_large"
-        );
-        for bad in [
-            "{}",
-            r#"{"images":[]}"#,
-            r#"{"image":"","images":[""]}"#,
-            r#"{"imgae":""}"#,
-            "[",
-            "{",
-        ] {
-            assert_eq!(
-                parse(bad).await.unwrap_err().status().code,
-                "invalid_request",
-                "{bad}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn multipart_takes_the_parts_named_image() {
-        let multipart = InputForm::Multipart {
-            boundary: "b".to_owned(),
-        };
-        let part = |name: &str, body: &str| {
-            format!(
-                "--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"x\"\r\n\r\n{body}\r\n"
-            )
-        };
-        let parse = async |body: String| multipart.images(Bytes::from(body), 2).await;
-        let two = [
-            part("image", "one"),
-            part("other", "x"),
-            part("image", "two"),
-            "--b--\r\n".to_owned(),
-        ];
-        assert_eq!(parse(two.concat()).await.expect("two"), ["one", "two"]);
-        let none = parse([part("file", "x"), "--b--\r\n".to_owned()].concat())
-            .await
-            .unwrap_err();
-        assert!(none.to_string().contains("found 'file'"), "{none}");
-        let three = [part("image", "x").repeat(3), "--b--\r\n".to_owned()].concat();
-        assert_eq!(parse(three).await.unwrap_err().status().code, "too_large");
-        let cut = parse(part("image", "x")).await.unwrap_err();
-        assert_eq!(cut.status().code, "invalid_request");
+        assert!(Most::Option(1).exceeded().to_string().contains("--max-images"));
     }
 }

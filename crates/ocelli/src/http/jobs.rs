@@ -1,8 +1,8 @@
 //! The routes of asynchronous jobs.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -15,13 +15,13 @@ use serde::Serialize;
 
 use super::AppState;
 use super::answer::to_json;
-use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline};
-use super::body::{BodySlot, check_declared};
-use super::inputs::InputForm;
+use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline, incoming};
+use super::inputs::Most;
 use super::parameters::{Accepts, Parameters};
+use super::path::Path;
 use crate::broker::wire::WantMessage;
 use crate::error::Error;
-use crate::infer::{self, Deadline};
+use crate::infer::Deadline;
 use crate::job::JobId;
 use crate::jobs::{Idempotency, JobView, Submission, Ticket, WebhookUrl};
 
@@ -58,34 +58,36 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         Ok((model, want))
     };
     let deadline = job_deadline(&state, &parts)?;
-    let reading = Deadline::new(arrival(&parts), state.config.deadline);
+    let most = Most::Option(state.config.max_images);
     if let Some(key) = &key
         && state.jobs.knows(key).await?
     {
-        let images = images_of_repeat(&state, &parts, reading).await?;
-        return repeat(&state, Idempotency::new(key, &find()?, &images, webhook.as_ref())).await;
+        let reading = Deadline::new(arrival(&parts), state.config.deadline);
+        let received = incoming(&state, &parts)?
+            .read(&state, &parts, most, reading)
+            .await?;
+        let (idempotency, _) = idempotency(&state, key, find()?, received.images, webhook).await?;
+        return repeat(&state, idempotency).await;
     }
     let order = Order {
         find,
-        most: state.config.max_images,
+        most,
         deadline,
         door: Door::Later,
     };
-    let Asked { request, images } = ask(&state, &parts, order).await?;
-    let found = (request.model, request.want);
-    let idempotency = key.map(|key| Idempotency::new(&key, &found, &images, webhook.as_ref()));
-    let (model, want) = found;
-    let request = infer::Request {
-        model,
-        want,
-        ..request
-    };
+    let Asked { request, mut images } = ask(&state, &parts, order).await?;
+    let mut named = None;
+    if let Some(key) = key {
+        let found = (Arc::clone(&request.model), request.want.clone());
+        let (idempotency, hashed) = idempotency(&state, &key, found, images, webhook.clone()).await?;
+        (named, images) = (Some(idempotency), hashed);
+    }
     let ticket = state
         .jobs
         .submit(Submission {
             request,
             images,
-            idempotency,
+            idempotency: named,
             webhook,
         })
         .await?;
@@ -102,18 +104,18 @@ async fn repeat(state: &AppState, idempotency: Idempotency) -> Result<Response, 
     }
 }
 
-/// Reads the images of a request that needs no place in the queue, to compare them with those of its job.
-async fn images_of_repeat(state: &AppState, parts: &Parts, reading: Deadline) -> Result<Vec<Bytes>, Error> {
-    let form = InputForm::from_headers(&parts.headers)?;
-    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
-    let declared = check_declared(body.declared_length(), state.config.max_body)?;
-    let full = |_| Error::QueueFull {
-        retry_after: Duration::from_secs(1),
-    };
-    let mut room = state.repeats.admit(0, declared).map_err(full)?;
-    let grow = |bytes| room.grow(0, bytes).map_err(full);
-    let bytes = body.read(state.config.max_body, reading, grow).await?;
-    form.images(bytes, state.config.max_images).await
+/// The key with the hash of what is asked for, and the images again. Hashing many of them would hold up other requests.
+async fn idempotency(
+    state: &AppState,
+    key: &str,
+    found: Found,
+    images: Vec<Bytes>,
+    webhook: Option<WebhookUrl>,
+) -> Result<(Idempotency, Vec<Bytes>), Error> {
+    let key = key.to_owned();
+    let bytes = images.iter().map(Bytes::len).sum();
+    let hash = move || (Idempotency::new(&key, &found, &images, webhook.as_ref()), images);
+    state.off_thread.run(bytes, hash).await
 }
 
 /// `GET /v1/jobs/{id}`.

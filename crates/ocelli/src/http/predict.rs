@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -12,7 +12,9 @@ use super::AppState;
 use super::answer::to_json;
 use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline};
 use super::info::Named;
+use super::inputs::Most;
 use super::parameters::{Accepts, Parameters};
+use super::path::Path;
 use crate::error::Error;
 use crate::outcome::Outcome;
 use crate::results::{ImageAnswer, VectorEncoding};
@@ -49,7 +51,7 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
         let want = parameters.wish.classes(&model)?;
         Ok((model, want))
     };
-    let order = order(&state, &parts, find, 1)?;
+    let order = order(&state, &parts, find, Most::One)?;
     let Asked { request, images } = ask(&state, &parts, order).await?;
     let scored = state
         .infer
@@ -113,7 +115,7 @@ async fn many(
     find: impl Fn() -> Result<Found, Error>,
     encoding: VectorEncoding,
 ) -> Result<Response, Error> {
-    let order = order(state, parts, find, state.config.max_images)?;
+    let order = order(state, parts, find, Most::Option(state.config.max_images))?;
     let Asked { request, images } = ask(state, parts, order).await?;
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
@@ -140,7 +142,7 @@ async fn many(
 }
 
 /// What is asked of [`ask`] by a client that waits for the answer.
-fn order<F>(state: &AppState, parts: &Parts, find: F, most: usize) -> Result<Order<F>, Error> {
+fn order<F>(state: &AppState, parts: &Parts, find: F, most: Most) -> Result<Order<F>, Error> {
     let deadline = deadline(
         arrival(parts),
         &parts.headers,

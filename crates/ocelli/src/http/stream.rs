@@ -21,6 +21,18 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What every TLS connection begins with: a handshake record. No HTTP method does.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Error responses that are written past the HTTP library.
+#[derive(Clone, Debug)]
+pub(super) struct RawAnswers {
+    /// For a client whose head did not arrive in time.
+    pub(super) late: Arc<[u8]>,
+    /// For a client that begins with TLS.
+    pub(super) tls: Arc<[u8]>,
+}
+
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientTimes {
@@ -46,6 +58,8 @@ struct ClockState {
     /// The first bytes of the connection, as far as they can be those of HTTP/2.
     preface: usize,
     http1: bool,
+    /// Whether the first byte was one of TLS.
+    tls: bool,
     /// Whether part of a head has arrived.
     head_begun: bool,
     reader: Option<Reader>,
@@ -67,6 +81,7 @@ impl Clock {
             unread_body: false,
             preface: 0,
             http1: false,
+            tls: false,
             head_begun: false,
             reader: None,
         };
@@ -97,6 +112,11 @@ impl Clock {
         self.state.lock().unread_body
     }
 
+    /// Whether the client began with TLS.
+    pub(super) fn saw_tls(&self) -> bool {
+        self.state.lock().tls
+    }
+
     /// When to give up, if the clock does not stand still. Should that come to be earlier, `waker` is woken.
     fn deadline(&self, waker: &Waker) -> Option<Instant> {
         let mut state = self.state.lock();
@@ -109,6 +129,8 @@ impl Clock {
 
     fn received(&self, bytes: &[u8]) {
         let mut state = self.state.lock();
+        let first = !state.http1 && state.preface == 0;
+        state.tls |= first && bytes.first() == Some(&TLS_HANDSHAKE);
         if !state.http1 && state.preface < HTTP2_PREFACE.len() {
             let rest = &HTTP2_PREFACE[state.preface..];
             let compared = bytes.len().min(rest.len());
@@ -163,17 +185,16 @@ pub(super) struct ClientStream {
     socket: Arc<TcpStream>,
     clock: Arc<Clock>,
     timer: Pin<Box<Sleep>>,
-    /// Sent to a client whose head did not arrive in time.
-    late_answer: Arc<[u8]>,
+    answers: RawAnswers,
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: Arc<TcpStream>, clock: Arc<Clock>, late_answer: Arc<[u8]>) -> Self {
+    pub(super) fn new(socket: Arc<TcpStream>, clock: Arc<Clock>, answers: RawAnswers) -> Self {
         Self {
             socket,
             clock,
             timer: Box::pin(sleep_until(Instant::now())),
-            late_answer,
+            answers,
         }
     }
 
@@ -189,7 +210,7 @@ impl ClientStream {
             if self.clock.owes_head() {
                 // Nothing else is being written, for no request is in hand. A client that does not take these
                 // few bytes goes without them.
-                let _ = self.socket.try_write(&self.late_answer);
+                let _ = self.socket.try_write(&self.answers.late);
             }
             io::ErrorKind::TimedOut.into()
         })
@@ -212,6 +233,11 @@ impl AsyncRead for ClientStream {
                     let arrived = &buffer.filled()[before..];
                     if !arrived.is_empty() {
                         self.clock.received(arrived);
+                        if self.clock.saw_tls() {
+                            // As above: nothing else is being written.
+                            let _ = self.socket.try_write(&self.answers.tls);
+                            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                        }
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -306,6 +332,17 @@ mod tests {
         assert!(!clock.owes_head());
         clock.received(b"nonsense");
         assert!(clock.owes_head(), "what is not the preface is HTTP/1.1");
+    }
+
+    #[tokio::test]
+    async fn only_the_first_byte_tells_tls() {
+        let clock = Clock::new(TIMES);
+        clock.received(&[TLS_HANDSHAKE]);
+        assert!(clock.saw_tls());
+        let clock = Clock::new(TIMES);
+        clock.received(b"P");
+        clock.received(&[TLS_HANDSHAKE, 3, 1]);
+        assert!(!clock.saw_tls(), "a body or a head may hold any byte");
     }
 
     #[tokio::test(start_paused = true)]

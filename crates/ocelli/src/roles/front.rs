@@ -10,8 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::admission::{Admission, AdmissionLimits};
-use crate::http::{self, AppState, ConnectionConfig, HttpConfig, Probe, Receiving};
+use crate::http::{self, AppState, ConnectionConfig, HttpConfig, OffThread, Probe, Receiving};
 use crate::infer::Infer;
 use crate::jobs::{Jobs, JobsConfig};
 use crate::lifecycle::{Lifecycle, Stage};
@@ -73,12 +72,8 @@ impl Front {
         let state = AppState {
             infer: infer.clone(),
             jobs: jobs.clone(),
-            // As much as one body may have: repeats are rare.
-            repeats: Admission::new(AdmissionLimits {
-                jobs: usize::MAX,
-                bytes: config.http.max_body,
-            }),
             config: config.http,
+            off_thread: OffThread::default(),
             receiving: Receiving::new(config.http.receiving, Arc::clone(&metrics)),
             probe: Probe {
                 lifecycle: lifecycle.clone(),

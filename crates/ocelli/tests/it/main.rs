@@ -31,6 +31,7 @@ mod leaving;
 mod log_lines;
 mod many;
 mod memory;
+mod messages;
 mod models;
 mod parameters;
 mod parity;

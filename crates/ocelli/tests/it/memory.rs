@@ -93,3 +93,40 @@ async fn a_bomb_does_not_go_off() {
     let peak = process.memory("VmHWM").unwrap();
     assert!(peak - idle < 32 << 20, "it grew from {idle} to {peak} bytes");
 }
+
+#[tokio::test]
+async fn a_large_body_takes_little_more_memory_than_its_size() {
+    const SIZE: usize = (32 << 20) - 1024;
+    let process = Process::fake(&["--fake-image-time", "1ms"]).await;
+    let Some(idle) = process.memory("VmRSS") else {
+        return;
+    };
+    let many = "/v1/models/efficientnet-lite0/predict";
+    let repeat = |head: &str, piece: &str, tail: &str| {
+        let pieces = piece.repeat((SIZE - head.len() - tail.len()) / piece.len());
+        format!("{head}{pieces}{tail}")
+    };
+    let json = "application/json";
+    let form = "multipart/form-data; boundary=b";
+    let part = "--b\r\nContent-Disposition:form-data;name=x\r\n\r\n\r\n";
+    for (kind, body, status, code) in [
+        (json, repeat("{\"images\":[\"\"", ",\"\"", "]}"), 413, "too_large"),
+        (json, repeat("{\"images\":", "[", ""), 400, "invalid_request"),
+        (
+            json,
+            repeat("{\"image\":\"", "AAAA\\n", "\"}"),
+            400,
+            "invalid_image",
+        ),
+        (form, repeat("", part, "--b--\r\n"), 413, "too_large"),
+    ] {
+        let answer = process.post(many).body(kind, body).send().await;
+        answer.refused(status, code);
+    }
+    let peak = process.memory("VmHWM").unwrap();
+    let grown = (peak - idle) / SIZE as u64;
+    assert!(
+        grown < 3,
+        "it grew from {idle} to {peak} bytes, {grown} times the body"
+    );
+}

@@ -1,0 +1,25 @@
+//! What a path names.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+
+/// The variable parts of a path; one that cannot be read is an error like any other.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(named)) => Ok(Self(named)),
+            Err(rejection) => Err(Error::InvalidRequest(format!(
+                "the path cannot be read: {}; write names in UTF-8, percent-encoded",
+                rejection.body_text()
+            ))),
+        }
+    }
+}
