@@ -4,6 +4,7 @@ mod jobs;
 mod listen;
 mod model;
 mod model_command;
+mod parse;
 mod queue;
 mod repository;
 mod tips;
@@ -21,6 +22,7 @@ pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs}
 pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
 };
+pub use parse::parse;
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 pub use tips::improve;

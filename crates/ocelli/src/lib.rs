@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod model;
 pub mod models;
 pub mod outcome;
+pub mod printable;
 pub mod probe;
 pub mod repository;
 pub mod results;

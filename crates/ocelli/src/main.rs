@@ -4,10 +4,8 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
-use clap::Parser as _;
-use ocelli::cli::{self, Cli};
-use ocelli::commands;
 use ocelli::telemetry::{self, Flush};
+use ocelli::{cli, commands, printable};
 
 /// Nothing was done: the options, the model or the machine do not allow it.
 const NOT_STARTED: u8 = 2;
@@ -18,7 +16,7 @@ const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 fn main() -> ExitCode {
     let _last_words = Flush;
-    let command = Cli::try_parse()
+    let command = cli::parse(std::env::args_os())
         .unwrap_or_else(|error| cli::improve(error).exit())
         .command;
     silence_onnxruntime()
@@ -38,13 +36,13 @@ fn said(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    text
+    printable::lines(&text).into_owned()
 }
 
 /// Starts this program anew, in the same process, with an environment that keeps ONNX Runtime quiet: a program cannot
 /// safely change the environment that it has. Somebody who has set the variable has decided.
 fn silence_onnxruntime() -> anyhow::Result<()> {
-    if std::env::var_os(NO_TELEMETRY).is_some() {
+    if std::env::var_os(NO_TELEMETRY).is_some_and(|value| !value.is_empty()) {
         return Ok(());
     }
     let mut arguments = std::env::args_os();

@@ -14,9 +14,13 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use self::lines::{Lines, Out};
 use crate::cli::{LogArgs, LogFormat, LogLevel};
+use crate::printable::one_line;
 
 /// How long the end of the process waits until the last lines are written. A reader that lives takes them in
 /// milliseconds, and a supervisor should not wait for one that does not.
@@ -46,7 +50,7 @@ pub fn init(args: &LogArgs) {
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
     let begun = match args.log_format {
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder.fmt_fields(printable_fields()).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     // An error here means that a subscriber is there already, as in tests.
@@ -110,5 +114,63 @@ impl io::Write for Line {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// How the fields of an event are written: an event is one line, whatever others wrote into its values.
+fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        let text = one_line(&text);
+        match field.name() {
+            "message" => write!(writer, "{text}"),
+            name => write!(writer, "{}={text}", name.trim_start_matches("r#")),
+        }
+    })
+    .delimited(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Log lines in memory.
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_escape_codes() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .fmt_fields(printable_fields())
+            .with_writer(move || writer.clone())
+            .finish();
+        let hostile = "x\x1b[31m\nERROR all is lost";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(label = %hostile, name = hostile, count = 3, "loaded {hostile}");
+        });
+        let text = String::from_utf8(memory.0.lock().expect("no panic").clone()).expect("text");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
+        let fields = "loaded x\\u001b[31m\\nERROR all is lost label=x\\u001b[31m\\nERROR";
+        assert!(
+            text.contains(fields) && text.trim_end().ends_with("count=3"),
+            "{text}"
+        );
     }
 }

@@ -9,6 +9,7 @@ use ocelli_bench::{BenchConfig, BodyForm, Load, PhotoLimit, Stop, load_photos, r
 
 use crate::cli::BenchArgs;
 use crate::lifecycle::StopSignals;
+use crate::printable::Lines;
 
 /// Photos are kept in memory while the benchmark runs.
 const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
@@ -31,7 +32,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         bar.set_message(format!("{} ok, {} failed", progress.ok, progress.failed));
     }))?;
     bar.finish_and_clear();
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report)?;
         writeln!(out)?;

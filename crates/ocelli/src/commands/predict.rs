@@ -59,7 +59,9 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             model,
             want,
         };
-        let failed = print_all(&task, expand(&args.photos), ahead, args.format).await;
+        let (sources, left_out) = expand(&args.photos);
+        left_out.warn();
+        let failed = print_all(&task, sources, ahead, args.format).await;
         running.stop().await;
         Ok(if failed? == 0 {
             ExitCode::SUCCESS

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
+use crate::printable::{lines, one_line};
 use crate::results::LabelledPrediction;
 
 /// What one photo came to.
@@ -55,7 +56,7 @@ pub(super) fn render(format: OutputFormat, file: &str, said: &Said<'_>) -> Strin
                 Said::Failure(error) => Line::Failure { file, error },
             };
             // Strings and finite numbers always serialise.
-            let mut text = serde_json::to_string(&line).unwrap_or_default();
+            let mut text = lines(&serde_json::to_string(&line).unwrap_or_default()).into_owned();
             text.push('\n');
             text
         }
@@ -66,7 +67,7 @@ pub(super) fn render(format: OutputFormat, file: &str, said: &Said<'_>) -> Strin
 fn table(file: &str, said: &Said<'_>) -> String {
     /// Numbers of a vector that people are shown; programs read JSON lines.
     const SHOWN: usize = 8;
-    let mut text = format!("{file}\n");
+    let mut text = format!("{}\n", one_line(file));
     match *said {
         Said::Classes([]) => text.push_str("  no class is probable enough\n"),
         Said::Classes(predictions) => {
@@ -75,7 +76,7 @@ fn table(file: &str, said: &Said<'_>) -> String {
                     text,
                     "  {:6.2} %  {}",
                     prediction.probability * 100.0,
-                    prediction.label
+                    one_line(&prediction.label)
                 );
             }
         }
@@ -87,7 +88,7 @@ fn table(file: &str, said: &Said<'_>) -> String {
             text.push_str(if vector.len() > SHOWN { " ...\n" } else { "\n" });
         }
         Said::Failure(error) => {
-            let _ = writeln!(text, "  failed: {error}");
+            let _ = writeln!(text, "  failed: {}", one_line(error));
         }
     }
     text
@@ -126,12 +127,14 @@ fn csv(file: &str, said: &Said<'_>) -> String {
     text
 }
 
-/// A field as RFC 4180 quotes it.
+/// A field as RFC 4180 quotes it. Control characters are escaped all the same, for many people look at such files in a
+/// terminal.
 fn csv_field(text: &str) -> String {
+    let text = lines(text);
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
-        text.to_owned()
+        text.into_owned()
     }
 }
 
@@ -153,6 +156,28 @@ mod tests {
             probability: 0.05,
         },
     ];
+
+    #[test]
+    fn escape_codes_do_not_reach_the_terminal() {
+        let hostile = "\x1b]0;title\x07\u{9b}2J";
+        let label = LabelledPrediction {
+            label: Cow::Borrowed(hostile),
+            ..BEST[0].clone()
+        };
+        for format in [OutputFormat::Table, OutputFormat::Csv, OutputFormat::Jsonl] {
+            for said in [
+                Said::Classes(std::slice::from_ref(&label)),
+                Said::Failure(hostile),
+            ] {
+                let text = render(format, &format!("{hostile}\nx.jpg"), &said);
+                let raw = |character: char| character.is_control() && character != '\n';
+                assert!(!text.contains(raw), "{text:?}");
+                assert!(text.contains("\\u001b]0;title\\u0007\\u009b2J"), "{text:?}");
+            }
+        }
+        let table = render(OutputFormat::Table, "a\nb.jpg", &Said::Failure("x"));
+        assert_eq!(table.lines().count(), 2, "a file has one line: {table:?}");
+    }
 
     #[test]
     fn each_format_says_the_same() {

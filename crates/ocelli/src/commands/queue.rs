@@ -12,6 +12,7 @@ use crate::broker::redis::keys::ModelName;
 use crate::broker::redis::{DeadLetter, Inspector, Link, QueueStatus};
 use crate::cli::{DeadArgs, DeadCommand, QueueCommand, RedisArgs};
 use crate::job::Priority;
+use crate::printable::Lines;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ fn inspector(args: &RedisArgs) -> anyhow::Result<Inspector> {
 
 async fn status(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     let queues = inspector(args)?.status().await?;
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     if as_json {
         for queue in &queues {
             writeln!(out, "{}", status_json(queue))?;
@@ -105,7 +106,7 @@ fn status_json(queue: &QueueStatus) -> serde_json::Value {
 
 async fn list(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     let letters = all_dead(&inspector(args)?).await?;
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     if as_json {
         for (model, letter) in &letters {
             let line = json!({
@@ -154,7 +155,7 @@ async fn each(
 ) -> anyhow::Result<ExitCode> {
     let inspector = inspector(&args.redis)?;
     let letters = all_dead(&inspector).await?;
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     let mut missing = false;
     for entry in &args.entries {
         if !letters.iter().any(|(_, letter)| letter.entry == *entry) {

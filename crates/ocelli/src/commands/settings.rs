@@ -1,5 +1,7 @@
 //! Options translated into the configurations of the parts.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -59,9 +61,14 @@ pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenE
     models::open(spec, hints, hub)
 }
 
+/// A variable of the environment; an empty one is not set, as for options.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Where models of the hub come from and are kept.
 pub(super) fn hub() -> Result<HubConfig, HubError> {
-    HubConfig::from_env(|name| std::env::var_os(name))
+    HubConfig::from_env(variable)
 }
 
 /// What is served: the repository's models where there is one, and the model that is named or built in.
@@ -132,10 +139,8 @@ pub(super) fn names(args: &NameArgs) -> Names {
 pub(super) fn backend(args: &EngineArgs, package: Option<&ModelPackage>) -> anyhow::Result<Arc<dyn Backend>> {
     match args.engine {
         EngineKind::Onnxruntime => {
-            let executable = std::env::current_exe().ok();
-            let search = Search::new(args.onnxruntime.clone(), executable.as_deref(), |name| {
-                std::env::var_os(name)
-            });
+            let executable = env::current_exe().ok();
+            let search = Search::new(args.onnxruntime.clone(), executable.as_deref(), variable);
             Ok(Arc::new(OnnxRuntime::locate(&search)?))
         }
         EngineKind::Fake => {

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::names::RepoPath;
+use crate::printable::one_line;
 
 /// Shows one file's download.
 pub(super) struct Progress {
@@ -28,7 +29,7 @@ impl Progress {
         if let Ok(style) = style {
             bar.set_style(style);
         }
-        bar.set_message(file.name().to_owned());
+        bar.set_message(one_line(file.name()).into_owned());
         Self { bar }
     }
 

@@ -38,6 +38,50 @@ fn json_lines(text: &str) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
+async fn what_is_left_out_of_a_folder_is_named() {
+    let folder = folder();
+    fs::write(folder.path().join("camera"), photos::DOG).unwrap();
+    fs::write(folder.path().join("phone.heic"), b"\0\0\0\x18ftypheic\0\0\0\0").unwrap();
+    let mut command = ocelli(&[
+        "predict",
+        "--engine",
+        "fake",
+        "--fake-image-time",
+        "0s",
+        ".",
+        "--format",
+        "csv",
+    ]);
+    command.current_dir(&folder);
+    let output = run(command, b"").await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("./camera,1,"),
+        "a photo without an extension is one: {printed}"
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("left out 2 files") && said.contains("./notes.txt, ./phone.heic"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn escape_codes_of_names_and_labels_are_not_printed() {
+    let folder = folder();
+    let hostile = "\u{1b}]0;owned\u{7}.jpg";
+    fs::rename(folder.path().join("a.jpg"), folder.path().join(hostile)).unwrap();
+    for format in ["table", "csv"] {
+        let (status, printed) =
+            predict(&folder, &[hostile, "missing\u{9b}2J", "--format", format], b"").await;
+        assert_eq!(status, 1, "{printed}");
+        let raw = |character: char| character.is_control() && character != '\n';
+        assert!(!printed.contains(raw), "{printed:?}");
+        assert!(printed.contains("\\u001b]0;owned\\u0007.jpg"), "{printed:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_table_is_for_people() {
     let folder = folder();
     let (status, printed) = predict(&folder, &["a.jpg", "-k", "2"], b"").await;

@@ -32,6 +32,24 @@ async fn says_in_one_line(command: Command, parts: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_variable_without_a_value_is_not_set() {
+    let mut command = ocelli(&["serve", "--listen", "127.0.0.1:0", "--engine", "fake"]);
+    for name in [
+        "MODEL",
+        "MODEL_DIR",
+        "MAX_BODY",
+        "DEADLINE",
+        "QUEUE_JOBS",
+        "LOG_LEVEL",
+        "ADMIN_LISTEN",
+    ] {
+        command.env(format!("OCELLI_{name}"), "");
+    }
+    let serve = Process::start(command).await;
+    assert_eq!(serve.get("/livez").send().await.text(), "ok\n");
+}
+
+#[tokio::test]
 async fn a_missing_library_is_named_with_the_way_to_get_it() {
     for command in ["serve", "predict"] {
         let mut command = ocelli(&[command]);

@@ -19,6 +19,7 @@ use crate::commands::predict_sources::{Source, expand};
 use crate::commands::settings;
 use crate::model::ServedModel;
 use crate::outcome::Want;
+use crate::printable::Lines;
 use crate::probe;
 use crate::telemetry;
 use crate::wish::Wish;
@@ -30,7 +31,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let opened = settings::open(Some(&args.spec), &args.hints)?;
     if !args.json {
-        io::stdout().write_all(show::as_text(&opened).as_bytes())?;
+        Lines(io::stdout()).write_all(show::as_text(&opened).as_bytes())?;
     }
     let backend = settings::backend(&args.engine, Some(&opened.package))?;
     let (model, file) = ServedModel::split(opened.package);
@@ -58,7 +59,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         engine,
         want,
     };
-    let sources = expand(&args.photos);
+    let (sources, left_out) = expand(&args.photos);
+    left_out.warn();
     anyhow::ensure!(
         args.save_input.is_none() || sources.len() <= MOST_SAVED,
         "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
@@ -117,7 +119,7 @@ impl Check {
 
 /// What holds for the model, whatever the photo.
 fn print_warnings(warnings: &[String]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     warnings.iter().try_for_each(|text| {
         let note = Note {
             kind: NoteKind::Warning,
@@ -129,7 +131,7 @@ fn print_warnings(warnings: &[String]) -> io::Result<()> {
 
 /// In JSON with the model's `warnings`, or in words.
 fn print(report: &Report, name: &str, warnings: Option<&Vec<String>>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     match warnings {
         Some(warnings) => {
             let mut line = report.json(name);
@@ -141,7 +143,7 @@ fn print(report: &Report, name: &str, warnings: Option<&Vec<String>>) -> io::Res
 }
 
 fn print_failure(name: &str, error: &anyhow::Error, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     if json {
         let line = serde_json::json!({"file": name, "error": format!("{error:#}")});
         writeln!(out, "{line}")

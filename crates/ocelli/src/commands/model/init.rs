@@ -11,6 +11,7 @@ use super::staging::{Part, Staging};
 use crate::cli::InitArgs;
 use crate::commands::{settings, shell};
 use crate::models::Opened;
+use crate::printable::Lines;
 use crate::telemetry;
 
 const ONNX_FILE: &str = "model.onnx";
@@ -51,7 +52,7 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
         refuse_to_overwrite(&dir, &parts)?;
     }
     let ways = write(&dir, &parts)?;
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     for (part, way) in parts.iter().zip(ways) {
         writeln!(out, "{way:<9} {}", dir.join(&part.name).display())?;
     }

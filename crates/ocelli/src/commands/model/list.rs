@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use crate::cli::ListArgs;
 use crate::commands::settings;
 use crate::hub::{self, CachedModel};
+use crate::printable::Lines;
 
 pub(super) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let config = settings::hub()?;
     let models = hub::list(&config)?;
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     if args.json {
         for model in &models {
             writeln!(out, "{}", described(model))?;

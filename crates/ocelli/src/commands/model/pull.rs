@@ -11,6 +11,7 @@ use crate::cli::PullArgs;
 use crate::commands::settings;
 use crate::hub;
 use crate::models::{self, Opened};
+use crate::printable::Lines;
 use crate::telemetry;
 
 pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
@@ -20,7 +21,7 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
         0 => "all of it was in the cache".to_owned(),
         bytes => format!("{} were fetched", ByteSize(bytes)),
     };
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     writeln!(out, "{}", fetched.spec)?;
     writeln!(
         out,

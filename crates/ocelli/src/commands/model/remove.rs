@@ -8,12 +8,13 @@ use bytesize::ByteSize;
 use crate::cli::RemoveArgs;
 use crate::commands::settings;
 use crate::hub::{self, HubSpec};
+use crate::printable::Lines;
 
 pub(super) fn run(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
     let spec: HubSpec = args.spec.parse()?;
     let removed = hub::remove(&spec, &settings::hub()?)?;
     writeln!(
-        io::stdout().lock(),
+        Lines(io::stdout().lock()),
         "removed {spec}: {} freed (files: {}, commits: {})",
         ByteSize(removed.bytes),
         removed.files,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cli::ShowArgs;
 use crate::commands::settings;
 use crate::models::Opened;
+use crate::printable::Lines;
 use crate::telemetry;
 
 /// Labels that are shown of many.
@@ -21,7 +22,7 @@ const LABELS_SHOWN: usize = 3;
 pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let opened = settings::open(args.spec.as_deref(), &args.hints)?;
-    let mut out = io::stdout().lock();
+    let mut out = Lines(io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &as_json(&opened)?)?;
         writeln!(out)?;

@@ -1,0 +1,59 @@
+//! Reading the command line and the environment.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+
+use clap::builder::Resettable;
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
+
+use super::Cli;
+
+/// The command line, and the options that the environment sets.
+///
+/// # Errors
+/// What is wrong with them, or the help that was asked for.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let mut command = without(Cli::command(), &is_empty);
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// The command without the variables that are set to nothing. Compose files and unit files pass a variable on that way when
+/// it is not set, and no option takes an empty value.
+fn without(command: Command, is_empty: &impl Fn(&OsStr) -> bool) -> Command {
+    command
+        .mut_args(|argument| {
+            if argument.get_env().is_some_and(is_empty) {
+                argument.env(Resettable::<clap::builder::OsStr>::Reset)
+            } else {
+                argument
+            }
+        })
+        .mut_subcommands(|command| without(command, is_empty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of all variables of a command and those below it.
+    fn variables(command: &Command) -> Vec<OsString> {
+        let own = command.get_arguments().filter_map(|argument| argument.get_env());
+        let below = command.get_subcommands().flat_map(variables);
+        own.map(OsStr::to_owned).chain(below).collect()
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_as_good_as_none() {
+        let all = variables(&Cli::command());
+        assert!(all.len() > 30, "{all:?}");
+        let none = without(Cli::command(), &|name| {
+            name.to_string_lossy().starts_with("OCELLI_")
+        });
+        assert_eq!(variables(&none), [] as [OsString; 0]);
+        let one = without(Cli::command(), &|name| name == "OCELLI_LISTEN");
+        let left = variables(&one);
+        assert!(left.len() < all.len() && left.iter().all(|name| name != "OCELLI_LISTEN"));
+    }
+}
