@@ -3,7 +3,7 @@
 //! Owns telling formats apart, reading sizes and orientation, and the limits on them. It allocates nothing that
 //! grows with what a file declares, and passes over the file's bytes at most once.
 
-mod bmp;
+pub(crate) mod bmp;
 pub(crate) mod bytes;
 mod exif;
 mod gif;

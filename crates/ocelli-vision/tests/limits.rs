@@ -30,7 +30,8 @@ fn bmp_header(width: u32, height: u32) -> Vec<u8> {
     let mut file = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
     file.extend(width.to_le_bytes());
     file.extend(height.to_le_bytes());
-    file.extend([1, 0, 24, 0, 0, 0, 0, 0]);
+    file.extend([1, 0, 24, 0]);
+    file.resize(54, 0);
     file
 }
 

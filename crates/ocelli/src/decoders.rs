@@ -236,8 +236,9 @@ impl Decoders {
     /// # Errors
     /// [`Error::InvalidImage`].
     pub fn look_at(&self, bytes: &[u8]) -> Result<(), Error> {
-        ImageHeader::read(bytes, &self.shared.config.image)?;
-        Ok(())
+        survive(bytes.len(), || {
+            Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?)
+        })
     }
 
     /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
@@ -282,27 +283,21 @@ impl Shared {
         if self.is_dead(&photo, &goal) {
             return;
         }
-        // A panic in a codec must neither hang the client nor end the thread. What the decoder holds then is
-        // unknown, so it is made anew.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            self.prepare(&photo, &goal, submitted, decoder)
-        }));
-        let prepared = match result {
-            Ok(Some(prepared)) => prepared,
-            Ok(None) => return,
-            Err(_) => {
-                tracing::error!(bytes = photo.bytes.len(), "a decoder panicked on an image");
-                *decoder = None;
-                Err(Error::Internal)
-            }
-        };
+        let prepared = survive(photo.bytes.len(), || {
+            // What the decoder holds after a panic is unknown: it comes back only where there was none.
+            let mut ours = decoder.take();
+            let prepared = self.prepare(&photo, &goal, submitted, &mut ours);
+            *decoder = ours;
+            prepared
+        });
         match (prepared, goal) {
-            (Ok((pixels, times)), Goal::Submit(waiter)) => {
+            (Ok(None), _) => {}
+            (Ok(Some((pixels, times))), Goal::Submit(waiter)) => {
                 let job = photo.job(pixels);
                 self.broker.submit(&photo.model, job, waiter.prepared(times));
             }
             // Whoever has left in the meantime needs no job.
-            (Ok((pixels, _)), Goal::HandBack(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
+            (Ok(Some((pixels, _))), Goal::HandBack(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
             (Err(error), goal) => goal.fail(error),
         }
     }
@@ -314,35 +309,23 @@ impl Shared {
         goal: &Goal,
         submitted: Instant,
         decoder: &mut Option<Decoder>,
-    ) -> Option<Result<(Vec<u8>, PrepareTimes), Error>> {
+    ) -> Result<Option<(Vec<u8>, PrepareTimes)>, Error> {
         let spec = photo.model.input();
-        let header = match ImageHeader::read(&photo.bytes, &self.config.image) {
-            Ok(header) => header,
-            Err(error) => return Some(Err(error.into())),
-        };
-        let _budget = match self.reserve(&header, spec) {
-            Ok(budget) => budget,
-            Err(error) => return Some(Err(error)),
-        };
+        let header = ImageHeader::read(&photo.bytes, &self.config.image)?;
+        let _budget = self.reserve(&header, spec)?;
         let _core = self.cores.for_decoder();
         if self.is_dead(photo, goal) {
-            return None;
+            return Ok(None);
         }
         let started = Instant::now();
-        let decoded = match decoder {
-            Some(decoder) => decoder.prepare(&photo.bytes, &header, spec),
-            None => Decoder::new().and_then(|new| decoder.insert(new).prepare(&photo.bytes, &header, spec)),
-        };
         let wait = started.saturating_duration_since(submitted);
-        Some(decoded.map_err(Error::from).map(|pixels| {
-            (
-                pixels,
-                PrepareTimes {
-                    wait,
-                    decode: started.elapsed(),
-                },
-            )
-        }))
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => decoder.insert(Decoder::new()?),
+        };
+        let pixels = decoder.prepare(&photo.bytes, &header, spec)?;
+        let decode = started.elapsed();
+        Ok(Some((pixels, PrepareTimes { wait, decode })))
     }
 
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
@@ -369,6 +352,20 @@ impl Shared {
         *free -= bytes;
         Ok(PixelBytes { shared: self, bytes })
     }
+}
+
+/// What `work` makes of an image of so many bytes. A panic in it is the image's fault, which fails alone: it must neither
+/// leave its client without an answer, nor end the thread, nor fail the images beside it.
+pub fn survive<T>(bytes: usize, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let panic = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        tracing::error!(bytes, panic, "a decoder panicked; its image is refused");
+        Err(Error::InvalidImage(
+            "the image cannot be decoded, it is probably damaged: open it in an image editor and save it again"
+                .to_owned(),
+        ))
+    })
 }
 
 /// A share of the budget for decoded pixels.
@@ -411,6 +408,40 @@ mod tests {
             submitted: Instant::now(),
             goal: Goal::HandBack(oneshot::channel().0),
         }
+    }
+
+    #[test]
+    fn an_image_that_a_decoder_panics_on_fails_alone() {
+        let (cores, metrics) = (Cores::new(1), Arc::new(Metrics::default()));
+        let config = DecodeConfig {
+            image: DecodeLimits::default(),
+            pixel_bytes: 1 << 20,
+        };
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let broker = Broker::Memory(MemoryBroker::new(queues));
+        let (_, work) = pair(config, cores, Crew::default(), broker, metrics);
+        let (mut broken, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        let (sound, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        // No package may say so; the arithmetic of the decoder divides by it.
+        broken.card.manifest.input.width = 0;
+        let mut slot = work.decoders[0].lock();
+        let mut prepare = |model: ServedModel| {
+            let mut task = task(&Arc::new(model), 0);
+            task.photo.bytes = Bytes::from_static(b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x03\0");
+            task.photo.deadline += Duration::from_secs(3600);
+            let (sender, job) = oneshot::channel();
+            task.goal = Goal::HandBack(sender);
+            work.shared.handle(task, &mut slot);
+            job.now_or_never()
+                .expect("it is answered")
+                .expect("it is answered")
+        };
+        let refusal = prepare(broken).unwrap_err();
+        assert!(
+            matches!(&refusal, Error::InvalidImage(text) if text.contains("cannot be decoded")),
+            "{refusal:?}"
+        );
+        assert!(prepare(sound).is_ok(), "the next image is decoded");
     }
 
     #[test]

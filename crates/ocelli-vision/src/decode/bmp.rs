@@ -1,4 +1,4 @@
-//! BMP to RGB: 1, 4 and 8 bits with a palette, 16 to 32 bits with the masks that occur, run-length coding.
+//! BMP to RGB: 1, 4 and 8 bits with a palette, 16 to 32 bits with the masks that Pillow knows, run-length coding.
 //!
 //! Written here because it is small and because no light crate refuses what is cut off and decodes what Pillow does.
 
@@ -7,194 +7,176 @@ mod rle;
 use super::size_frame;
 use crate::{
     ImageError, ImageHeader,
-    header::bytes::{le16, le32},
+    header::bmp::{BITFIELDS, Bitmap, RAW, RLE4, RLE8},
 };
 
-const FILE_HEADER: usize = 14;
-const RAW: u32 = 0;
-const RLE8: u32 = 1;
-const RLE4: u32 = 2;
-const BITFIELDS: u32 = 3;
-
-type Palette = [[u8; 4]; 256];
+type Colours = [[u8; 4]; 256];
 type Pixels = [[u8; 4]];
 
-/// Where the pixels lie and how they are coded.
-struct Layout {
-    width: usize,
-    height: usize,
-    top_down: bool,
-    bits: u16,
-    compression: u32,
-    data: usize,
-}
-
 pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
-    let layout = Layout::read(bytes, header).ok_or(ImageError::Truncated)?;
+    let bitmap = Bitmap::read(bytes)?;
     let frame = size_frame(frame, header.width, header.height);
-    match (layout.bits, layout.compression) {
+    match (bitmap.bits, bitmap.compression) {
         (1 | 4 | 8, RAW) => {
-            let palette = palette(bytes, &layout);
-            let bits = usize::from(layout.bits);
-            layout.rows(bytes, frame, |row, out| indices(row, bits, out, &palette))
+            let colours = colours(bytes, &bitmap)?;
+            let bits = bitmap.bits as usize;
+            rows(bytes, &bitmap, frame, |row, out| {
+                for (x, pixel) in out.iter_mut().enumerate() {
+                    *pixel = colours[index(row, bits, x)];
+                }
+            })
         }
-        (8, RLE8) | (4, RLE4) => {
-            let indices = rle::decode(bytes, &layout)?;
-            let palette = palette(bytes, &layout);
-            let rows = indices.chunks_exact(layout.width);
-            for (row, out) in rows.zip(layout.lines(frame)) {
-                self::indices(row, 8, out, &palette);
+        (1 | 4 | 8, RLE8 | RLE4) => {
+            let colours = colours(bytes, &bitmap)?;
+            let indices = rle::decode(bytes, &bitmap)?;
+            let rows = indices.chunks_exact(bitmap.width as usize);
+            for (row, out) in rows.zip(lines(&bitmap, frame)) {
+                for (pixel, &index) in out.iter_mut().zip(row) {
+                    *pixel = colours[usize::from(index)];
+                }
             }
             Ok(())
         }
-        (16 | 24 | 32, RAW | BITFIELDS) => {
-            let unpack = unpacker(bytes, &layout)?;
-            layout.rows(bytes, frame, unpack)
-        }
+        (16 | 24 | 32, RAW | BITFIELDS) => rows(bytes, &bitmap, frame, unpacker(&bitmap)?),
         (bits, compression) => Err(ImageError::Unsupported(format!(
             "a BMP of {bits} bits and compression {compression}"
         ))),
     }
 }
 
-impl Layout {
-    fn read(bytes: &[u8], header: &ImageHeader) -> Option<Self> {
-        let old = le32(bytes, FILE_HEADER)? == 12;
-        let size = le32(bytes, FILE_HEADER)? as usize;
-        let bits = if old { le16(bytes, 24)? } else { le16(bytes, 28)? };
-        let compression = if old || size < 20 { RAW } else { le32(bytes, 30)? };
-        Some(Self {
-            width: header.width as usize,
-            height: header.height as usize,
-            top_down: !old && (le32(bytes, 22)? as i32) < 0,
-            bits,
-            compression,
-            data: le32(bytes, 10)? as usize,
-        })
-    }
-
-    /// The lines of `frame` in the order of the file.
-    fn lines<'a>(&self, frame: &'a mut Pixels) -> Box<dyn Iterator<Item = &'a mut Pixels> + 'a> {
-        let lines = frame.chunks_exact_mut(self.width);
-        if self.top_down {
-            Box::new(lines)
-        } else {
-            Box::new(lines.rev())
-        }
-    }
-
-    /// Unpacks each row of the file, which is padded to 4 bytes, to its line.
-    fn rows(
-        &self,
-        bytes: &[u8],
-        frame: &mut Pixels,
-        unpack: impl Fn(&[u8], &mut Pixels),
-    ) -> Result<(), ImageError> {
-        let stride = (self.width * usize::from(self.bits)).div_ceil(32) * 4;
-        let data = bytes.get(self.data..).ok_or(ImageError::Truncated)?;
-        // The last row's padding may be missing.
-        let used = (self.width * usize::from(self.bits)).div_ceil(8);
-        for (index, line) in self.lines(frame).enumerate() {
-            let row = data
-                .get(index * stride..index * stride + used)
-                .ok_or(ImageError::Truncated)?;
-            unpack(row, line);
-        }
-        Ok(())
+/// The lines of `frame` in the order of the file.
+fn lines<'a>(bitmap: &Bitmap, frame: &'a mut Pixels) -> Box<dyn Iterator<Item = &'a mut Pixels> + 'a> {
+    let lines = frame.chunks_exact_mut(bitmap.width as usize);
+    if bitmap.top_down {
+        Box::new(lines)
+    } else {
+        Box::new(lines.rev())
     }
 }
 
-/// Unpacks indices of `bits` bits, the first pixel in the highest ones.
-fn indices(row: &[u8], bits: usize, out: &mut Pixels, palette: &Palette) {
+/// Unpacks each row of the file, which is padded to 4 bytes, to its line.
+fn rows(
+    bytes: &[u8],
+    bitmap: &Bitmap,
+    frame: &mut Pixels,
+    unpack: impl Fn(&[u8], &mut Pixels),
+) -> Result<(), ImageError> {
+    let bits = bitmap.width as usize * bitmap.bits as usize;
+    let stride = bits.div_ceil(32) * 4;
+    let data = bytes.get(bitmap.pixels..).ok_or(ImageError::Truncated)?;
+    // The last row's padding may be missing.
+    let used = bits.div_ceil(8);
+    for (index, line) in lines(bitmap, frame).enumerate() {
+        let row = data
+            .get(index * stride..index * stride + used)
+            .ok_or(ImageError::Truncated)?;
+        unpack(row, line);
+    }
+    Ok(())
+}
+
+/// The index of pixel `x`, of `bits` bits: the first pixel lies in the highest ones.
+fn index(row: &[u8], bits: usize, x: usize) -> usize {
     let per_byte = 8 / bits;
-    let mask = (1_usize << bits) - 1;
-    for (x, pixel) in out.iter_mut().enumerate() {
-        let shift = 8 - bits * (x % per_byte + 1);
-        *pixel = palette[(usize::from(row[x / per_byte]) >> shift) & mask];
-    }
+    let shift = 8 - bits * (x % per_byte + 1);
+    (usize::from(row[x / per_byte]) >> shift) & ((1 << bits) - 1)
 }
 
-/// The palette between the header and the pixels, 3 bytes an entry in the old form and 4 since. Entries that are
-/// missing are greys, as in the palette that Pillow begins with.
-fn palette(bytes: &[u8], layout: &Layout) -> Palette {
-    let mut palette: Palette = std::array::from_fn(|index| [index as u8; 4]);
-    let size = le32(bytes, FILE_HEADER).unwrap_or_default() as usize;
-    let (entry, declared) = if size == 12 {
-        (3, 0)
-    } else {
-        (4, le32(bytes, 46).unwrap_or_default() as usize)
-    };
-    let colours = if size >= 36 && declared != 0 {
-        declared
-    } else {
-        1 << layout.bits
-    };
-    let entries = bytes
-        .get(FILE_HEADER + size..)
-        .unwrap_or_default()
-        .chunks_exact(entry);
-    for (colour, entry) in palette.iter_mut().zip(entries).take(colours) {
+/// The colours of indices. Those without one are black, as the palette that Pillow begins with.
+fn colours(bytes: &[u8], bitmap: &Bitmap) -> Result<Colours, ImageError> {
+    let palette = bitmap.palette;
+    if palette.colours > 256 {
+        let problem = format!("its palette has {} colours", palette.colours);
+        return Err(ImageError::Corrupt(problem));
+    }
+    let mut colours: Colours = [[0; 4]; 256];
+    let entries = bytes.get(palette.at..).unwrap_or_default();
+    let entries = entries.chunks_exact(palette.entry).take(palette.colours);
+    for (colour, entry) in colours.iter_mut().zip(entries) {
         *colour = [entry[2], entry[1], entry[0], 0];
     }
-    palette
+    let Some(depth) = make_grey(&mut colours, palette.colours) else {
+        return Ok(colours);
+    };
+    if bitmap.compression == RAW && bitmap.bits != depth {
+        // Pillow reads such pixels as if they had `depth` bits.
+        let bits = bitmap.bits;
+        return Err(ImageError::Unsupported(format!(
+            "a BMP of {bits} bits whose palette is that of {depth}"
+        )));
+    }
+    Ok(colours)
+}
+
+/// Where the first `count` colours are black and white, or each index as a grey, gives all others the same meaning, and
+/// tells the bits of such a pixel.
+fn make_grey(colours: &mut Colours, count: usize) -> Option<u32> {
+    let greys: Colours = std::array::from_fn(|index| {
+        let grey = match (count, index) {
+            (0..=2, 1..) => 255,
+            _ => index as u8,
+        };
+        [grey, grey, grey, 0]
+    });
+    if colours[..count] != greys[..count] {
+        return None;
+    }
+    *colours = greys;
+    Some(if count > 2 { 8 } else { 1 })
 }
 
 type Unpack = Box<dyn Fn(&[u8], &mut Pixels)>;
 
-fn unpacker(bytes: &[u8], layout: &Layout) -> Result<Unpack, ImageError> {
-    let step = usize::from(layout.bits / 8);
-    let masks = if layout.compression == BITFIELDS {
-        let mask = |index: usize| le32(bytes, 54 + 4 * index).ok_or(ImageError::Truncated);
-        [mask(0)?, mask(1)?, mask(2)?]
-    } else if layout.bits == 16 {
-        [0x7C00, 0x3E0, 0x1F]
-    } else {
-        [0xFF_0000, 0xFF00, 0xFF]
-    };
+/// The masks of red, green, blue and alpha that Pillow reads at each depth; the alpha of 32 bits is dropped.
+const MASKS: [(u32, [u32; 4]); 11] = [
+    (16, [0xF800, 0x7E0, 0x1F, 0]),
+    (16, [0x7C00, 0x3E0, 0x1F, 0]),
+    (24, [0xFF_0000, 0xFF00, 0xFF, 0]),
+    (32, [0xFF_0000, 0xFF00, 0xFF, 0]),
+    (32, [0xFF00_0000, 0xFF_0000, 0xFF00, 0]),
+    (32, [0xFF00_0000, 0xFF00, 0xFF, 0]),
+    (32, [0xFF00_0000, 0xFF_0000, 0xFF00, 0xFF]),
+    (32, [0xFF, 0xFF00, 0xFF_0000, 0xFF00_0000]),
+    (32, [0xFF_0000, 0xFF00, 0xFF, 0xFF00_0000]),
+    (32, [0xFF00_0000, 0xFF00, 0xFF, 0xFF_0000]),
     // A header that leaves its masks empty means the usual order.
-    let masks = if masks == [0; 3] {
-        [0xFF_0000, 0xFF00, 0xFF]
-    } else {
-        masks
+    (32, [0; 4]),
+];
+
+fn unpacker(bitmap: &Bitmap) -> Result<Unpack, ImageError> {
+    const USUAL: [u32; 3] = [0xFF_0000, 0xFF00, 0xFF];
+    let step = bitmap.bits as usize / 8;
+    let mut masks = bitmap.masks;
+    if step < 4 {
+        masks[3] = 0;
+    }
+    let masks = match (bitmap.compression, bitmap.bits) {
+        (BITFIELDS, bits) if !MASKS.contains(&(bits, masks)) => {
+            return Err(ImageError::Unsupported("a BMP with these colour masks".into()));
+        }
+        (BITFIELDS, _) if masks != [0; 4] => [masks[0], masks[1], masks[2]],
+        (_, 16) => [0x7C00, 0x3E0, 0x1F],
+        _ => USUAL,
     };
-    if masks == [0xFF_0000, 0xFF00, 0xFF] {
+    if masks == USUAL {
         return Ok(Box::new(move |row, out| {
             for (pixel, source) in out.iter_mut().zip(row.chunks_exact(step)) {
                 *pixel = [source[2], source[1], source[0], 0];
             }
         }));
     }
-    let channels = masks.map(Channel::new);
-    let [Some(red), Some(green), Some(blue)] = channels else {
-        return Err(ImageError::Unsupported("a BMP with these colour masks".into()));
-    };
     Ok(Box::new(move |row, out| {
         for (pixel, source) in out.iter_mut().zip(row.chunks_exact(step)) {
             let mut word = [0; 4];
             word[..step].copy_from_slice(source);
-            let word = u32::from_le_bytes(word);
-            *pixel = [red.of(word), green.of(word), blue.of(word), 0];
+            let [r, g, b] = masks.map(|mask| channel(u32::from_le_bytes(word), mask));
+            *pixel = [r, g, b, 0];
         }
     }))
 }
 
-/// A colour channel inside a pixel's word.
-#[derive(Clone, Copy)]
-struct Channel {
-    shift: u32,
-    max: u32,
-}
-
-impl Channel {
-    /// `None` for a mask with gaps, of no bits or of more than 8.
-    fn new(mask: u32) -> Option<Self> {
-        let shift = mask.trailing_zeros();
-        let max = mask.checked_shr(shift)?;
-        ((1..=255).contains(&max) && (max + 1).is_power_of_two()).then_some(Self { shift, max })
-    }
-
-    /// Widened to 8 bits with Pillow's rounding down.
-    fn of(self, word: u32) -> u8 {
-        (((word >> self.shift) & self.max) * 255 / self.max) as u8
-    }
+/// The bits of `mask`, widened to 8 with Pillow's rounding down.
+fn channel(word: u32, mask: u32) -> u8 {
+    let shift = mask.trailing_zeros();
+    (((word & mask) >> shift) * 255 / (mask >> shift)) as u8
 }

@@ -21,6 +21,11 @@ pub(crate) fn bad() -> Vec<(&'static str, Photo, &'static str)> {
             "20000 x 20000",
         ),
         ("a JPEG of 100 scans", photos::with_scans(100), "scans"),
+        (
+            "a BMP without colour masks",
+            photos::without_masks(),
+            "colour masks",
+        ),
         ("zeros", Photo::new(vec![0; 10_000]), "JPEG, PNG"),
         (
             "only the first bytes of a JPEG",

@@ -127,6 +127,28 @@ pub(crate) fn with_scans(scans: usize) -> Photo {
     Photo::new(bytes)
 }
 
+/// A BMP of 16 bits a pixel whose colour masks are all zero.
+pub(crate) fn without_masks() -> Photo {
+    let (side, header) = (8_u32, 14 + 40 + 12);
+    let pixels = vec![0; side as usize * side as usize * 2];
+    let mut bytes = b"BM".to_vec();
+    for word in [
+        header + pixels.len() as u32,
+        0,
+        header,
+        40,
+        side,
+        side,
+        16 << 16 | 1,
+        3,
+    ] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.resize(header as usize, 0);
+    bytes.extend(pixels);
+    Photo::new(bytes)
+}
+
 #[test]
 fn each_grey_has_a_class_of_its_own() {
     let labels: std::collections::HashSet<_> = (1..=100).map(|level| grey(level).label()).collect();

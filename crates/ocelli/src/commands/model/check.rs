@@ -17,6 +17,7 @@ use super::{npy, show};
 use crate::cli::CheckArgs;
 use crate::commands::predict_sources::{Source, expand};
 use crate::commands::settings;
+use crate::decoders::survive;
 use crate::model::ServedModel;
 use crate::outcome::Want;
 use crate::printable::Lines;
@@ -103,9 +104,11 @@ impl Check {
     /// The input tensor of a photo, and what is to be said of it.
     fn photo(&mut self, source: &Source) -> anyhow::Result<(Tensor, Report)> {
         let bytes = source.read().map_err(anyhow::Error::msg)?;
-        let header = ImageHeader::read(&bytes, &self.limits)?;
         let spec = self.model.input();
-        let pixels = self.decoder.prepare(&bytes, &header, spec)?;
+        let pixels = survive(bytes.len(), || {
+            let header = ImageHeader::read(&bytes, &self.limits)?;
+            Ok(self.decoder.prepare(&bytes, &header, spec)?)
+        })?;
         let input = probe::tensor(spec, &pixels)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
