@@ -269,8 +269,15 @@ pub struct LimitArgs {
     /// Images in one request
     #[arg(long, env = "OCELLI_MAX_IMAGES", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
     pub max_images: NonZeroUsize,
-    /// From the end of a request's headers to its answer, unless X-Timeout-Ms says otherwise
-    #[arg(long, env = "OCELLI_DEADLINE", default_value = "10s", value_parser = positive_duration)]
+    /// From the end of a request's headers to its answer, unless X-Timeout-Ms says otherwise; 60s with --wire tutorial, whose
+    /// clients wait as long as it takes
+    #[arg(
+        long,
+        env = "OCELLI_DEADLINE",
+        default_value = "10s",
+        default_value_if("wire", "tutorial", "60s"),
+        value_parser = positive_duration
+    )]
     pub deadline: Duration,
     /// The most that X-Timeout-Ms may ask for
     #[arg(long, env = "OCELLI_MAX_DEADLINE", default_value = "60s", value_parser = positive_duration)]
@@ -442,6 +449,30 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_tutorials_clients_have_more_time() {
+        let deadline = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["ocelli"], arguments].concat()).expect("it is complete");
+            match cli.command {
+                Command::Web(web) => web.limits.deadline,
+                Command::Serve(serve) => serve.limits.deadline,
+                _ => unreachable!("it was not asked for"),
+            }
+        };
+        let web = ["web", "--redis", "redis://localhost", "--wire"];
+        let tutorial = [&web[..], &["tutorial"]].concat();
+        assert_eq!(deadline(&["serve"]), Duration::from_secs(10));
+        assert_eq!(
+            deadline(&[&web[..], &["native"]].concat()),
+            Duration::from_secs(10)
+        );
+        assert_eq!(deadline(&tutorial), Duration::from_secs(60));
+        assert_eq!(
+            deadline(&[&tutorial[..], &["--deadline", "5s"]].concat()),
+            Duration::from_secs(5)
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The wire of the tutorial, between its own processes and ours.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -173,6 +174,32 @@ async fn a_web_process_feeds_the_tutorials_model_process_as_flask_does() {
     }
     assert_eq!(answer["results"][1]["code"], "invalid_image");
     nothing_is_left(&redis).await;
+}
+
+/// The tutorial's stress test, shortened: 500 photos that come faster than the model process takes them. The last ones wait
+/// longer than the usual deadline, as the tutorial's own clients do.
+#[tokio::test]
+async fn every_photo_of_the_stress_test_is_answered() {
+    let (Some(python), Some(redis)) = (Python::find(), redis().await) else {
+        return;
+    };
+    let _model = python
+        .slow_model_server(redis.address(), Duration::from_millis(25))
+        .await;
+    let web = web(&redis).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("dog.jpg"), photos::DOG).unwrap();
+    let url = format!("http://{}", web.address);
+    let mut bench = ocelli(&["bench", &url, "--requests", "500", "--rate", "100", "--json"]);
+    bench.args(["--warmup", "0s", "--timeout", "2m", "--photos"]);
+    bench.arg(folder.path());
+    let output = process::run(bench, b"").await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["ok"], &report["failed"]),
+        (&json!(500), &json!(0)),
+        "{report}"
+    );
 }
 
 #[tokio::test]

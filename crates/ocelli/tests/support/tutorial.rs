@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::eventually;
 
@@ -52,7 +53,14 @@ impl Python {
 
     /// The model process, once its model is loaded.
     pub(crate) async fn model_server(&self, redis: SocketAddr) -> TutorialProcess {
-        let mut process = TutorialProcess::start(self.script("run_model_server.py"), redis);
+        self.slow_model_server(redis, Duration::ZERO).await
+    }
+
+    /// The same, which takes so much longer for each photo.
+    pub(crate) async fn slow_model_server(&self, redis: SocketAddr, photo: Duration) -> TutorialProcess {
+        let mut script = self.script("run_model_server.py");
+        script.env("TUTORIAL_SECONDS_A_PHOTO", photo.as_secs_f64().to_string());
+        let mut process = TutorialProcess::start(script, redis);
         process.says("* Model loaded").await;
         process
     }
