@@ -206,7 +206,7 @@ pub struct RedisArgs {
     )]
     pub url: String,
     /// What all keys in Redis begin with; another prefix is another system
-    #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", default_value = "ocelli")]
+    #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", default_value = "ocelli", value_parser = redis_prefix)]
     pub prefix: String,
     /// The certificates (PEM) of those who may sign Redis' certificate; the system's if left out
     #[arg(long = "redis-ca", env = "OCELLI_REDIS_CA", value_name = "FILE")]
@@ -432,6 +432,18 @@ fn positive_size(text: &str) -> Result<ByteSize, String> {
         .ok_or("it must be at least 1 byte".to_owned())
 }
 
+/// Braces would decide the slot of every key in a cluster, and Redis' patterns have meanings for other characters.
+fn redis_prefix(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 64;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
+    if (1..=LONGEST).contains(&text.len()) && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "use 1 to {LONGEST} of A-Z, a-z, 0-9, '.', '_', '-' and ':'"
+    ))
+}
+
 /// Leases are renewed three times in their life, over a network.
 fn lease(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_secs(1);
@@ -481,6 +493,12 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         assert!(positive_duration("0s").is_err());
         assert!(duration("10").unwrap_err().contains("10s"));
+        assert_eq!(redis_prefix("prod:ocelli"), Ok("prod:ocelli".to_owned()));
+        assert!(
+            ["", "{a}", "a*", "a b"]
+                .iter()
+                .all(|prefix| redis_prefix(prefix).is_err())
+        );
         assert_eq!(positive_size("1KiB"), Ok(ByteSize::kib(1)));
         assert!(positive_size("0").is_err());
         assert_eq!(lease("1s"), Ok(Duration::from_secs(1)));

@@ -117,7 +117,7 @@ async fn a_slow_process_that_lost_its_claim_answers_with_the_job_of_the_other() 
     let Some(binary) = Binary::redis() else { return };
     let house = House::start(&binary).await;
     // Everything is decoded by then, and nothing recorded.
-    house.network.trap(&["{jobs}:kept"], Spring::Stall);
+    house.network.trap(&["{@jobs}:kept"], Spring::Stall);
     let slow = House::call(house.slow.address).spawn();
     house.network.sprung().await;
     house.claims_lapse().await;

@@ -27,9 +27,14 @@ async fn says(server: &RedisServer, arguments: &[&str]) -> (bool, String) {
 }
 
 fn keys() -> ModelKeys {
+    keys_of(&photos::PACKAGE.card.manifest.name)
+}
+
+/// The keys of the built-in model, were it called so.
+fn keys_of(name: &str) -> ModelKeys {
     let card = &photos::PACKAGE.card;
     let model = ModelId {
-        name: card.manifest.name.clone(),
+        name: name.to_owned(),
         version: card.manifest.version.clone(),
         digest: card.digest().to_owned(),
     };
@@ -38,6 +43,10 @@ fn keys() -> ModelKeys {
 
 /// Puts a job among the dead letters, as a worker does.
 async fn bury(server: &RedisServer, id: u128) -> String {
+    bury_in(server, keys(), id).await
+}
+
+async fn bury_in(server: &RedisServer, keys: ModelKeys, id: u128) -> String {
     let input = &photos::PACKAGE.card.manifest.input;
     let header = JobHeader {
         id: JobId(id).0.to_be_bytes().to_vec(),
@@ -52,7 +61,7 @@ async fn bury(server: &RedisServer, id: u128) -> String {
         ..JobHeader::default()
     };
     let mut add = redis::cmd("XADD");
-    add.arg(keys().dead)
+    add.arg(keys.dead)
         .arg("*")
         .arg("j")
         .arg(header.encode_frame())
@@ -126,6 +135,20 @@ async fn queues_are_shown_and_dead_letters_are_listed_dropped_and_tried_again() 
     .await;
     worker.kill().unwrap();
     worker.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_model_may_be_called_like_a_part_of_our_keys() {
+    let Some(binary) = Binary::redis() else { return };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    for name in ["registry", "jobs", "webhooks"] {
+        let entry = bury_in(&server, keys_of(name), 1).await;
+        let status = prints(&server, &["status"]).await;
+        assert!(status.contains(name), "{status}");
+        let list = prints(&server, &["dead", "list"]).await;
+        assert!(list.contains(name) && list.contains(&entry), "{list}");
+        prints(&server, &["dead", "drop", "--all"]).await;
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ pub(crate) async fn metric(process: &Process, name: &str) -> f64 {
 /// Keys that belong to jobs, as opposed to the queues that they pass through.
 async fn job_keys(redis: &RedisServer) -> Vec<String> {
     let belongs = |key: &String| {
-        [":job:", ":once:", "{jobs}"]
+        [":job:", ":once:", "{@jobs}"]
             .iter()
             .any(|part| key.contains(part))
     };
@@ -98,9 +98,9 @@ async fn any_web_process_answers_for_a_job() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     hold_everywhere(&redis.url()).await;
-    assert_eq!(redis.command::<usize>(&["ZCARD", "ocelli:{jobs}:kept"]).await, 0);
+    assert_eq!(redis.command::<usize>(&["ZCARD", "ocelli:{@jobs}:kept"]).await, 0);
     assert_eq!(
-        redis.command::<String>(&["GET", "ocelli:{jobs}:images"]).await,
+        redis.command::<String>(&["GET", "ocelli:{@jobs}:images"]).await,
         "0"
     );
 }
@@ -246,7 +246,7 @@ async fn a_deleted_job_is_not_computed_and_a_late_reply_brings_nothing_back() {
         ask(web.address, job).await.refused(404, "unknown_job");
     }
     assert!(
-        job_keys(&redis).await.iter().all(|key| key.contains("{jobs}")),
+        job_keys(&redis).await.iter().all(|key| key.contains("{@jobs}")),
         "{:?}",
         job_keys(&redis).await
     );
@@ -272,7 +272,7 @@ async fn a_job_that_wants_its_reply_where_none_can_be_keeps_nobody_from_theirs()
         let header = JobHeader {
             id: vec![1; 16],
             // A hash.
-            reply_to: "ocelli:{registry}:workers".to_owned(),
+            reply_to: "ocelli:{@registry}:workers".to_owned(),
             timeout_us: 600_000_000,
             inputs: vec![TensorHeader {
                 name: String::new(),
@@ -367,7 +367,7 @@ async fn a_job_that_finds_no_room_leaves_nothing_behind() {
     call.clone().send().await.refused(429, "queue_full");
     let keys = job_keys(&redis).await;
     assert_eq!(keys.len(), 3, "one record, and the two that count: {keys:?}");
-    let images: usize = redis.command(&["GET", "ocelli:{jobs}:images"]).await;
+    let images: usize = redis.command(&["GET", "ocelli:{@jobs}:images"]).await;
     assert_eq!(images, 1);
     assert_eq!(delete(&web, &first).await, 204);
     let second = accepted_in_the_end(&call).await;

@@ -55,7 +55,7 @@ impl Askers {
 
 /// The digest that each worker of the model `a` serves, in version 1.
 async fn digests(redis: &RedisServer) -> Vec<String> {
-    let entries: Vec<String> = redis.command(&["HVALS", "ocelli:{registry}:holders:a:1"]).await;
+    let entries: Vec<String> = redis.command(&["HVALS", "ocelli:{@registry}:holders:a:1"]).await;
     // Redis' time comes first.
     entries.iter().map(|entry| entry[16..].to_owned()).collect()
 }
@@ -182,7 +182,7 @@ async fn a_hangup_before_the_start_is_over_changes_nothing() {
     redis.restart(Data::Lost).await;
     worker.logs("ready; computing").await;
     worker.logs("looked at the repository").await;
-    let names: Vec<String> = redis.command(&["HKEYS", "ocelli:{registry}:workers"]).await;
+    let names: Vec<String> = redis.command(&["HKEYS", "ocelli:{@registry}:workers"]).await;
     assert_eq!(names.len(), 1, "{names:?}");
     let web = new_web(&redis.url(), &[]).await;
     become_known(&web, &["a/1 ready"]).await;

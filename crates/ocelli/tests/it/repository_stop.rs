@@ -90,7 +90,7 @@ async fn a_worker_that_leaves_announces_nothing_more() {
     assert_eq!(ended.expect("it ends").unwrap().unwrap(), Ending::Drained);
     rescan.await.unwrap();
     engine.release();
-    let left: Vec<String> = redis.command(&["HKEYS", "ocelli:{registry}:workers"]).await;
+    let left: Vec<String> = redis.command(&["HKEYS", "ocelli:{@registry}:workers"]).await;
     assert_eq!(left, [""; 0]);
     assert_eq!(
         engine.loads(),

@@ -387,5 +387,5 @@ async fn a_webhook_outlives_the_web_process_that_accepted_it() {
     other.metric(DELIVERED, |delivered| delivered == 2.0).await;
     receiver.was_not_called();
     let keys = redis.keys().await;
-    assert!(!keys.iter().any(|key| key.contains("{webhooks}")), "{keys:?}");
+    assert!(!keys.iter().any(|key| key.contains("{@webhooks}")), "{keys:?}");
 }

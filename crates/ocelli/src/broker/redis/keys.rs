@@ -1,7 +1,8 @@
 //! The names of everything that Ocelli keeps in Redis. Nothing else is written there.
 //!
 //! The part in braces decides the slot of a key in a cluster: all keys of one model are in one slot, so that a script may
-//! touch them together, and models spread over the nodes.
+//! touch them together, and models spread over the nodes. The tags of what belongs to no model begin with `@`, with which no
+//! model's name begins, so that no model can take a key of ours whatever it is called.
 
 use crate::job::{JobId, ModelId, Priority};
 
@@ -38,10 +39,13 @@ impl ModelName {
     pub fn in_key(prefix: &str, key: &str) -> Option<Self> {
         let rest = key.strip_prefix(prefix)?.strip_prefix(":{")?;
         let (name, rest) = rest.split_once("}:")?;
+        if name.starts_with('@') {
+            return None;
+        }
         let (version, rest) = rest.split_once(':')?;
         let (digest, kind) = rest.split_once(':')?;
         let jobs = kind.starts_with("jobs:") || kind == "dead";
-        (jobs && name != "registry").then(|| Self {
+        jobs.then(|| Self {
             name: name.to_owned(),
             version: version.to_owned(),
             digest: digest.to_owned(),
@@ -94,19 +98,19 @@ pub fn replies(prefix: &str, web: &str) -> String {
 /// The hash of live workers: their names and what they announce.
 #[must_use]
 pub fn workers(prefix: &str) -> String {
-    format!("{prefix}:{{registry}}:workers")
+    format!("{prefix}:{{@registry}}:workers")
 }
 
 /// The hash of the workers that serve a model's name and version, and of the digest that each serves.
 #[must_use]
 pub fn holders(prefix: &str, name: &str, version: &str) -> String {
-    format!("{prefix}:{{registry}}:holders:{name}:{version}")
+    format!("{prefix}:{{@registry}}:holders:{name}:{version}")
 }
 
 /// The card of the package with a digest.
 #[must_use]
 pub fn card(prefix: &str, digest: &str) -> String {
-    format!("{prefix}:{{registry}}:card:{digest}")
+    format!("{prefix}:{{@registry}}:card:{digest}")
 }
 
 /// The record of an asynchronous job.
@@ -125,25 +129,25 @@ pub fn job_of(record: &str) -> Option<JobId> {
 /// The asynchronous jobs that are kept, by the time when they end.
 #[must_use]
 pub fn kept_jobs(prefix: &str) -> String {
-    format!("{prefix}:{{jobs}}:kept")
+    format!("{prefix}:{{@jobs}}:kept")
 }
 
 /// The images of all of them.
 #[must_use]
 pub fn kept_images(prefix: &str) -> String {
-    format!("{prefix}:{{jobs}}:images")
+    format!("{prefix}:{{@jobs}}:images")
 }
 
 /// Jobs whose webhooks are to be called, by the time of the next call.
 #[must_use]
 pub fn due(prefix: &str) -> String {
-    format!("{prefix}:{{webhooks}}:due")
+    format!("{prefix}:{{@webhooks}}:due")
 }
 
 /// How often each of them was called.
 #[must_use]
 pub fn tries(prefix: &str) -> String {
-    format!("{prefix}:{{webhooks}}:tries")
+    format!("{prefix}:{{@webhooks}}:tries")
 }
 
 /// What an idempotency key stands for.
@@ -154,7 +158,58 @@ pub fn once(prefix: &str, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What a package may call itself; names that look like parts of keys above all.
+    fn name() -> impl Strategy<Value = String> {
+        let ours = [
+            "registry", "jobs", "webhooks", "workers", "holders", "card", "dead", "kept", "once", "job",
+            "replies",
+        ];
+        prop_oneof![
+            1 => prop::sample::select(ours.to_vec()).prop_map(str::to_owned),
+            1 => "[a-z0-9][a-z0-9._-]{0,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_model_has_a_key_of_ours(
+            (name, version) in (name(), name()),
+            (other_name, other_version) in (name(), name()),
+            digest in "[0-9a-f]{16}",
+            (web, key) in (name(), "[!-~]{1,40}"),
+        ) {
+            let model = ModelName { name, version, digest };
+            let keys = ModelKeys::named("ocelli", &model);
+            let mut models: HashSet<String> = keys.jobs.iter().cloned().collect();
+            for key in keys.jobs.iter().chain([&keys.dead]) {
+                prop_assert_eq!(ModelName::in_key("ocelli", key), Some(model.clone()));
+            }
+            models.extend([keys.bytes, keys.index, keys.crashes, keys.dead]);
+            let ours = [
+                workers("ocelli"),
+                holders("ocelli", &other_name, &other_version),
+                holders("ocelli", &model.name, &model.version),
+                card("ocelli", &model.digest),
+                kept_jobs("ocelli"),
+                kept_images("ocelli"),
+                due("ocelli"),
+                tries("ocelli"),
+                replies("ocelli", &web),
+                record("ocelli", JobId(7)),
+                once("ocelli", &key),
+            ];
+            for key in ours {
+                prop_assert!(!models.contains(&key), "{key}");
+                prop_assert_eq!(ModelName::in_key("ocelli", &key), None, "{}", key);
+            }
+        }
+    }
 
     #[test]
     fn a_model_s_keys_share_a_slot_and_name_what_they_hold() {
@@ -178,7 +233,7 @@ mod tests {
         ] {
             assert_eq!(ModelName::in_key("ocelli", other), None, "{other}");
         }
-        assert_eq!(workers("ocelli"), "ocelli:{registry}:workers");
+        assert_eq!(workers("ocelli"), "ocelli:{@registry}:workers");
         assert_eq!(replies("ocelli", "web-1"), "ocelli:replies:web-1");
         let record = record("ocelli", JobId(10));
         assert_eq!(record, "ocelli:job:{0000000000000000000000000000000a}");
