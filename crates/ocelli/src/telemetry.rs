@@ -20,7 +20,7 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use self::lines::{Lines, Out};
 use crate::cli::{LogArgs, LogFormat, LogLevel};
-use crate::printable::one_line;
+use crate::printable::{self, one_line};
 
 /// How long the end of the process waits until the last lines are written. A reader that lives takes them in
 /// milliseconds, and a supervisor should not wait for one that does not.
@@ -51,7 +51,7 @@ pub fn init(args: &LogArgs) {
         .with_ansi(io::stderr().is_terminal());
     let begun = match args.log_format {
         LogFormat::Text => builder.fmt_fields(printable_fields()).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Json => builder.json().with_writer(|| printable::Lines(Line)).try_init(),
     };
     // An error here means that a subscriber is there already, as in tests.
     if begun.is_ok() {

@@ -143,7 +143,7 @@ async fn a_model_that_is_not_there_or_broken_is_named() {
 
 #[tokio::test]
 async fn a_bad_option_is_named() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["serve", "--max-batch", "0"], "1 to 1024"),
         (&["serve", "--deadline", "10"], "10s"),
         (&["serve", "--deadline", "0s"], "longer than nothing"),
@@ -157,6 +157,11 @@ async fn a_bad_option_is_named() {
         (&["serve", "--queue-jobs", "0"], "--queue-jobs"),
         (&["serve", "--engine", "tensorflow"], "onnxruntime"),
         (&["serve", "--max-body", "much"], "--max-body"),
+        (&["serve", "--min-body-rate", "0"], "at least 1 byte"),
+        (
+            &["serve", "--engine", "fake", "--receiving-bytes", "1MiB"],
+            "--max-body 32",
+        ),
         (&["serve", "--instance", "2"], "--instances"),
         (&["predict"], "PHOTO"),
         (&["bench", "http://127.0.0.1:1"], "--photos"),
