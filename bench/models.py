@@ -144,7 +144,9 @@ class Loads:
 
     def post(self, what: str) -> None:
         url = f"{self.admin}/v2/repository/models/{LARGE}/{what}"
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=120) as response:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, method="POST", headers=headers)
+        with urllib.request.urlopen(request, timeout=120) as response:
             response.read()
 
 

@@ -48,6 +48,15 @@ pub enum Error {
     /// A model could not be loaded; what was served before still is.
     #[error("{0}")]
     LoadFailed(String),
+    /// The request comes from where none may come from.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A request that changes something says that its body is of a kind which web pages of other sites may send.
+    #[error(
+        "requests that change models need the header Content-Type: application/json, with or without a body; add \
+         -H 'Content-Type: application/json' to curl"
+    )]
+    NotJson,
     /// No such route.
     #[error("there is nothing at {0}; GET /openapi.json lists the routes")]
     UnknownRoute(String),
@@ -225,6 +234,10 @@ impl Error {
             http: 408,
             code: "body_timeout",
         },
+        Status {
+            http: 403,
+            code: "forbidden",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -238,7 +251,7 @@ impl Error {
             Self::MethodNotAllowed(_) => 4,
             Self::HeaderTimeout(_) => 5,
             Self::TooLarge(_) => 6,
-            Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding(_) => 7,
+            Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding(_) | Self::NotJson => 7,
             Self::QueueFull { .. } => 8,
             Self::DeadlineExceeded(_) => 9,
             Self::NotReady(_) | Self::Absent { .. } | Self::Unloaded => 10,
@@ -252,6 +265,7 @@ impl Error {
             Self::IdempotencyInProgress => 18,
             Self::LoadFailed(_) => 19,
             Self::BodyTimeout(_) => 20,
+            Self::Forbidden(_) => 21,
         }]
     }
 
@@ -343,6 +357,7 @@ mod tests {
             (Error::IdempotencyInProgress, 409, "idempotency_in_progress"),
             (Error::LoadFailed(String::new()), 422, "load_failed"),
             (Error::BodyTimeout(String::new()), 408, "body_timeout"),
+            (Error::Forbidden(String::new()), 403, "forbidden"),
         ];
         assert_eq!(rows.len(), Error::TABLE.len());
         for (error, http, code) in rows {

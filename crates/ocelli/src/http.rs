@@ -10,6 +10,7 @@ mod info;
 mod inputs;
 mod jobs;
 mod off_thread;
+mod origin;
 mod parameters;
 mod path;
 mod predict;
@@ -31,6 +32,7 @@ use crate::jobs::Jobs;
 pub use admin::admin_router;
 pub use connections::serve;
 pub use off_thread::OffThread;
+pub use origin::HostNames;
 pub use probes::{Health, Probe};
 pub use receiving::{Receiving, ReceivingLimits};
 

@@ -27,7 +27,7 @@ use crate::outcome::Want;
 pub use memory::MemoryJobs;
 pub use redis::RedisJobs;
 pub use view::JobView;
-pub use webhook::{Secret, Sender, WebhookConfig, WebhookUrl};
+pub use webhook::{OwnListeners, SIGNATURE, Secret, Sender, WebhookConfig, WebhookHost, WebhookUrl};
 
 /// How jobs are kept.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ impl Jobs {
     /// [`Error::InvalidRequest`] for one that is not called.
     pub fn webhook(&self, url: &str) -> Result<WebhookUrl, Error> {
         match &self.config.webhooks {
-            Some(sender) => sender.config().url(url),
+            Some(sender) => sender.url(url),
             None => Err(Error::InvalidRequest(
                 "X-Webhook-Url: this server calls no webhooks; ask for the job with GET, or list hosts in --webhook-hosts"
                     .to_owned(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{duration, positive_duration};
+use crate::jobs::WebhookHost;
 
 /// Asynchronous jobs.
 #[derive(Debug, Args)]
@@ -21,8 +22,8 @@ pub struct JobArgs {
     /// Images of jobs that are kept, waiting or with their results; more are refused with 429
     #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
     pub max_job_images: NonZeroUsize,
-    /// Hosts that X-Webhook-Url may name, separated by commas: example.com, or *.example.com for those below it; webhooks
-    /// are off if left out
+    /// Hosts that X-Webhook-Url may name, separated by commas: example.com, or *.example.com for those below it, with a
+    /// port (example.com:8443) for that port only [default: none, which turns webhooks off]
     #[arg(
         long,
         env = "OCELLI_WEBHOOK_HOSTS",
@@ -30,7 +31,7 @@ pub struct JobArgs {
         value_delimiter = ',',
         requires = "webhook_secret_file"
     )]
-    pub webhook_hosts: Vec<String>,
+    pub webhook_hosts: Vec<WebhookHost>,
     /// A file with the key that webhooks are signed with, at least 16 bytes
     #[arg(long, env = "OCELLI_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,

@@ -46,6 +46,15 @@ impl ListenAddress {
         }
     }
 
+    /// The name, where it is not an IP address.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.host {
+            Host::Ip(_) => None,
+            Host::Name(name) => Some(name),
+        }
+    }
+
     /// The port; 0 stands for a free one.
     #[must_use]
     pub fn port(&self) -> u16 {

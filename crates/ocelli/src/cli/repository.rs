@@ -26,6 +26,16 @@ pub struct RepositoryArgs {
     /// so choose an address that clients do not reach
     #[arg(long, env = "OCELLI_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<ListenAddress>,
+    /// Host names by which clients reach --admin-listen, separated by commas, besides localhost, IP addresses and the name in
+    /// --admin-listen. Requests for other hosts and of web pages of other sites are refused
+    #[arg(
+        long,
+        env = "OCELLI_ADMIN_HOSTS",
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "admin_listen"
+    )]
+    pub admin_hosts: Vec<String>,
 }
 
 /// Who says which models of a folder are loaded.

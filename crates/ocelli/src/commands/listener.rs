@@ -10,8 +10,9 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::bind::listen;
-use crate::cli::ListenAddress;
-use crate::http::ConnectionConfig;
+use crate::cli::{ListenAddress, RepositoryArgs};
+use crate::http::{ConnectionConfig, HostNames};
+use crate::jobs::OwnListeners;
 use crate::lifecycle::StopSignals;
 use crate::roles::{self, Ending, Models};
 
@@ -123,22 +124,35 @@ async fn stop_signals() -> StopSignals {
     }
 }
 
-/// The same for a role with `models`, which SIGHUP brings up to date, and which whoever reaches `admin` may change.
+/// The same for a role with `models`, which SIGHUP brings up to date, and which whoever reaches the address in `admin` may
+/// change. That address is added to those of our `own` that webhooks do not call.
 ///
 /// # Errors
 /// When there is no listening on that address.
 pub(super) fn stop_changing(
     models: &Models,
     hangups: Hangups,
-    admin: Option<&ListenAddress>,
+    admin: &RepositoryArgs,
+    own: Option<&OwnListeners>,
     connections: ConnectionConfig,
 ) -> anyhow::Result<impl Future<Output = &'static str> + use<>> {
-    let admin = admin.map(|address| listen(address, "--admin-listen"));
+    let address = admin.admin_listen.as_ref();
+    let names = address.and_then(ListenAddress::name).map(str::to_owned);
+    let names = HostNames(
+        names
+            .into_iter()
+            .chain(admin.admin_hosts.iter().cloned())
+            .collect(),
+    );
+    let admin = address.map(|address| listen(address, "--admin-listen"));
     let (admin, models) = (admin.transpose()?, models.clone());
+    if let (Some(admin), Some(own)) = (&admin, own) {
+        own.add(admin.local_addr()?);
+    }
     Ok(async move {
         let administration = async {
             if let Some(listener) = admin
-                && let Err(error) = roles::admin(listener, models.clone(), connections).await
+                && let Err(error) = roles::admin(listener, models.clone(), names, connections).await
             {
                 tracing::error!(%error, "models cannot be loaded over --admin-listen");
             }

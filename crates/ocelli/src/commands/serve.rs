@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::listener::Hangups;
 use super::{listener, settings};
 use crate::cli::ServeArgs;
+use crate::jobs::Sender;
 use crate::roles::{self, Pipeline, PipelineConfig, ServeConfig};
 use crate::telemetry;
 
@@ -31,8 +32,9 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let pipeline = Pipeline::new(&config, backend, models);
     listener::run(runtime, &args.listen, async |listener| {
-        let admin = args.repository.admin_listen.as_ref();
-        let stop = listener::stop_changing(pipeline.models(), hangups, admin, serve.connections)?;
+        let own = serve.jobs.webhooks.as_ref().map(Sender::own_listeners);
+        let (models, admin) = (pipeline.models(), &args.repository);
+        let stop = listener::stop_changing(models, hangups, admin, own, serve.connections)?;
         roles::serve(listener, pipeline, serve, stop).await
     })
 }

@@ -46,8 +46,7 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     };
     let tier = WorkerTier::new(config, &target, backend, models);
     listener::run(runtime, &args.listen, async |listener| {
-        let admin = args.repository.admin_listen.as_ref();
-        let stop = listener::stop_changing(tier.models(), hangups, admin, connections)?;
+        let stop = listener::stop_changing(tier.models(), hangups, &args.repository, None, connections)?;
         roles::worker(listener, tier, stop).await
     })
 }

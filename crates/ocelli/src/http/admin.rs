@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::answer::to_json;
 use super::body::BodySlot;
+use super::origin::{HostNames, only_own};
 use super::path::Path;
 use super::{Probe, finished};
 use crate::error::Error;
@@ -57,13 +59,17 @@ struct View {
 }
 
 /// The routes that change the models.
-pub fn admin_router(models: Models, probe: Probe) -> Router {
+///
+/// Reaching them is all that it takes to change what is served, so requests that a browser may send for a page of another
+/// site are refused.
+pub fn admin_router(models: Models, names: HostNames, probe: Probe) -> Router {
     let routes = Router::new()
         .route("/v2/repository/index", get(index))
         .route("/v2/repository/index", post(index))
         .route("/v2/repository/models/{model}/load", post(load))
         .route("/v2/repository/models/{model}/unload", post(unload))
-        .with_state(models);
+        .with_state(models)
+        .layer(from_fn_with_state(names, only_own));
     finished(routes, probe)
 }
 

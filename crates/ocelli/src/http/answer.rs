@@ -17,6 +17,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
 
 use super::body::BodySlot;
+use super::origin::no_webhook;
 use super::stream::{Clock, RequestGuard};
 use super::{Probe, route_label};
 use crate::error::Error;
@@ -64,7 +65,7 @@ pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: N
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
     parts.extensions.insert(arrival);
-    let mut response = match check_host(version, &parts.headers) {
+    let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
         Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
         Err(error) => error.into_response(),
     };

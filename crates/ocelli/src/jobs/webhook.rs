@@ -5,6 +5,8 @@
 //! [`super::JobView`]; who sends it and when is the stores' business.
 
 mod address;
+mod host;
+mod own;
 mod sender;
 
 use std::fmt::{self, Write as _};
@@ -20,8 +22,10 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 
 use address::is_public;
+pub use host::WebhookHost;
+pub use own::OwnListeners;
 use sender::Attempt;
-pub use sender::Sender;
+pub use sender::{SIGNATURE, Sender};
 
 /// How often a webhook is called at most.
 const ATTEMPTS: u32 = 6;
@@ -36,8 +40,8 @@ const URL_LENGTH: usize = 2048;
 /// Who may be called.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
-    /// The hosts that may be called: `example.com`, or `*.example.com` for those below it.
-    pub hosts: Vec<String>,
+    /// The hosts that may be called.
+    pub hosts: Vec<WebhookHost>,
     /// Whether addresses may be called that are not of the public internet.
     pub allow_private: bool,
     /// What calls are signed with.
@@ -99,10 +103,10 @@ impl WebhookConfig {
                 "it must be an http or https URL of at most {URL_LENGTH} characters, with a host and without a login"
             ));
         };
-        if !self.allows_host(&url.host) {
+        if !self.hosts.iter().any(|host| host.allows(&url.host, url.port)) {
             return refuse(format!(
-                "this server does not call {}; its operator lists the hosts that it does in --webhook-hosts",
-                url.host
+                "this server does not call {} at port {}; its operator lists the hosts that it does in --webhook-hosts",
+                url.host, url.port
             ));
         }
         match url.host.parse() {
@@ -117,15 +121,6 @@ impl WebhookConfig {
     #[must_use]
     pub fn allows_address(&self, address: IpAddr) -> bool {
         self.allow_private || is_public(address)
-    }
-
-    fn allows_host(&self, host: &str) -> bool {
-        self.hosts.iter().any(|allowed| match allowed.strip_prefix("*.") {
-            Some(domain) => host
-                .strip_suffix(&domain.to_ascii_lowercase())
-                .is_some_and(|name| name.len() > 1 && name.ends_with('.')),
-            None => allowed.eq_ignore_ascii_case(host),
-        })
     }
 }
 
@@ -212,7 +207,7 @@ mod tests {
 
     fn config(hosts: &[&str], allow_private: bool) -> WebhookConfig {
         WebhookConfig {
-            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            hosts: hosts.iter().map(|host| host.parse().expect("a host")).collect(),
             allow_private,
             secret: Secret::new(b"secret"),
         }
@@ -233,16 +228,19 @@ mod tests {
 
     #[test]
     fn only_hosts_that_are_listed_are_called() {
-        let config = config(&["Example.com", "*.Example.org"], false);
+        let config = config(&["Example.com", "*.Example.org", "port.example:8443"], false);
         for good in [
             "http://example.com",
             "https://EXAMPLE.com:8443/a?b=c",
             "https://a.example.org/",
             "https://a.b.example.org/",
+            "https://port.example:8443/",
         ] {
             assert!(config.url(good).is_ok(), "{good}");
         }
         for bad in [
+            "https://port.example/",
+            "https://port.example:443/",
             "https://example.org/",
             "https://.example.org/",
             "https://notexample.org/",

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::models::Models;
 use crate::error::Error;
-use crate::http::{self, ConnectionConfig, Health, Probe};
+use crate::http::{self, ConnectionConfig, Health, HostNames, Probe};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 
@@ -22,13 +22,14 @@ impl Health for Unasked {
     fn report(&self, _metrics: &Metrics) {}
 }
 
-/// Lets whoever reaches `listener` change `models`, until the process ends.
+/// Lets whoever reaches `listener`, by one of `names`, change `models`, until the process ends.
 ///
 /// # Errors
 /// When the listener has no address.
 pub async fn admin(
     listener: TcpListener,
     models: Models,
+    names: HostNames,
     connections: ConnectionConfig,
 ) -> anyhow::Result<()> {
     let address = listener
@@ -41,7 +42,7 @@ pub async fn admin(
         health: Arc::new(Unasked),
     };
     tracing::info!("models are loaded and unloaded at http://{address}/v2/repository/index");
-    let router = http::admin_router(models, probe);
+    let router = http::admin_router(models, names, probe);
     http::serve(listener, router, connections, lifecycle, metrics).await;
     Ok(())
 }

@@ -66,6 +66,9 @@ impl Front {
         let address = listener
             .local_addr()
             .context("the listening socket has no address")?;
+        if let Some(sender) = &config.jobs.webhooks {
+            sender.own_listeners().add(address);
+        }
         let lifecycle = Lifecycle::default();
         let metrics = Arc::clone(&infer.metrics);
         let jobs = Jobs::new(config.jobs, infer);

@@ -139,7 +139,7 @@ impl Received {
 async fn server(hosts: &[&str], allow_private: bool) -> Server {
     let mut setup = Setup::default();
     let config = WebhookConfig {
-        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
         allow_private,
         secret: Secret::new(KEY.as_bytes()),
     };
@@ -152,9 +152,9 @@ fn told(server: &Server, url: &str) -> Call {
     job(server.address, &[photos::grey(1)]).header("X-Webhook-Url", url)
 }
 
-const DELIVERED: &str = "ocelli_webhooks_total{outcome=\"delivered\"}";
+pub(crate) const DELIVERED: &str = "ocelli_webhooks_total{outcome=\"delivered\"}";
 const RETRIED: &str = "ocelli_webhooks_total{outcome=\"retried\"}";
-const FAILED: &str = "ocelli_webhooks_total{outcome=\"failed\"}";
+pub(crate) const FAILED: &str = "ocelli_webhooks_total{outcome=\"failed\"}";
 
 #[tokio::test]
 async fn a_webhook_is_told_what_get_says() {
@@ -275,7 +275,7 @@ async fn the_same_key_with_another_webhook_is_another_request() {
 }
 
 /// A file with the key.
-fn key_file(folder: &TempDir) -> String {
+pub(crate) fn key_file(folder: &TempDir) -> String {
     let path = folder.path().join("key");
     std::fs::write(&path, format!("{KEY}\n")).unwrap();
     path.to_str().unwrap().to_owned()

@@ -19,13 +19,15 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{WebhookConfig, WebhookUrl};
+use crate::error::Error;
+
+use super::{OwnListeners, WebhookConfig, WebhookUrl};
 
 /// How long one call may take, from looking up the host to the head of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who calls, and that it was them.
-const SIGNATURE: HeaderName = HeaderName::from_static("x-ocelli-signature");
+pub const SIGNATURE: HeaderName = HeaderName::from_static("x-ocelli-signature");
 
 /// Addresses of a host that are tried.
 const ADDRESSES: usize = 4;
@@ -36,6 +38,7 @@ const AGENT: &str = concat!("ocelli/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub struct Sender {
     config: Arc<WebhookConfig>,
+    own: OwnListeners,
     tls: TlsConnector,
 }
 
@@ -58,6 +61,9 @@ pub(in crate::jobs) enum SenderError {
         "{0} has no address of the public internet; if it is meant to be called, start with --webhook-allow-private"
     )]
     Private(String),
+    /// The host is this process.
+    #[error("{0} is an address that this server listens on itself")]
+    Own(String),
     /// The host cannot be reached.
     #[error("{host} cannot be reached: {source}")]
     Unreachable {
@@ -105,6 +111,7 @@ impl Sender {
             .with_no_client_auth();
         Ok(Self {
             config: Arc::new(config),
+            own: OwnListeners::default(),
             tls: TlsConnector::from(Arc::new(tls)),
         })
     }
@@ -115,11 +122,35 @@ impl Sender {
         &self.config
     }
 
+    /// The URL that a client wants to be called.
+    ///
+    /// # Errors
+    /// As [`WebhookConfig::url`], and for an address of this server itself. What a name stands for is known only when it is
+    /// called.
+    pub fn url(&self, text: &str) -> Result<WebhookUrl, Error> {
+        let url = self.config.url(text)?;
+        match url.host.parse() {
+            Ok(ip) if self.own.include(SocketAddr::new(ip, url.port)) => Err(Error::InvalidRequest(format!(
+                "X-Webhook-Url: {}",
+                SenderError::Own(url.host)
+            ))),
+            _ => Ok(url),
+        }
+    }
+
+    /// The addresses that are never called, since this process listens on them.
+    #[must_use]
+    pub fn own_listeners(&self) -> &OwnListeners {
+        &self.own
+    }
+
     /// Calls a webhook once.
     pub(in crate::jobs) async fn call(&self, url: &WebhookUrl, body: Bytes) -> Attempt {
         match timeout(CALL_TIMEOUT, self.exchange(url, body)).await {
             Ok(Ok(status)) => judge(status),
-            Ok(Err(error @ (SenderError::Private(_) | SenderError::Name(_)))) => Attempt::Never(error),
+            Ok(Err(error @ (SenderError::Private(_) | SenderError::Own(_) | SenderError::Name(_)))) => {
+                Attempt::Never(error)
+            }
             Ok(Err(error)) => Attempt::Later(error),
             Err(_) => Attempt::Later(SenderError::Late),
         }
@@ -178,6 +209,10 @@ impl Sender {
             .filter(|address| self.config.allows_address(address.ip()))
             .take(ADDRESSES)
             .collect();
+        // Also where others remain: a name that stands for this server among others is no accident.
+        if addresses.iter().any(|address| self.own.include(*address)) {
+            return Err(SenderError::Own(url.host.clone()));
+        }
         if addresses.is_empty() {
             return Err(SenderError::Private(url.host.clone()));
         }

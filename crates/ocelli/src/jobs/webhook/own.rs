@@ -1,0 +1,62 @@
+//! The addresses that this process listens on, which webhooks must not call: whoever may choose a URL would otherwise ask
+//! this server things in its own name.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// The addresses that this process listens on. Cheap to clone; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct OwnListeners(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl OwnListeners {
+    /// Adds one.
+    pub fn add(&self, address: SocketAddr) {
+        self.0.lock().push(address);
+    }
+
+    /// Whether a connection to `address` might come out at one of them: it is of this machine and has the port. An address
+    /// of this machine at which nothing of ours listens counts, too, for there are many ways to write one.
+    #[must_use]
+    pub(super) fn include(&self, address: SocketAddr) -> bool {
+        let known = |own: &SocketAddr| own.port() == address.port();
+        let listens = self.0.lock().iter().any(known);
+        listens && is_here(address.ip())
+    }
+}
+
+/// Whether an address is one of this machine's.
+fn is_here(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    // A socket can be bound to the machine's own addresses only; nothing is sent.
+    address.is_loopback() || address.is_unspecified() || UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_of_this_machine_with_a_port_of_ours_is_ours() {
+        let own = OwnListeners::default();
+        let include = |text: &str| own.include(text.parse().expect("an address"));
+        assert!(!include("127.0.0.1:5000"), "nothing listens yet");
+        own.add("0.0.0.0:5000".parse().expect("an address"));
+        own.add("127.0.0.1:5002".parse().expect("an address"));
+        for ours in [
+            "127.0.0.1:5000",
+            "127.9.9.9:5002",
+            "0.0.0.0:5002",
+            "[::1]:5000",
+            "[::]:5002",
+            "[::ffff:127.0.0.1]:5002",
+        ] {
+            assert!(include(ours), "{ours}");
+        }
+        // 192.0.2.0/24 is for documentation, so it is nobody's.
+        for other in ["127.0.0.1:5001", "192.0.2.1:5000", "[2001:db8::1]:5002"] {
+            assert!(!include(other), "{other}");
+        }
+    }
+}
