@@ -117,6 +117,16 @@ impl Broker {
         }
     }
 
+    /// What keeps commands from Redis, where jobs go there and anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(broker) => broker.trouble(),
+            Self::Tutorial(broker) => broker.trouble(),
+        }
+    }
+
     /// Takes no more jobs.
     pub fn close(&self) {
         match self {

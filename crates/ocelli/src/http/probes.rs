@@ -25,6 +25,11 @@ pub trait Health: Send + Sync {
         None
     }
 
+    /// What the start waits for, besides the models.
+    fn awaits(&self) -> Option<Error> {
+        None
+    }
+
     /// Writes what is only known when it is asked for.
     fn report(&self, metrics: &Metrics);
 }
@@ -43,7 +48,10 @@ pub struct Probe {
 impl Probe {
     fn readiness(&self) -> Result<(), Error> {
         match self.lifecycle.stage() {
-            Stage::Starting => Err(Error::NotReady("it is loading its models")),
+            Stage::Starting => {
+                let loading = || Error::NotReady("it is loading its models");
+                Err(self.health.awaits().unwrap_or_else(loading))
+            }
             Stage::Draining | Stage::Closing => Err(Error::NotReady("it is stopping")),
             Stage::Serving => self.health.ready(),
         }

@@ -149,6 +149,10 @@ impl Health for Infer {
         without_worker.then_some("no worker serves any model, so predictions are refused (503 no_worker)")
     }
 
+    fn awaits(&self) -> Option<Error> {
+        self.broker.trouble().map(Error::BrokerUnavailable)
+    }
+
     fn report(&self, metrics: &Metrics) {
         let load = self.admission.load();
         metrics.admitted_images.set(load.jobs as i64);

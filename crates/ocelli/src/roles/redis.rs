@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::broker::redis::{Limits, Link, LinkError, ServerError, Target, check};
+use crate::broker::redis::{Limits, Link, LinkError, Needs, ServerError, Target, check};
 
 /// How long a command may take. Clients hear within a second that Redis is gone, so it cannot be longer.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -28,10 +28,14 @@ pub(super) fn links(target: &Target, name: &str) -> (Link, Link) {
 /// again and again.
 ///
 /// # Errors
-/// [`ServerError`] for a Redis that must not be used, or a login that it refuses.
-pub(super) async fn wait_for_redis(link: &Link, limits: Limits) -> Result<(), ServerError> {
+/// [`ServerError`] for a Redis that must not be used, or that refuses the login or one of the commands that it `needs`.
+pub(super) async fn wait_for_redis(
+    link: &Link,
+    limits: Limits,
+    needs: Option<&Needs>,
+) -> Result<(), ServerError> {
     loop {
-        match check(link, limits).await {
+        match check(link, limits, needs).await {
             // The link has logged it.
             Err(ServerError::Link(LinkError::Down(_))) => tokio::time::sleep(PAUSE).await,
             checked => return checked,

@@ -12,7 +12,7 @@ use super::redis::{stopped, wait_for_redis};
 use super::threads::Threads;
 use super::web_side::{SideTasks, WebSide, WebWire};
 use crate::admission::{Admission, AdmissionLimits};
-use crate::broker::redis::{Limits, Link, Target};
+use crate::broker::redis::{Limits, Link, Needs, Target};
 use crate::catalog::Names;
 use crate::cores::Cores;
 use crate::crew::{Crew, Work};
@@ -46,6 +46,7 @@ pub struct WebTier {
     decode_work: Arc<DecodeWork>,
     link: Link,
     limits: Limits,
+    needs: Option<Needs>,
     tasks: SideTasks,
 }
 
@@ -60,6 +61,7 @@ impl WebTier {
             catalog,
             link,
             limits,
+            needs,
             tasks,
         } = config
             .wire
@@ -85,6 +87,7 @@ impl WebTier {
             decode_work,
             link,
             limits,
+            needs,
             tasks,
         }
     }
@@ -103,7 +106,7 @@ pub async fn web(
     let front = Front::open(listener, &tier.infer, config)?;
     tokio::pin!(stop);
     tokio::select! {
-        usable = wait_for_redis(&tier.link, tier.limits) => usable?,
+        usable = wait_for_redis(&tier.link, tier.limits, tier.needs.as_ref()) => usable?,
         signal = &mut stop => {
             tracing::info!(signal, "stopped before Redis could be used");
             return Ok(Ending::Drained);

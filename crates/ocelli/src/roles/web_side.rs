@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::redis::links;
 use crate::broker::Broker;
-use crate::broker::redis::{self, Limits, Link, Target, WebConfig, WebTasks};
+use crate::broker::redis::{self, Limits, Link, Needs, Role, Target, WebConfig, WebTasks};
 use crate::broker::tutorial::{self, TutorialWebTask};
 use crate::catalog::{Catalog, Names};
 use crate::crew::Crew;
@@ -34,6 +34,8 @@ pub(super) struct WebSide {
     pub(super) link: Link,
     /// What may be in Redis.
     pub(super) limits: Limits,
+    /// What it has to be allowed to do there; the tutorial's few commands are not tried before they are needed.
+    pub(super) needs: Option<Needs>,
     /// What has to run.
     pub(super) tasks: SideTasks,
 }
@@ -65,6 +67,10 @@ impl WebWire {
                     queue_bytes = config.max_bytes,
                     "each model may hold this much in Redis"
                 );
+                let needs = Needs {
+                    role: Role::Web,
+                    prefix: config.prefix.clone(),
+                };
                 let catalog = Catalog::new(Vec::new(), names);
                 catalog.settle_default();
                 let (link, replies) = links(target, &config.name);
@@ -75,6 +81,7 @@ impl WebWire {
                     catalog,
                     link,
                     limits,
+                    needs: Some(needs),
                     tasks: SideTasks::Native(Box::new(tasks)),
                 }
             }
@@ -94,6 +101,7 @@ impl WebWire {
                     limits: Limits {
                         queue_bytes: tutorial::MOST_BYTES_UNDER_WAY,
                     },
+                    needs: None,
                     tasks: SideTasks::Tutorial(task),
                 }
             }

@@ -18,7 +18,7 @@ use super::threads::Threads;
 use super::worker_side::WorkerWire;
 use crate::background::Background;
 use crate::broker::JobQueue;
-use crate::broker::redis::{Limits, Link, Target};
+use crate::broker::redis::{Limits, Link, Needs, Target};
 use crate::cores::Cores;
 use crate::crew::Crew;
 use crate::error::Error;
@@ -47,6 +47,7 @@ pub struct WorkerTier {
     connections: ConnectionConfig,
     drain: DrainTimes,
     link: Link,
+    needs: Option<Needs>,
     metrics: Arc<Metrics>,
     queues: JobQueue,
     models: Models,
@@ -64,6 +65,7 @@ impl WorkerTier {
         let metrics = Arc::new(Metrics::default());
         let queues = JobQueue::new(Arc::clone(&metrics));
         let set: ModelSet = models.into();
+        let needs = config.wire.needs();
         let (link, _) = links(target, config.wire.name());
         let many = (set.repository.is_some(), config.drain.delay);
         let seats = Seats::new(config.wire, target.clone(), Arc::clone(&metrics), many);
@@ -80,6 +82,7 @@ impl WorkerTier {
             connections: config.connections,
             drain: config.drain,
             link,
+            needs,
             metrics,
             queues,
             models: Models::new(room, Host::Wire(seats), set, usize::MAX),
@@ -95,6 +98,7 @@ impl WorkerTier {
 
 /// What the probes of a worker ask.
 struct WorkerHealth {
+    link: Link,
     queues: JobQueue,
     models: Models,
 }
@@ -102,6 +106,10 @@ struct WorkerHealth {
 impl Health for WorkerHealth {
     fn ready(&self) -> Result<(), Error> {
         self.models.ready()
+    }
+
+    fn awaits(&self) -> Option<Error> {
+        self.link.trouble().map(Error::BrokerUnavailable)
     }
 
     fn report(&self, metrics: &Metrics) {
@@ -129,6 +137,7 @@ pub async fn worker(
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&tier.metrics),
         health: Arc::new(WorkerHealth {
+            link: tier.link.clone(),
             queues: tier.queues,
             models: models.clone(),
         }),
@@ -145,7 +154,7 @@ pub async fn worker(
 
     tokio::pin!(stop);
     let starting = async {
-        wait_for_redis(&tier.link, Limits { queue_bytes: 0 }).await?;
+        wait_for_redis(&tier.link, Limits { queue_bytes: 0 }, tier.needs.as_ref()).await?;
         anyhow::Ok(models.start(None).await?)
     };
     let threads = tokio::select! {

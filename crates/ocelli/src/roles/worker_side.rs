@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::ModelQueue;
-use crate::broker::redis::{self, Link, LinkError, RedisWorker, WorkerSideConfig, WorkerTasks};
+use crate::broker::redis::{self, Link, LinkError, Needs, RedisWorker, Role, WorkerSideConfig, WorkerTasks};
 use crate::broker::tutorial::{self, TutorialWorker, TutorialWorkerTasks};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -63,6 +63,17 @@ impl WorkerWire {
         match self {
             Self::Native(config) => &config.name,
             Self::Tutorial { name } => name,
+        }
+    }
+
+    /// What it has to be allowed to do in Redis; the tutorial's few commands are not tried before they are needed.
+    pub(super) fn needs(&self) -> Option<Needs> {
+        match self {
+            Self::Native(config) => Some(Needs {
+                role: Role::Worker,
+                prefix: config.prefix.clone(),
+            }),
+            Self::Tutorial { .. } => None,
         }
     }
 

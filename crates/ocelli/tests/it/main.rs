@@ -45,6 +45,7 @@ mod queue;
 mod queue_command;
 mod receiving;
 mod redis_jobs;
+mod redis_refusals;
 mod redis_servers;
 mod repository;
 mod repository_admin;

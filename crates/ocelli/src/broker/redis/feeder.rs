@@ -71,7 +71,7 @@ impl Feeder {
 
     async fn recover(&mut self, error: &LinkError) {
         match error {
-            LinkError::Refused(_) | LinkError::Login(_) => tracing::warn!(%error, "jobs cannot be leased"),
+            LinkError::Refused(_) => tracing::warn!(%error, "jobs cannot be leased"),
             error => tracing::debug!(%error, "jobs cannot be leased"),
         }
         // Whoever could not reach Redis could not renew a lease: all get the time of one to do so before any is taken.

@@ -156,6 +156,12 @@ pub fn once(prefix: &str, key: &str) -> String {
     format!("{prefix}:once:{key}")
 }
 
+/// Where the process of this name tries what it may do.
+#[must_use]
+pub fn probe(prefix: &str, process: &str) -> String {
+    format!("{prefix}:probe:{process}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

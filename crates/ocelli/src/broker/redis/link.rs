@@ -1,7 +1,8 @@
 //! A connection to Redis that comes back: one server, the master that sentinels name, or a cluster.
 //!
 //! A link is down from the first failure until a command succeeds again. While it is down, callers are told at once and
-//! only one of them tries to connect, now and then. Commands that block have a link of their own, whose patience is
+//! only one of them tries to connect, now and then. A command that Redis does not let this user send says nothing of the
+//! others: the link is not down, but counts as in trouble until that command is allowed. Commands that block have a link of their own, whose patience is
 //! longer than they block.
 
 use std::fmt;
@@ -13,7 +14,8 @@ use ::redis::cluster_async::ClusterConnection;
 use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ServerErrorKind, Value};
 use parking_lot::Mutex;
 
-use super::scripts::Call;
+pub use super::refusal::LinkError;
+use super::scripts::{Call, SCRIPT};
 use super::target::Target;
 use crate::error::Error;
 
@@ -28,6 +30,9 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 /// How long every command to a cluster may fail until the connection to all of it is made anew.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How soon the same refusal is logged again.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
 /// A connection that comes back. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Link {
@@ -41,6 +46,52 @@ struct Shared {
     /// Held while connecting, so that one does and the others wait for what comes of it.
     connection: tokio::sync::Mutex<Slot>,
     trouble: Mutex<Option<Trouble>>,
+    refusal: Mutex<Refusals>,
+}
+
+/// A command that this user may not send.
+#[derive(Debug)]
+struct Refusal {
+    command: String,
+    text: String,
+    /// Whether it is the command itself that is refused, and not one of those that a script sends.
+    exact: bool,
+}
+
+/// What is refused now, and what was last said of it.
+#[derive(Debug, Default)]
+struct Refusals {
+    now: Option<Refusal>,
+    logged: Option<(String, Instant)>,
+}
+
+impl Refusals {
+    /// Notes a refusal, and says whether it is worth a line in the log. The first exact one stays until that command is
+    /// allowed: of a user who lacks several rights, one after the other is named, and not all in turn.
+    fn note(&mut self, refusal: Refusal, now: Instant) -> bool {
+        if self.now.as_ref().is_some_and(|known| known.exact) {
+            return false;
+        }
+        let repeated = self.logged.as_ref().is_some_and(|(text, at)| {
+            *text == refusal.text && now.saturating_duration_since(*at) < SAY_AGAIN
+        });
+        if !repeated {
+            self.logged = Some((refusal.text.clone(), now));
+        }
+        self.now = Some(refusal);
+        !repeated
+    }
+
+    /// Notes that a command is allowed.
+    fn allow(&mut self, command: impl Fn() -> String) {
+        if self
+            .now
+            .as_ref()
+            .is_some_and(|refusal| refusal.command == command())
+        {
+            self.now = None;
+        }
+    }
 }
 
 /// What keeps a link from working, and since when.
@@ -66,66 +117,6 @@ pub(super) enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// Why a command has no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LinkError {
-    /// Redis cannot be reached, does not answer in time, or is not yet or no longer in charge.
-    #[error("{0}")]
-    Down(String),
-    /// Redis holds as much as it may.
-    #[error("Redis is out of memory; raise maxmemory, lower --queue-bytes, or add workers")]
-    OutOfMemory,
-    /// The stream or its group is gone: somebody emptied Redis, or a failover lost it.
-    #[error("the consumer group is gone")]
-    NoGroup,
-    /// Redis refuses the user or the password.
-    #[error("Redis refuses the login: {0}; check the user and the password in the URL")]
-    Login(String),
-    /// Anything else that Redis refuses; a fault of this program or a server that is not like Redis.
-    #[error("Redis refuses a command: {0}")]
-    Refused(String),
-}
-
-impl LinkError {
-    fn from_redis(error: &RedisError) -> Self {
-        let text = error.to_string();
-        let code = error.code().unwrap_or_default();
-        if text.contains("OOM command not allowed") || code == "OOM" {
-            return Self::OutOfMemory;
-        }
-        if text.contains("READONLY") {
-            // Redis 6.2 wraps what a command in a script says.
-            return Self::Down(text);
-        }
-        match (error.kind(), code) {
-            (_, "NOGROUP") => Self::NoGroup,
-            // A script or a module keeps it from answering.
-            (_, "BUSY") => Self::Down(text),
-            (ErrorKind::AuthenticationFailed, _) | (_, "NOAUTH" | "WRONGPASS" | "NOPERM") => {
-                Self::Login(text)
-            }
-            (
-                ErrorKind::Server(
-                    ServerErrorKind::ReadOnly
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::BusyLoading
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::Moved
-                    | ServerErrorKind::Ask,
-                ),
-                _,
-            ) => Self::Down(text),
-            (ErrorKind::Server(_) | ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
-                Self::Refused(text)
-            }
-            _ if text.contains("NOGROUP") => Self::NoGroup,
-            (ErrorKind::Extension, _) => Self::Refused(text),
-            _ => Self::Down(text),
-        }
-    }
-}
-
 /// What clients hear of it.
 impl From<LinkError> for Error {
     fn from(error: LinkError) -> Self {
@@ -148,6 +139,7 @@ impl Link {
                     text: "not connected yet".to_owned(),
                     since: Instant::now(),
                 })),
+                refusal: Mutex::default(),
             }),
         }
     }
@@ -155,8 +147,30 @@ impl Link {
     /// What keeps the link from working, if anything does.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
+        self.down().or_else(|| {
+            let refusal = self.shared.refusal.lock();
+            refusal.now.as_ref().map(|refusal| refusal.text.clone())
+        })
+    }
+
+    fn down(&self) -> Option<String> {
         let trouble = self.shared.trouble.lock();
         trouble.as_ref().map(|trouble| trouble.text.clone())
+    }
+
+    /// Whether Redis refuses this user a command.
+    pub(super) fn is_refused(&self) -> bool {
+        self.shared.refusal.lock().now.is_some()
+    }
+
+    /// Forgets what was refused, for it is allowed now.
+    pub(super) fn forgive(&self) {
+        self.shared.refusal.lock().now = None;
+    }
+
+    /// What Redis lists it as.
+    pub(super) fn name(&self) -> &str {
+        &self.shared.name
     }
 
     /// How long the link has not worked; `None` while it does.
@@ -168,7 +182,7 @@ impl Link {
 
     /// Refuses to wait for a Redis that was out of reach when it was last asked.
     pub(super) fn expect_up(&self) -> Result<(), LinkError> {
-        self.trouble()
+        self.down()
             .map_or(Ok(()), |trouble| Err(LinkError::Down(trouble)))
     }
 
@@ -191,7 +205,11 @@ impl Link {
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         let (mut connection, generation) = self.connection().await?;
         let result = command.query_async(&mut connection).await;
-        self.settle(result, generation).await
+        let name = || match command.args_iter().next() {
+            Some(::redis::Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+            _ => "a command".to_owned(),
+        };
+        self.settle(result, generation, name).await
     }
 
     /// Runs a script, which Redis is sent only if it does not know it yet.
@@ -205,11 +223,11 @@ impl Link {
         if result.as_ref().is_err_and(unknown) {
             result = call.whole().query_async(&mut connection).await;
         }
-        self.settle(result, generation).await
+        self.settle(result, generation, || call.to_string()).await
     }
 
     async fn connection(&self) -> Result<(Connection, u64), LinkError> {
-        let mut slot = match (self.shared.connection.try_lock(), self.trouble()) {
+        let mut slot = match (self.shared.connection.try_lock(), self.down()) {
             (Ok(slot), _) => slot,
             // Somebody is connecting, which may take longer than a caller should wait to be refused.
             (Err(_), Some(trouble)) => return Err(LinkError::Down(trouble)),
@@ -221,7 +239,7 @@ impl Link {
         if let Some((until, _)) = slot.pause
             && Instant::now() < until
         {
-            let trouble = self.trouble().unwrap_or_default();
+            let trouble = self.down().unwrap_or_default();
             return Err(LinkError::Down(trouble));
         }
         match self.connect().await {
@@ -239,7 +257,7 @@ impl Link {
                     .pause
                     .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LAST_PAUSE));
                 slot.pause = Some((Instant::now() + pause, pause));
-                let error = LinkError::from_redis(&error);
+                let error = self.read(&error, "a connection");
                 self.note_trouble(&error);
                 Err(error)
             }
@@ -256,24 +274,42 @@ impl Link {
         if let Connection::Single(single) = &mut connection {
             let mut name = ::redis::cmd("CLIENT");
             name.arg("SETNAME").arg(&self.shared.name);
-            name.exec_async(single).await?;
+            // A name is only for those who look, and a user may lack the right.
+            match name.exec_async(single).await {
+                Err(error) if !self.read(&error, "CLIENT").is_permanent() => return Err(error),
+                _ => {}
+            }
         }
         Ok(connection)
     }
 
+    fn read(&self, error: &RedisError, command: &str) -> LinkError {
+        LinkError::new(error, &self.shared.target, self.is_cluster(), command)
+    }
+
     /// Notes what a command's outcome says of the link.
-    async fn settle<T>(&self, result: Result<T, RedisError>, generation: u64) -> Result<T, LinkError> {
+    async fn settle<T>(
+        &self,
+        result: Result<T, RedisError>,
+        generation: u64,
+        command: impl Fn() -> String,
+    ) -> Result<T, LinkError> {
         let error = match result {
             Ok(value) => {
                 if self.is_cluster() {
                     self.shared.connection.lock().await.failing_since = None;
                 }
                 self.note_success();
+                self.shared.refusal.lock().allow(command);
                 return Ok(value);
             }
-            Err(error) => LinkError::from_redis(&error),
+            Err(error) => self.read(&error, &command()),
         };
-        if let LinkError::Down(_) = error {
+        if let LinkError::Denied(text) = &error {
+            self.note_refusal(command(), text);
+        }
+        // A login that is refused has to be tried anew on another connection.
+        if let LinkError::Down(_) | LinkError::Login(_) = error {
             let mut slot = self.shared.connection.lock().await;
             let now = Instant::now();
             let since = *slot.failing_since.get_or_insert(now);
@@ -295,6 +331,17 @@ impl Link {
         }
     }
 
+    fn note_refusal(&self, command: String, text: &str) {
+        let refusal = Refusal {
+            exact: !command.starts_with(SCRIPT),
+            command,
+            text: text.to_owned(),
+        };
+        if self.shared.refusal.lock().note(refusal, Instant::now()) {
+            tracing::error!(link = self.shared.name, "{text}");
+        }
+    }
+
     fn note_trouble(&self, error: &LinkError) {
         let text = error.to_string();
         let mut trouble = self.shared.trouble.lock();
@@ -308,7 +355,7 @@ impl Link {
         let before = trouble.replace(now);
         drop(trouble);
         if before.is_none_or(|before| before.text != text) {
-            tracing::warn!(link = self.shared.name, error = text, target = %self.shared.target, "Redis cannot be used");
+            tracing::warn!(link = self.shared.name, "{text}");
         }
     }
 }
@@ -346,5 +393,38 @@ impl ConnectionLike for Connection {
             Self::Single(connection) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(command: &str) -> Refusal {
+        Refusal {
+            command: command.to_owned(),
+            text: format!("{command} is refused"),
+            exact: !command.starts_with(SCRIPT),
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_refused_is_named_until_it_is_allowed_and_not_each_second() {
+        let script = format!("{SCRIPT} RENEW)");
+        let mut refusals = Refusals::default();
+        let start = Instant::now();
+        assert!(refusals.note(refusal(&script), start));
+        assert!(!refusals.note(refusal(&script), start), "it is known");
+        assert!(refusals.note(refusal("XADD"), start), "it is exact");
+        for other in ["XDEL", &script] {
+            assert!(!refusals.note(refusal(other), start), "the first is named");
+        }
+        refusals.allow(|| "XDEL".to_owned());
+        assert_eq!(refusals.now.as_ref().map(|now| &*now.command), Some("XADD"));
+        refusals.allow(|| "XADD".to_owned());
+        assert!(refusals.now.is_none());
+        assert!(!refusals.note(refusal("XADD"), start + SAY_AGAIN / 2));
+        refusals.now = None;
+        assert!(refusals.note(refusal("XADD"), start + SAY_AGAIN));
     }
 }

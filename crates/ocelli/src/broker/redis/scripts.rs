@@ -3,13 +3,19 @@
 //! The client's own scripts load themselves on all nodes of a cluster, which fails while one of them is down; these are sent
 //! whole to the node that lacks them.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use ::redis::{Cmd, ToRedisArgs};
 
+/// How the names of scripts begin in messages.
+pub(super) const SCRIPT: &str = "EVALSHA (script";
+
 /// A script.
 #[derive(Debug)]
 pub(super) struct Script {
+    /// What messages call it.
+    title: &'static str,
     code: &'static str,
     /// The name under which Redis keeps it.
     hash: String,
@@ -24,9 +30,9 @@ pub struct Call<'a> {
 }
 
 impl Script {
-    fn new(code: &'static str) -> Self {
+    fn new(title: &'static str, code: &'static str) -> Self {
         let hash = ::redis::Script::new(code).get_hash().to_owned();
-        Self { code, hash }
+        Self { title, code, hash }
     }
 
     /// To be run with keys and arguments that follow.
@@ -79,9 +85,22 @@ impl Call<'_> {
     }
 }
 
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCRIPT} {})", self.script.title)
+    }
+}
+
 macro_rules! scripts {
     ($( $name:ident = $file:literal; )*) => {
-        $( pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file))); )*
+        $( pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(stringify!($name), include_str!($file))); )*
+
+        /// The names and the code of all scripts.
+        #[cfg(test)]
+        pub(super) fn codes() -> Vec<(&'static str, &'static str)> {
+            vec![$( (stringify!($name), include_str!($file)) ),*]
+        }
     };
 }
 

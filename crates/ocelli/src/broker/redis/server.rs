@@ -3,6 +3,7 @@
 use ::redis::Value;
 
 use super::link::{Link, LinkError};
+use super::needs::Needs;
 
 /// The oldest version that has all commands: `XAUTOCLAIM` and `XADD NOMKSTREAM` came with it.
 const OLDEST: (u32, u32) = (6, 2);
@@ -29,6 +30,9 @@ pub enum ServerError {
          set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its configuration file)"
     )]
     Evicts(String),
+    /// It is a node of a cluster, and the URL says that it is not.
+    #[error("Redis at {0} is a node of a cluster; write redis+cluster:// in the URL")]
+    OfCluster(String),
     /// It cannot hold one full queue.
     #[error(
         "a queue of {queue} bytes does not fit this Redis, whose maxmemory is {maxmemory} bytes; lower --queue-bytes \
@@ -42,15 +46,23 @@ pub enum ServerError {
     },
 }
 
-/// Asks a Redis, or every node of a cluster, what it is, and refuses what would lose work.
+/// Asks a Redis, or every node of a cluster, what it is, and refuses what would lose work. Tries every command that is
+/// needed.
 ///
 /// # Errors
 /// [`ServerError`].
-pub async fn check(link: &Link, limits: Limits) -> Result<(), ServerError> {
+pub async fn check(link: &Link, limits: Limits, needs: Option<&Needs>) -> Result<(), ServerError> {
     let answer: Value = link.query(&::redis::cmd("INFO")).await?;
     let mut texts = Vec::new();
     collect(answer, &mut texts);
-    texts.iter().try_for_each(|text| judge(text, limits))
+    if !link.is_cluster() && texts.iter().any(|text| is_of_cluster(text)) {
+        return Err(ServerError::OfCluster(link.target()));
+    }
+    texts.iter().try_for_each(|text| judge(text, limits))?;
+    if let Some(needs) = needs {
+        needs.check(link).await?;
+    }
+    Ok(())
 }
 
 /// The texts of all nodes, however the client puts them together.
@@ -62,6 +74,10 @@ fn collect(value: Value, texts: &mut Vec<String>) {
         Value::Map(pairs) => pairs.into_iter().for_each(|(_, value)| collect(value, texts)),
         _ => {}
     }
+}
+
+fn is_of_cluster(info: &str) -> bool {
+    info.lines().any(|line| line.trim() == "redis_mode:cluster")
 }
 
 /// Judges a server by what `INFO` says of it.
@@ -94,6 +110,14 @@ fn judge(info: &str, limits: Limits) -> Result<(), ServerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_of_a_cluster_is_known_by_its_mode() {
+        assert!(is_of_cluster("# Server\r\nredis_mode:cluster\r\n"));
+        assert!(!is_of_cluster(
+            "# Server\r\nredis_mode:standalone\r\n# cluster\r\n"
+        ));
+    }
 
     fn judged(version: &str, policy: &str, maxmemory: u64) -> Result<(), String> {
         let info = format!(

@@ -2,7 +2,8 @@
 //!
 //! `redis://[user:password@]host[:port][/db]` is one server; `redis+sentinel://host:port,host:port/service[/db]` is the
 //! master that sentinels know under a name; `redis+cluster://host:port,host:port` is a cluster. `rediss` instead of `redis`
-//! speaks TLS; `valkey` and `valkeys` mean the same.
+//! speaks TLS; `valkey` and `valkeys` mean the same. `?db=1` at the end selects a database too; no other parameter is known,
+//! and one that is not would be ignored silently, so it is refused.
 
 use std::fmt;
 use std::time::Duration;
@@ -99,20 +100,25 @@ impl Target {
         let (login, rest) = rest
             .rsplit_once('@')
             .map_or((String::new(), rest), |(login, rest)| (format!("{login}@"), rest));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (service, path) = match kind {
             Kind::Sentinel => path.split_once('/').unwrap_or((path, "")),
             Kind::Single | Kind::Cluster => ("", path),
         };
+        let path = database(path, query).map_err(|problem| wrong(&problem))?;
         let info = |host: &str| {
             let port = if kind == Kind::Sentinel && !host.contains(':') {
                 format!(":{SENTINEL_PORT}")
             } else {
                 String::new()
             };
-            format!("{plain}://{login}{host}{port}/{path}")
+            let info = format!("{plain}://{login}{host}{port}/{path}")
                 .into_connection_info()
-                .map_err(|error| wrong(&error.to_string()))
+                .map_err(|error| wrong(&error.to_string()))?;
+            // A user need not have the right to say which client library this is.
+            let settings = info.redis_settings().clone().set_skip_set_lib_name();
+            Ok(info.set_redis_settings(settings))
         };
         let infos = hosts
             .split(',')
@@ -240,14 +246,39 @@ fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
+/// The database that a URL's path and query name; empty where neither names one.
+fn database(path: &str, query: &str) -> Result<String, String> {
+    let mut database = path.trim_end_matches('/').to_owned();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=').unwrap_or((parameter, "")) {
+            ("db", number) if number.parse::<u32>().is_err() => {
+                return Err(format!("db={number} does not name a database by its number"));
+            }
+            ("db", number) if database.is_empty() => number.clone_into(&mut database),
+            ("db", number) if number == database => {}
+            ("db", _) => return Err("it names two databases".to_owned()),
+            (name, _) => {
+                return Err(format!(
+                    "the parameter '{name}' is unknown; the only one is db, as in redis://host:6379?db=1"
+                ));
+            }
+        }
+    }
+    Ok(database)
+}
+
+/// What stands in the place of a password, and of the values of parameters.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    match rest.rsplit_once('@') {
-        Some((_, hosts)) => format!("{scheme}://***@{hosts}"),
-        None => url.to_owned(),
-    }
+    let (login, rest) = rest
+        .rsplit_once('@')
+        .map_or(("", rest), |(_, rest)| ("***@", rest));
+    let (hosts, query) = rest
+        .split_once('?')
+        .map_or((rest, ""), |(hosts, _)| (hosts, "?***"));
+    format!("{scheme}://{login}{hosts}{query}")
 }
 
 /// Hosts and service, never a login.
@@ -291,6 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn a_database_is_a_path_or_a_parameter() {
+        let of = |url: &str| match Target::parse(url, None).expect(url) {
+            Target::Single(server) => server.info.redis_settings().db(),
+            Target::Sentinel(sentinels) => sentinels.nodes.infos[0].redis_settings().db(),
+            Target::Cluster(nodes) => nodes.infos[0].redis_settings().db(),
+        };
+        for (url, database) in [
+            ("redis://a", 0),
+            ("redis://a/", 0),
+            ("redis://a?", 0),
+            ("redis://a/3", 3),
+            ("redis://a?db=1", 1),
+            ("redis://u:p@a:7000/?db=1", 1),
+            ("redis://a/1?db=1", 1),
+            ("redis+sentinel://a/s?db=2", 2),
+            ("redis+sentinel://a/s/2", 2),
+        ] {
+            assert_eq!(of(url), database, "{url}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for (url, says) in [
             ("localhost:6379", "no scheme"),
@@ -301,6 +354,16 @@ mod tests {
             ("redis://:secret@a,b", "several hosts"),
             ("redis+cluster://a,,b", "names no host"),
             ("redis://:secret@a:notaport", "redis://***@a"),
+            ("redis://a?db=x", "by its number"),
+            ("redis://a/2?db=1", "two databases"),
+            ("redis://a?db=1&db=2", "two databases"),
+            (
+                "redis://a/2?protocol=resp3",
+                "'protocol' is unknown; the only one is db",
+            ),
+            ("redis://a?password=secret", "'password' is unknown"),
+            ("redis+cluster://a?db=3", "numbered databases"),
+            ("redis+sentinel://a/s?timeout=3", "'timeout' is unknown"),
         ] {
             let error = Target::parse(url, None).expect_err(url).to_string();
             assert!(error.contains(says), "{error}");

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::keys;
 use super::lease::Place;
 use super::link::LinkError;
+use super::needs::{Needs, Role};
 use super::registry::{self, Announcement};
 use super::standing::{Standing, look};
 use super::web::{Outgoing, Shared};
@@ -44,6 +45,7 @@ const SUCCEEDED: Duration = Duration::from_secs(60);
 
 /// The watching task.
 pub(super) struct Watcher {
+    needs: Needs,
     shared: Arc<Shared>,
     outbox: mpsc::UnboundedSender<Outgoing>,
     models: HashMap<Arc<ModelId>, Known>,
@@ -59,6 +61,10 @@ struct Known {
 impl Watcher {
     pub(super) fn new(shared: Arc<Shared>, outbox: mpsc::UnboundedSender<Outgoing>) -> Self {
         Self {
+            needs: Needs {
+                role: Role::Web,
+                prefix: shared.config.prefix.clone(),
+            },
             shared,
             outbox,
             models: HashMap::new(),
@@ -80,6 +86,7 @@ impl Watcher {
     }
 
     async fn beat(&mut self) -> Result<(), LinkError> {
+        self.needs.look_again(&self.shared.link).await;
         self.keep_replies().await?;
         self.learn().await?;
         self.shared.listening.store(true, Ordering::Release);

@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::entries;
 use super::finish::finish;
 use super::keys::{self, ModelKeys};
-use super::lease::Place;
-use super::lease::ReplyTo;
+use super::lease::{Place, ReplyTo};
 use super::link::{Link, LinkError};
 use super::scripts::SUBMIT;
 use super::waiting::{Abandoned, Form, Waiting};
@@ -146,20 +145,18 @@ impl RedisBroker {
     /// # Errors
     /// [`Error::BrokerUnavailable`].
     pub fn available(&self) -> Result<(), Error> {
-        let trouble = self
-            .shared
-            .link
-            .trouble()
-            .or_else(|| self.shared.replies.trouble());
+        let trouble = self.trouble().or_else(|| self.shared.replies.trouble());
         let trouble = trouble.or_else(|| {
             let listening = self.shared.listening.load(Ordering::Acquire);
-            (!listening).then(|| "this process is not known there yet".to_owned())
+            (!listening).then(|| "this process is not known in Redis yet".to_owned())
         });
-        trouble.map_or(Ok(()), |trouble| {
-            Err(Error::BrokerUnavailable(format!(
-                "Redis cannot be reached ({trouble})"
-            )))
-        })
+        trouble.map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
+    }
+
+    /// What keeps commands from Redis, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.link.trouble()
     }
 
     /// Says whether `images` more images for `model` would be taken, as far as is known.

@@ -13,6 +13,7 @@ use super::feeder::Feeder;
 use super::keys::{GROUP, ModelKeys};
 use super::lease::{Done, Leases, Place};
 use super::link::{Link, LinkError};
+use super::needs::{Needs, Role};
 use super::registry::{self, Announced, Announcement, BatchCost};
 use super::replier;
 use super::scripts::{RENEW, TIDY};
@@ -61,6 +62,9 @@ pub(super) struct Shared {
     pub(super) config: WorkerSideConfig,
     pub(super) keys: ModelKeys,
     pub(super) link: Link,
+    needs: Needs,
+    /// What jobs are read over.
+    reader: Link,
     pub(super) model: Arc<ServedModel>,
     pub(super) queue: ModelQueue,
     pub(super) metrics: Arc<Metrics>,
@@ -101,6 +105,11 @@ pub fn worker(
     let (leases, done) = Leases::new();
     let shared = Arc::new(Shared {
         keys: ModelKeys::new(&config.prefix, &model.id),
+        needs: Needs {
+            role: Role::Worker,
+            prefix: config.prefix.clone(),
+        },
+        reader: reader.clone(),
         outputs: model
             .card
             .manifest
@@ -147,7 +156,9 @@ impl RedisWorker {
         }
         let heard = *self.shared.last_read.lock();
         if heard.is_none_or(|heard| heard.elapsed() > DEAF) && self.shared.leases.len() == 0 {
-            return Err(Error::BrokerUnavailable("no answer to reading jobs".to_owned()));
+            let trouble = self.shared.reader.trouble();
+            let trouble = trouble.unwrap_or_else(|| "no answer to reading jobs".to_owned());
+            return Err(Error::BrokerUnavailable(trouble));
         }
         self.shared.model.ready()
     }
@@ -327,6 +338,7 @@ impl Shared {
     }
 
     async fn beat(&self) -> Result<(), LinkError> {
+        self.needs.look_again(&self.link).await;
         let (renewed, announced) = (self.renew().await, self.announce().await);
         renewed.and(announced.map(|_| ()))
     }

@@ -93,8 +93,14 @@ impl TutorialBroker {
     /// # Errors
     /// [`Error::BrokerUnavailable`].
     pub fn available(&self) -> Result<(), Error> {
-        let trouble = self.shared.link.trouble();
-        trouble.map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
+        self.trouble()
+            .map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
+    }
+
+    /// What keeps commands from Redis, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.link.trouble()
     }
 
     /// Whether another job may be made.
