@@ -109,7 +109,9 @@ impl Infer {
     /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`] for a model that
     /// is on its way out.
     pub fn admit(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
-        self.broker.admit(model, images)?;
+        self.broker
+            .admit(model, images)
+            .map_err(|error| self.honest(model, error, images, bytes))?;
         self.enter(model, images, bytes)
     }
 
@@ -118,7 +120,9 @@ impl Infer {
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NotReady`], [`Error::BrokerUnavailable`] and [`Error::Unloaded`].
     pub fn admit_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
-        self.broker.admit_later(model, images)?;
+        self.broker
+            .admit_later(model, images)
+            .map_err(|error| self.honest(model, error, images, bytes))?;
         self.enter(model, images, bytes)
     }
 
@@ -127,7 +131,9 @@ impl Infer {
     /// # Errors
     /// As [`Infer::admit`].
     pub fn check(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
-        self.broker.admit(model, images)?;
+        self.broker
+            .admit(model, images)
+            .map_err(|error| self.honest(model, error, images, bytes))?;
         self.check_room(model, images, bytes)
     }
 
@@ -136,7 +142,9 @@ impl Infer {
     /// # Errors
     /// As [`Infer::admit_later`].
     pub fn check_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
-        self.broker.admit_later(model, images)?;
+        self.broker
+            .admit_later(model, images)
+            .map_err(|error| self.honest(model, error, images, bytes))?;
         self.check_room(model, images, bytes)
     }
 
@@ -153,22 +161,28 @@ impl Infer {
             .map_err(|full| self.refuse(model, full, Load { jobs, bytes }))
     }
 
-    /// The error for a house that is full: its time is what is ahead in the queue. What never fits is not invited back.
+    /// The error for a house that is full: its time is what is ahead in the queue.
     fn refuse(&self, model: &ServedModel, full: Full, needed: Load) -> Error {
         if full.closed {
             return Error::Unloaded;
         }
-        let (house, own) = (self.admission.limits(), model.door().limits());
-        if !admission::fits_empty(house, own, self.catalog.all().len(), needed) {
-            return Error::TooLarge(format!(
-                "the request needs room for {} images and {} bytes at once, more than the queue may hold for one \
-                 model; send less at once, or raise --queue-jobs and --queue-bytes",
-                needed.jobs, needed.bytes
-            ));
-        }
         let ahead = model.estimate(full.load.jobs);
-        Error::QueueFull {
-            retry_after: ahead.unwrap_or(Duration::from_secs(1)),
+        let retry_after = ahead.unwrap_or(Duration::from_secs(1));
+        self.honest(model, Error::QueueFull { retry_after }, needed.jobs, needed.bytes)
+    }
+
+    /// The error, unless it invites a request back that will never fit.
+    fn honest(&self, model: &ServedModel, error: Error, jobs: usize, bytes: u64) -> Error {
+        let (house, own) = (self.admission.limits(), model.door().limits());
+        let models = self.catalog.all().len();
+        match error {
+            Error::QueueFull { .. } if !admission::fits_empty(house, own, models, Load { jobs, bytes }) => {
+                Error::TooLarge(format!(
+                    "the request needs room for {jobs} images and {bytes} bytes at once, more than the queue may hold for \
+                     one model; send less at once, or raise --queue-jobs and --queue-bytes"
+                ))
+            }
+            error => error,
         }
     }
 

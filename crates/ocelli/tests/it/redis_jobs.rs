@@ -365,6 +365,11 @@ async fn a_job_that_finds_no_room_leaves_nothing_behind() {
     let two = [photos::grey(2), photos::grey(3)];
     let call = job(other.address, &two).header("Idempotency-Key", "a");
     call.clone().send().await.refused(429, "queue_full");
+    let never = job(
+        other.address,
+        &[photos::grey(2), photos::grey(3), photos::grey(4)],
+    );
+    never.send().await.refused(413, "too_large");
     let keys = job_keys(&redis).await;
     assert_eq!(keys.len(), 3, "one record, and the two that count: {keys:?}");
     let images: usize = redis.command(&["GET", "ocelli:{@jobs}:images"]).await;
