@@ -1,10 +1,12 @@
 //! Every option, its environment variable and its default. Nowhere else has a default.
 
+mod bench;
 mod jobs;
 mod listen;
 mod model;
 mod model_command;
 mod parse;
+mod predict;
 mod queue;
 mod repository;
 mod tips;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bench::BenchArgs;
 pub use jobs::JobArgs;
 pub use listen::ListenAddress;
 pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs};
@@ -23,6 +26,7 @@ pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
 };
 pub use parse::parse;
+pub use predict::{OutputFormat, PredictArgs};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 pub use tips::improve;
@@ -331,86 +335,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
-}
-
-/// `ocelli predict`.
-#[derive(Debug, Args)]
-pub struct PredictArgs {
-    /// Files, folders, patterns such as 'photos/*.jpg', or - for standard input
-    #[arg(required = true, value_name = "PHOTO")]
-    pub photos: Vec<String>,
-    /// Predictions for each photo
-    #[arg(long, short = 'k', value_name = "K")]
-    pub top_k: Option<String>,
-    /// Leave out classes that are less probable than this, 0 to 1
-    #[arg(long, value_name = "PROBABILITY")]
-    pub threshold: Option<String>,
-    /// The model's output to print, where it has several
-    #[arg(long, value_name = "NAME")]
-    pub output: Option<String>,
-    /// How to print them
-    #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
-    pub format: OutputFormat,
-    /// The model and how to run it.
-    #[command(flatten)]
-    pub model: ModelArgs,
-    /// Limits of an image.
-    #[command(flatten)]
-    pub image: ImageArgs,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// How predictions are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    /// Aligned columns
-    Table,
-    /// One JSON object for each photo
-    Jsonl,
-    /// One row for each prediction
-    Csv,
-}
-
-/// `ocelli bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// The server, such as http://127.0.0.1:5000 (then /predict) or with another path
-    pub url: String,
-    /// Photos to send, in turn: files and folders
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
-    pub photos: Vec<PathBuf>,
-    /// Closed loop: connections that send their next photo when they have their answer
-    #[arg(long, short, default_value_t = 8, conflicts_with_all = ["rate", "tutorial"])]
-    pub concurrency: usize,
-    /// Open loop: photos a second, sent at even intervals whether or not there are answers
-    #[arg(long, short, conflicts_with = "tutorial")]
-    pub rate: Option<f64>,
-    /// The tutorial's stress test: 500 photos, one each 0.05 s
-    #[arg(long, conflicts_with_all = ["duration", "requests"])]
-    pub tutorial: bool,
-    /// How long to measure
-    #[arg(long, short, default_value = "10s", value_parser = positive_duration)]
-    pub duration: Duration,
-    /// Measure this many requests instead
-    #[arg(long, short = 'n', conflicts_with = "duration")]
-    pub requests: Option<u64>,
-    /// How long to load the server before measuring
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    pub warmup: Duration,
-    /// When a request without an answer counts as failed
-    #[arg(long, default_value = "30s", value_parser = positive_duration)]
-    pub timeout: Duration,
-    /// Connections that an open loop may open
-    #[arg(long, default_value_t = 1024)]
-    pub max_connections: usize,
-    /// Send the photo itself as the body instead of a multipart form
-    #[arg(long)]
-    pub raw: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
