@@ -74,6 +74,7 @@ async fn a_request_of_many_images_needs_room_for_all_of_them() {
     server.engine.release();
     first.await.unwrap().ok();
     assert_eq!(server.engine.items(), 1, "all of them or none");
+    server.metric_is("ocelli_admitted_images", 0.0).await;
     many(4).send().await.ok();
     server.is_well().await;
 }

@@ -362,14 +362,14 @@ async fn a_job_that_finds_no_room_leaves_nothing_behind() {
     let [web, other] =
         webs_without_worker(&redis.url(), &["--queue-jobs", "2", "--max-job-images", "4"]).await;
     let first = accepted(&job(web.address, &[photos::grey(1)]).send().await);
-    let two = [photos::grey(2), photos::grey(3)];
-    let call = job(other.address, &two).header("Idempotency-Key", "a");
-    call.clone().send().await.refused(429, "queue_full");
     let never = job(
         other.address,
         &[photos::grey(2), photos::grey(3), photos::grey(4)],
     );
     never.send().await.refused(413, "too_large");
+    let two = [photos::grey(2), photos::grey(3)];
+    let call = job(other.address, &two).header("Idempotency-Key", "a");
+    call.clone().send().await.refused(429, "queue_full");
     let keys = job_keys(&redis).await;
     assert_eq!(keys.len(), 3, "one record, and the two that count: {keys:?}");
     let images: usize = redis.command(&["GET", "ocelli:{@jobs}:images"]).await;
