@@ -45,9 +45,11 @@ impl Decoder {
         })
     }
 
-    /// The peak bytes of pixels that [`prepare`](Self::prepare) holds for this image: the decoded frame, what the
-    /// format's decoder holds beside it, and the intermediate and final results of the resize.
-    pub fn pixel_bytes(header: &ImageHeader, spec: &InputSpec) -> u64 {
+    /// The peak bytes that [`prepare`](Self::prepare) holds for this image: the decoded frame, what the format's decoder
+    /// holds beside it, and the intermediate and final results of the resize.
+    ///
+    /// `header` is what [`ImageHeader::read`] said of `bytes`, of which a lossless WebP is read up to its pixels.
+    pub fn peak_bytes(bytes: &[u8], header: &ImageHeader, spec: &InputSpec) -> u64 {
         let plan = Plan::new(header, spec);
         let (width, height) = scaled_size(header, plan.scale);
         let (width, height) = (u64::from(width), u64::from(height));
@@ -62,6 +64,12 @@ impl Decoder {
         let held = u64::from(header.width)
             * u64::from(header.height)
             * u64::from(header.storage.extra_bytes_per_pixel);
+        let tables = match header.format {
+            ImageFormat::WebP => webp::table_bytes(bytes, header),
+            _ => 0,
+        };
+        // Parts of the file are copied: profiles, comments, a JPEG with a strange header.
+        let held = held + bytes.len() as u64 + tables;
         held + (width * height + between + result) * BYTES_PER_PIXEL as u64 + result * 3
     }
 

@@ -312,7 +312,7 @@ impl Shared {
     ) -> Result<Option<(Vec<u8>, PrepareTimes)>, Error> {
         let spec = photo.model.input();
         let header = ImageHeader::read(&photo.bytes, &self.config.image)?;
-        let _budget = self.reserve(&header, spec)?;
+        let _budget = self.reserve(&photo.bytes, &header, spec)?;
         let _core = self.cores.for_decoder();
         if self.is_dead(photo, goal) {
             return Ok(None);
@@ -338,12 +338,12 @@ impl Shared {
         true
     }
 
-    fn reserve(&self, header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
-        let bytes = Decoder::pixel_bytes(header, spec);
+    fn reserve(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
+        let bytes = Decoder::peak_bytes(file, header, spec);
         if bytes > self.config.pixel_bytes {
             return Err(Error::InvalidImage(format!(
                 "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
-                 may take; send a smaller image or raise --max-decoding-bytes",
+                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
                 header.width, header.height, self.config.pixel_bytes
             )));
         }

@@ -1,11 +1,18 @@
 //! WebP to RGB: lossy, lossless, and the first frame of an animation.
 
+mod tables;
+
 use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
 use super::{BYTES_PER_PIXEL, size_frame};
 use crate::{ImageError, ImageHeader};
+
+/// What the tables of a lossless image take.
+pub(super) fn table_bytes(bytes: &[u8], header: &ImageHeader) -> u64 {
+    tables::bytes(bytes, header.width, header.height)
+}
 
 pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(refusal)?;
