@@ -44,10 +44,9 @@ async fn ends(role: &str, url: &str, parts: &[&str]) {
     for part in parts {
         assert!(last.contains(part), "{role} {url}: no {part:?} in {text}");
     }
-    assert!(
-        !text.contains("secret") && !text.contains("the password"),
-        "{text}"
-    );
+    assert!(!text.contains("secret"), "{text}");
+    let is_login = parts.contains(&"check the user");
+    assert_eq!(text.contains("the password"), is_login, "{text}");
 }
 
 #[tokio::test]
@@ -64,6 +63,12 @@ async fn what_will_not_change_ends_the_start_and_names_the_server_and_the_comman
         let renamed_host = renamed.address().to_string();
         let node = RedisServer::start(&binary, Options::default().set("cluster-enabled", "yes")).await;
         let node_host = node.address().to_string();
+        node.command::<()>(&[
+            "ACL", "SETUSER", "least", "on", ">secret", "~*", "+@all", "-cluster",
+        ])
+        .await;
+        let lacks_slots = url(&node, "least").replace("redis://", "redis+cluster://");
+        let unknown_user = lacks_slots.replace("least", "unknown");
         for role in ["web", "worker"] {
             for (user, command) in [
                 ("info", "command INFO"),
@@ -81,6 +86,8 @@ async fn what_will_not_change_ends_the_start_and_names_the_server_and_the_comman
             )
             .await;
             ends(role, &node.url(), &[&node_host, "redis+cluster://"]).await;
+            ends(role, &lacks_slots, &[&node_host, "command CLUSTER SLOTS"]).await;
+            ends(role, &unknown_user, &[&node_host, "check the user"]).await;
             let no_database = format!("redis://{host}?db=99");
             ends(role, &no_database, &[&host, "database"]).await;
             ends(role, &format!("redis+cluster://{host}"), &["redis://"]).await;

@@ -257,7 +257,13 @@ impl Link {
                     .pause
                     .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LAST_PAUSE));
                 slot.pause = Some((Instant::now() + pause, pause));
-                let error = self.read(&error, "a connection");
+                // What a user may lack the right to, of what connecting takes.
+                let command = if self.is_cluster() {
+                    "CLUSTER SLOTS"
+                } else {
+                    "SELECT"
+                };
+                let error = self.read(&error, command);
                 self.note_trouble(&error);
                 Err(error)
             }

@@ -146,6 +146,8 @@ fn meaning(error: &RedisError, text: &str, in_cluster: bool) -> Meaning {
         }
         "NOAUTH" | "WRONGPASS" => Meaning::Login,
         _ if kind == ErrorKind::AuthenticationFailed || has("WRONGPASS") => Meaning::Login,
+        // Of a cluster, the client only says that it reaches none of the nodes, and why.
+        _ if has("AuthenticationFailed") => Meaning::Login,
         _ if has("AUTH <password> called") || has("no password is set") => Meaning::Login,
         _ if has("unknown command") || has("Unknown Redis command") => Meaning::NoCommand,
         code if NOT_NOW.contains(&code) => Meaning::NotNow,
@@ -258,6 +260,13 @@ mod tests {
             }
         }
         assert_eq!(meaning_of("MOVED 3999 127.0.0.1:6381", true), Meaning::NotNow);
+        let nowhere = (
+            ErrorKind::Io,
+            "Failed to create initial connections",
+            "Password authentication failed - AuthenticationFailed".to_owned(),
+        );
+        let nowhere = RedisError::from(nowhere);
+        assert_eq!(meaning(&nowhere, &words(&nowhere), true), Meaning::Login);
         let refused = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
         assert_eq!(meaning(&refused, &words(&refused), false), Meaning::Unreachable);
     }
