@@ -2,6 +2,7 @@
 
 mod bench;
 mod bind;
+mod files;
 mod listener;
 mod model;
 mod predict;

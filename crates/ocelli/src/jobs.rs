@@ -27,7 +27,9 @@ use crate::outcome::Want;
 pub use memory::MemoryJobs;
 pub use redis::RedisJobs;
 pub use view::JobView;
-pub use webhook::{OwnListeners, SIGNATURE, Secret, Sender, WebhookConfig, WebhookHost, WebhookUrl};
+pub use webhook::{
+    CallLimits, OwnListeners, SIGNATURE, Secret, Sender, WebhookConfig, WebhookHost, WebhookUrl,
+};
 
 /// How jobs are kept.
 #[derive(Clone, Debug)]
@@ -40,6 +42,14 @@ pub struct JobsConfig {
     pub max_images: usize,
     /// What calls webhooks; `None` where they are off.
     pub webhooks: Option<Sender>,
+}
+
+impl JobsConfig {
+    /// The most webhooks that are called at once.
+    #[must_use]
+    pub fn webhook_calls(&self) -> usize {
+        self.webhooks.as_ref().map_or(0, |sender| sender.limits().total)
+    }
 }
 
 /// All asynchronous jobs. Cheap to clone.

@@ -31,7 +31,7 @@ mod watcher;
 mod web;
 mod worker;
 
-pub use due::Due;
+pub use due::{Due, DueCall};
 pub use inspect::{DeadLetter, Inspector, QueueStatus};
 pub use lease::{Lease, Place, ReplyTo};
 pub use link::{Link, LinkError};

@@ -35,6 +35,12 @@ pub struct JobArgs {
     /// A file with the key that webhooks are signed with, at least 16 bytes
     #[arg(long, env = "OCELLI_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
+    /// Webhook calls in flight at once; more wait
+    #[arg(long, env = "OCELLI_MAX_WEBHOOK_CALLS", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
+    pub max_webhook_calls: NonZeroUsize,
+    /// Webhook calls in flight at once to the same host and port
+    #[arg(long, env = "OCELLI_MAX_WEBHOOK_CALLS_PER_HOST", default_value_t = NonZeroUsize::new(4).expect("not zero"))]
+    pub max_webhook_calls_per_host: NonZeroUsize,
     /// Call webhooks also at addresses that are not of the public internet
     #[arg(long, env = "OCELLI_WEBHOOK_ALLOW_PRIVATE")]
     pub webhook_allow_private: bool,

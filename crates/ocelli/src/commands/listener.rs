@@ -4,12 +4,12 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::bind::listen;
+use super::files::ADMIN_CONNECTIONS;
 use crate::cli::{ListenAddress, RepositoryArgs};
 use crate::http::{ConnectionConfig, HostNames};
 use crate::jobs::OwnListeners;
@@ -39,27 +39,6 @@ pub(super) fn run(
         Ending::Drained => ExitCode::SUCCESS,
         Ending::CutShort => ExitCode::FAILURE,
     })
-}
-
-/// Raises the process's limit of open files, which is often a quarter of what `--max-connections` promises.
-pub(super) fn allow_connections(connections: usize) {
-    /// Besides connections: the model, the library, logs, timers.
-    const OTHER_FILES: u64 = 128;
-    let wanted = connections as u64 + OTHER_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, ..limit }) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    } else if current < Some(wanted) {
-        tracing::warn!(
-            allowed = current,
-            wanted,
-            "fewer files may be open than --max-connections needs; raise the hard limit (ulimit -Hn)"
-        );
-    }
 }
 
 /// SIGHUP, which no process ends of once this is made: not one that is still fetching its model, nor one that has nothing
@@ -146,6 +125,10 @@ pub(super) fn stop_changing(
     );
     let admin = address.map(|address| listen(address, "--admin-listen"));
     let (admin, models) = (admin.transpose()?, models.clone());
+    let connections = ConnectionConfig {
+        max_connections: connections.max_connections.min(ADMIN_CONNECTIONS),
+        ..connections
+    };
     if let (Some(admin), Some(own)) = (&admin, own) {
         own.add(admin.local_addr()?);
     }

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::files::Needs;
 use super::listener::Hangups;
-use super::{listener, settings};
+use super::{files, listener, settings};
 use crate::cli::ServeArgs;
 use crate::jobs::Sender;
 use crate::roles::{self, Pipeline, PipelineConfig, ServeConfig};
@@ -13,7 +14,6 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let runtime = settings::runtime()?;
     let hangups = Hangups::begin(&runtime)?;
-    listener::allow_connections(args.connections.max_connections.get());
     let drain = settings::drain(&args.drain);
     let mut models = settings::models(&args.model.source, &args.repository, drain.timeout)?;
     models.names = settings::names(&args.names);
@@ -24,11 +24,17 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         decode: settings::decode(&args.image),
         worker: settings::worker(&args.model.engine),
     };
+    let jobs = settings::jobs(&args.jobs)?;
+    let needs = Needs {
+        webhook_calls: jobs.webhook_calls(),
+        admin: args.repository.admin_listen.is_some(),
+        redis: false,
+    };
     let serve = ServeConfig {
         http: settings::http(&args.limits)?,
-        connections: settings::connections(&args.connections),
+        connections: files::allow(settings::connections(&args.connections), needs)?,
         drain,
-        jobs: settings::jobs(&args.jobs)?,
+        jobs,
     };
     let pipeline = Pipeline::new(&config, backend, models);
     listener::run(runtime, &args.listen, async |listener| {

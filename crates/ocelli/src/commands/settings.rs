@@ -28,7 +28,7 @@ use crate::cli::{
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig, ReceivingLimits};
 use crate::hub::{HubConfig, HubError};
-use crate::jobs::{JobsConfig, Secret, Sender, WebhookConfig};
+use crate::jobs::{CallLimits, JobsConfig, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
 use crate::roles::{DrainTimes, ModelSet, RepositoryConfig, Selection};
 use crate::worker::WorkerConfig;
@@ -263,6 +263,10 @@ fn webhooks(args: &JobArgs) -> anyhow::Result<Option<Sender>> {
         hosts: args.webhook_hosts.clone(),
         allow_private: args.webhook_allow_private,
         secret: Secret::new(secret),
+        calls: CallLimits {
+            total: args.max_webhook_calls.get(),
+            per_receiver: args.max_webhook_calls_per_host.get(),
+        },
     };
     Ok(Some(Sender::new(config)?))
 }

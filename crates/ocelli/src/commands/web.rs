@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::files::Needs;
 use super::listener::Hangups;
-use super::{listener, settings};
+use super::{files, listener, settings};
 use crate::broker::redis::WebConfig;
 use crate::cli::{WebArgs, Wire};
 use crate::roles::{self, ServeConfig, WebTier, WebTierConfig, WebWire};
@@ -13,7 +14,6 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(&args.log);
     let runtime = settings::runtime()?;
     let hangups = Hangups::begin(&runtime)?;
-    listener::allow_connections(args.connections.max_connections.get());
     let target = settings::redis(&args.redis)?;
     let name = settings::process_name("web");
     let wire = match args.wire {
@@ -32,11 +32,17 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         names: settings::names(&args.names),
         wire,
     };
+    let jobs = settings::jobs(&args.jobs)?;
+    let needs = Needs {
+        webhook_calls: jobs.webhook_calls(),
+        redis: true,
+        admin: false,
+    };
     let serve = ServeConfig {
         http: settings::http(&args.limits)?,
-        connections: settings::connections(&args.connections),
+        connections: files::allow(settings::connections(&args.connections), needs)?,
         drain: settings::drain(&args.drain),
-        jobs: settings::jobs(&args.jobs)?,
+        jobs,
     };
     let tier = WebTier::new(tier, &target);
     listener::run(runtime, &args.listen, async |listener| {

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::files::Needs;
 use super::listener::Hangups;
-use super::{listener, settings};
+use super::{files, listener, settings};
 use crate::broker::redis::WorkerSideConfig;
 use crate::cli::{Wire, WorkerArgs};
 use crate::roles::{self, DrainTimes, WorkerTier, WorkerTierConfig, WorkerWire};
@@ -36,7 +37,12 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         }),
         Wire::Tutorial => WorkerWire::Tutorial { name },
     };
-    let connections = settings::connections(&args.connections);
+    let needs = Needs {
+        redis: true,
+        admin: args.repository.admin_listen.is_some(),
+        webhook_calls: 0,
+    };
+    let connections = files::allow(settings::connections(&args.connections), needs)?;
     let config = WorkerTierConfig {
         cores: settings::cores(),
         worker: settings::worker(&args.model.engine),

@@ -40,6 +40,8 @@ struct Entry {
     ticket: Ticket,
     model: Arc<ServedModel>,
     want: Want,
+    /// When it is forgotten.
+    end: Instant,
     results: Mutex<Vec<Option<Result<Scored, Error>>>>,
     /// Cancelled when nobody wants the job any more.
     unwanted: CancellationToken,
@@ -83,6 +85,7 @@ impl MemoryJobs {
             },
             model: Arc::clone(&request.model),
             want: request.want.clone(),
+            end: now + left,
             results: Mutex::new(images.iter().map(|_| None).collect()),
             // At the end nobody can ask any more, but somebody may be told.
             unwanted: match webhook {
@@ -159,19 +162,36 @@ impl Entry {
     }
 }
 
-/// Calls the webhook of a job that has ended, until that succeeds or is given up; once the process stops, not again.
+/// Calls the webhook of a job that has ended, until that succeeds or is given up. Once the process stops it is called once,
+/// unless its receiver does not answer.
 async fn tell(
     entry: &Entry,
     (url, sender): (&WebhookUrl, &Sender),
     metrics: &Metrics,
     stop: &CancellationToken,
 ) {
-    let body = match JobView::new(&entry.snapshot()).body() {
-        Ok(body) => body,
-        Err(error) => return tracing::error!(%error, "a job could not be written as JSON"),
-    };
+    let receiver = url.receiver();
+    let end = tokio::time::Instant::from_std(entry.end);
     for tries in 1.. {
-        let attempt = sender.call(url, body.clone()).await;
+        let stopped = async {
+            stop.cancelled().await;
+            if tries == 1 {
+                sender.paused(&receiver).await;
+            }
+        };
+        let turn = tokio::select! {
+            biased;
+            () = stopped => {
+                return tracing::warn!(job = %entry.ticket.id, "a webhook is not called: the process stops");
+            }
+            turn = sender.turn(&receiver) => turn,
+            () = tokio::time::sleep_until(end) => return webhook::expired(url, metrics),
+        };
+        let body = match JobView::new(&entry.snapshot()).body() {
+            Ok(body) => body,
+            Err(error) => return tracing::error!(%error, "a job could not be written as JSON"),
+        };
+        let attempt = sender.call(turn, url, body).await;
         let Some(pause) = webhook::next(&attempt, tries, url, metrics) else {
             return;
         };

@@ -54,6 +54,8 @@ struct Draft<'a> {
     model: &'a ServedModel,
     asked: JobRecord,
     webhook: String,
+    /// Who is called then.
+    receiver: String,
     /// Until its deadline.
     life: Duration,
     /// Until it is forgotten.
@@ -209,6 +211,11 @@ impl Shared {
                 .as_ref()
                 .map(WebhookUrl::to_string)
                 .unwrap_or_default(),
+            receiver: submission
+                .webhook
+                .as_ref()
+                .map(|url| url.receiver().to_string())
+                .unwrap_or_default(),
             life,
             keep,
         };
@@ -259,7 +266,7 @@ impl Shared {
             } else {
                 life + AFTER_DEADLINE
             };
-            self.due.enter(id, wait, keep).await?;
+            self.due.enter(id, (wait, keep), &draft.receiver).await?;
         }
         let queueing = async {
             for (part, job) in jobs {

@@ -5,6 +5,7 @@
 //! [`super::JobView`]; who sends it and when is the stores' business.
 
 mod address;
+mod dispatch;
 mod host;
 mod own;
 mod sender;
@@ -22,6 +23,8 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 
 use address::is_public;
+pub use dispatch::CallLimits;
+pub(super) use dispatch::{Receiver, Turn};
 pub use host::WebhookHost;
 pub use own::OwnListeners;
 use sender::Attempt;
@@ -46,6 +49,8 @@ pub struct WebhookConfig {
     pub allow_private: bool,
     /// What calls are signed with.
     pub secret: Secret,
+    /// How many calls may be in flight.
+    pub calls: CallLimits,
 }
 
 /// A key that is not shown.
@@ -125,6 +130,11 @@ impl WebhookConfig {
 }
 
 impl WebhookUrl {
+    /// Who is called.
+    pub(super) fn receiver(&self) -> Receiver {
+        Receiver(format!("{}:{}", self.host, self.port).into())
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if text.len() > URL_LENGTH {
             return None;
@@ -192,6 +202,12 @@ pub(super) fn next(attempt: &Attempt, tries: u32, url: &WebhookUrl, metrics: &Me
     pause
 }
 
+/// Notes that a webhook is not called any more, because its job is forgotten.
+pub(super) fn expired(url: &WebhookUrl, metrics: &Metrics) {
+    metrics.count_webhook("failed");
+    tracing::warn!(host = url.host, "a webhook was given up: its job has expired");
+}
+
 /// How long to wait after a webhook was called in vain for the `tries`th time; `None` to give up. `random` is from 0 to 1,
 /// and spreads calls that failed together by a fifth either way.
 fn pause(tries: u32, random: f64) -> Option<Duration> {
@@ -210,6 +226,10 @@ mod tests {
             hosts: hosts.iter().map(|host| host.parse().expect("a host")).collect(),
             allow_private,
             secret: Secret::new(b"secret"),
+            calls: CallLimits {
+                total: 2,
+                per_receiver: 1,
+            },
         }
     }
 

@@ -61,6 +61,7 @@ mod support;
 mod tasks;
 mod tutorial;
 
+mod webhook_bounds;
 mod webhooks;
 
 use support::{PATIENCE, comes_to_hold, eventually};

@@ -212,6 +212,21 @@ impl Process {
         Some(kilobytes * 1024)
     }
 
+    /// How many files it has open; `None` where the system does not tell.
+    pub(crate) fn open_files(&self) -> Option<usize> {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        Some(folder.ok()?.count())
+    }
+
+    /// How many it may have open; `None` where the system does not tell.
+    pub(crate) fn file_limit(&self) -> Option<u64> {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).ok()?;
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     pub(crate) fn get(&self, target: &str) -> Call {
         Call::new(self.address, Method::GET, target)
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocelli::jobs::{Secret, Sender, WebhookConfig};
+use ocelli::jobs::{CallLimits, Secret, Sender, WebhookConfig};
 use ring::hmac;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -28,20 +28,20 @@ use crate::support::redis::{Binary, Options, RedisServer, certificates};
 const KEY: &str = "a key of more than 16 bytes";
 
 /// Somebody who is called. The last of its answers is given again and again.
-struct Receiver {
-    port: u16,
+pub(crate) struct Receiver {
+    pub(crate) port: u16,
     calls: mpsc::UnboundedReceiver<Received>,
 }
 
 /// A call.
 #[derive(Debug)]
-struct Received {
+pub(crate) struct Received {
     head: String,
     body: Vec<u8>,
 }
 
 impl Receiver {
-    async fn start(answers: &'static [&'static str]) -> Self {
+    pub(crate) async fn start(answers: &'static [&'static str]) -> Self {
         Self::start_with(answers, None).await
     }
 
@@ -69,11 +69,11 @@ impl Receiver {
         Self { port, calls }
     }
 
-    fn url(&self, host: &str) -> String {
+    pub(crate) fn url(&self, host: &str) -> String {
         format!("http://{host}:{}/hook?token=x", self.port)
     }
 
-    async fn call(&mut self) -> Received {
+    pub(crate) async fn call(&mut self) -> Received {
         let call = timeout(PATIENCE, self.calls.recv()).await;
         call.expect("it is called").unwrap()
     }
@@ -136,19 +136,23 @@ impl Received {
 }
 
 /// A server in this process that calls these hosts.
-async fn server(hosts: &[&str], allow_private: bool) -> Server {
+pub(crate) async fn server(hosts: &[&str], allow_private: bool) -> Server {
     let mut setup = Setup::default();
     let config = WebhookConfig {
         hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
         allow_private,
         secret: Secret::new(KEY.as_bytes()),
+        calls: CallLimits {
+            total: 16,
+            per_receiver: 2,
+        },
     };
     setup.jobs.webhooks = Some(Sender::new(config).unwrap());
     setup.start().await
 }
 
 /// A job of one grey photo, told to `url`.
-fn told(server: &Server, url: &str) -> Call {
+pub(crate) fn told(server: &Server, url: &str) -> Call {
     job(server.address, &[photos::grey(1)]).header("X-Webhook-Url", url)
 }
 

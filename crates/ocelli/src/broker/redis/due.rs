@@ -17,22 +17,40 @@ pub struct Due {
     prefix: String,
 }
 
+/// A webhook that is to be called now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueCall {
+    /// The job.
+    pub id: JobId,
+    /// How often it was called in vain.
+    pub tries: u32,
+    /// The host and port.
+    pub receiver: String,
+}
+
 impl Due {
     pub(super) fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }
 
-    /// Has a job's webhook called after `wait` if nothing else calls it sooner, and remembers it for `keep`.
+    /// Has a job's webhook called at `receiver` after `wait` if nothing else calls it sooner, and remembers it for `keep`.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn enter(&self, id: JobId, wait: Duration, keep: Duration) -> Result<(), LinkError> {
+    pub async fn enter(
+        &self,
+        id: JobId,
+        (wait, keep): (Duration, Duration),
+        receiver: &str,
+    ) -> Result<(), LinkError> {
         let mut script = DUE_ENTER.prepare_invoke();
         script
             .key(keys::due(&self.prefix))
+            .key(keys::receivers(&self.prefix))
             .arg(id.to_string())
             .arg(wait.as_millis() as u64)
-            .arg(keep.as_millis() as u64);
+            .arg(keep.as_millis() as u64)
+            .arg(receiver);
         self.link.script(&script).await
     }
 
@@ -41,28 +59,60 @@ impl Due {
     /// # Errors
     /// [`LinkError`].
     pub async fn call_in(&self, id: JobId, wait: Duration) -> Result<(), LinkError> {
-        let mut script = DUE_AT.prepare_invoke();
-        script
-            .key(keys::due(&self.prefix))
-            .arg(id.to_string())
-            .arg(wait.as_millis() as u64);
-        self.link.script(&script).await
+        self.move_all(0, &[(id, wait)]).await
     }
 
-    /// Takes up to `most` jobs whose webhooks are to be called now, and says for the how manyth time each. Others take them
-    /// after `hold`.
+    /// The same for many jobs.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn take(&self, most: usize, hold: Duration) -> Result<Vec<(JobId, u32)>, LinkError> {
+    pub async fn postpone(&self, jobs: &[(JobId, Duration)]) -> Result<(), LinkError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.move_all(0, jobs).await
+    }
+
+    /// Has a job's webhook, which was called in vain, called again after `wait`.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn call_again_in(&self, id: JobId, wait: Duration) -> Result<(), LinkError> {
+        self.move_all(1, &[(id, wait)]).await
+    }
+
+    async fn move_all(&self, calls: u32, jobs: &[(JobId, Duration)]) -> Result<(), LinkError> {
+        let mut script = DUE_AT.prepare_invoke();
+        script
+            .key(keys::due(&self.prefix))
+            .key(keys::tries(&self.prefix))
+            .arg(calls);
+        for (id, wait) in jobs {
+            script.arg(id.to_string()).arg(wait.as_millis() as u64);
+        }
+        self.link.script(&script).await
+    }
+
+    /// Takes up to `most` jobs whose webhooks are to be called now. Other processes take them after `hold`.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn take(&self, most: usize, hold: Duration) -> Result<Vec<DueCall>, LinkError> {
         let mut script = DUE_TAKE.prepare_invoke();
         script
             .key(keys::due(&self.prefix))
             .key(keys::tries(&self.prefix))
+            .key(keys::receivers(&self.prefix))
             .arg(most)
             .arg(hold.as_millis() as u64);
-        let taken: Vec<(String, u32)> = self.link.script(&script).await?;
-        let known = |(id, tries): (String, u32)| Some((JobId::parse(&id)?, tries));
+        let taken: Vec<(String, u32, String)> = self.link.script(&script).await?;
+        let known = |(id, tries, receiver): (String, u32, String)| {
+            Some(DueCall {
+                id: JobId::parse(&id)?,
+                tries,
+                receiver,
+            })
+        };
         Ok(taken.into_iter().filter_map(known).collect())
     }
 
@@ -75,6 +125,7 @@ impl Due {
         script
             .key(keys::due(&self.prefix))
             .key(keys::tries(&self.prefix))
+            .key(keys::receivers(&self.prefix))
             .arg(id.to_string());
         self.link.script(&script).await
     }

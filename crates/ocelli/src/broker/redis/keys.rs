@@ -144,6 +144,12 @@ pub fn due(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:due")
 }
 
+/// The receiver of each of them.
+#[must_use]
+pub fn receivers(prefix: &str) -> String {
+    format!("{prefix}:{{webhooks}}:receivers")
+}
+
 /// How often each of them was called.
 #[must_use]
 pub fn tries(prefix: &str) -> String {

@@ -21,7 +21,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
 
-use super::{OwnListeners, WebhookConfig, WebhookUrl};
+use super::dispatch::Dispatcher;
+use super::{CallLimits, OwnListeners, Receiver, Turn, WebhookConfig, WebhookUrl};
 
 /// How long one call may take, from looking up the host to the head of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ const AGENT: &str = concat!("ocelli/", env!("CARGO_PKG_VERSION"));
 pub struct Sender {
     config: Arc<WebhookConfig>,
     own: OwnListeners,
+    dispatcher: Dispatcher,
     tls: TlsConnector,
 }
 
@@ -110,6 +112,7 @@ impl Sender {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self {
+            dispatcher: Dispatcher::new(config.calls),
             config: Arc::new(config),
             own: OwnListeners::default(),
             tls: TlsConnector::from(Arc::new(tls)),
@@ -144,8 +147,35 @@ impl Sender {
         &self.own
     }
 
-    /// Calls a webhook once.
-    pub(in crate::jobs) async fn call(&self, url: &WebhookUrl, body: Bytes) -> Attempt {
+    /// How many calls may be in flight.
+    #[must_use]
+    pub fn limits(&self) -> CallLimits {
+        self.dispatcher.limits()
+    }
+
+    /// Waits until `receiver` may be called.
+    pub(in crate::jobs) async fn turn(&self, receiver: &Receiver) -> Turn {
+        self.dispatcher.turn(receiver).await
+    }
+
+    /// How long `receiver` is still paused, if it is.
+    pub(in crate::jobs) fn paused_for(&self, receiver: &Receiver) -> Option<Duration> {
+        self.dispatcher.paused_for(receiver)
+    }
+
+    /// Waits until `receiver` is paused.
+    pub(in crate::jobs) async fn paused(&self, receiver: &Receiver) {
+        self.dispatcher.paused(receiver).await;
+    }
+
+    /// Calls a webhook once, in its receiver's turn.
+    pub(in crate::jobs) async fn call(&self, turn: Turn, url: &WebhookUrl, body: Bytes) -> Attempt {
+        let attempt = self.attempt(url, body).await;
+        turn.end(attempt.is_answered());
+        attempt
+    }
+
+    async fn attempt(&self, url: &WebhookUrl, body: Bytes) -> Attempt {
         match timeout(CALL_TIMEOUT, self.exchange(url, body)).await {
             Ok(Ok(status)) => judge(status),
             Ok(Err(error @ (SenderError::Private(_) | SenderError::Own(_) | SenderError::Name(_)))) => {
@@ -227,6 +257,17 @@ impl Sender {
     }
 }
 
+impl Attempt {
+    /// Whether the receiver as a whole does its work, whatever it says of this call: it is there, and not overloaded.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Delivered | Self::Never(_) => true,
+            Self::Later(SenderError::Status(status)) => !matches!(status.as_u16(), 429 | 502..=504),
+            Self::Later(_) => false,
+        }
+    }
+}
+
 /// What an answer says. A redirect is none that helps: it may lead anywhere.
 fn judge(status: StatusCode) -> Attempt {
     match status.as_u16() {
@@ -270,5 +311,17 @@ mod tests {
         ] {
             assert_eq!(outcome(status), wanted, "{status}");
         }
+    }
+
+    #[test]
+    fn a_receiver_that_is_gone_or_overloaded_is_paused() {
+        let answered = |status| judge(StatusCode::from_u16(status).expect("a status")).is_answered();
+        for status in [200, 301, 404, 408, 425, 500, 501] {
+            assert!(answered(status), "{status}");
+        }
+        for status in [429, 502, 503, 504] {
+            assert!(!answered(status), "{status}");
+        }
+        assert!(!Attempt::Later(SenderError::Late).is_answered());
     }
 }
