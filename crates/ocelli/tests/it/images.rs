@@ -79,7 +79,7 @@ async fn a_request_without_an_image_is_refused() {
         (
             "two images",
             post().json(&json!({"images": ["aGk=", "aGk="]})),
-            "more than 1",
+            "takes one image",
         ),
         ("no JSON field", post().json(&json!({})), "'image'"),
         (
