@@ -17,6 +17,7 @@ mod client;
 mod connections;
 mod cross_site;
 mod deadlines;
+mod default_model;
 mod drain;
 mod faults;
 mod faults_redis;

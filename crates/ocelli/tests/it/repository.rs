@@ -240,33 +240,6 @@ async fn a_hangup_brings_a_process_up_to_date() {
 }
 
 #[tokio::test]
-async fn a_model_that_comes_later_does_not_become_the_default() {
-    let shelf = Shelf::new();
-    shelf.put("plain", ("plain", "1", "plain"));
-    let directory = shelf.path().to_str().unwrap();
-    let mut process = Process::fake(&["--fake-image-time", "0s", "--model-dir", directory]).await;
-    let asked = async || {
-        let call = process.post("/predict").form([("image", photos::DOG)]);
-        maker(&call.send().await)
-    };
-    assert_eq!(asked().await, "plain");
-    shelf.put("aardvark", ("aardvark", "1", "aardvark"));
-    process.signal("HUP");
-    crate::eventually("both are ready", async || {
-        let models = shown(&process.get("/v1/models").send().await.ok());
-        models == ["aardvark/1 ready", "plain/1 ready"]
-    })
-    .await;
-    assert_eq!(asked().await, "plain");
-    process.logs("--default-model is not set").await;
-    shelf.remove("plain");
-    process.signal("HUP");
-    process.logs("the default model changed").await;
-    let call = process.post("/predict").form([("image", photos::DOG)]);
-    assert_eq!(maker(&call.send().await), "aardvark");
-}
-
-#[tokio::test]
 async fn a_name_that_leads_nowhere_is_warned_of_at_the_start_and_after_a_change() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));

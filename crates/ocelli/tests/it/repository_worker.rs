@@ -36,44 +36,6 @@ pub(crate) async fn asked(web: &Process, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_worker_that_comes_and_goes_takes_the_default_model_from_nobody() {
-    let Some(binary) = Binary::redis() else { return };
-    let redis = RedisServer::start(&binary, Options::default()).await;
-    let mut web = new_web(&redis.url(), &[]).await;
-    let unready = web.get("/readyz").send().await;
-    assert_eq!(unready.status, 200, "it takes asynchronous jobs");
-    assert!(
-        unready.text().contains("no worker serves any model"),
-        "{unready:?}"
-    );
-    let [plain, other] = [Shelf::new(), Shelf::new()];
-    plain.put("plain", ("plain", "1", "plain"));
-    other.put("aardvark", ("aardvark", "1", "aardvark"));
-    let first = worker_of(&redis, plain.path()).await;
-    become_known(&web, &["plain/1 ready"]).await;
-    assert_eq!(web.get("/readyz").send().await.text(), "ready\n");
-    let second = worker_of(&redis, other.path()).await;
-    become_known(&web, &["aardvark/1 ready", "plain/1 ready"]).await;
-    assert_eq!(asked(&web, "/predict").await, "plain");
-    web.logs("--default-model is not set").await;
-    second.signal("TERM");
-    assert_eq!(second.ended().await.0, Some(0));
-    become_known(&web, &["aardvark/1 no_worker", "plain/1 ready"]).await;
-    assert_eq!(asked(&web, "/predict").await, "plain");
-    // The other way round: a model without a worker leaves its place to one that answers.
-    let second = worker_of(&redis, other.path()).await;
-    become_known(&web, &["aardvark/1 ready", "plain/1 ready"]).await;
-    first.signal("TERM");
-    assert_eq!(first.ended().await.0, Some(0));
-    become_known(&web, &["aardvark/1 ready", "plain/1 no_worker"]).await;
-    web.logs("the default model changed").await;
-    assert_eq!(asked(&web, "/predict").await, "aardvark");
-    let _first = worker_of(&redis, plain.path()).await;
-    eventually("it is back", async || asked(&web, "/predict").await == "plain").await;
-    drop(second);
-}
-
-#[tokio::test]
 async fn web_processes_follow_what_a_worker_loads_and_unloads() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
