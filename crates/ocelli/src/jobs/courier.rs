@@ -48,7 +48,10 @@ pub(super) async fn run(shared: &Shared, sender: &Sender, stop: &CancellationTok
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some(receiver) = under_way.next() => leave(&mut taken_up, receiver),
+            Some(receiver) = under_way.next() => {
+                let receiver: String = receiver;
+                leave(&mut taken_up, &receiver);
+            }
             () = sleep_until(next_look), if under_way.len() < most => {
                 next_look = Instant::now() + LOOK;
                 match look(shared, sender, &mut taken_up, most - under_way.len()).await {
@@ -122,11 +125,11 @@ fn plan(
     plan
 }
 
-fn leave(taken_up: &mut TakenUp, receiver: String) {
-    if let Some(taken) = taken_up.get_mut(&receiver) {
+fn leave(taken_up: &mut TakenUp, receiver: &str) {
+    if let Some(taken) = taken_up.get_mut(receiver) {
         *taken -= 1;
         if *taken == 0 {
-            taken_up.remove(&receiver);
+            taken_up.remove(receiver);
         }
     }
 }
@@ -210,10 +213,10 @@ mod tests {
         let more = due("many", 300..301);
         let second = plan(more, (&mut taken_up, &mut put_off), 20, |_| None);
         assert_eq!(second.now, []);
-        leave(&mut taken_up, "many".to_owned());
+        leave(&mut taken_up, "many");
         let third = plan(due("many", 301..302), (&mut taken_up, &mut put_off), 20, |_| None);
         assert_eq!(third.now.len(), 1);
-        leave(&mut taken_up, "one".to_owned());
+        leave(&mut taken_up, "one");
         assert!(!taken_up.contains_key("one"), "it is forgotten");
     }
 

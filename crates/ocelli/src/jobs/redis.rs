@@ -89,7 +89,7 @@ impl RedisJobs {
         let accepting = self
             .shared
             .tasks
-            .spawn(async move { shared.submit(submission).await });
+            .spawn(async move { Box::pin(shared.submit(submission)).await });
         accepting.await.unwrap_or_else(|error| {
             tracing::error!(%error, "accepting a job panicked");
             Err(Error::Internal)

@@ -125,7 +125,7 @@ impl<W: Write> Out<W> {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // The reader is there and has not read: later lines wait, and are lost once too many do.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::park_timeout(PAUSE),
                 Err(error) => return Err(error),
             }
         }

@@ -178,78 +178,81 @@ mod tests {
         meaning(&error, &words(&error), in_cluster)
     }
 
+    /// What servers say, and what it means.
+    const SAID: [(&str, Meaning); 28] = [
+        (
+            "READONLY You can't write against a read only replica.",
+            Meaning::NotNow,
+        ),
+        ("LOADING Redis is loading the dataset in memory", Meaning::NotNow),
+        (
+            "MISCONF Redis is configured to save RDB snapshots",
+            Meaning::NotNow,
+        ),
+        ("NOREPLICAS Not enough good replicas to write.", Meaning::NotNow),
+        ("BUSY Redis is busy running a script.", Meaning::NotNow),
+        ("MASTERDOWN Link with MASTER is down", Meaning::NotNow),
+        ("CLUSTERDOWN The cluster is down", Meaning::NotNow),
+        ("ERR max number of clients reached", Meaning::NotNow),
+        (
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            Meaning::Full,
+        ),
+        ("NOGROUP No such key 'x' or consumer group 'y'", Meaning::NoGroup),
+        ("NOAUTH Authentication required.", Meaning::Login),
+        (
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            Meaning::Login,
+        ),
+        (
+            "ERR AUTH <password> called without any password configured",
+            Meaning::Login,
+        ),
+        (
+            "NOPERM this user has no permissions to run the 'info' command",
+            Meaning::Forbidden,
+        ),
+        (
+            "NOPERM User u has no permissions to run the 'info' command",
+            Meaning::Forbidden,
+        ),
+        ("NOPERM No permissions to access a key", Meaning::Forbidden),
+        (
+            "ERR ACL failure in script: User u has no permissions",
+            Meaning::Forbidden,
+        ),
+        (
+            "ERR The user executing the script can't run this command",
+            Meaning::Forbidden,
+        ),
+        (
+            "ERR unknown command 'EVALSHA', with args beginning with: 'a'",
+            Meaning::NoCommand,
+        ),
+        (
+            "ERR unknown command `EVAL`, with args beginning with: `a`",
+            Meaning::NoCommand,
+        ),
+        ("ERR Unknown Redis command called from script", Meaning::NoCommand),
+        ("MOVED 3999 127.0.0.1:6381", Meaning::OfCluster),
+        (
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            Meaning::OfCluster,
+        ),
+        (
+            "ERR This instance has cluster support disabled",
+            Meaning::NoCluster,
+        ),
+        ("ERR DB index is out of range", Meaning::NoDatabase),
+        ("DENIED Redis is running in protected mode", Meaning::Protected),
+        ("WRONGTYPE Operation against a key", Meaning::Other),
+        ("ERR syntax error", Meaning::Other),
+    ];
+
     #[test]
     fn what_servers_say_means_what_an_operator_can_do() {
         let in_script = "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: ";
-        for (line, wanted) in [
-            (
-                "READONLY You can't write against a read only replica.",
-                Meaning::NotNow,
-            ),
-            ("LOADING Redis is loading the dataset in memory", Meaning::NotNow),
-            (
-                "MISCONF Redis is configured to save RDB snapshots",
-                Meaning::NotNow,
-            ),
-            ("NOREPLICAS Not enough good replicas to write.", Meaning::NotNow),
-            ("BUSY Redis is busy running a script.", Meaning::NotNow),
-            ("MASTERDOWN Link with MASTER is down", Meaning::NotNow),
-            ("CLUSTERDOWN The cluster is down", Meaning::NotNow),
-            ("ERR max number of clients reached", Meaning::NotNow),
-            (
-                "OOM command not allowed when used memory > 'maxmemory'.",
-                Meaning::Full,
-            ),
-            ("NOGROUP No such key 'x' or consumer group 'y'", Meaning::NoGroup),
-            ("NOAUTH Authentication required.", Meaning::Login),
-            (
-                "WRONGPASS invalid username-password pair or user is disabled.",
-                Meaning::Login,
-            ),
-            (
-                "ERR AUTH <password> called without any password configured",
-                Meaning::Login,
-            ),
-            (
-                "NOPERM this user has no permissions to run the 'info' command",
-                Meaning::Forbidden,
-            ),
-            (
-                "NOPERM User u has no permissions to run the 'info' command",
-                Meaning::Forbidden,
-            ),
-            ("NOPERM No permissions to access a key", Meaning::Forbidden),
-            (
-                "ERR ACL failure in script: User u has no permissions",
-                Meaning::Forbidden,
-            ),
-            (
-                "ERR The user executing the script can't run this command",
-                Meaning::Forbidden,
-            ),
-            (
-                "ERR unknown command 'EVALSHA', with args beginning with: 'a'",
-                Meaning::NoCommand,
-            ),
-            (
-                "ERR unknown command `EVAL`, with args beginning with: `a`",
-                Meaning::NoCommand,
-            ),
-            ("ERR Unknown Redis command called from script", Meaning::NoCommand),
-            ("MOVED 3999 127.0.0.1:6381", Meaning::OfCluster),
-            (
-                "CROSSSLOT Keys in request don't hash to the same slot",
-                Meaning::OfCluster,
-            ),
-            (
-                "ERR This instance has cluster support disabled",
-                Meaning::NoCluster,
-            ),
-            ("ERR DB index is out of range", Meaning::NoDatabase),
-            ("DENIED Redis is running in protected mode", Meaning::Protected),
-            ("WRONGTYPE Operation against a key", Meaning::Other),
-            ("ERR syntax error", Meaning::Other),
-        ] {
+        for (line, wanted) in SAID {
             assert_eq!(meaning_of(line, false), wanted, "{line}");
             if let Some(plain) = line.strip_prefix("ERR ").filter(|_| wanted != Meaning::Other) {
                 assert_eq!(
