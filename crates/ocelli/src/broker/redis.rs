@@ -41,5 +41,6 @@ pub use registry::{Announcement, watch};
 pub use server::{Limits, ServerError, check};
 pub use standing::Standing;
 pub use target::{Target, TargetError};
+pub(crate) use web::most_reply;
 pub use web::{RedisBroker, WebConfig, WebTasks, web};
 pub use worker::{RedisWorker, WorkerSideConfig, WorkerTasks, worker};

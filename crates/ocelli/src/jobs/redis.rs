@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use self::once::{HOLD, Once, holding};
 use self::reading::snapshot;
 use super::{Idempotency, JobsConfig, Snapshot, Submission, Ticket, WebhookUrl, courier, secret_id};
-use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker};
+use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker, most_reply};
 use crate::broker::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use crate::error::Error;
 use crate::infer::Infer;
@@ -249,9 +249,11 @@ impl Shared {
         let Draft { id, life, keep, .. } = *draft;
         self.broker.keep_card(&draft.model.card, keep).await?;
         let left = (jobs.len(), life, HOLD);
+        let replies = jobs.iter().map(|(_, job)| most_reply(draft.model, &job.outputs));
+        let most_bytes = replies.sum();
         let created_us = self
             .records
-            .create(id, &draft.asked, left, &draft.webhook)
+            .create(id, &draft.asked, left, most_bytes, &draft.webhook)
             .await?;
         // Before anything is queued, so that nothing is queued twice. From here on the key stands for this record.
         if let Some(once) = once

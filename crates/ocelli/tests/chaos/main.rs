@@ -13,6 +13,7 @@
 
 mod client;
 mod house;
+mod jobs;
 mod load;
 #[path = "../it/photos.rs"]
 #[expect(dead_code, reason = "most photos are for tests")]

@@ -25,6 +25,7 @@ pub(crate) enum Scenario {
     Poison,
     Frozen,
     Full,
+    FullKilled,
     Slow,
     Update,
 }
@@ -45,6 +46,7 @@ impl Scenario {
         ("poison", Self::Poison),
         ("frozen", Self::Frozen),
         ("full", Self::Full),
+        ("full-killed", Self::FullKilled),
         ("slow", Self::Slow),
         ("update", Self::Update),
     ];
@@ -64,6 +66,7 @@ impl Scenario {
             Self::Poison => workers::poisoned(redis).await,
             Self::Frozen => workers::frozen(redis).await,
             Self::Full => straits::full(redis).await,
+            Self::FullKilled => straits::full_and_killed(redis).await,
             Self::Slow => straits::slow(redis).await,
             Self::Update => models::updated(redis).await,
         }

@@ -45,6 +45,7 @@ mod proxy;
 mod queue;
 mod queue_command;
 mod receiving;
+mod redis_full;
 mod redis_jobs;
 mod redis_refusals;
 mod redis_servers;

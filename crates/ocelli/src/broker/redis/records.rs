@@ -73,8 +73,9 @@ impl Records {
         keys::record(&self.prefix, id)
     }
 
-    /// Begins a record of which `left` parts are to be computed within `life`, and at whose end `webhook` is told unless it
-    /// is empty; gives the microseconds of Redis' clock. It expires after `hold` unless it is renewed or accepted.
+    /// Begins a record of which `left` parts are to be computed within `life`, with replies of at most `most_bytes` in all,
+    /// and at whose end `webhook` is told unless it is empty; gives the microseconds of Redis' clock. It expires after `hold`
+    /// unless it is renewed or accepted.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -83,6 +84,7 @@ impl Records {
         id: JobId,
         asked: &JobRecord,
         (left, life, hold): (usize, Duration, Duration),
+        most_bytes: u64,
         webhook: &str,
     ) -> Result<u64, LinkError> {
         let mut script = RECORD_CREATE.prepare_invoke();
@@ -93,7 +95,8 @@ impl Records {
             .arg(left)
             .arg(life.as_micros() as u64)
             .arg(hold.as_millis() as u64)
-            .arg(webhook);
+            .arg(webhook)
+            .arg(most_bytes);
         self.link.script(&script).await
     }
 

@@ -1,5 +1,6 @@
-//! Answers jobs: first the reply, then the job goes. A worker that dies in between leaves a job that is computed again,
-//! whose second reply nobody waits for.
+//! Answers jobs: first the reply is written, then the job is taken away. A worker that dies in between leaves a job that
+//! another one computes again; its second reply changes nothing. Whatever keeps a reply from being written, a full Redis
+//! or one that accepts no writes, its job stays.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::keys;
 use super::lease::{Done, Task};
 use super::link::LinkError;
 use super::records::{Noted, note_reply};
+use super::scripts::REPLY;
 use super::worker::Shared;
 use crate::broker::wire::{self, Origin, ReplyKind};
 use crate::job::{Priority, Reply};
@@ -86,22 +88,16 @@ fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
 async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
     let unwritten = outgoing.iter().enumerate().filter(|(_, reply)| !reply.written);
     let writing = unwritten.map(|(index, reply)| async move { (index, write(shared, reply).await) });
-    let mut full = Vec::new();
     for (index, written) in join_all(writing).await {
         match written {
             Ok(true) => {}
             Ok(false) => {
                 shared.metrics.orphaned_replies.inc();
             }
-            Err(LinkError::OutOfMemory) => {
-                full.push(index);
-                continue;
-            }
-            Err(LinkError::Refused(error)) => {
-                // The same tomorrow: the key that the job names for its reply is something else.
+            Err(error) if is_permanent(&error) => {
                 shared.metrics.count_refused("reply_place");
                 tracing::warn!(
-                    error,
+                    %error,
                     key = outgoing[index].task.reply_to.key,
                     "a reply is refused"
                 );
@@ -114,15 +110,10 @@ async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
         outgoing[index].written = true;
     }
     for priority in Priority::ALL {
-        // A Redis that is full has room again once a job is gone, and its web process submits the job again should this
-        // worker die before it has told the result.
-        let due = |index: &usize, reply: &Outgoing| {
-            reply.task.place.priority == priority
-                && !reply.finished
-                && (reply.written || full.contains(index))
-        };
+        let due =
+            |reply: &Outgoing| reply.task.place.priority == priority && reply.written && !reply.finished;
         let indices: Vec<usize> = (0..outgoing.len())
-            .filter(|index| due(index, &outgoing[*index]))
+            .filter(|&index| due(&outgoing[index]))
             .collect();
         if indices.is_empty() {
             continue;
@@ -133,7 +124,7 @@ async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
         match finish(&shared.link, &shared.keys, priority, entries).await {
             Ok(_) => {
                 for index in indices {
-                    outgoing[index].finished = outgoing[index].written;
+                    outgoing[index].finished = true;
                 }
             }
             Err(error) => tracing::debug!(%error, "answered jobs cannot be taken away yet"),
@@ -141,19 +132,21 @@ async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
     }
 }
 
+/// Whether no attempt can succeed, because the key that the job names for its reply holds something else. Everything else,
+/// such as `MISCONF` or `NOREPLICAS`, may pass.
+fn is_permanent(error: &LinkError) -> bool {
+    matches!(error, LinkError::Refused(text) if text.contains("WRONGTYPE"))
+}
+
 /// Writes one reply. False when the place for it is gone, and with it whoever waited.
 async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
     let to = &reply.task.reply_to;
     match to.kind {
         ReplyKind::Stream => {
-            let mut add = ::redis::cmd("XADD");
-            add.arg(&to.key)
-                .arg("NOMKSTREAM")
-                .arg("*")
-                .arg("r")
-                .arg(&reply.frame);
-            let entry: Option<String> = shared.link.query(&add).await?;
-            Ok(entry.is_some())
+            let mut add = REPLY.key(&to.key);
+            add.arg(&reply.frame);
+            let added: i64 = shared.link.script(&add).await?;
+            Ok(added == 1)
         }
         ReplyKind::Record => {
             let noted = note_reply(&shared.link, &to.key, to.part, &reply.frame).await?;
@@ -164,6 +157,30 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
                 due.call_in(job, Duration::ZERO).await?;
             }
             Ok(noted != Noted::Unwanted)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_place_that_holds_something_else_is_given_up() {
+        let refused = |text: &str| LinkError::Refused(text.to_owned());
+        assert!(is_permanent(&refused(
+            "WRONGTYPE: Operation against a key holding the wrong kind of value"
+        )));
+        for error in [
+            refused(
+                "MISCONF: Redis is configured to save RDB snapshots, but it is unable to persist to disk",
+            ),
+            refused("NOREPLICAS: Not enough good replicas to write"),
+            LinkError::OutOfMemory,
+            LinkError::Down("no answer".to_owned()),
+            LinkError::Login("NOPERM".to_owned()),
+        ] {
+            assert!(!is_permanent(&error), "{error}");
         }
     }
 }

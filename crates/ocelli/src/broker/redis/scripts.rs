@@ -92,22 +92,23 @@ impl fmt::Display for Call<'_> {
 }
 
 macro_rules! scripts {
-    ($( $name:ident = $file:literal; )*) => {
+    ($( $name:ident = $( $file:literal )+; )*) => {
         $( pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(stringify!($name), include_str!($file))); )*
+            LazyLock::new(|| Script::new(stringify!($name), concat!($( include_str!($file) ),+))); )*
 
         /// The names and the code of all scripts.
         #[cfg(test)]
         pub(super) fn codes() -> Vec<(&'static str, &'static str)> {
-            vec![$( (stringify!($name), include_str!($file)) ),*]
+            vec![$( (stringify!($name), concat!($( include_str!($file) ),+)) ),*]
         }
     };
 }
 
 scripts! {
-    SUBMIT = "lua/submit.lua";
+    SUBMIT = "lua/room.lua" "lua/submit.lua";
     FINISH = "lua/finish.lua";
     GROUPS = "lua/groups.lua";
+    REPLY = "lua/reply.lua";
     RENEW = "lua/renew.lua";
     RETRY = "lua/retry.lua";
     SUSPECT = "lua/suspect.lua";
@@ -116,7 +117,7 @@ scripts! {
     TIDY = "lua/tidy.lua";
     ANNOUNCE = "lua/announce.lua";
     WATCH = "lua/watch.lua";
-    RECORD_CREATE = "lua/record_create.lua";
+    RECORD_CREATE = "lua/room.lua" "lua/record_create.lua";
     RECORD_QUEUED = "lua/record_queued.lua";
     RECORD_RENEW = "lua/record_renew.lua";
     RECORD_REPLY = "lua/record_reply.lua";

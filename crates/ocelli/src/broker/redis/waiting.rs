@@ -49,6 +49,8 @@ pub(super) struct Form {
     pub(super) priority: Priority,
     pub(super) header: JobHeader,
     pub(super) payload: Bytes,
+    /// The most bytes of the reply, for which room is kept.
+    pub(super) most_reply: u64,
     pub(super) deadline: Instant,
 }
 
@@ -226,6 +228,7 @@ mod tests {
             priority: Priority::Normal,
             header: JobHeader::default(),
             payload: Bytes::new(),
+            most_reply: 0,
             deadline: Instant::now(),
         };
         waiting.add(form, waiter);

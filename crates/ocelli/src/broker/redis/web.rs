@@ -233,7 +233,7 @@ impl RedisBroker {
 impl Shared {
     /// A job as it is submitted.
     pub(super) fn form(&self, job: Job, to: ReplyTo) -> Form {
-        let (input, outputs) = self.ends_of(&job);
+        let (input, outputs, most_reply) = self.ends_of(&job);
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
             reply_to: to.key,
@@ -256,6 +256,7 @@ impl Shared {
             priority: job.priority,
             header,
             payload: Bytes::from(job.pixels),
+            most_reply,
             deadline: job.deadline,
         }
     }
@@ -267,8 +268,8 @@ impl Shared {
         let _ = outbox.send(Outgoing::Job(id));
     }
 
-    /// Height, width and channels of what goes in, and the names of what is to come out.
-    fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<String>) {
+    /// Height, width and channels of what goes in, the names of what is to come out, and the most bytes that it may have.
+    fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<String>, u64) {
         let models = self.catalog.all();
         let served = models.iter().find(|served| *served.id == *job.model);
         served.map_or_else(Default::default, |served| {
@@ -277,6 +278,7 @@ impl Shared {
             (
                 vec![input.height, input.width, 3],
                 wanted.map(|output| output.name.clone()).collect(),
+                most_reply(served, &job.outputs),
             )
         })
     }
@@ -344,6 +346,7 @@ impl Shared {
                 .arg(self.config.max_jobs)
                 .arg(self.config.max_bytes)
                 .arg((left + KEEP_LONGER).as_millis() as u64)
+                .arg(form.most_reply)
                 .arg(header.encode_frame())
                 .arg(&form.payload[..]);
             let answer: ::redis::Value = self.link.script(&script).await?;
@@ -376,6 +379,14 @@ impl Shared {
             Err(error) => tracing::debug!(%error, "an abandoned job stays until its deadline"),
         }
     }
+}
+
+/// The most bytes that a reply with these outputs of `model` has.
+pub(crate) fn most_reply(model: &ServedModel, outputs: &[usize]) -> u64 {
+    /// For what stands beside the numbers, and for the key that keeps it.
+    const AROUND: u64 = 1 << 10;
+    let numbers = outputs.iter().map(|&output| model.classes_of(output) as u64);
+    numbers.sum::<u64>() * 4 + AROUND
 }
 
 fn submitted(answer: &::redis::Value) -> Option<(i64, usize, Option<String>)> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::outages::{back_in_time, refused_in_time};
 use crate::house::{Extras, pause};
+use crate::jobs::Job;
 use crate::stage::{Played, Setup, Stage};
 use crate::store::Store;
 use crate::support::proxy::Proxy;
@@ -12,11 +13,28 @@ use crate::support::redis::{Binary, Options};
 /// What each way to Redis and back takes.
 const WAY: Duration = Duration::from_millis(30);
 
-pub(crate) async fn full(redis: &Binary) -> Played {
+/// Asynchronous jobs, and the parts of each: more than the workers compute before Redis is full.
+const JOBS: u8 = 4;
+const PARTS: u8 = 60;
+
+/// What such a job may take.
+const JOB_TIME: Duration = Duration::from_secs(25);
+
+/// A Redis with enough memory.
+async fn roomy(redis: &Binary) -> Store {
     let options = Options::default()
         .set("maxmemory", "64mb")
         .set("maxmemory-policy", "noeviction");
-    let store = Store::one(redis, options).await;
+    Store::one(redis, options).await
+}
+
+async fn limit(stage: &mut Stage, bytes: &str) {
+    let server = stage.store.server();
+    server.command::<()>(&["CONFIG", "SET", "maxmemory", bytes]).await;
+}
+
+pub(crate) async fn full(redis: &Binary) -> Played {
+    let store = roomy(redis).await;
     let extras = Extras {
         web: vec!["--queue-bytes".to_owned(), "32MiB".to_owned()],
         ..Extras::default()
@@ -28,10 +46,6 @@ pub(crate) async fn full(redis: &Binary) -> Played {
     let mut stage = Stage::open_with("A Redis that is full (noeviction) for 5 s", store, setup).await;
     let full = Instant::now();
     // Less than an empty Redis takes.
-    let limit = async |stage: &mut Stage, bytes: &str| {
-        let server = stage.store.server();
-        server.command::<()>(&["CONFIG", "SET", "maxmemory", bytes]).await;
-    };
     limit(&mut stage, "100kb").await;
     pause(5.0).await;
     limit(&mut stage, "64mb").await;
@@ -46,6 +60,47 @@ pub(crate) async fn full(redis: &Binary) -> Played {
     played.must(refused, || "nobody was refused".to_owned());
     refused_in_time(&mut played, full);
     back_in_time(&mut played, roomy);
+    played
+}
+
+/// Redis is full, and the workers that compute what was accepted before are killed one after the other.
+pub(crate) async fn full_and_killed(redis: &Binary) -> Played {
+    let store = roomy(redis).await;
+    let extras = Extras {
+        web: ["--queue-bytes", "48MiB", "--job-ttl", "10s"]
+            .map(str::to_owned)
+            .into(),
+        ..Extras::default()
+    };
+    let setup = Setup {
+        extras,
+        ..Setup::default()
+    };
+    let title = "kill -9 of workers while Redis is full for 5 s, with asynchronous jobs";
+    let mut stage = Stage::open_with(title, store, setup).await;
+    let web = stage.house.webs[0].address;
+    let latest = Instant::now() + JOB_TIME;
+    let mut jobs = Vec::new();
+    for _ in 0..JOBS {
+        jobs.push(Job::submit(web, 1..=PARTS, JOB_TIME).await);
+    }
+    limit(&mut stage, "100kb").await;
+    for index in 0..3 {
+        pause(1.5).await;
+        stage.house.kill_worker(index).await;
+    }
+    pause(0.5).await;
+    limit(&mut stage, "64mb").await;
+    let (mut answered, mut accepted) = (0, 0);
+    for job in &jobs {
+        answered += job.answered(web, latest).await;
+        accepted += job.parts();
+    }
+    let mut played = stage.finish(&["broker_unavailable", "queue_full"]).await;
+    played.fact(
+        answered == accepted,
+        format!("{answered} of {accepted} parts of asynchronous jobs were answered"),
+    );
     played
 }
 

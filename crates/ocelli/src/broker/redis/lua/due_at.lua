@@ -2,6 +2,8 @@
 -- KEYS: jobs by the time of their next call, how often each was called
 -- ARGV: calls in vain to be counted for each, then job, milliseconds until its next call, ..
 -- Returns how many were moved.
+-- First a command that needs no memory: a script that has written may go on when Redis is full.
+redis.call('ZREM', KEYS[1], '')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local moved = 0

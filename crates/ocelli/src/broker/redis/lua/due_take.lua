@@ -2,6 +2,8 @@
 -- KEYS: jobs by the time of their next call, how often each was called, the receiver of each
 -- ARGV: most jobs, milliseconds until others take them
 -- Returns job, calls in vain so far, receiver or nothing, ..
+-- First a command that needs no memory: a script that has written may go on when Redis is full.
+redis.call('ZREM', KEYS[1], '')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local taken = {}

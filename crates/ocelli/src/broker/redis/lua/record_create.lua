@@ -1,8 +1,11 @@
 -- Begins the record of an asynchronous job.
 -- KEYS: record
 -- ARGV: what was asked for, parts, parts that are to be computed, microseconds until the deadline, milliseconds to keep it
--- until the job is accepted, its webhook or nothing
--- Returns microseconds of Redis' clock.
+-- until the job is accepted, its webhook or nothing, most bytes of the replies of all parts
+-- Returns microseconds of Redis' clock, or an error that begins with OOM.
+if not fits(#ARGV[1] + tonumber(ARGV[7])) then
+  return no_room()
+end
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])
 local deadline = string.format('%.0f', tonumber(now) + tonumber(ARGV[4]))

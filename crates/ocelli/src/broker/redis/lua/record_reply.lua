@@ -14,6 +14,9 @@ end
 if tonumber(ARGV[1]) >= tonumber(record[2]) then
   return -1
 end
+-- First a command that needs no memory: a script that has written may go on when Redis is full, and a full Redis must
+-- be able to answer. The reply takes the place of its job, which goes next.
+redis.call('HDEL', KEYS[1], '')
 local left
 if redis.call('HSETNX', KEYS[1], 'part' .. ARGV[1], ARGV[2]) == 1 then
   left = redis.call('HINCRBY', KEYS[1], 'left', -1)

@@ -1,21 +1,26 @@
 -- Queues a job unless the model's queue is full: the only place where its limits are enforced.
 -- KEYS: job streams high, normal, low; bytes; index
--- ARGV: stream (1..3), most jobs, most bytes, milliseconds to keep the keys, header, payload
--- Returns {1, depth, entry} or {0, depth}; the depth counts what waits and what is being computed.
+-- ARGV: stream (1..3), most jobs, most bytes, milliseconds to keep the keys, most bytes of the reply, header, payload
+-- Returns {1, depth, entry}, or {0, depth}, or an error that begins with OOM; the depth counts what waits and what is being
+-- computed. A job counts with the reply that it leads to.
 -- The index has the size of each job that is there, so that one can be asked about without reading its payload.
 local depth = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])
 local bytes = 0
 if depth > 0 then
   bytes = tonumber(redis.call('GET', KEYS[4]) or '0')
 end
-local size = #ARGV[5] + #ARGV[6]
+local reply = tonumber(ARGV[5])
+local size = #ARGV[6] + #ARGV[7] + reply
 if depth >= tonumber(ARGV[2]) or bytes + size > tonumber(ARGV[3]) then
   return {0, depth}
+end
+if not fits(size + reply * depth) then
+  return no_room()
 end
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])
 local stream = KEYS[tonumber(ARGV[1])]
-local entry = redis.call('XADD', stream, '*', 'j', ARGV[5], 't', now, 'p', ARGV[6])
+local entry = redis.call('XADD', stream, '*', 'j', ARGV[6], 't', now, 'p', ARGV[7])
 redis.call('HSET', KEYS[5], ARGV[1] .. '/' .. entry, size)
 redis.call('SET', KEYS[4], string.format('%.0f', bytes + size), 'KEEPTTL')
 -- Nothing outlives the jobs in it by more than this, even if no process is left to tidy up.

@@ -1,0 +1,25 @@
+-- Comes before the scripts that let something in, and says whether they may: what is let in must leave memory for the
+-- replies that it leads to, so that our own jobs cannot fill Redis until nothing can be answered.
+
+-- For what is written without asking: heartbeats, notes of suspects, the buffers of connections.
+local SPARE = 1048576
+
+-- Whether `bytes` more fit below maxmemory. Redis counts as it does when it refuses a command with OOM.
+local function fits(bytes)
+  local info = redis.pcall('INFO', 'memory')
+  if type(info) ~= 'string' then
+    -- This user may not ask. Redis itself still refuses what does not fit, but keeps no room for replies.
+    return true
+  end
+  local function field(name)
+    return tonumber(string.match(info, '\n' .. name .. ':(%d+)') or '0')
+  end
+  local most = field('maxmemory')
+  return most == 0 or field('used_memory') - field('mem_not_counted_for_evict') + bytes + SPARE <= most
+end
+
+-- The answer where they do not fit. Clients know it by its code, as the answer of a Redis that is full.
+local function no_room()
+  return redis.error_reply('OOM the memory that is left is needed for replies')
+end
+
