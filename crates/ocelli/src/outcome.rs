@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ocelli_engine::Tensor;
+use ocelli_engine::{Tensor, TensorData};
 use ocelli_vision::{OutputSpec, Pool, l2_normalize, rank};
 
 use crate::error::Error;
@@ -136,6 +136,26 @@ impl Want {
     }
 }
 
+/// An output of an image as it travels and is kept: one vector where the package says how its tokens become one, everything
+/// else as it is. Whoever pools it again gets the same.
+///
+/// # Errors
+/// [`Error::Internal`] for an output that the package says is pooled, and whose shape is none of tokens.
+pub fn compact(output: &OutputSpec, tensor: Tensor) -> Result<Tensor, Error> {
+    let numbers = match output.pool {
+        Pool::None => None,
+        Pool::First | Pool::Mean => tensor.f32s(),
+    };
+    let Some(numbers) = numbers else {
+        return Ok(tensor);
+    };
+    let vector = pooled(output, tensor.row_shape(), numbers)?;
+    Tensor::new([1, vector.len()], TensorData::F32(vector)).map_err(|error| {
+        tracing::error!(output = output.name, %error, "a pooled output is no tensor");
+        Error::Internal
+    })
+}
+
 /// Those of `predictions` that are not below `threshold`.
 fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Prediction> {
     if let Some(threshold) = threshold {
@@ -176,7 +196,6 @@ fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f
 
 #[cfg(test)]
 mod tests {
-    use ocelli_engine::TensorData;
     use ocelli_vision::Activation;
 
     use super::*;
@@ -238,5 +257,33 @@ mod tests {
         assert_eq!(vector(Pool::Mean, &[1, 3]), Ok(vec![0.0, 1.0, 2.0]));
         assert_eq!(vector(Pool::None, &[2, 3]), Err(Error::Internal));
         assert_eq!(vector(Pool::First, &[2, 3, 4]), Err(Error::Internal));
+    }
+
+    #[test]
+    fn what_travels_is_one_vector_and_comes_to_the_same() {
+        let output = |pool| OutputSpec {
+            name: "tokens".to_owned(),
+            activation: Activation::None,
+            labels: None,
+            threshold: None,
+            normalize: false,
+            pool,
+        };
+        let numbers: Vec<f32> = (0..197 * 8).map(|number| (number as f32).sin()).collect();
+        let tensor = Tensor::new([1, 197, 8], TensorData::F32(numbers.clone())).expect("it fits");
+        for pool in [Pool::First, Pool::Mean] {
+            let output = output(pool);
+            let compact = compact(&output, tensor.clone()).expect("tokens x features");
+            assert_eq!(compact.shape(), [1, 8]);
+            let there = compact.f32s().expect("numbers");
+            assert_eq!(
+                pooled(&output, compact.row_shape(), there),
+                pooled(&output, &[197, 8], &numbers)
+            );
+        }
+        let whole = compact(&output(Pool::None), tensor.clone());
+        assert_eq!(whole, Ok(tensor));
+        let cube = Tensor::new([1, 2, 2, 2], TensorData::F32(vec![0.0; 8])).expect("it fits");
+        assert_eq!(compact(&output(Pool::Mean), cube), Err(Error::Internal));
     }
 }

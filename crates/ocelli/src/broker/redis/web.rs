@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use ocelli_vision::OutputSpec;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -385,7 +386,16 @@ impl Shared {
 pub(crate) fn most_reply(model: &ServedModel, outputs: &[usize]) -> u64 {
     /// For what stands beside the numbers, and for the key that keeps it.
     const AROUND: u64 = 1 << 10;
-    let numbers = outputs.iter().map(|&output| model.classes_of(output) as u64);
+    /// Features of a vector, of which workers alone know the number: as many as large models have.
+    const FEATURES: u64 = 4096;
+    let numbers = outputs.iter().map(|&output| {
+        let specs = &model.card.manifest.outputs;
+        if specs.get(output).is_some_and(OutputSpec::is_vector) {
+            FEATURES
+        } else {
+            model.classes_of(output) as u64
+        }
+    });
     numbers.sum::<u64>() * 4 + AROUND
 }
 
