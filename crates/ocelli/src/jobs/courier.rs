@@ -48,10 +48,7 @@ pub(super) async fn run(shared: &Shared, sender: &Sender, stop: &CancellationTok
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some(receiver) = under_way.next() => {
-                let receiver: String = receiver;
-                leave(&mut taken_up, &receiver);
-            }
+            Some(call) = under_way.next() => leave(&mut taken_up, &call),
             () = sleep_until(next_look), if under_way.len() < most => {
                 next_look = Instant::now() + LOOK;
                 match look(shared, sender, &mut taken_up, most - under_way.len()).await {
@@ -125,22 +122,22 @@ fn plan(
     plan
 }
 
-fn leave(taken_up: &mut TakenUp, receiver: &str) {
-    if let Some(taken) = taken_up.get_mut(receiver) {
+fn leave(taken_up: &mut TakenUp, call: &DueCall) {
+    if let Some(taken) = taken_up.get_mut(&call.receiver) {
         *taken -= 1;
         if *taken == 0 {
-            taken_up.remove(receiver);
+            taken_up.remove(&call.receiver);
         }
     }
 }
 
-/// Sees to a call and names its receiver again.
-async fn handle(shared: &Shared, sender: &Sender, due: DueCall) -> String {
+/// Sees to a call and gives it back.
+async fn handle(shared: &Shared, sender: &Sender, due: DueCall) -> DueCall {
     if let Err(error) = call(shared, sender, &due).await {
         // Somebody takes it again.
         tracing::debug!(%error, job = %due.id, "a webhook could not be seen to");
     }
-    due.receiver
+    due
 }
 
 async fn call(shared: &Shared, sender: &Sender, due: &DueCall) -> Result<(), LinkError> {
@@ -213,10 +210,10 @@ mod tests {
         let more = due("many", 300..301);
         let second = plan(more, (&mut taken_up, &mut put_off), 20, |_| None);
         assert_eq!(second.now, []);
-        leave(&mut taken_up, "many");
+        leave(&mut taken_up, &due("many", 0..1)[0]);
         let third = plan(due("many", 301..302), (&mut taken_up, &mut put_off), 20, |_| None);
         assert_eq!(third.now.len(), 1);
-        leave(&mut taken_up, "one");
+        leave(&mut taken_up, &due("one", 0..1)[0]);
         assert!(!taken_up.contains_key("one"), "it is forgotten");
     }
 

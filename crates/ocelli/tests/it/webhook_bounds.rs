@@ -112,7 +112,7 @@ async fn a_silent_receiver_has_few_calls_over_redis_and_holds_up_no_other() {
     let calls = silent.connections();
     assert!(calls <= 12, "{calls} calls of a receiver that is silent");
     // None is lost: all are still to be called.
-    let left: usize = redis.command(&["ZCARD", "ocelli:{webhooks}:due"]).await;
+    let left: usize = redis.command(&["ZCARD", "ocelli:{@webhooks}:due"]).await;
     assert!(left >= 60 - 1, "{left} of 60 are left");
 }
 

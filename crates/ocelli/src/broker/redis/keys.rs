@@ -147,7 +147,7 @@ pub fn due(prefix: &str) -> String {
 /// The receiver of each of them.
 #[must_use]
 pub fn receivers(prefix: &str) -> String {
-    format!("{prefix}:{{webhooks}}:receivers")
+    format!("{prefix}:{{@webhooks}}:receivers")
 }
 
 /// How often each of them was called.

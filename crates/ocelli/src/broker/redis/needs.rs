@@ -140,6 +140,7 @@ mod tests {
                 "RECORD_QUEUED",
                 "RECORD_RENEW",
                 "RECORD_READ",
+                "RECORD_RENEW",
                 "DUE_ENTER",
                 "DUE_AT",
                 "DUE_TAKE",
