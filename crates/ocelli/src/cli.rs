@@ -315,6 +315,29 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 }
 
+/// What a command that ends by itself logs, to standard error.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct QuietLogArgs {
+    /// The least important messages to log
+    #[arg(long, env = "OCELLI_LOG_LEVEL", value_enum, default_value_t = LogLevel::Warn)]
+    pub log_level: LogLevel,
+    /// How to write them
+    #[arg(long, env = "OCELLI_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+impl QuietLogArgs {
+    /// The same as for a server.
+    #[must_use]
+    pub fn args(&self) -> LogArgs {
+        LogArgs {
+            log_level: self.log_level,
+            log_format: self.log_format,
+        }
+    }
+}
+
 /// Importance of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {

@@ -21,6 +21,7 @@ use anyhow::Context as _;
 
 use crate::cli::Command;
 use crate::lifecycle;
+use crate::printable::ReaderGone;
 
 /// Runs a subcommand to its end.
 ///
@@ -28,7 +29,7 @@ use crate::lifecycle;
 /// What kept it from starting or finishing, in one line with its causes.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
-    match command {
+    let ended = match command {
         Command::Serve(args) => serve::run(&args),
         Command::Web(args) => web::run(&args),
         Command::Worker(args) => worker::run(&args),
@@ -36,5 +37,9 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Model(args) => model::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),
+    };
+    match ended {
+        Err(error) if ReaderGone::caused(&error) => Ok(ExitCode::SUCCESS),
+        ended => ended,
     }
 }

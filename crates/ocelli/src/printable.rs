@@ -5,6 +5,32 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
+/// The reader of standard output has seen enough, as `head` has: the command ends, and nothing failed.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub struct ReaderGone;
+
+impl ReaderGone {
+    /// Tells a write to standard output that failed for this from all other failures, broken connections among them.
+    #[must_use]
+    pub fn mark(error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            io::Error::new(io::ErrorKind::BrokenPipe, Self)
+        } else {
+            error
+        }
+    }
+
+    /// Whether it is the reason of a failure.
+    #[must_use]
+    pub fn caused(error: &anyhow::Error) -> bool {
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref())
+            .any(|cause| cause.is::<Self>())
+    }
+}
+
 /// The text with its control characters escaped, line breaks too.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
@@ -44,17 +70,15 @@ pub struct Lines<W>(pub W);
 impl<W: io::Write> io::Write for Lines<W> {
     /// Each call has whole characters, for what is formatted arrives as strings.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match str::from_utf8(bytes) {
-            Ok(text) => self.0.write_all(lines(text).as_bytes())?,
-            Err(_) => self
-                .0
-                .write_all(lines(&String::from_utf8_lossy(bytes)).as_bytes())?,
-        }
+        let text = String::from_utf8_lossy(bytes);
+        self.0
+            .write_all(lines(&text).as_bytes())
+            .map_err(ReaderGone::mark)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.0.flush().map_err(ReaderGone::mark)
     }
 }
 
@@ -63,6 +87,25 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn a_reader_that_is_gone_is_told_from_a_broken_connection() {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let gone = writeln!(Lines(Closed), "text").expect_err("it is closed");
+        assert!(ReaderGone::caused(
+            &anyhow::Error::new(gone).context("asking Redis")
+        ));
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(!ReaderGone::caused(&broken.into()));
+    }
 
     #[test]
     fn control_characters_are_shown() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{EngineArgs, HintArgs, ImageArgs, LogArgs};
+use super::{EngineArgs, HintArgs, ImageArgs, LogArgs, QuietLogArgs};
 
 /// `ocelli model`.
 #[derive(Debug, Args)]
@@ -75,7 +75,7 @@ pub struct CheckArgs {
     pub image: ImageArgs,
     /// What to log.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub log: QuietLogArgs,
 }
 
 /// `ocelli model init`.

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{ImageArgs, LogArgs, ModelArgs};
+use super::{ImageArgs, ModelArgs, QuietLogArgs};
 
 /// `ocelli predict`.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub struct PredictArgs {
     pub image: ImageArgs,
     /// What to log.
     #[command(flatten)]
-    pub log: LogArgs,
+    pub log: QuietLogArgs,
 }
 
 /// How predictions are printed.

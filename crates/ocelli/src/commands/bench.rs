@@ -34,8 +34,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let mut out = Lines(io::stdout().lock());
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         write!(out, "{report}")?;
     }

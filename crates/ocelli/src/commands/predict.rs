@@ -18,6 +18,7 @@ use crate::infer::{self, Deadline, Infer};
 use crate::job::Priority;
 use crate::model::ServedModel;
 use crate::outcome::{Outcome, Want};
+use crate::printable::ReaderGone;
 use crate::results::labelled;
 use crate::roles::{Pipeline, PipelineConfig};
 use crate::telemetry;
@@ -30,7 +31,13 @@ const AHEAD_PER_CORE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
+    telemetry::init(&args.log.args());
+    let (sources, left_out) = expand(&args.photos);
+    left_out.warn();
+    // Loading a model takes a while, and these need none.
+    if sources.iter().all(|source| source.problem().is_some()) {
+        return refuse(&sources, args.format);
+    }
     let package = settings::package(&args.model.source)?;
     let backend = settings::backend(&args.model.engine, Some(&package))?;
     let ahead = settings::cores() * AHEAD_PER_CORE;
@@ -59,8 +66,6 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             model,
             want,
         };
-        let (sources, left_out) = expand(&args.photos);
-        left_out.warn();
         let failed = print_all(&task, sources, ahead, args.format).await;
         running.stop().await;
         Ok(if failed? == 0 {
@@ -69,6 +74,19 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         })
     })
+}
+
+/// Says of each source why it cannot be read.
+fn refuse(sources: &[Source], format: OutputFormat) -> anyhow::Result<ExitCode> {
+    let texts = sources.iter().map(|source| {
+        let problem = source.problem().unwrap_or_default();
+        render(format, &source.name(), &Said::Failure(&problem))
+    });
+    let text = heading(format).to_owned() + &texts.collect::<String>();
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(ReaderGone::mark)?;
+    Ok(ExitCode::FAILURE)
 }
 
 struct Task {
@@ -119,7 +137,7 @@ impl Task {
     }
 }
 
-/// Prints every source in order and says how many failed.
+/// Prints every source in order and says how many failed. Where printing fails, no more is computed.
 async fn print_all(
     task: &Task,
     sources: Vec<Source>,
@@ -133,24 +151,16 @@ async fn print_all(
             .buffered(ahead)
     );
     let mut failed = 0;
-    let print = |text: &str| progress.suspend(|| io::stdout().write_all(text.as_bytes()));
-    print(heading(format)).or_else(unless_closed)?;
+    let print =
+        |text: &str| progress.suspend(|| io::stdout().write_all(text.as_bytes()).map_err(ReaderGone::mark));
+    print(heading(format))?;
     while let Some((text, succeeded)) = texts.next().await {
         failed += usize::from(!succeeded);
-        print(&text).or_else(unless_closed)?;
+        print(&text)?;
         progress.inc(1);
     }
     progress.finish_and_clear();
     Ok(failed)
-}
-
-/// A reader that has seen enough (`| head`) is no failure.
-fn unless_closed(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        Ok(())
-    } else {
-        Err(error)
-    }
 }
 
 /// Drawn on a terminal while the answers go elsewhere, or when there are many of them.

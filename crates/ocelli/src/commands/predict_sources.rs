@@ -76,6 +76,15 @@ impl Source {
         }
     }
 
+    /// Why it cannot be read, where that is known without reading it.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self {
+            Self::File(path) => fs::metadata(path).err().map(|error| error.to_string()),
+            Self::Stdin => None,
+            Self::Nothing { reason, .. } => Some(reason.clone()),
+        }
+    }
+
     /// Reads the photo.
     pub(super) fn read(&self) -> Result<Bytes, String> {
         match self {

@@ -147,7 +147,8 @@ async fn list(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does something to each dead letter that was asked for, and says what came of it.
+/// Does something to each dead letter that was asked for, and then says what came of it: whether somebody reads on decides
+/// nothing.
 async fn each(
     args: &DeadArgs,
     done: &str,
@@ -155,24 +156,39 @@ async fn each(
 ) -> anyhow::Result<ExitCode> {
     let inspector = inspector(&args.redis)?;
     let letters = all_dead(&inspector).await?;
+    let known = |entry: &&String| letters.iter().any(|(_, letter)| letter.entry == **entry);
+    let missing: Vec<&String> = args.entries.iter().filter(|entry| !known(entry)).collect();
+    let mut acted = Vec::new();
+    let mut outcome = Ok(());
+    for (model, letter) in &letters {
+        if args.all || args.entries.contains(&letter.entry) {
+            match act(&inspector, model, &letter.entry).await {
+                Ok(true) => acted.push(&letter.entry),
+                Ok(false) => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+    }
     let mut out = Lines(io::stdout().lock());
-    let mut missing = false;
-    for entry in &args.entries {
-        if !letters.iter().any(|(_, letter)| letter.entry == *entry) {
+    let printed = missing
+        .iter()
+        .try_for_each(|entry| {
             writeln!(
                 out,
                 "{entry}: there is no such dead letter; `ocelli queue dead list` shows them"
-            )?;
-            missing = true;
-        }
-    }
-    for (model, letter) in &letters {
-        if (args.all || args.entries.contains(&letter.entry)) && act(&inspector, model, &letter.entry).await?
-        {
-            writeln!(out, "{}: {done}", letter.entry)?;
-        }
-    }
-    Ok(if missing {
+            )
+        })
+        .and_then(|()| {
+            acted
+                .iter()
+                .try_for_each(|entry| writeln!(out, "{entry}: {done}"))
+        });
+    outcome?;
+    printed?;
+    Ok(if !missing.is_empty() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::{House, onnx, small};
-use crate::process::{ocelli, run};
+use crate::process::{ocelli, run, run_unread};
 
 async fn digest(house: &House, spec: &str) -> Value {
     let printed = house.prints(&["model", "show", "--json", spec]).await;
@@ -163,4 +163,27 @@ async fn weights_beside_the_file_and_the_built_in_model_are_written_too() {
             .count(),
         1000
     );
+}
+
+#[tokio::test]
+async fn commands_that_print_act_and_stop_quietly_where_nobody_reads() {
+    let house = House::pets(&small());
+    for arguments in [
+        &["model", "show", "pets"][..],
+        &["model", "show", "pets", "--json"],
+        &["model", "list"],
+        &["model", "init", "pets", "--out", "mine/pets"],
+    ] {
+        let mut command = ocelli(arguments);
+        command
+            .current_dir(house.path(""))
+            .env("HF_HOME", house.path("hub"));
+        let output = run_unread(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !said.contains("ocelli: ") && output.status.code() == Some(0),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(house.path("mine/pets/model.toml").exists(), "it acted first");
 }

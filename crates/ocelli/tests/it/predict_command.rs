@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::photos;
-use crate::process::{ocelli, onnxruntime, run};
+use crate::process::{ocelli, onnxruntime, run, run_unread};
 
 /// A folder with two photos and, deeper, one more and a file that only claims to be one.
 fn folder() -> TempDir {
@@ -187,4 +187,56 @@ async fn the_dog_is_a_beagle() {
     assert!(output.status.success(), "{output:?}");
     let lines = json_lines(std::str::from_utf8(&output.stdout).unwrap());
     assert_eq!(lines[0].1["predictions"][0]["label"], "beagle");
+}
+
+/// What it wrote to standard error, but for the warning of the fake engine.
+fn said(output: &Output) -> String {
+    let lines = str::from_utf8(&output.stderr).unwrap().lines();
+    lines.filter(|line| !line.contains("--engine fake")).collect()
+}
+
+#[tokio::test]
+async fn it_says_nothing_of_its_own_unless_it_is_asked() {
+    let folder = folder();
+    let quiet = ["predict", "--engine", "fake", "--fake-image-time", "0s", "a.jpg"];
+    let mut command = ocelli(&quiet);
+    command.current_dir(&folder);
+    assert_eq!(said(&run(command, b"").await), "");
+    let mut command = ocelli(&quiet);
+    command.args(["--log-level", "info"]).current_dir(&folder);
+    let output = run(command, b"").await;
+    assert!(output.status.success() && !said(&output).is_empty());
+}
+
+#[tokio::test]
+async fn files_that_are_not_there_are_named_before_the_model_is_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["predict", "--model", "no-such-model", "missing.jpg"][..],
+        &["model", "check", "no-such-model", "missing.jpg"],
+    ] {
+        let mut command = ocelli(arguments);
+        command.current_dir(&folder);
+        let output = run(command, b"").await;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("missing.jpg") && !said.contains("no-such-model"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_computed_for_a_reader_that_is_gone() {
+    let folder = folder();
+    // Whoever reads it waits for ever.
+    let pipe = folder.path().join("pipe.jpg");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
+    command.args(["--format", "csv", "pipe.jpg"]).current_dir(&folder);
+    let output = run_unread(command).await;
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), ""));
 }

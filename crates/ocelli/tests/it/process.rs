@@ -34,11 +34,22 @@ pub(crate) fn ocelli(arguments: &[&str]) -> Command {
 }
 
 /// Runs a command to its end, with `input` on its standard input.
-pub(crate) async fn run(mut command: Command, input: &'static [u8]) -> Output {
+pub(crate) async fn run(command: Command, input: &'static [u8]) -> Output {
+    run_into(command, input, Stdio::piped()).await
+}
+
+/// The same where nobody reads its standard output.
+pub(crate) async fn run_unread(command: Command) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    run_into(command, b"", writer.into()).await
+}
+
+async fn run_into(mut command: Command, input: &'static [u8], stdout: Stdio) -> Output {
     let run = move || {
         command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that reads nothing may be gone already.

@@ -7,7 +7,7 @@ use ocelli::broker::wire::{ElementKind, JobHeader, TensorHeader};
 use ocelli::job::{JobId, ModelId};
 
 use crate::photos;
-use crate::process::{ocelli, run};
+use crate::process::{ocelli, run, run_unread};
 use crate::support::eventually;
 use crate::support::redis::{Binary, Options, RedisServer};
 
@@ -161,4 +161,25 @@ async fn a_redis_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("127.0.0.1:1"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_done_though_nobody_reads() {
+    let Some(binary) = Binary::redis() else { return };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    for id in 0..5 {
+        bury(&server, id).await;
+    }
+    for arguments in [&["status"][..], &["dead", "list"], &["dead", "drop", "--all"]] {
+        let mut command = ocelli(&["queue"]);
+        command.args(arguments).args(["--redis", &server.url()]);
+        let output = run_unread(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), said.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+    assert_eq!(prints(&server, &["dead", "list"]).await, "no dead letters\n");
 }

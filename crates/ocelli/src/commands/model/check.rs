@@ -29,7 +29,21 @@ use crate::wish::Wish;
 const MOST_SAVED: usize = 1000;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
+    telemetry::init(&args.log.args());
+    let (sources, left_out) = expand(&args.photos);
+    left_out.warn();
+    anyhow::ensure!(
+        args.save_input.is_none() || sources.len() <= MOST_SAVED,
+        "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
+        sources.len()
+    );
+    if !sources.is_empty() && sources.iter().all(|source| source.problem().is_some()) {
+        for source in &sources {
+            let problem = anyhow::Error::msg(source.problem().unwrap_or_default());
+            print_failure(&source.name(), &problem, args.json)?;
+        }
+        return Ok(ExitCode::FAILURE);
+    }
     let opened = settings::open(Some(&args.spec), &args.hints)?;
     if !args.json {
         Lines(io::stdout()).write_all(show::as_text(&opened).as_bytes())?;
@@ -60,30 +74,29 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         engine,
         want,
     };
-    let (sources, left_out) = expand(&args.photos);
-    left_out.warn();
-    anyhow::ensure!(
-        args.save_input.is_none() || sources.len() <= MOST_SAVED,
-        "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
-        sources.len()
-    );
     let (mut inputs, mut failed) = (Vec::new(), false);
+    let mut printed = Ok(());
     for source in sources {
         let name = source.name();
         match check.photo(&source) {
             Ok((input, report)) => {
-                print(&report, &name, args.json.then_some(&warnings))?;
+                printed = printed.and_then(|()| print(&report, &name, args.json.then_some(&warnings)));
                 inputs.extend(args.save_input.is_some().then_some(input));
             }
             Err(error) => {
                 failed = true;
-                print_failure(&name, &error, args.json)?;
+                printed = printed.and_then(|()| print_failure(&name, &error, args.json));
             }
+        }
+        // What is to be saved is saved, whether or not somebody reads on.
+        if printed.is_err() && args.save_input.is_none() {
+            break;
         }
     }
     if let Some(path) = &args.save_input {
         save(path, &inputs)?;
     }
+    printed?;
     Ok(if failed {
         ExitCode::FAILURE
     } else {
