@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// What servers say, and what it means.
-    const SAID: [(&str, Meaning); 28] = [
+    const LINES: [(&str, Meaning); 28] = [
         (
             "READONLY You can't write against a read only replica.",
             Meaning::NotNow,
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn what_servers_say_means_what_an_operator_can_do() {
         let in_script = "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: ";
-        for (line, wanted) in SAID {
+        for (line, wanted) in LINES {
             assert_eq!(meaning_of(line, false), wanted, "{line}");
             if let Some(plain) = line.strip_prefix("ERR ").filter(|_| wanted != Meaning::Other) {
                 assert_eq!(
