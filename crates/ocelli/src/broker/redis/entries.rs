@@ -101,6 +101,20 @@ fn text(value: Value) -> Option<String> {
     String::from_utf8(bytes(value)?).ok()
 }
 
+/// What a submission answers: a code, the depth, and the job's entry where it was let in.
+pub(super) fn submitted(answer: &Value) -> Option<(i64, usize, Option<String>)> {
+    let Value::Array(parts) = answer else { return None };
+    match parts.as_slice() {
+        [Value::Int(code), Value::Int(depth)] => Some((*code, usize::try_from(*depth).ok()?, None)),
+        [Value::Int(code), Value::Int(depth), Value::BulkString(entry)] => Some((
+            *code,
+            usize::try_from(*depth).ok()?,
+            String::from_utf8(entry.clone()).ok(),
+        )),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

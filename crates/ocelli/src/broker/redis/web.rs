@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use ocelli_vision::OutputSpec;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use super::finish::finish;
 use super::keys::{self, ModelKeys};
 use super::lease::{Place, ReplyTo};
 use super::link::{Link, LinkError};
+use super::room::most_reply;
 use super::scripts::SUBMIT;
 use super::waiting::{Abandoned, Form, Waiting};
 use super::watcher::Watcher;
@@ -351,7 +351,7 @@ impl Shared {
                 .arg(header.encode_frame())
                 .arg(&form.payload[..]);
             let answer: ::redis::Value = self.link.script(&script).await?;
-            submitted(&answer)
+            entries::submitted(&answer)
                 .ok_or_else(|| LinkError::Refused("a submission has a strange answer".to_owned()))?
         };
         self.note_depth(&form.model, depth);
@@ -379,37 +379,6 @@ impl Shared {
             Ok(_) => self.metrics.count_dropped(crate::metrics::DropReason::ClientGone),
             Err(error) => tracing::debug!(%error, "an abandoned job stays until its deadline"),
         }
-    }
-}
-
-/// The most bytes that a reply with these outputs of `model` has.
-pub(crate) fn most_reply(model: &ServedModel, outputs: &[usize]) -> u64 {
-    /// For what stands beside the numbers, and for the key that keeps it.
-    const AROUND: u64 = 1 << 10;
-    /// Features of a vector, of which workers alone know the number: as many as large models have.
-    const FEATURES: u64 = 4096;
-    let numbers = outputs.iter().map(|&output| {
-        let specs = &model.card.manifest.outputs;
-        if specs.get(output).is_some_and(OutputSpec::is_vector) {
-            FEATURES
-        } else {
-            model.classes_of(output) as u64
-        }
-    });
-    numbers.sum::<u64>() * 4 + AROUND
-}
-
-fn submitted(answer: &::redis::Value) -> Option<(i64, usize, Option<String>)> {
-    use ::redis::Value;
-    let Value::Array(parts) = answer else { return None };
-    match parts.as_slice() {
-        [Value::Int(code), Value::Int(depth)] => Some((*code, usize::try_from(*depth).ok()?, None)),
-        [Value::Int(code), Value::Int(depth), Value::BulkString(entry)] => Some((
-            *code,
-            usize::try_from(*depth).ok()?,
-            String::from_utf8(entry.clone()).ok(),
-        )),
-        _ => None,
     }
 }
 
