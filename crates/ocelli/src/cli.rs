@@ -298,6 +298,12 @@ pub struct ConnectionArgs {
     /// For a connection to stay open without a request
     #[arg(long, env = "OCELLI_IDLE_TIMEOUT", default_value = "75s", value_parser = positive_duration)]
     pub idle_timeout: Duration,
+    /// For a client to take the next piece of a response; then the response is dropped, and over HTTP/1.1 its connection
+    #[arg(long, env = "OCELLI_RESPONSE_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
+    pub response_timeout: Duration,
+    /// Bytes of responses that clients have not taken yet; beyond that those that have waited longest are dropped
+    #[arg(long, env = "OCELLI_RESPONSE_BYTES", default_value = "128MiB")]
+    pub response_bytes: ByteSize,
     /// Connections open at once; more wait to be accepted
     #[arg(long, env = "OCELLI_MAX_CONNECTIONS", default_value_t = NonZeroUsize::new(4096).expect("not zero"))]
     pub max_connections: NonZeroUsize,

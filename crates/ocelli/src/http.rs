@@ -16,6 +16,7 @@ mod path;
 mod predict;
 mod probes;
 mod receiving;
+mod sending;
 mod stream;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub use off_thread::OffThread;
 pub use origin::HostNames;
 pub use probes::{Health, Probe};
 pub use receiving::{Receiving, ReceivingLimits};
+pub use sending::SendingLimits;
 
 /// Limits and times of requests.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,8 @@ pub struct ConnectionConfig {
     pub idle_timeout: Duration,
     /// Connections open at once; more wait to be accepted.
     pub max_connections: usize,
+    /// Limits of responses that wait for their clients.
+    pub sending: SendingLimits,
 }
 
 /// What handlers stand on.

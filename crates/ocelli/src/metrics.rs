@@ -193,6 +193,10 @@ metrics! {
     receiving_bytes: Gauge = Gauge::default(),
     /// Images prepared and waiting for a worker.
     queue_depth: Gauge = Gauge::default(),
+    /// Bytes of responses that clients have not taken yet.
+    response_bytes: Gauge = Gauge::default(),
+    /// Responses dropped because their clients did not take them in time.
+    dropped_responses: Counter = Counter::default(),
     /// Connections open.
     connections: Gauge = Gauge::default(),
     /// Runs of an engine that failed, each of which cost its instance.

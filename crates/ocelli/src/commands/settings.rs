@@ -26,7 +26,7 @@ use crate::cli::{
     NameArgs, RedisArgs, RepositoryArgs, SourceArgs,
 };
 use crate::decoders::DecodeConfig;
-use crate::http::{ConnectionConfig, HttpConfig, ReceivingLimits};
+use crate::http::{ConnectionConfig, HttpConfig, ReceivingLimits, SendingLimits};
 use crate::hub::{HubConfig, HubError};
 use crate::jobs::{CallLimits, JobsConfig, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
@@ -220,6 +220,10 @@ pub(super) fn connections(args: &ConnectionArgs) -> ConnectionConfig {
         header_timeout: args.header_timeout,
         idle_timeout: args.idle_timeout,
         max_connections: args.max_connections.get(),
+        sending: SendingLimits {
+            timeout: args.response_timeout,
+            bytes: args.response_bytes.as_u64(),
+        },
     }
 }
 

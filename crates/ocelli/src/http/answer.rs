@@ -1,9 +1,7 @@
 //! What every answer has in common: the request's id, the one error body, the counts.
 
 use std::fmt::Write as _;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -12,13 +10,11 @@ use axum::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, Header
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
 
 use super::body::BodySlot;
 use super::origin::no_webhook;
-use super::stream::{Clock, RequestGuard};
+use super::stream::Clock;
 use super::{Probe, route_label};
 use crate::error::Error;
 use crate::lifecycle::Stage;
@@ -151,8 +147,8 @@ fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
 }
 
 /// A 200 with a JSON body.
-pub(super) fn json(body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(super) fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -192,34 +188,4 @@ pub(super) fn panicked(metrics: &Metrics) -> Response {
     let mut response = error_response(&Error::Internal, &id);
     response.headers_mut().insert(REQUEST_ID, id);
     response
-}
-
-/// Keeps `guard` until the body has been handed over or dropped.
-pub(super) fn guard_body(body: Body, guard: RequestGuard) -> Body {
-    Body::new(GuardedBody { body, _guard: guard })
-}
-
-struct GuardedBody {
-    body: Body,
-    _guard: RequestGuard,
-}
-
-impl HttpBody for GuardedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -22,7 +22,8 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::ConnectionConfig;
-use super::answer::{guard_body, panicked, raw_answer};
+use super::answer::{panicked, raw_answer};
+use super::sending::Sending;
 use super::stream::{ClientStream, ClientTimes, Clock, RawAnswers};
 use crate::error::Error;
 use crate::lifecycle::{Lifecycle, Stage};
@@ -37,6 +38,12 @@ const HTTP2_STREAMS: u32 = 128;
 
 /// Receive windows of HTTP/2: a photo should not need a round trip for each 64 KiB, the protocol's default.
 const HTTP2_WINDOW: u32 = 1024 * 1024;
+
+/// What the library may hold of a response that a client does not take.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Between questions whether an HTTP/2 client is still there, and how long it may take to say so.
+const HTTP2_PING: Duration = Duration::from_secs(20);
 
 /// How long connections without a request stay open once the server is closing: requests that were on their way
 /// when it began still arrive, and are answered.
@@ -59,8 +66,10 @@ pub async fn serve(
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
 ) {
+    let sending = Sending::new(config.sending, Arc::clone(&metrics));
     let server = Arc::new(Server {
         router,
+        sending: sending.clone(),
         raw_answers: RawAnswers {
             late: raw_answer(&Error::HeaderTimeout(config.header_timeout)),
             tls: raw_answer(&Error::InvalidRequest(
@@ -72,11 +81,20 @@ pub async fn serve(
         times: ClientTimes {
             head: config.header_timeout,
             idle: config.idle_timeout,
+            take: config.sending.timeout,
         },
         lifecycle,
         metrics,
     });
-    let room = Arc::new(Semaphore::new(config.max_connections));
+    tokio::select! {
+        () = sending.sweep_forever() => {}
+        () = accept_all(listener, server, config.max_connections) => {}
+    }
+}
+
+/// Serves every client, and returns when every connection has ended.
+async fn accept_all(listener: TcpListener, server: Arc<Server>, max_connections: usize) {
+    let room = Arc::new(Semaphore::new(max_connections));
     let connections = TaskTracker::new();
     loop {
         let socket = tokio::select! {
@@ -129,6 +147,7 @@ async fn accept(
 
 struct Server {
     router: Router,
+    sending: Sending,
     raw_answers: RawAnswers,
     warned_of_tls: AtomicBool,
     times: ClientTimes,
@@ -147,7 +166,8 @@ impl Server {
         let socket = Arc::new(socket);
         let clock = Clock::new(self.times);
         let stream = ClientStream::new(Arc::clone(&socket), Arc::clone(&clock), self.raw_answers.clone());
-        let service = service_fn(|request| Arc::clone(&self).call(request, Arc::clone(&clock)));
+        let service =
+            service_fn(|request| Arc::clone(&self).call(request, Arc::clone(&clock), Arc::clone(&socket)));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -158,6 +178,9 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(HTTP2_STREAMS)
+            .max_send_buf_size(HTTP2_SEND_BUFFER)
+            .keep_alive_interval(HTTP2_PING)
+            .keep_alive_timeout(HTTP2_PING)
             .initial_stream_window_size(HTTP2_WINDOW)
             .initial_connection_window_size(HTTP2_WINDOW);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -207,8 +230,10 @@ impl Server {
         self: Arc<Self>,
         mut request: Request<Incoming>,
         clock: Arc<Clock>,
+        socket: Arc<TcpStream>,
     ) -> Result<Response<Body>, Infallible> {
         let guard = clock.request();
+        let version = request.version();
         request.extensions_mut().insert(clock);
         let mut router = self.router.clone();
         // A panic in a handler is a bug; its client gets an answer all the same.
@@ -216,7 +241,7 @@ impl Server {
             Ok(response) => response?,
             Err(_) => panicked(&self.metrics),
         };
-        Ok(response.map(|body| guard_body(body, guard)))
+        Ok(response.map(|body| self.sending.watch(body, guard, (version, &socket))))
     }
 }
 

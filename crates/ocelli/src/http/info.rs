@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
@@ -94,7 +95,7 @@ struct BatchCost {
 
 /// `GET /openapi.json`.
 pub(super) async fn openapi() -> Response {
-    json(OPENAPI.as_bytes().to_vec())
+    json(Bytes::from_static(OPENAPI.as_bytes()))
 }
 
 /// `GET /v1/models`.

@@ -40,6 +40,8 @@ pub(super) struct ClientTimes {
     pub(super) head: Duration,
     /// Between requests.
     pub(super) idle: Duration,
+    /// To take some of what is sent.
+    pub(super) take: Duration,
 }
 
 /// What the connection is waiting for; shared by its stream and its requests.
@@ -185,6 +187,8 @@ pub(super) struct ClientStream {
     socket: Arc<TcpStream>,
     clock: Arc<Clock>,
     timer: Pin<Box<Sleep>>,
+    /// Ends the time of a client that takes nothing of what is sent; `None` while it takes some.
+    stalled: Option<Pin<Box<Sleep>>>,
     answers: RawAnswers,
 }
 
@@ -194,6 +198,7 @@ impl ClientStream {
             socket,
             clock,
             timer: Box::pin(sleep_until(Instant::now())),
+            stalled: None,
             answers,
         }
     }
@@ -212,6 +217,21 @@ impl ClientStream {
                 // few bytes goes without them.
                 let _ = self.socket.try_write(&self.answers.late);
             }
+            io::ErrorKind::TimedOut.into()
+        })
+    }
+}
+
+impl ClientStream {
+    /// Pending while a client that takes nothing has time.
+    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let time = self.clock.times.take;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + time)));
+        stalled.as_mut().poll(context).map(|()| {
+            // What the kernel holds for the client goes with the connection.
+            let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
             io::ErrorKind::TimedOut.into()
         })
     }
@@ -254,15 +274,20 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            std::task::ready!(self.socket.poll_write_ready(context))?;
+            if self.socket.poll_write_ready(context)?.is_pending() {
+                return self.poll_stalled(context).map(Err);
+            }
             match self.socket.try_write_vectored(slices) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                done => {
+                    self.stalled = None;
+                    return Poll::Ready(done);
+                }
             }
         }
     }
@@ -291,6 +316,7 @@ mod tests {
     const TIMES: ClientTimes = ClientTimes {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
+        take: Duration::from_secs(30),
     };
 
     fn seconds_left(clock: &Clock) -> Option<u64> {

@@ -55,6 +55,7 @@ mod repository_memory;
 mod repository_reload;
 mod repository_stop;
 mod repository_worker;
+mod responses;
 mod scale_out;
 mod server;
 mod startup;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
-use ocelli::http::{ConnectionConfig, HttpConfig, ReceivingLimits};
+use ocelli::http::{ConnectionConfig, HttpConfig, ReceivingLimits, SendingLimits};
 use ocelli::jobs::JobsConfig;
 use ocelli::roles::{DrainTimes, Ending, ModelSet, Models, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
@@ -83,6 +83,10 @@ impl Default for Setup {
                 header_timeout: PATIENCE * 2,
                 idle_timeout: PATIENCE * 2,
                 max_connections: 4096,
+                sending: SendingLimits {
+                    timeout: PATIENCE * 2,
+                    bytes: 128 << 20,
+                },
             },
             drain: DrainTimes {
                 delay: Duration::ZERO,
