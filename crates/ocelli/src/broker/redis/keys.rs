@@ -212,6 +212,7 @@ mod tests {
                 kept_images("ocelli"),
                 due("ocelli"),
                 tries("ocelli"),
+                receivers("ocelli"),
                 replies("ocelli", &web),
                 record("ocelli", JobId(7)),
                 once("ocelli", &key),
