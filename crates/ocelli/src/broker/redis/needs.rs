@@ -150,6 +150,8 @@ mod tests {
                 "ONCE_CLAIM",
                 "ONCE_RENEW",
                 "ONCE_SETTLE",
+                "ONCE_RENEW",
+                "RECORD_RENEW",
             ],
         ),
         (
