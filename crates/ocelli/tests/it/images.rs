@@ -94,9 +94,9 @@ async fn a_request_without_an_image_is_refused() {
             "not valid base64",
         ),
         (
-            "base64 without padding",
-            post().json(&json!({"image": "aGk"})),
-            "padding",
+            "base64 that ends early",
+            post().json(&json!({"image": "aGkaa"})),
+            "not valid base64",
         ),
         (
             "half a JSON",

@@ -54,7 +54,7 @@ async fn a_missing_library_is_named_with_the_way_to_get_it() {
     for command in ["serve", "predict"] {
         let mut command = ocelli(&[command]);
         if command.get_args().eq(["predict"]) {
-            command.arg("photo.jpg");
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dog.jpg"));
         }
         command.env("OCELLI_ONNXRUNTIME", "/nowhere/libonnxruntime.so");
         says_in_one_line(

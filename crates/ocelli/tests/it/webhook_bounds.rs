@@ -12,7 +12,6 @@ use crate::jobs::{accepted, ask, job, until};
 use crate::photos;
 use crate::process::{Process, ocelli};
 use crate::redis_jobs::{web, worker};
-use crate::server::value;
 use crate::support::redis::{Binary, Options, RedisServer};
 use crate::webhooks::{Receiver, key_file, server, told};
 
@@ -181,10 +180,9 @@ async fn the_limit_of_files_is_raised_by_what_is_needed() {
     let mut process = limited(64, 300, &arguments).await;
     process.logs("fewer connections than --max-connections").await;
     assert_eq!(process.get("/livez").send().await.status, 200);
-    assert_eq!(
-        value(process.get("/metrics").send().await.text(), "ocelli_connections"),
-        1.0
-    );
+    process
+        .metric("ocelli_connections", |connections| connections == 1.0)
+        .await;
     drop(process);
     let mut serve = std::process::Command::new("sh");
     let command = format!(

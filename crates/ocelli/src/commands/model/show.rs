@@ -24,7 +24,8 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let opened = settings::open(args.spec.as_deref(), &args.hints)?;
     let mut out = Lines(io::stdout().lock());
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&opened)?)?;
+        // The error of JSON would hide why the write failed.
+        serde_json::to_writer_pretty(&mut out, &as_json(&opened)?).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         write!(out, "{}", as_text(&opened))?;
