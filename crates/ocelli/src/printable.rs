@@ -27,7 +27,7 @@ impl ReaderGone {
         error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref())
-            .any(|cause| cause.is::<Self>())
+            .any(<dyn std::error::Error + Send + Sync>::is::<Self>)
     }
 }
 

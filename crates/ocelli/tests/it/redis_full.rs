@@ -78,11 +78,11 @@ async fn nothing_is_accepted_that_could_not_be_answered() {
     let predict = web.post("/predict").form([("image", &photo.bytes[..])]);
     let answer = predict.clone().send().await;
     answer.refused(503, "broker_unavailable");
-    let answer = job(web.address, &[photo.clone()]).send().await;
+    let answer = job(web.address, std::slice::from_ref(&photo)).send().await;
     answer.refused(503, "broker_unavailable");
     redis.command::<()>(&["SET", "x", "y"]).await;
     set(&redis, "maxmemory", &(used + (4 << 20)).to_string()).await;
     assert_eq!(predict.send().await.best(), photo.label());
-    let job = accepted(&job(web.address, &[photo.clone()]).send().await);
+    let job = accepted(&job(web.address, std::slice::from_ref(&photo)).send().await);
     shows(&until(web.address, &job, "done").await, &[photo]);
 }

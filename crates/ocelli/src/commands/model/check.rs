@@ -38,10 +38,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         sources.len()
     );
     if !sources.is_empty() && sources.iter().all(|source| source.problem().is_some()) {
-        for source in &sources {
-            let problem = anyhow::Error::msg(source.problem().unwrap_or_default());
-            print_failure(&source.name(), &problem, args.json)?;
-        }
+        print_problems(&sources, args.json)?;
         return Ok(ExitCode::FAILURE);
     }
     let opened = settings::open(Some(&args.spec), &args.hints)?;
@@ -102,6 +99,15 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Prints why each source cannot be read.
+fn print_problems(sources: &[Source], json: bool) -> anyhow::Result<()> {
+    for source in sources {
+        let problem = anyhow::Error::msg(source.problem().unwrap_or_default());
+        print_failure(&source.name(), &problem, json)?;
+    }
+    Ok(())
 }
 
 /// A model that runs.
