@@ -63,9 +63,15 @@ impl<T> Batcher<T> {
         self.policy.max_batch.saturating_sub(self.waiting.len())
     }
 
-    /// Adds an item that arrived at `now`.
-    pub fn push(&mut self, item: T, now: Instant) {
-        self.waiting.push_back((now, item));
+    /// Whether such an item waits.
+    #[must_use]
+    pub fn any(&self, wanted: impl Fn(&T) -> bool) -> bool {
+        self.waiting.iter().any(|(_, item)| wanted(item))
+    }
+
+    /// Adds an item that arrived at `at`.
+    pub fn push(&mut self, item: T, at: Instant) {
+        self.waiting.push_back((at, item));
     }
 
     /// Whether a batch may leave at `now`.

@@ -12,7 +12,6 @@ mod leased;
 mod memory;
 mod queue;
 pub mod redis;
-mod turns;
 pub mod tutorial;
 mod waiter;
 pub mod wire;
@@ -25,7 +24,7 @@ pub use queue::{JobQueue, ModelQueue, QueueFull, Supplier};
 pub use waiter::{Answer, Pending, PrepareTimes, Waiter, waiter};
 
 use crate::error::Error;
-use crate::job::Job;
+use crate::job::{Job, Priority};
 use crate::model::ServedModel;
 
 /// The way to the workers. Cheap to clone.
@@ -66,13 +65,23 @@ impl Broker {
         }
     }
 
-    /// Whether another job of `model` should be made now; more would only hold memory.
+    /// Whether another job of `model` with this priority should be made now; more would only hold memory.
     #[must_use]
-    pub fn wants(&self, model: &ServedModel) -> bool {
+    pub fn wants(&self, model: &ServedModel, priority: Priority) -> bool {
         match self {
-            Self::Memory(broker) => broker.wants(&model.id),
+            Self::Memory(broker) => broker.wants(&model.id, priority),
             Self::Redis(broker) => broker.wants(),
             Self::Tutorial(broker) => broker.wants(),
+        }
+    }
+
+    /// Whether such a job should be made before the next batch is computed, so that it overtakes jobs of lower priorities.
+    #[must_use]
+    pub fn hurries(&self, model: &ServedModel, priority: Priority) -> bool {
+        match self {
+            Self::Memory(broker) => broker.hurries(&model.id, priority),
+            // No batches are computed in this process.
+            Self::Redis(_) | Self::Tutorial(_) => false,
         }
     }
 

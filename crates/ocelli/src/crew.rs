@@ -101,7 +101,8 @@ pub struct Member {
 }
 
 impl Crew {
-    /// `count` members. They do pressing work first, then `leading`, then the other sources in turn.
+    /// `count` members. They do pressing work first, that of `leading` before that of the other sources; then ordinary work in
+    /// the same order. The other sources take turns.
     #[must_use]
     pub fn members(&self, count: usize, leading: Option<&Arc<dyn Work>>) -> Vec<Member> {
         (0..count)
@@ -239,6 +240,11 @@ impl Member {
                 false
             }
         };
+        if let Some(leading) = &self.leading
+            && note(leading.turn(self.index, Urgency::Pressing))
+        {
+            return Ok(());
+        }
         let count = self.sources.len();
         let first = self.next;
         let in_turn = (0..count).map(move |offset| (first + offset) % count);
@@ -350,6 +356,12 @@ mod tests {
             &[&[("b", Pressing), ("c", Ordinary)], &[("d", Ordinary)]],
         );
         assert_eq!(done, "badc", "c's source has had its turn");
+    }
+
+    #[test]
+    fn pressing_work_of_what_leads_comes_before_that_of_the_rest() {
+        let done = order(&[("b", Pressing), ("a", Ordinary)], &[&[("c", Pressing)]]);
+        assert_eq!(done, "bca");
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Turning photos into jobs: work for the crew, at most one photo per core, the models in turn, those of each in order of
-//! arrival.
+//! Turning photos into jobs: work for the crew, at most one photo per core, the models in turn, the photos of each model by
+//! priority and then in order of arrival.
 //!
 //! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
 //! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
 //! of bytes, reserved from the header before anything is decoded.
 
-use std::collections::VecDeque;
+mod waiting;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use self::waiting::{Goal, Queue, Task};
 use crate::admission::Permit;
 use crate::broker::{Broker, PrepareTimes, Waiter};
 use crate::cores::Cores;
@@ -83,85 +85,6 @@ struct Shared {
     queue: Mutex<Queue>,
     pixel_bytes_free: Mutex<u64>,
     pixel_bytes_freed: Condvar,
-}
-
-/// Photos that wait, in a line for each model: one that many photos are sent to keeps nobody else waiting.
-#[derive(Debug, Default)]
-struct Queue {
-    closed: bool,
-    /// The model whose turn it is comes first. None is empty.
-    lines: VecDeque<Line>,
-}
-
-#[derive(Debug)]
-struct Line {
-    model: Arc<ServedModel>,
-    tasks: VecDeque<Task>,
-}
-
-impl Queue {
-    fn push(&mut self, task: Task) {
-        let model = &task.photo.model;
-        match self.lines.iter_mut().find(|line| Arc::ptr_eq(&line.model, model)) {
-            Some(line) => line.tasks.push_back(task),
-            None => self.lines.push_back(Line {
-                model: Arc::clone(model),
-                tasks: VecDeque::from([task]),
-            }),
-        }
-    }
-
-    /// The oldest photo of the first model that wants one, whose next turn comes after those of the others.
-    fn next(&mut self, wants: impl Fn(&ServedModel) -> bool) -> Option<Task> {
-        let wanted = self.lines.iter().position(|line| wants(&line.model))?;
-        let mut line = self.lines.remove(wanted)?;
-        let task = line.tasks.pop_front();
-        if !line.tasks.is_empty() {
-            self.lines.push_back(line);
-        }
-        task
-    }
-
-    fn drop_unless(&mut self, keep: impl Fn(&Task) -> bool) {
-        self.lines.retain_mut(|line| {
-            line.tasks.retain(&keep);
-            !line.tasks.is_empty()
-        });
-    }
-}
-
-#[derive(Debug)]
-struct Task {
-    photo: Photo,
-    submitted: Instant,
-    goal: Goal,
-}
-
-/// What is to become of the job that a photo is made into.
-#[derive(Debug)]
-enum Goal {
-    /// It is submitted, and the waiter hears its reply.
-    Submit(Waiter),
-    /// It is handed back.
-    HandBack(oneshot::Sender<Result<Job, Error>>),
-}
-
-impl Goal {
-    /// Whether nobody waits any more.
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Submit(waiter) => waiter.is_gone(),
-            Self::HandBack(sender) => sender.is_closed(),
-        }
-    }
-
-    fn fail(self, error: Error) {
-        match self {
-            Self::Submit(waiter) => waiter.fail(error),
-            // Whoever has left in the meantime needs no answer.
-            Self::HandBack(sender) => drop(sender.send(Err(error))),
-        }
-    }
 }
 
 /// The crew's side: one decoder for each member, made when it is first needed.
@@ -256,10 +179,7 @@ impl Decoders {
 
 impl Work for DecodeWork {
     fn turn(&self, member: usize, urgency: Urgency) -> Turn {
-        if urgency == Urgency::Pressing {
-            return Turn::Nothing;
-        }
-        let Some(task) = self.shared.next() else {
+        let Some(task) = self.shared.next(urgency) else {
             return Turn::Nothing;
         };
         // Each member has its own decoder, so this lock is always free.
@@ -269,9 +189,15 @@ impl Work for DecodeWork {
 }
 
 impl Shared {
-    /// The next photo whose model's worker wants another job.
-    fn next(&self) -> Option<Task> {
-        self.queue.lock().next(|model| self.broker.wants(model))
+    /// The next photo whose model's worker wants another job. Pressing is only a photo that should overtake what is ready;
+    /// the one whose turn it is goes first even then, so that no priority and no model starves.
+    fn next(&self, urgency: Urgency) -> Option<Task> {
+        let mut queue = self.queue.lock();
+        let pressing = |model: &ServedModel, priority| self.broker.hurries(model, priority);
+        if urgency == Urgency::Pressing && !queue.any(pressing) {
+            return None;
+        }
+        queue.next(|model, priority| self.broker.wants(model, priority))
     }
 
     fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
@@ -392,7 +318,7 @@ mod tests {
     use crate::broker::{JobQueue, MemoryBroker, Supplier, waiter};
     use crate::model;
 
-    fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
+    pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
         let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
         let photo = Photo {
             bytes: Bytes::from(vec![byte]),
@@ -474,33 +400,5 @@ mod tests {
             member.run();
         });
         assert!(pending.now_or_never().expect("it is answered").is_err());
-    }
-
-    #[test]
-    fn models_take_turns_and_one_that_wants_nothing_keeps_nobody_waiting() {
-        let [busy, other, full] = [0; 3].map(|_| {
-            let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
-            Arc::new(model)
-        });
-        let mut queue = Queue::default();
-        let sent = [
-            (&full, 1),
-            (&busy, 2),
-            (&busy, 3),
-            (&busy, 4),
-            (&other, 5),
-            (&other, 6),
-        ];
-        for (model, byte) in sent {
-            queue.push(task(model, byte));
-        }
-        let mut order = Vec::new();
-        while let Some(task) = queue.next(|model| !std::ptr::eq(model, &raw const *full)) {
-            order.push(task.photo.bytes[0]);
-        }
-        assert_eq!(order, [2, 5, 3, 6, 4]);
-        assert_eq!(queue.lines.len(), 1, "empty lines are not kept");
-        queue.drop_unless(|task| task.photo.bytes[0] > 1);
-        assert!(queue.lines.is_empty());
     }
 }

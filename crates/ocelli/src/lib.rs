@@ -32,5 +32,6 @@ pub mod results;
 pub mod roles;
 pub mod telemetry;
 pub mod timing;
+mod turns;
 pub mod wish;
 pub mod worker;

@@ -7,7 +7,7 @@ use super::queue::{JobQueue, QueueFull};
 use super::retry_after;
 use super::waiter::Waiter;
 use crate::error::Error;
-use crate::job::{Job, ModelId};
+use crate::job::{Job, ModelId, Priority};
 use crate::model::ServedModel;
 
 /// Submits to a queue of this process. Cheap to clone.
@@ -38,11 +38,17 @@ impl MemoryBroker {
         leased.refuse(error);
     }
 
-    /// Whether the model's worker wants another job to be ready for it. One that has gone refuses it at once, so that nobody
+    /// Whether the model's worker wants another job of this priority to be ready for it. One that has gone refuses it at once, so that nobody
     /// waits for what will never be.
     #[must_use]
-    pub fn wants(&self, model: &ModelId) -> bool {
-        self.queue.of(model).is_none_or(|queue| queue.wants())
+    pub fn wants(&self, model: &ModelId, priority: Priority) -> bool {
+        self.queue.of(model).is_none_or(|queue| queue.wants(priority))
+    }
+
+    /// Whether a job of this priority should be made before the next batch.
+    #[must_use]
+    pub fn hurries(&self, model: &ModelId, priority: Priority) -> bool {
+        self.queue.of(model).is_some_and(|queue| queue.hurries(priority))
     }
 
     /// How many jobs wait.

@@ -11,11 +11,11 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::leased::Leased;
-use super::turns::Turns;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::job::{ModelId, Priority};
 use crate::metrics::Metrics;
+use crate::turns::Turns;
 
 /// The queues of all models. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -193,18 +193,31 @@ impl ModelQueue {
         Ok(())
     }
 
-    /// Has `crew` called whenever there is a job to take. It wants up to `ahead` jobs to wait for it, so that it never
-    /// waits for one; more would only hold memory.
+    /// Has `crew` called whenever there is a job to take. It wants up to `ahead` jobs of each priority, two batches, to wait
+    /// for it, so that it never waits for one; more would only hold memory.
     pub fn serve(&self, crew: Crew, ahead: usize) {
         self.shared.state.lock().worker = Some(Worker { crew, ahead });
     }
 
-    /// Whether another job should be made now.
+    /// Whether another job of this priority should be made now. Each priority has room of its own: jobs of a lower one that
+    /// are ready keep no other from being made.
     #[must_use]
-    pub fn wants(&self) -> bool {
+    pub fn wants(&self, priority: Priority) -> bool {
         let queue = self.shared.state.lock();
         let worker = queue.worker.as_ref();
-        worker.is_some_and(|worker| queue.jobs.len() < worker.ahead)
+        worker.is_some_and(|worker| queue.jobs.len_of(priority) < worker.ahead)
+    }
+
+    /// Whether a job of this priority should be made before the next batch is computed: it would overtake jobs that are
+    /// ready, or is urgent wherever it is, and less than one batch of its priority is ready.
+    #[must_use]
+    pub fn hurries(&self, priority: Priority) -> bool {
+        let queue = self.shared.state.lock();
+        let lower = |other: Priority| other.index() > priority.index();
+        let batch = |worker: &Worker| worker.ahead.div_ceil(2);
+        let overtakes = priority == Priority::High || queue.jobs.any_of(lower);
+        let worker = queue.worker.as_ref();
+        overtakes && worker.is_some_and(|worker| queue.jobs.len_of(priority) < batch(worker))
     }
 
     /// Hands out up to `max` jobs, by priority and age, or none. Dead ones are dropped and counted on the way.

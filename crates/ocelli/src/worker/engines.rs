@@ -107,7 +107,7 @@ impl Engines {
             return None;
         };
         let cores = self.cores.try_all()?;
-        if self.queue.look().1 != 1 {
+        if self.queue.look(true).1 != 1 {
             return None;
         }
         let result = self.run(engine.as_mut(), buffer, self.queue.draw(0), cores);
@@ -300,11 +300,13 @@ impl Drop for Engines {
 
 impl Work for Engines {
     fn turn(&self, member: usize, urgency: Urgency) -> Turn {
-        match self.queue.look() {
+        match self.queue.look(self.free.load(Ordering::Acquire) > 0) {
             (Ripeness::Empty, _) if urgency == Urgency::Ordinary => self.mend(),
             (Ripeness::Empty, _) => Turn::Nothing,
             (Ripeness::At(due), _) => Turn::NothingUntil(due),
-            (Ripeness::Now, waiting) if urgency == Urgency::Pressing && waiting < self.pressing => {
+            (Ripeness::Now, waiting)
+                if urgency == Urgency::Pressing && waiting < self.pressing && !self.queue.has_high() =>
+            {
                 Turn::Nothing
             }
             (Ripeness::Now, _) => self

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::batcher::{BatchPolicy, Batcher, Ripeness};
 use crate::broker::{Leased, ModelQueue};
+use crate::job::Priority;
 use crate::metrics::Metrics;
 
 /// Holds at most one batch; the rest stays where it was, by priority.
@@ -26,11 +27,26 @@ impl WorkQueue {
         }
     }
 
-    /// Leases what there is room for, and says whether a batch may leave and how many jobs wait.
-    pub(super) fn look(&self) -> (Ripeness, usize) {
+    /// Says whether a batch may leave and how many jobs wait. Leases what there is room for, but only while an engine is
+    /// free: until then jobs of a higher priority may come that are to be in the next batch.
+    pub(super) fn look(&self, engine_is_free: bool) -> (Ripeness, usize) {
         let mut batcher = self.batcher.lock();
-        self.refill(&mut batcher);
-        (batcher.ripeness(Instant::now()), batcher.len())
+        if engine_is_free {
+            self.refill(&mut batcher);
+            return (batcher.ripeness(Instant::now()), batcher.len());
+        }
+        let behind = self.jobs.depth().min(batcher.room());
+        let ripeness = match batcher.ripeness(Instant::now()) {
+            Ripeness::Empty if behind > 0 => Ripeness::Now,
+            ripeness => ripeness,
+        };
+        (ripeness, batcher.len() + behind)
+    }
+
+    /// Whether a job of high priority waits.
+    pub(super) fn has_high(&self) -> bool {
+        let is_high = |job: &Leased| job.job.priority == Priority::High;
+        self.batcher.lock().any(is_high) || self.jobs.depth_of(Priority::High) > 0
     }
 
     /// Takes an engine's share of what waits, which may have become nothing, where `idle_peers` other engines are
@@ -54,9 +70,10 @@ impl WorkQueue {
     fn refill(&self, batcher: &mut Batcher<Leased>) {
         let room = batcher.room();
         if room > 0 {
-            let now = Instant::now();
             for job in self.jobs.lease(room) {
-                batcher.push(job, now);
+                // A batch waits for company from its oldest job's submission on, also while all engines are busy.
+                let submitted = job.submitted;
+                batcher.push(job, submitted);
             }
         }
     }

@@ -40,6 +40,7 @@ mod parity;
 mod photos;
 mod predict_command;
 mod predicting;
+mod priorities;
 mod process;
 mod proxy;
 mod queue;

@@ -130,16 +130,35 @@ fn what_was_accepted_before_the_close_is_still_handed_out() {
 }
 
 #[test]
-fn jobs_are_wanted_until_enough_wait_for_a_worker() {
+fn jobs_of_a_priority_are_wanted_until_enough_of_it_wait_for_a_worker() {
     let queue = queue(8, Arc::default());
-    assert!(!queue.wants(), "nobody serves the model");
+    let wants = || Priority::ALL.map(|priority| queue.wants(priority));
+    let hurries = || Priority::ALL.map(|priority| queue.hurries(priority));
+    assert_eq!(
+        (wants(), hurries()),
+        ([false; 3], [false; 3]),
+        "nobody serves the model"
+    );
     queue.serve(Crew::default(), 2);
+    assert_eq!(
+        hurries(),
+        [true, false, false],
+        "high is urgent, the others would overtake nothing"
+    );
     let _first = submit(&queue, 0, LONG).expect("room");
-    assert!(queue.wants());
+    assert_eq!(wants(), [true; 3]);
     let _second = submit(&queue, 1, LONG).expect("room");
-    assert!(!queue.wants());
+    assert_eq!(wants(), [true, false, true], "the others have room of their own");
     assert_eq!(queue.lease(1).len(), 1);
-    assert!(queue.wants());
+    assert_eq!(wants(), [true; 3]);
+    let (low, _low) = job(2, Priority::Low, LONG);
+    queue.push(low).expect("room");
+    assert_eq!(queue.lease(1).len(), 1);
+    assert_eq!(
+        hurries(),
+        [true, true, false],
+        "normal would overtake the low one that waits"
+    );
 }
 
 #[test]

@@ -168,7 +168,7 @@ impl Taker {
         // A read under way counts: it may bring jobs after `stop`.
         let _taking = self.shared.tickets.hold();
         while !stop.is_cancelled() {
-            if !self.shared.queue.wants() {
+            if !self.shared.queue.wants(Priority::default()) {
                 tokio::select! {
                     () = self.room.notified() => {}
                     () = stop.cancelled() => {}

@@ -13,7 +13,7 @@ const WEIGHTS: [i32; 3] = [8, 4, 1];
 
 /// Items of three priorities, each in order of arrival.
 #[derive(Debug)]
-pub(super) struct Turns<T> {
+pub(crate) struct Turns<T> {
     queues: [VecDeque<T>; 3],
     credit: [i32; 3],
 }
@@ -29,14 +29,23 @@ impl<T> Default for Turns<T> {
 
 impl<T> Turns<T> {
     /// Adds an item behind those of its priority.
-    pub(super) fn push(&mut self, priority: Priority, item: T) {
+    pub(crate) fn push(&mut self, priority: Priority, item: T) {
         self.queues[priority.index()].push_back(item);
     }
 
     /// The next item.
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let waiting = |index: &usize| !self.queues[*index].is_empty();
-        let competing: Vec<usize> = (0..WEIGHTS.len()).filter(waiting).collect();
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.pop_of(|_| true)
+    }
+
+    /// The next item of the priorities that are `wanted`. The others keep their items and their credit.
+    pub(crate) fn pop_of(&mut self, wanted: impl Fn(Priority) -> bool) -> Option<T> {
+        let competes = |priority: &Priority| self.len_of(*priority) > 0 && wanted(*priority);
+        let competing: Vec<usize> = Priority::ALL
+            .into_iter()
+            .filter(competes)
+            .map(Priority::index)
+            .collect();
         for &index in &competing {
             self.credit[index] += WEIGHTS[index];
         }
@@ -49,29 +58,36 @@ impl<T> Turns<T> {
         self.credit[next] -= competing.iter().map(|&index| WEIGHTS[index]).sum::<i32>();
         let item = self.queues[next].pop_front();
         if self.queues[next].is_empty() {
-            // Credit is not saved up: who comes back starts like a newcomer.
+            // Credit is not saved up: a priority that comes back starts like a new one.
             self.credit[next] = 0;
         }
         item
     }
 
+    /// Whether items of one of these priorities wait.
+    pub(crate) fn any_of(&self, wanted: impl Fn(Priority) -> bool) -> bool {
+        Priority::ALL
+            .into_iter()
+            .any(|priority| self.len_of(priority) > 0 && wanted(priority))
+    }
+
     /// All items, the higher priorities first.
-    pub(super) fn into_items(self) -> impl Iterator<Item = T> {
+    pub(crate) fn into_items(self) -> impl Iterator<Item = T> {
         self.queues.into_iter().flatten()
     }
 
     /// How many items there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
 
     /// How many items of a priority there are.
-    pub(super) fn len_of(&self, priority: Priority) -> usize {
+    pub(crate) fn len_of(&self, priority: Priority) -> usize {
         self.queues[priority.index()].len()
     }
 
     /// Passes every item through `keep`, which may take it away.
-    pub(super) fn filter(&mut self, mut keep: impl FnMut(T) -> Option<T>) {
+    pub(crate) fn filter(&mut self, mut keep: impl FnMut(T) -> Option<T>) {
         for queue in &mut self.queues {
             *queue = queue.drain(..).filter_map(&mut keep).collect();
         }
@@ -119,7 +135,46 @@ mod tests {
         assert_eq!(filled([0, 0, 0]).pop(), None);
     }
 
+    #[test]
+    fn a_priority_that_is_not_wanted_keeps_its_items_and_holds_up_no_other() {
+        let mut turns = filled([0, 2, 2]);
+        let without_normal = |priority| priority != Priority::Normal;
+        assert_eq!(turns.pop_of(without_normal), Some(Priority::Low));
+        assert_eq!(turns.pop_of(without_normal), Some(Priority::Low));
+        assert_eq!(turns.pop_of(without_normal), None);
+        assert!(!turns.any_of(without_normal) && turns.any_of(|_| true));
+        assert_eq!(turns.pop(), Some(Priority::Normal));
+    }
+
     proptest! {
+        /// However many items of lower priorities wait, and whatever was taken before: an item of high priority that finds no
+        /// other one waiting is preceded by at most one of each lower priority.
+        #[test]
+        fn the_first_high_item_waits_for_one_of_each_lower_priority_at_most(
+            others in (0_usize..300, 0_usize..300),
+            before in proptest::collection::vec((any::<bool>(), 0_usize..6), 0..100),
+        ) {
+            let mut turns = filled([0, others.0, others.1]);
+            for (high, leaving) in before {
+                if high {
+                    turns.push(Priority::High, Priority::High);
+                }
+                for _ in 0..leaving {
+                    turns.pop();
+                }
+            }
+            while turns.len_of(Priority::High) > 0 {
+                turns.pop();
+            }
+            turns.push(Priority::High, Priority::High);
+            let ahead: Vec<Priority> = std::iter::from_fn(|| turns.pop())
+                .take_while(|priority| *priority != Priority::High)
+                .collect();
+            for lower in [Priority::Normal, Priority::Low] {
+                prop_assert!(ahead.iter().filter(|one| **one == lower).count() <= 1, "{ahead:?}");
+            }
+        }
+
         /// Each priority keeps its order, nothing is lost, and nobody waits longer than a round of turns.
         #[test]
         fn every_item_has_its_turn_in_order(steps in proptest::collection::vec((0_usize..4, 0_usize..4), 1..200)) {
