@@ -1,6 +1,7 @@
-//! Headers that contradict their files are read as Pillow 13 reads them. The pixels below are Pillow's.
+//! Headers that contradict their files are read as Pillow 13 reads them, or refused as it refuses them. The pixels below are
+//! Pillow's.
 
-use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec, Manifest};
+use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec, Manifest};
 
 /// Bytes before the palette or the pixels: the file's header and the image's.
 const HEADERS: usize = 14 + 40;
@@ -76,5 +77,53 @@ fn a_bmp_whose_pixels_begin_nowhere_or_inside_its_palette_has_them_behind_its_he
     let colours = [103, 53, 3, 104, 54, 4, 101, 51, 1, 102, 52, 2];
     for offset in [0, 54, 70] {
         assert_eq!(pixels(&with_palette(offset)), colours, "8 bits, offset {offset}");
+    }
+}
+
+fn refused(file: &[u8]) -> ImageError {
+    let read = ImageHeader::read(file, &DecodeLimits::default());
+    let decoded = read.and_then(|header| Decoder::new().unwrap().prepare(file, &header, &spec()));
+    decoded.expect_err("Pillow refuses it")
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/inputs");
+    std::fs::read(format!("{folder}/{name}")).unwrap()
+}
+
+#[test]
+fn a_gif_whose_first_frame_has_no_side_is_refused() {
+    let file = golden("plain.gif");
+    assert_eq!(pixels(&file).len(), 12);
+    let mut frame = 13 + (3 << ((file[10] & 7) + 1));
+    // Extensions: a label, then blocks, the last one empty.
+    while file[frame] == 0x21 {
+        frame += 2;
+        while file[frame] != 0 {
+            frame += 1 + usize::from(file[frame]);
+        }
+        frame += 1;
+    }
+    assert_eq!(file[frame], 0x2C);
+    for side in [5, 7] {
+        let mut file = file.clone();
+        file[frame + side..frame + side + 2].fill(0);
+        assert!(matches!(refused(&file), ImageError::Corrupt(_)), "{side}");
+    }
+}
+
+#[test]
+fn a_webp_that_announces_more_than_it_has_is_refused() {
+    for name in ["lossless.webp", "lossy.webp"] {
+        let mut file = golden(name);
+        assert_eq!(pixels(&file).len(), 12);
+        // Bytes behind the end do no harm.
+        file.extend([0; 10]);
+        assert_eq!(pixels(&file).len(), 12, "{name}");
+        let announced = u32::from_le_bytes(file[4..8].try_into().unwrap());
+        for wrong in [file.len() as u32, announced - 2, 0] {
+            file[4..8].copy_from_slice(&wrong.to_le_bytes());
+            assert_eq!(refused(&file), ImageError::Truncated, "{name}, {wrong}");
+        }
     }
 }

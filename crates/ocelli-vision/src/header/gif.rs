@@ -6,12 +6,16 @@ use crate::ImageError;
 const SCREEN_BYTES: usize = 13;
 
 pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
-    let size = || {
-        let (width, height) = (bytes::le16(file, 6)?, bytes::le16(file, 8)?);
-        let (right, bottom) = first_frame(file)?;
-        Some((u32::from(width).max(right), u32::from(height).max(bottom)))
-    };
-    let (width, height) = size().ok_or(ImageError::Truncated)?;
+    let sizes = || Some((bytes::le16(file, 6)?, bytes::le16(file, 8)?, first_frame(file)?));
+    let (width, height, frame) = sizes().ok_or(ImageError::Truncated)?;
+    if frame.width == 0 || frame.height == 0 {
+        // The screen alone has no pixels.
+        return Err(ImageError::Corrupt(
+            "the first frame of the GIF has no pixels".into(),
+        ));
+    }
+    let width = u32::from(width).max(frame.left + frame.width);
+    let height = u32::from(height).max(frame.top + frame.height);
     Ok(ImageHeader {
         format: ImageFormat::Gif,
         width,
@@ -25,8 +29,16 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
     })
 }
 
-/// Right and bottom edge of the first frame on the screen.
-fn first_frame(file: &[u8]) -> Option<(u32, u32)> {
+/// Where a frame is on the screen, in pixels.
+struct Frame {
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
+}
+
+/// The first frame.
+fn first_frame(file: &[u8]) -> Option<Frame> {
     let mut at = SCREEN_BYTES + palette_bytes(*file.get(10)?);
     loop {
         match *file.get(at)? {
@@ -43,7 +55,12 @@ fn first_frame(file: &[u8]) -> Option<(u32, u32)> {
             }
             0x2C => {
                 let field = |offset| bytes::le16(file, at + offset).map(u32::from);
-                return Some((field(1)? + field(5)?, field(3)? + field(7)?));
+                return Some(Frame {
+                    left: field(1)?,
+                    top: field(3)?,
+                    width: field(5)?,
+                    height: field(7)?,
+                });
             }
             // Pillow steps over bytes that begin no block.
             _ => at += 1,

@@ -8,6 +8,12 @@ const RIFF_BYTES: usize = 12;
 const BODY: usize = RIFF_BYTES + 8;
 
 pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
+    // The length counts what follows it. Bytes behind that are ignored, as libwebp ignores them.
+    let announced = bytes::le32(file, 4).ok_or(ImageError::Truncated)? as usize;
+    let first = bytes::le32(file, RIFF_BYTES + 4).ok_or(ImageError::Truncated)? as usize;
+    if announced > file.len() - 8 || first > announced.saturating_sub(BODY - 8) {
+        return Err(ImageError::Truncated);
+    }
     let kind = file
         .get(RIFF_BYTES..RIFF_BYTES + 4)
         .ok_or(ImageError::Truncated)?;
