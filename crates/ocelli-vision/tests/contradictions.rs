@@ -1,6 +1,8 @@
 //! Headers that contradict their files are read as Pillow 13 reads them, or refused as it refuses them. The pixels below are
 //! Pillow's.
 
+#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
+
 use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec, Manifest};
 
 /// Bytes before the palette or the pixels: the file's header and the image's.
