@@ -1,6 +1,8 @@
 //! Starting, serving, draining: what the process is doing, and the signals that change it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,18 +19,22 @@ pub enum Stage {
     Draining,
     /// No connection is accepted any more; what is held is finished.
     Closing,
+    /// Connections that are still open are closed.
+    Closed,
 }
 
-/// Tells and hears the stage. Cheap to clone.
+/// Tells and hears the stage, and counts the requests that have no response yet. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     stage: watch::Sender<Stage>,
+    unanswered: Arc<AtomicUsize>,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
         Self {
             stage: watch::Sender::new(Stage::Starting),
+            unanswered: Arc::default(),
         }
     }
 }
@@ -55,6 +61,29 @@ impl Lifecycle {
     pub async fn reached(&self, stage: Stage) {
         // The sender is in `self`, so the channel stays open while this waits.
         let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
+    /// Counts a request until the returned value is dropped: when its response is ready, or its client has gone.
+    #[must_use]
+    pub fn request(&self) -> Unanswered {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        Unanswered(Arc::clone(&self.unanswered))
+    }
+
+    /// Requests that have no response yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+}
+
+/// A request without a response.
+#[derive(Debug)]
+pub struct Unanswered(Arc<AtomicUsize>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

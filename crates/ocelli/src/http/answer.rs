@@ -61,10 +61,12 @@ pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: N
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
     parts.extensions.insert(arrival);
+    let unanswered = probe.lifecycle.request();
     let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
         Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
         Err(error) => error.into_response(),
     };
+    drop(unanswered);
     let code = match response.extensions_mut().remove::<Error>() {
         Some(error) => {
             let code = error.status().code;

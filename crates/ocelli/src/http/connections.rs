@@ -52,13 +52,15 @@ const CLOSING_GRACE: Duration = Duration::from_millis(500);
 /// After an answer that came before the whole body: how long and how much to go on reading, so that the client
 /// reads its answer before it hears that the connection is gone.
 const LINGER_TIME: Duration = Duration::from_secs(5);
+/// The same once the server is closing.
+const CLOSING_LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 * 1024 * 1024;
 
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves HTTP/1.1 and h2c on `listener` until the lifecycle is closing, and returns when every connection has
-/// ended.
+/// ended, or once the lifecycle is closed.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -156,7 +158,16 @@ struct Server {
 }
 
 impl Server {
+    /// Serves one client until its connection ends, or the server ends it.
     async fn serve(self: Arc<Self>, socket: TcpStream) {
+        let lifecycle = self.lifecycle.clone();
+        tokio::select! {
+            () = self.serve_to_end(socket) => {}
+            () = lifecycle.reached(Stage::Closed) => {}
+        }
+    }
+
+    async fn serve_to_end(self: Arc<Self>, socket: TcpStream) {
         let _counted = GaugeGuard::new(&self.metrics.connections);
         // Answers are small and complete, so nothing is gained by waiting for more to send.
         if let Err(error) = socket.set_nodelay(true) {
@@ -199,7 +210,7 @@ impl Server {
             self.report_tls(&socket);
         }
         if clock.has_unread_body() {
-            linger(&socket).await;
+            self.linger(&socket).await;
         }
     }
 
@@ -243,23 +254,25 @@ impl Server {
         };
         Ok(response.map(|body| self.sending.watch(body, guard, (version, &socket))))
     }
-}
 
-/// Reads on until the client closes, within bounds (as nginx' `lingering_close`): a socket closed with unread input
-/// makes the kernel cut off an answer that is still on its way.
-async fn linger(socket: &TcpStream) {
-    let mut left = LINGER_BYTES;
-    let mut buffer = vec![0; READ_BUFFER];
-    let drain = async {
-        while left > 0 && socket.readable().await.is_ok() {
-            match socket.try_read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => left = left.saturating_sub(read as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
+    /// Reads on until the client closes, within bounds (as nginx' `lingering_close`): a socket closed with unread input
+    /// makes the kernel cut off an answer that is still on its way.
+    async fn linger(&self, socket: &TcpStream) {
+        let closing = self.lifecycle.stage() >= Stage::Closing;
+        let time = if closing { CLOSING_LINGER } else { LINGER_TIME };
+        let mut left = LINGER_BYTES;
+        let mut buffer = vec![0; READ_BUFFER];
+        let drain = async {
+            while left > 0 && socket.readable().await.is_ok() {
+                match socket.try_read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(read) => left = left.saturating_sub(read as u64),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
             }
-        }
-    };
-    // A client that goes on sending is cut off in the end.
-    let _ = timeout(LINGER_TIME, drain).await;
+        };
+        // A client that goes on sending is cut off in the end.
+        let _ = timeout(time, drain).await;
+    }
 }

@@ -52,7 +52,7 @@ impl Probe {
                 let loading = || Error::NotReady("it is loading its models");
                 Err(self.health.awaits().unwrap_or_else(loading))
             }
-            Stage::Draining | Stage::Closing => Err(Error::NotReady("it is stopping")),
+            Stage::Draining | Stage::Closing | Stage::Closed => Err(Error::NotReady("it is stopping")),
             Stage::Serving => self.health.ready(),
         }
     }

@@ -3,18 +3,30 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::error::Error;
 use crate::http::{self, AppState, ConnectionConfig, HttpConfig, OffThread, Probe, Receiving};
 use crate::infer::Infer;
 use crate::jobs::{Jobs, JobsConfig};
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::Metrics;
+
+/// Once no connection is accepted: how long the bodies of requests may go on arriving. What was on its way when the
+/// signal came arrives within that; a client that takes longer is refused and asks elsewhere.
+const LAST_BODIES: Duration = Duration::from_secs(1);
+
+/// Once every request has its response: how long clients may take nothing and end nothing, before they are cut off.
+/// Longer than what a lost packet and its retransmissions take.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// The least time that each part behind the connections has to end, however long the connections took.
+pub(super) const PART: Duration = Duration::from_secs(5);
 
 /// How the role ends.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +55,7 @@ pub struct ServeConfig {
 pub enum Ending {
     /// Everything accepted was answered.
     Drained,
-    /// The drain's time was up first.
+    /// Something accepted was not: its time was up first, or a second signal came.
     CutShort,
 }
 
@@ -53,6 +65,7 @@ pub(super) struct Front {
     address: SocketAddr,
     drain: DrainTimes,
     lifecycle: Lifecycle,
+    receiving: Receiving,
     metrics: Arc<Metrics>,
     serving: JoinHandle<()>,
 }
@@ -72,12 +85,13 @@ impl Front {
         let lifecycle = Lifecycle::default();
         let metrics = Arc::clone(&infer.metrics);
         let jobs = Jobs::new(config.jobs, infer);
+        let receiving = Receiving::new(config.http.receiving, Arc::clone(&metrics));
         let state = AppState {
             infer: infer.clone(),
             jobs: jobs.clone(),
             config: config.http,
             off_thread: OffThread::default(),
-            receiving: Receiving::new(config.http.receiving, Arc::clone(&metrics)),
+            receiving: receiving.clone(),
             probe: Probe {
                 lifecycle: lifecycle.clone(),
                 metrics: Arc::clone(&metrics),
@@ -97,6 +111,7 @@ impl Front {
             address,
             drain: config.drain,
             lifecycle,
+            receiving,
             metrics,
             serving,
         })
@@ -111,8 +126,8 @@ impl Front {
         );
     }
 
-    /// Drains because of `signal`: readiness fails, later nobody is accepted, and once all are answered `rest` ends what
-    /// is behind.
+    /// Drains because of `signal`: readiness fails, later no connection is accepted, and once the connections have ended,
+    /// or their time is up, asynchronous jobs and `rest` end. Each has a time of its own, so none is skipped.
     ///
     /// # Errors
     /// When the HTTP server ended badly.
@@ -120,35 +135,148 @@ impl Front {
         tracing::info!(signal, "draining: /readyz says no, what is accepted is finished");
         self.lifecycle.advance(Stage::Draining);
         sleep(self.drain.delay).await;
+        let end = Instant::now() + self.drain.timeout;
         self.lifecycle.advance(Stage::Closing);
-        drain(self.serving, &self.metrics, self.drain.timeout, rest).await
-    }
-}
-
-/// Waits until every connection has ended, and then for what else has to end, within a time.
-async fn drain(
-    web: JoinHandle<()>,
-    metrics: &Metrics,
-    limit: Duration,
-    rest: impl Future<Output = ()>,
-) -> anyhow::Result<Ending> {
-    let finish = async {
-        web.await.context("the HTTP server ended badly")?;
+        let (jobs, connections) = (self.jobs.clone(), self.close_connections().await);
+        let left = end.saturating_duration_since(Instant::now());
+        let jobs_ended = end_part(
+            "the asynchronous jobs of this process",
+            left.max(PART),
+            jobs.close(),
+        )
+        .await;
         rest.await;
-        anyhow::Ok(())
-    };
-    match timeout(limit, finish).await {
-        Ok(finished) => finished?,
-        Err(_) => {
-            let connections = metrics.connections.get();
+        let unanswered = connections?;
+        if unanswered > 0 {
             tracing::error!(
-                connections,
-                ?limit,
-                "not everything was answered in time; raise --drain-timeout to wait longer"
+                requests = unanswered,
+                "stopped; accepted requests were not answered in time; raise --drain-timeout to wait longer"
             );
             return Ok(Ending::CutShort);
         }
+        if !jobs_ended {
+            tracing::error!(
+                "stopped; every request was answered, but accepted jobs or their webhooks may be lost; raise \
+                 --drain-timeout to wait longer"
+            );
+            return Ok(Ending::CutShort);
+        }
+        tracing::info!("stopped; everything accepted was answered");
+        Ok(Ending::Drained)
     }
-    tracing::info!("stopped; everything accepted was answered");
-    Ok(Ending::Drained)
+
+    /// Waits until every connection has ended, or closes those that are left. Says how many requests that had arrived were
+    /// not answered.
+    async fn close_connections(mut self) -> anyhow::Result<usize> {
+        let limit = self.drain.timeout;
+        let refuse_bodies = async {
+            sleep(LAST_BODIES.min(limit / 2)).await;
+            self.receiving.stop(&Error::NotReady(
+                "it is stopping, and the request's body has not arrived",
+            ));
+            std::future::pending().await
+        };
+        let ended = tokio::select! {
+            ended = &mut self.serving => Some(ended),
+            () = stalled(&self.lifecycle, &self.metrics) => None,
+            () = sleep(limit) => None,
+            never = refuse_bodies => never,
+        };
+        let unanswered = self.lifecycle.unanswered();
+        let connections = self.metrics.connections.get();
+        self.lifecycle.advance(Stage::Closed);
+        if let Some(ended) = ended {
+            ended.context("the HTTP server ended badly")?;
+            return Ok(0);
+        }
+        tracing::warn!(
+            connections,
+            "closing connections whose clients neither took their responses nor ended their requests in time"
+        );
+        self.serving.await.context("the HTTP server ended badly")?;
+        Ok(unanswered)
+    }
+}
+
+/// Waits until every request has its response and clients have taken nothing for [`STALLED`].
+async fn stalled(lifecycle: &Lifecycle, metrics: &Metrics) {
+    let mut progress = Progress::new(Instant::now());
+    loop {
+        let open = (metrics.connections.get(), metrics.response_bytes.get());
+        if progress.is_stalled(lifecycle.unanswered(), open, Instant::now()) {
+            return;
+        }
+        sleep(STALLED / 20).await;
+    }
+}
+
+/// How the connections of a server that closes get on.
+#[derive(Debug)]
+struct Progress {
+    /// Connections, and the bytes of responses that their clients have not taken.
+    open: (i64, i64),
+    /// Since when that is so and every request has its response.
+    since: Instant,
+}
+
+impl Progress {
+    fn new(now: Instant) -> Self {
+        Self {
+            open: (0, 0),
+            since: now,
+        }
+    }
+
+    /// Whether clients are all that is waited for, and do nothing.
+    fn is_stalled(&mut self, unanswered: usize, open: (i64, i64), now: Instant) -> bool {
+        if unanswered > 0 || open != self.open {
+            self.open = open;
+            self.since = now;
+        }
+        now.saturating_duration_since(self.since) >= STALLED
+    }
+}
+
+/// Waits until a part of a role has ended, but no longer than `limit`. Says whether it has.
+pub(super) async fn end_part(part: &str, limit: Duration, ending: impl Future<Output = ()>) -> bool {
+    let ended = timeout(limit, ending).await.is_ok();
+    if !ended {
+        tracing::warn!(
+            ?limit,
+            "{part} did not end in time, and the process ends without waiting longer"
+        );
+    }
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_do_nothing_are_waited_for_only_once_every_request_is_answered() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut progress = Progress::new(start);
+        assert!(!progress.is_stalled(1, (2, 0), at(0)));
+        assert!(!progress.is_stalled(1, (2, 0), at(60)), "a request is computed");
+        assert!(!progress.is_stalled(0, (2, 900), at(61)));
+        assert!(!progress.is_stalled(0, (2, 900), at(65)));
+        assert!(
+            !progress.is_stalled(0, (2, 800), at(66)),
+            "a client takes its response"
+        );
+        assert!(
+            !progress.is_stalled(0, (1, 800), at(70)),
+            "a connection has ended"
+        );
+        assert!(!progress.is_stalled(0, (1, 800), at(74)));
+        assert!(progress.is_stalled(0, (1, 800), at(75)));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_does_not_end_is_left_behind() {
+        assert!(end_part("this", PART, async {}).await);
+        assert!(!end_part("that", Duration::ZERO, std::future::pending()).await);
+    }
 }

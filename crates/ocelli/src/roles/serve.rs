@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio::net::TcpListener;
 
-use super::front::{Ending, Front, ServeConfig};
+use super::front::{Ending, Front, PART, ServeConfig, end_part};
 use super::pipeline::Pipeline;
 
 /// Serves on `listener` until `stop` names a reason; then drains.
@@ -29,10 +29,8 @@ pub async fn serve(
     front.ready();
     let signal = stop.await;
     running.stop_changing();
-    let jobs = front.jobs.clone();
     let rest = async {
-        jobs.close().await;
-        running.stop().await;
+        end_part("computing what nobody waits for", PART, running.stop()).await;
     };
     front.close(signal, rest).await
 }

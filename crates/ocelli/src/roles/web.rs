@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::front::{Ending, Front, ServeConfig};
+use super::front::{Ending, Front, PART, ServeConfig, end_part};
 use super::redis::{stopped, wait_for_redis};
 use super::threads::Threads;
 use super::web_side::{SideTasks, WebSide, WebWire};
@@ -118,18 +118,19 @@ pub async fn web(
     threads.start("core", tier.crew, members)?;
     let signed_off = CancellationToken::new();
     let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
-    let jobs = front.jobs.clone();
-    let for_jobs = tokio::spawn(jobs.clone().run());
+    let for_jobs = tokio::spawn(front.jobs.clone().run());
     front.ready();
     let signal = stopped(stop, &mut tasks).await?;
     let rest = async {
-        jobs.close().await;
-        if let Err(error) = for_jobs.await {
-            tracing::error!(%error, "what calls webhooks ended badly");
-        }
+        let hooks = async {
+            if let Err(error) = for_jobs.await {
+                tracing::error!(%error, "what calls webhooks ended badly");
+            }
+        };
+        end_part("calling webhooks", PART, hooks).await;
         tier.infer.decoders.close();
         tier.infer.broker.close();
-        threads.stop().await;
+        end_part("decoding what nobody waits for", PART, threads.stop()).await;
         signed_off.cancel();
         if tokio::time::timeout(SIGN_OFF, tasks).await.is_err() {
             tracing::debug!("Redis did not hear that this process has ended");
