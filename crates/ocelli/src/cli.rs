@@ -224,7 +224,8 @@ pub struct DrainArgs {
     /// or more after the first, ends the process at once
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
-    /// After that: how long to finish what has been accepted
+    /// After that: how long to finish what has been accepted. Requests whose bodies have not arrived a second later are
+    /// refused, and once all are answered, clients that take nothing for 5 s are cut off
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }

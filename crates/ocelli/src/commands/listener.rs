@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use super::bind::listen;
 use super::files::ADMIN_CONNECTIONS;
@@ -59,10 +60,18 @@ impl Hangups {
 
     /// Brings the models up to date at each SIGHUP, for ever.
     async fn rescan(mut self, models: &Models) -> &'static str {
-        while self.0.recv().await.is_some() {
-            models.rescan().await;
+        let mut rescans = JoinSet::new();
+        loop {
+            // One that waits until a model has ended what it had must not keep the next one waiting.
+            tokio::select! {
+                Some(()) = self.0.recv() => {
+                    let models = models.clone();
+                    rescans.spawn(async move { models.rescan().await });
+                }
+                Some(_) = rescans.join_next() => {}
+                else => std::future::pending().await,
+            }
         }
-        std::future::pending().await
     }
 
     /// Says at each SIGHUP that nothing comes of it, for ever.

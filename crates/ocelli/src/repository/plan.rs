@@ -13,6 +13,17 @@ pub enum Step {
     Unload(Key),
 }
 
+impl Step {
+    /// The key of the package.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Load(entry) => &entry.key,
+            Self::Unload(key) => key,
+        }
+    }
+}
+
 /// The way from what is `current` (`None` for what could not be loaded, which is tried again) to what is `wanted`: first
 /// what is new, then what has changed, and last what goes, so that a version is there before the one that it replaces
 /// leaves. What nobody can look at has not gone.

@@ -1,12 +1,14 @@
 //! The models that a process has, from their packages to their engines: loaded, replaced and unloaded while it serves.
 //!
-//! One change is made at a time, and none before the process has what it starts with. A model that takes the place of
+//! One change is made at a time, and none before the process has what it starts with. What a model that was unloaded or
+//! replaced still has ends beside other changes; only changes to models of its own name wait for it. A model that takes the place of
 //! another is read, loaded and measured first, and in a worker process announced; then requests find it instead of the old
 //! one, which ends what it has. Whatever fails leaves everything as it was, and is shown. Once the process stops, a change
 //! that is under way goes no further: what is not in its place by then never gets there.
 
 mod changes;
 mod control;
+mod leaving;
 mod slots;
 
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::control::Standing;
+use self::leaving::Leaving;
 use self::slots::{Slot, Slots};
 use super::engines::{EngineRoom, StartError};
 use super::seats::{Seat, Seats};
@@ -134,6 +137,8 @@ struct Shared {
     waiting: Mutex<Vec<(Key, Arc<ServedModel>, ModelFile)>>,
     /// Held while something changes.
     changing: tokio::sync::Mutex<()>,
+    /// Models that end what they have, so that their names do not change.
+    leaving: Leaving,
     /// Cancelled when the process has what it starts with, so that changes may begin.
     started: CancellationToken,
     /// Cancelled when the process stops, under the lock of `slots`: nothing comes into them after that.
@@ -171,6 +176,7 @@ impl Models {
                 slots: Mutex::new(slots),
                 waiting: Mutex::new(waiting),
                 changing: tokio::sync::Mutex::default(),
+                leaving: Leaving::default(),
                 started: CancellationToken::new(),
                 stopping: CancellationToken::new(),
                 tasks: TaskTracker::new(),

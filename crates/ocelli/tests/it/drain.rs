@@ -8,7 +8,7 @@ use hyper::Method;
 use ocelli::roles::Ending;
 use ocelli_engine::fake::FakeControl;
 
-use crate::client::{Call, Connection};
+use crate::client::{Call, Connection, Raw};
 use crate::eventually;
 use crate::photos;
 use crate::process::Process;
@@ -143,19 +143,95 @@ async fn a_second_signal_does_not_wait() {
     assert!(log.last().unwrap().contains("second signal"), "{log:?}");
 }
 
-#[tokio::test]
-async fn a_drain_that_takes_too_long_is_a_failure() {
-    let process = Process::fake(&["--fake-image-time", "1ms", "--drain-timeout", "200ms"]).await;
+/// The start of a photo's request, and its rest.
+fn halves(process: &Process) -> (Vec<u8>, Vec<u8>) {
     let wire = process.post("/predict").form([("image", photos::DOG)]).wire();
-    let mut stuck = crate::client::Raw::connect(process.address).await;
-    stuck.write(&wire[..1000]).await;
+    (wire[..1000].to_vec(), wire[1000..].to_vec())
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_refused_and_holds_nothing_up() {
+    let process = Process::fake(&["--fake-image-time", "1ms", "--drain-timeout", "1h"]).await;
+    let (begin, _) = halves(&process);
+    let mut stuck = Raw::connect(process.address).await;
+    stuck.write(&begin).await;
     process
         .metric("ocelli_receiving_requests", |requests| requests == 1.0)
         .await;
     process.signal("TERM");
+    let answer = stuck.answer().await;
+    let text = answer.refused(503, "not_ready");
+    assert!(text.contains("body has not arrived"), "{text}");
+    assert_eq!(answer.header("connection"), "close");
+    // The client keeps its end open.
     let (status, log) = process.ended().await;
-    assert_eq!(status, Some(1), "{log:?}");
-    assert!(log.last().unwrap().contains("--drain-timeout"), "{log:?}");
+    assert_eq!(status, Some(0), "{log:?}");
+    assert!(
+        log.last().unwrap().contains("everything accepted was answered"),
+        "{log:?}"
+    );
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn a_body_that_was_on_its_way_when_the_signal_came_is_answered() {
+    let mut process = Process::fake(&["--fake-image-time", "1ms", "--drain-delay", "500ms"]).await;
+    let (begin, rest) = halves(&process);
+    let mut client = Raw::connect(process.address).await;
+    client.write(&begin).await;
+    process
+        .metric("ocelli_receiving_requests", |requests| requests == 1.0)
+        .await;
+    process.signal("TERM");
+    process.logs("draining").await;
+    client.write(&rest).await;
+    assert_eq!(client.answer().await.best(), photos::dog().label());
+    assert_eq!(process.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn half_a_head_holds_nothing_up() {
+    let patient = ["--header-timeout", "1h", "--drain-timeout", "1h"];
+    let process = Process::fake(&[&["--fake-image-time", "1ms"][..], &patient].concat()).await;
+    let mut stuck = Raw::connect(process.address).await;
+    stuck.write(b"GET /livez HTTP/1.1\r\nHost").await;
+    process
+        .metric("ocelli_connections", |connections| connections == 2.0)
+        .await;
+    process.signal("TERM");
+    let (status, log) = process.ended().await;
+    assert_eq!(status, Some(0), "{log:?}");
+    assert!(
+        log.iter().any(|line| line.contains("closing connections")),
+        "{log:?}"
+    );
+    drop(stuck);
+}
+
+/// Over HTTP/2, a client that lets the server send nothing of a response and answers no ping either.
+#[tokio::test]
+async fn a_response_that_is_not_taken_holds_nothing_up() {
+    let patient = ["--response-timeout", "1h", "--drain-timeout", "1h"];
+    let process = Process::fake(&[&["--fake-image-time", "1ms"][..], &patient].concat()).await;
+    let mut client = Raw::connect(process.address).await;
+    client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // SETTINGS with INITIAL_WINDOW_SIZE 0.
+    client.write(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]).await;
+    // HEADERS of `GET /openapi.json`, authority `x`: indexed fields and two literals.
+    let mut headers = vec![0x82, 0x86, 0x04, 13];
+    headers.extend(b"/openapi.json");
+    headers.extend([0x01, 1, b'x']);
+    client
+        .write(&[0, 0, u8::try_from(headers.len()).unwrap(), 1, 5, 0, 0, 0, 1])
+        .await;
+    client.write(&headers).await;
+    process
+        .metric("ocelli_response_bytes", |bytes| bytes > 1000.0)
+        .await;
+    process.signal("TERM");
+    let (status, log) = process.ended().await;
+    assert_eq!(status, Some(0), "{log:?}");
+    drop(client);
 }
 
 #[tokio::test]

@@ -189,3 +189,47 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
     assert_eq!(ask(server.address, &waiting).await.ok(), done);
     server.is_empty().await;
 }
+
+#[tokio::test]
+async fn a_model_that_is_emptying_does_not_keep_others_from_changing() {
+    let shelf = Shelf::new();
+    for name in ["a", "b", "c"] {
+        shelf.put(name, (name, "1", name));
+    }
+    let server = shelf.serve().await;
+    server.engine.hold();
+    // It is accepted, so the model stays until it has been answered.
+    let stuck = server
+        .post("/predict?model=a")
+        .form([("image", photos::DOG)])
+        .spawn();
+    server.held(1).await;
+    let models = server.models.clone();
+    let unloading = tokio::spawn(async move { models.unload("a", None).await });
+    let states = async || shown(&server.get("/v1/models").send().await.ok());
+    eventually("the model goes", async || {
+        states().await.contains(&"a/? unloading".to_owned())
+    })
+    .await;
+    let change = async |what| {
+        tokio::time::timeout(PATIENCE, what)
+            .await
+            .expect("it is not held up")
+    };
+    change(server.models.unload("b", None)).await.unwrap();
+    assert_eq!(states().await, ["c/1 ready", "a/? unloading"]);
+    // A look at the folder changes the others at once, and this one when it has gone.
+    shelf.remove("b");
+    shelf.remove("c");
+    let rescan = rescan(&server.models);
+    eventually("the last one has gone, too", async || {
+        states().await == ["a/? unloading"]
+    })
+    .await;
+    assert!(!unloading.is_finished() && !rescan.is_finished());
+    server.engine.release();
+    assert_eq!(maker(&stuck.await.unwrap()), "a");
+    unloading.await.unwrap().unwrap();
+    rescan.await.unwrap();
+    assert_eq!(states().await, ["a/1 ready"]);
+}

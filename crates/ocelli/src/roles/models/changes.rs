@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use ocelli_vision::auto::NoteKind;
 use tokio::sync::MutexGuard;
-use tokio::task;
+use tokio::task::{self, JoinHandle};
 use tokio::time::timeout;
 
 use super::super::engines::{Resident, StartError};
@@ -47,7 +48,7 @@ enum LoadError {
 impl Shared {
     /// Loads what is there at the start.
     pub(super) async fn load_all(
-        &self,
+        self: &Arc<Self>,
         repository: &RepositoryConfig,
         mut entries: Vec<Entry>,
     ) -> Result<(), ModelsError> {
@@ -75,9 +76,10 @@ impl Shared {
             }
         }
         let count = entries.len();
-        let mut first = None;
+        let (mut first, mut leaving, going) = (None, Departures::default(), BTreeSet::new());
         for entry in entries {
-            let failed = self.load(entry, Pace::AtOnce, &BTreeSet::new()).await.err();
+            let loaded = self.load(entry, Pace::AtOnce, &going, &mut leaving);
+            let failed = loaded.await.err();
             first = first.or(failed);
         }
         match first {
@@ -101,27 +103,58 @@ impl Shared {
         Ok(scanned.map_err(StartError::Panicked)??)
     }
 
-    pub(super) async fn rescan(&self) {
+    /// Brings the models in line with the repository. Those of a name of which one is still leaving follow once it has left.
+    pub(super) async fn rescan(self: &Arc<Self>) {
+        let mut leaving = Departures::default();
+        while let Some(later) = self.rescan_in_turn(&mut leaving).await
+            && !later.is_empty()
+        {
+            tracing::info!(models = ?later, "looking again once these have ended what they had");
+            let left = join_all(later.iter().map(|name| self.leaving.gone(name)));
+            if self.unless_stopping(left).await.is_none() {
+                break;
+            }
+        }
+        leaving.ended().await;
+    }
+
+    /// The same, but for the names that it returns. `None` where nothing more is to be done.
+    async fn rescan_in_turn(self: &Arc<Self>, leaving: &mut Departures) -> Option<BTreeSet<String>> {
         let Some(repository) = &self.repository else {
             tracing::warn!("there is no --model-dir to look at");
-            return;
+            return None;
         };
-        let Some(_changing) = self.turn().await else {
-            return;
-        };
+        let _changing = self.turn().await?;
         let entries = match self.entries().await {
             Ok(entries) => entries,
-            Err(error) => return tracing::error!(%error, "everything stays as it is"),
+            Err(error) => {
+                tracing::error!(%error, "everything stays as it is");
+                return None;
+            }
         };
+        let later = self.leaving.names();
         let current = self.slots.lock().fingerprints();
         let mut steps = plan(&current, entries);
+        steps.retain(|step| !later.contains(&step.key().name));
         if let Selection::Named(_) = repository.selection {
             // What else is loaded and unloaded is somebody's explicit wish.
             steps.retain(|step| matches!(step, Step::Load(entry) if current.contains_key(&entry.key)));
         }
         tracing::info!(changes = steps.len(), "looked at the repository");
-        self.change(steps).await;
+        self.change(steps, leaving).await;
         self.catalog.warn_of_names_astray();
+        Some(later)
+    }
+
+    /// The same as [`Shared::turn`], once no model of this name is leaving.
+    pub(super) async fn turn_for(&self, name: &str) -> Option<MutexGuard<'_, ()>> {
+        loop {
+            self.unless_stopping(self.leaving.gone(name)).await?;
+            let turn = self.turn().await?;
+            if !self.leaving.names().contains(name) {
+                return Some(turn);
+            }
+        }
     }
 
     /// Waits until the process has what it starts with and nothing else changes. `None` where it stops.
@@ -143,7 +176,7 @@ impl Shared {
     }
 
     /// Takes the steps, unless the process stops. What is wrong with one is logged and shown.
-    async fn change(&self, steps: Vec<Step>) {
+    async fn change(self: &Arc<Self>, steps: Vec<Step>, leaving: &mut Departures) {
         let going = steps.iter().filter_map(|step| match step {
             Step::Load(_) => None,
             Step::Unload(key) => Some(key.clone()),
@@ -157,22 +190,28 @@ impl Shared {
             match step {
                 Step::Load(entry) => {
                     let key = entry.key.clone();
-                    let loaded = self.load(entry, Pace::Behind, &going).await;
+                    let loaded = self.load(entry, Pace::Behind, &going, leaving).await;
                     failed.extend(loaded.is_err().then_some(key));
                 }
                 Step::Unload(key) if self.slots.lock().serves(&key) && succeeds(&failed, &key) => {
                     tracing::warn!(model = %key, "it stays until the package that is to take its place can be loaded");
                 }
-                Step::Unload(key) => self.unload(&key).await,
+                Step::Unload(key) => self.unload(&key, leaving),
             }
         }
     }
 
     /// Loads a package, in the place of the one of its key, or of the one of its name and version under a key that is
     /// `going`. Says what is wrong with it otherwise.
-    pub(super) async fn load(&self, entry: Entry, pace: Pace, going: &BTreeSet<Key>) -> Result<(), String> {
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        entry: Entry,
+        pace: Pace,
+        going: &BTreeSet<Key>,
+        leaving: &mut Departures,
+    ) -> Result<(), String> {
         let key = entry.key.clone();
-        match self.replace(&key, entry, pace, going).await {
+        match self.replace((&key, entry), pace, going, leaving).await {
             Ok(()) => {
                 self.room.metrics.count_load("loaded");
                 Ok(())
@@ -199,11 +238,11 @@ impl Shared {
     }
 
     async fn replace(
-        &self,
-        key: &Key,
-        entry: Entry,
+        self: &Arc<Self>,
+        (key, entry): (&Key, Entry),
         pace: Pace,
         going: &BTreeSet<Key>,
+        leaving: &mut Departures,
     ) -> Result<(), LoadError> {
         let path = entry.path.clone();
         let stopping = || LoadError::Stopping { path: path.clone() };
@@ -239,9 +278,7 @@ impl Shared {
                 slots.keep(key, fingerprint, &self.catalog);
                 old
             };
-            if let Some(old) = old {
-                self.dismiss(old).await;
-            }
+            leaving.extend(old.map(|old| self.dismiss(old, None)));
             return Ok(());
         }
         let opened = self.unless_stopping(self.open((model, file), pace)).await;
@@ -258,9 +295,12 @@ impl Shared {
             Ok(resident) => resident.ok_or_else(stopping)?,
             Err(error) => return Err(LoadError::Seat { path, error }),
         };
-        let in_place = self.take_over((key, &place), resident, fingerprint).await;
-        if !in_place {
-            return Err(stopping());
+        match self.take_over((key, &place), resident, fingerprint) {
+            Ok(old) => leaving.extend(old.into_iter().flatten().map(|old| self.dismiss(old, None))),
+            Err(late) => {
+                late.close().await;
+                return Err(stopping());
+            }
         }
         self.room.metrics.set_load_time(&id, started.elapsed());
         Ok(())
@@ -310,55 +350,57 @@ impl Shared {
         }
     }
 
-    /// From now on requests find this one; the one before ends what it has. Says whether that is so: a process that stops
-    /// takes nothing new.
-    async fn take_over(
+    /// From now on requests find this one, unless the process stops: it takes nothing new. Gives back those that must end
+    /// what they have, or this one.
+    fn take_over(
         &self,
         (key, place): (&Key, &Key),
         resident: Resident,
         fingerprint: Option<Fingerprint>,
-    ) -> bool {
-        let filled = {
-            let mut slots = self.slots.lock();
-            if self.stopping.is_cancelled() {
-                Err(resident)
-            } else {
-                // It is told to nobody until the new one has its place.
-                let moved = (key != place).then(|| slots.vacate(place)).flatten();
-                let old = slots.fill(key, resident, fingerprint);
-                slots.publish(&self.catalog);
-                Ok([old, moved])
-            }
-        };
-        match filled {
-            Ok(old) => {
-                for old in old.into_iter().flatten() {
-                    self.dismiss(old).await;
-                }
-                true
-            }
-            Err(late) => {
-                late.close().await;
-                false
-            }
+    ) -> Result<[Option<Resident>; 2], Resident> {
+        let mut slots = self.slots.lock();
+        if self.stopping.is_cancelled() {
+            return Err(resident);
         }
+        // It is told to nobody until the new one has its place.
+        let moved = (key != place).then(|| slots.vacate(place)).flatten();
+        let old = slots.fill(key, resident, fingerprint);
+        slots.publish(&self.catalog);
+        Ok([old, moved])
     }
 
-    pub(super) async fn unload(&self, key: &Key) {
+    /// Lets requests find a model no more. Its key is free once the model has left.
+    pub(super) fn unload(self: &Arc<Self>, key: &Key, leaving: &mut Departures) {
         if self.slots.lock().is_given(key) {
             // Only the package has gone that wanted its place.
             return self.slots.lock().note(key, None, &self.catalog);
         }
         let old = self.slots.lock().empty(key, &self.catalog);
-        if let Some(old) = old {
-            tracing::info!(model = %key, "unloading the model");
-            self.dismiss(old).await;
+        match old {
+            Some(old) => {
+                tracing::info!(model = %key, "unloading the model");
+                leaving.extend([self.dismiss(old, Some(key.clone()))]);
+            }
+            None => self.slots.lock().remove(key, &self.catalog),
         }
-        self.slots.lock().remove(key, &self.catalog);
     }
 
-    /// Waits until nobody needs a model that is not found any more, and ends it.
-    async fn dismiss(&self, old: Resident) {
+    /// Ends a model that requests do not find any more, once nobody needs it, in a task of its own: that may take as long
+    /// as a request does, and other models change meanwhile. Then nothing is left at `key`.
+    fn dismiss(self: &Arc<Self>, old: Resident, key: Option<Key>) -> JoinHandle<()> {
+        let shared = Arc::clone(self);
+        let left = self.leaving.begin(&old.model.id.name);
+        self.tasks.spawn(async move {
+            shared.end(old).await;
+            if let Some(key) = key {
+                shared.slots.lock().remove(&key, &shared.catalog);
+            }
+            drop(left);
+        })
+    }
+
+    /// Waits until nobody needs a model, and ends it.
+    async fn end(&self, old: Resident) {
         let repository = self.repository.as_ref();
         let limit = repository.map_or(Duration::ZERO, |repository| repository.unload_within);
         let in_time = match (&self.host, &old.seat) {
@@ -382,6 +424,25 @@ impl Shared {
             );
         }
         old.close().await;
+    }
+}
+
+/// Models that a change has dismissed, which end on their own whether or not they are waited for.
+#[derive(Debug, Default)]
+pub(super) struct Departures(Vec<JoinHandle<()>>);
+
+impl Departures {
+    fn extend(&mut self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+        self.0.extend(tasks);
+    }
+
+    /// Waits until all have ended. Whoever waits lets others change models meanwhile.
+    pub(super) async fn ended(self) {
+        for ended in join_all(self.0).await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "unloading a model panicked");
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::changes::Departures;
 use super::{Models, Shared};
 use crate::error::Error;
 use crate::repository::{Entry, Key};
@@ -96,8 +97,15 @@ impl Wanted {
 }
 
 impl Shared {
-    async fn load_wanted(&self, wanted: &Wanted) -> Result<(), Error> {
-        let _changing = self.turn().await.ok_or(STOPPING)?;
+    async fn load_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
+        let mut leaving = Departures::default();
+        let loaded = self.load_in_turn(wanted, &mut leaving).await;
+        leaving.ended().await;
+        loaded
+    }
+
+    async fn load_in_turn(self: &Arc<Self>, wanted: &Wanted, leaving: &mut Departures) -> Result<(), Error> {
+        let _changing = self.turn_for(&wanted.name).await.ok_or(STOPPING)?;
         let entries = self
             .entries()
             .await
@@ -117,14 +125,14 @@ impl Shared {
         }
         let mut failed = Ok(());
         for entry in named {
-            let loaded = self.load(entry, Pace::Behind, &going).await;
+            let loaded = self.load(entry, Pace::Behind, &going, leaving).await;
             failed = failed.and(loaded.map_err(Error::LoadFailed));
         }
         failed
     }
 
-    async fn unload_wanted(&self, wanted: &Wanted) -> Result<(), Error> {
-        let _changing = self.turn().await.ok_or(STOPPING)?;
+    async fn unload_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
+        let changing = self.turn_for(&wanted.name).await.ok_or(STOPPING)?;
         let standing = self.slots.lock().standing();
         let named = standing
             .iter()
@@ -139,9 +147,12 @@ impl Shared {
                 wanted.name
             )));
         }
+        let mut leaving = Departures::default();
         for (key, ..) in named {
-            self.unload(key).await;
+            self.unload(key, &mut leaving);
         }
+        drop(changing);
+        leaving.ended().await;
         Ok(())
     }
 
