@@ -50,9 +50,13 @@ def seconds(text):
     return int(re.fullmatch(r"(\d+)s", str(text)).group(1))
 
 
+# What the parts behind the connections may take to end.
+PARTS = 20
+
+
 def drain(environment):
     """How long a process with this environment may take to stop; 2 s are a worker's default, the longest."""
-    return seconds(environment.get("OCELLI_DRAIN_DELAY", "2s")) + seconds(environment["OCELLI_DRAIN_TIMEOUT"])
+    return seconds(environment.get("OCELLI_DRAIN_DELAY", "2s")) + seconds(environment["OCELLI_DRAIN_TIMEOUT"]) + PARTS
 
 
 def selects(selector, labels):
