@@ -12,7 +12,9 @@ use crate::client::{Call, Connection, Raw};
 use crate::eventually;
 use crate::photos;
 use crate::process::Process;
+use crate::redis_jobs;
 use crate::server::{Server, Setup};
+use crate::support::redis::{Binary, Options, RedisServer};
 
 /// What a client saw of a server that was told to stop.
 #[derive(Debug, Default)]
@@ -122,6 +124,35 @@ async fn signals_that_follow_each_other_at_once_are_one_request() {
         let (status, log) = process.ended().await;
         assert_eq!(status, Some(0), "{signals:?}: {log:?}");
     }
+}
+
+#[tokio::test]
+async fn a_web_process_leaves_redis_though_a_request_is_not_answered_in_time() {
+    /// A grey on which the worker's engine never comes back.
+    const MARKED: u8 = 66;
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let _worker = redis_jobs::worker(&redis.url(), &["--fake-hang-on", "66"]).await;
+    let patience = [
+        "--deadline",
+        "5m",
+        "--max-deadline",
+        "5m",
+        "--drain-timeout",
+        "1s",
+    ];
+    let web = redis_jobs::web(&redis.url(), &patience).await;
+    let photo = photos::grey(MARKED);
+    let asked = web.post("/predict").form([("image", &photo.bytes[..])]).spawn();
+    web.metric("ocelli_admitted_images", |images| images == 1.0).await;
+    let replies = async || redis.keys().await.iter().any(|key| key.contains(":replies:"));
+    assert!(replies().await, "it has a place for replies");
+    web.signal("TERM");
+    let (status, log) = web.ended().await;
+    assert_eq!(status, Some(1), "{log:?}");
+    assert!(log.last().unwrap().contains("not answered in time"), "{log:?}");
+    assert!(!replies().await, "the parts behind the connections have ended");
+    asked.abort();
 }
 
 #[tokio::test]
