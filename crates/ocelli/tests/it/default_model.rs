@@ -40,8 +40,11 @@ async fn a_worker_that_comes_and_goes_takes_the_default_model_from_nobody() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let mut web = new_web(&redis.url(), &[]).await;
+    eventually("it is ready, for it takes asynchronous jobs", async || {
+        web.get("/readyz").send().await.status == 200
+    })
+    .await;
     let unready = web.get("/readyz").send().await;
-    assert_eq!(unready.status, 200, "it takes asynchronous jobs");
     assert!(
         unready.text().contains("no worker serves any model"),
         "{unready:?}"
