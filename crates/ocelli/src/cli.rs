@@ -240,7 +240,7 @@ pub struct ImageArgs {
     /// Scans of a progressive JPEG
     #[arg(long, env = "OCELLI_MAX_SCANS", default_value_t = 32)]
     pub max_scans: u32,
-    /// Decoded pixels in memory at once, of all images together
+    /// Memory for decoding at once, of all images together: pixels, a decoder's tables and copies of parts of the file
     #[arg(long, env = "OCELLI_MAX_DECODING_BYTES", default_value = "512MiB")]
     pub max_decoding_bytes: ByteSize,
 }
