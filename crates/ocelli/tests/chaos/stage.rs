@@ -8,8 +8,9 @@ use crate::load::{Load, Question};
 use crate::store::{Left, Store};
 use crate::tally::{Outcome, Tally};
 
-/// The longest that anything of Ocelli's lives in Redis after the last process has ended, and some.
-const KEYS_LIVE: Duration = Duration::from_secs(75);
+/// The longest that anything of Ocelli's lives in Redis after the last process has ended: a minute longer than the time of the
+/// longest job that a scenario submits (25 s), and some.
+const KEYS_LIVE: Duration = Duration::from_secs(90);
 
 /// What is different in a scenario.
 #[derive(Default)]
