@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::job::{Job, JobId, Priority};
 use crate::metrics::{DropReason, Metrics};
 use crate::model::ServedModel;
+use crate::outcome::Want;
 
 /// What decoding may use.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +49,8 @@ pub struct Photo {
     pub trace: Option<Arc<str>>,
     /// When nobody wants the answer any more.
     pub deadline: Instant,
-    /// Which of the model's outputs is wanted.
-    pub output: usize,
+    /// What is wanted of it.
+    pub want: Want,
     /// Room in the house, held at least until the file is let go.
     pub permit: Arc<Permit>,
 }
@@ -62,7 +63,7 @@ impl Photo {
             model: Arc::clone(&self.model.id),
             priority: self.priority,
             trace: self.trace.clone(),
-            outputs: vec![self.output],
+            wants: vec![self.want.clone()],
             pixels,
             deadline: self.deadline,
         }
@@ -317,6 +318,7 @@ mod tests {
     use crate::admission::{Admission, AdmissionLimits};
     use crate::broker::{JobQueue, MemoryBroker, Supplier, waiter};
     use crate::model;
+    use crate::outcome::Form;
 
     pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
         let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
@@ -325,7 +327,10 @@ mod tests {
             model: Arc::clone(model),
             priority: Priority::Normal,
             trace: None,
-            output: 0,
+            want: Want {
+                output: 0,
+                form: Form::Vector { normalize: false },
+            },
             deadline: Instant::now(),
             permit: Arc::new(house.admit(1, 1).expect("room")),
         };

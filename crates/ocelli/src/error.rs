@@ -120,7 +120,7 @@ pub enum Error {
     /// As many asynchronous jobs are kept as may be.
     #[error(
         "as many jobs are kept as may be; DELETE /v1/jobs/{{id}} those whose results were read, try again in {} s, or \
-         raise --max-job-images",
+         raise --max-job-images and --max-job-bytes",
         retry_after_seconds(*.retry_after)
     )]
     TooManyJobs {

@@ -96,7 +96,7 @@ impl Request {
             priority: self.priority,
             trace: self.trace.clone(),
             deadline: self.deadline.at,
-            output: self.want.output,
+            want: self.want.clone(),
             permit: Arc::clone(&self.permit),
         }
     }
@@ -215,15 +215,8 @@ impl Infer {
         self.decoders.submit(photo, waiter);
         let answer = pending.await;
         leaving.stayed();
-        let Answer {
-            reply,
-            ranked,
-            prepare,
-        } = answer?;
-        let mut scored = match ranked {
-            Some(predictions) => Scored::new(request.want.of_ranked(predictions), reply.cost),
-            None => scored(&request.model, reply, &request.want, request.deadline.timeout)?,
-        };
+        let Answer { reply, prepare } = answer?;
+        let mut scored = scored(&request.model, reply, &request.want, request.deadline.timeout)?;
         scored.phases.receive = request.receive;
         scored.phases.decode_wait = prepare.wait;
         scored.phases.decode = prepare.decode;
@@ -235,19 +228,18 @@ impl Infer {
 /// What a worker's reply means for whoever wants `want` and allowed `timeout` for it. The phases are those of the worker.
 ///
 /// # Errors
-/// What the reply says went wrong, and [`Error::Internal`] for numbers that make no sense.
+/// What the reply says went wrong, and [`Error::Internal`] for an outcome that is not what was wanted.
 pub fn scored(model: &ServedModel, reply: Reply, want: &Want, timeout: Duration) -> Result<Scored, Error> {
-    let outputs = reply.result.map_err(|error| match error {
+    let outcomes = reply.result.map_err(|error| match error {
         JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
         JobError::EngineFault | JobError::Incompatible => Error::Internal,
         JobError::Poisonous => Error::Poisonous,
     })?;
-    let [output] = outputs.as_slice() else {
-        let outputs = outputs.len();
-        tracing::error!(model = %model.id.name, outputs, "a reply does not have the one output that was wanted");
+    let Ok([outcome]) = <[Outcome; 1]>::try_from(outcomes) else {
+        tracing::error!(model = %model.id.name, "the reply does not have the one outcome that was wanted");
         return Err(Error::Internal);
     };
-    Ok(Scored::new(want.outcome(model, output)?, reply.cost))
+    Ok(Scored::new(want.check(model, outcome)?, reply.cost))
 }
 
 impl Scored {

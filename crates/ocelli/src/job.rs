@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_engine::Tensor;
+use crate::outcome::{Outcome, Want};
 
 /// Names what is served: the same name and version with another digest is another model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +92,8 @@ pub struct Job {
     pub priority: Priority,
     /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
     pub trace: Option<Arc<str>>,
-    /// The outputs wanted, by their places in the package, in the order of the reply's tensors.
-    pub outputs: Vec<usize>,
+    /// What is wanted of the image, in the order of the reply's outcomes.
+    pub wants: Vec<Want>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,
     /// When nobody wants the answer any more.
@@ -103,8 +103,8 @@ pub struct Job {
 /// What one job came to.
 #[derive(Debug)]
 pub struct Reply {
-    /// One tensor for each output wanted, each with a batch axis of 1; or why there is none.
-    pub result: Result<Vec<Tensor>, JobError>,
+    /// One outcome for each [`Want`] of the job; or why there is none.
+    pub result: Result<Vec<Outcome>, JobError>,
     /// What it took.
     pub cost: JobCost,
 }

@@ -38,8 +38,8 @@ pub struct JobsConfig {
     pub deadline: Duration,
     /// How long a job and its result are kept after that.
     pub ttl: Duration,
-    /// The most images of all jobs that are kept.
-    pub max_images: usize,
+    /// The most images of all jobs that are kept, and the most bytes of their results.
+    pub limit: KeptSize,
     /// What calls webhooks; `None` where they are off.
     pub webhooks: Option<Sender>,
 }
@@ -50,6 +50,15 @@ impl JobsConfig {
     pub fn webhook_calls(&self) -> usize {
         self.webhooks.as_ref().map_or(0, |sender| sender.limits().total)
     }
+}
+
+/// How much is kept: of one job, or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSize {
+    /// Images.
+    pub images: usize,
+    /// Bytes that their results may come to.
+    pub bytes: u64,
 }
 
 /// All asynchronous jobs. Cheap to clone.
@@ -125,6 +134,37 @@ pub enum State {
     Done,
     /// No image was computed, and none will be.
     Failed,
+}
+
+impl Submission {
+    /// What is kept of it.
+    fn size(&self) -> KeptSize {
+        let images = self.images.len();
+        KeptSize {
+            images,
+            bytes: images as u64 * self.request.want.most_bytes(&self.request.model),
+        }
+    }
+}
+
+impl KeptSize {
+    /// Whether a job of this size can be kept at all, where this is the limit.
+    fn check(self, job: Self) -> Result<(), Error> {
+        if job.images > self.images {
+            return Err(Error::TooLarge(format!(
+                "the job has {} images, and all jobs together may have {}; send less at once, or raise --max-job-images",
+                job.images, self.images
+            )));
+        }
+        if job.bytes > self.bytes {
+            return Err(Error::TooLarge(format!(
+                "the results of the job may have {} bytes, and those of all jobs together {}; send less at once, ask for \
+                 fewer classes, or raise --max-job-bytes",
+                job.bytes, self.bytes
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl State {
@@ -211,9 +251,10 @@ impl Jobs {
     /// Accepts a job, or names the one that an earlier request with the same key was.
     ///
     /// # Errors
-    /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`],
-    /// [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
+    /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
+    /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
     pub async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+        self.config.limit.check(submission.size())?;
         match &self.store {
             JobStore::Memory(store) => store.submit(submission),
             JobStore::Redis(store) => store.submit(submission).await,

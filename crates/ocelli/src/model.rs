@@ -61,6 +61,8 @@ pub struct Runtime {
     pub max_batch: usize,
     /// What a batch costs one instance.
     pub cost: CostTable,
+    /// How many numbers a feature vector of each output has, in the order of the package; 0 for an output of classes.
+    pub vector_lengths: Vec<usize>,
 }
 
 impl ServedModel {
@@ -156,6 +158,17 @@ impl ServedModel {
             0 => UNKNOWN,
             classes => classes,
         }
+    }
+
+    /// How many numbers a feature vector of an output has: as many as large models have while that is not known.
+    #[must_use]
+    pub fn vector_length(&self, output: usize) -> usize {
+        const UNKNOWN: usize = 4096;
+        let runtime = self.runtime.lock();
+        let length = runtime
+            .as_ref()
+            .and_then(|runtime| runtime.vector_lengths.get(output));
+        length.copied().filter(|&length| length > 0).unwrap_or(UNKNOWN)
     }
 
     /// The least probability of a class that is answered, unless the request says otherwise; `None` where the best are

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ocelli_engine::{Tensor, TensorData};
+use ocelli_engine::{EngineError, Tensor};
 use ocelli_vision::{OutputSpec, Pool, l2_normalize, rank};
 
 use crate::error::Error;
@@ -116,7 +116,10 @@ impl Want {
                 Ok(Outcome::Classes(likely(best, threshold)))
             }
             Form::Vector { normalize } => {
-                let mut vector = pooled(output, tensor.row_shape(), numbers)?;
+                let mut vector = pooled(output, tensor.row_shape(), numbers).map_err(|error| {
+                    tracing::error!(model = %model.id.name, %error, "an output cannot be answered");
+                    Error::Internal
+                })?;
                 if normalize {
                     l2_normalize(&mut vector);
                 }
@@ -125,35 +128,50 @@ impl Want {
         }
     }
 
-    /// What classes that are known already come to, best first.
+    /// The most bytes that the outcome of one image takes, on its way and where it is kept, with what stands beside it.
     #[must_use]
-    pub fn of_ranked(&self, mut predictions: Vec<Prediction>) -> Outcome {
-        if let Form::Classes { top_k, threshold } = self.form {
-            predictions.truncate(top_k);
-            predictions = likely(predictions, threshold);
-        }
-        Outcome::Classes(predictions)
+    pub fn most_bytes(&self, model: &ServedModel) -> u64 {
+        /// For the phases, an error's text, the worker's name, and the key of a reply.
+        const AROUND: usize = 1 << 10;
+        let numbers = match self.form {
+            // As large as in memory, which is more than on the wire.
+            Form::Classes { top_k, .. } => top_k.min(model.classes_of(self.output)) * size_of::<Prediction>(),
+            Form::Vector { .. } => model.vector_length(self.output) * size_of::<f32>(),
+        };
+        (numbers + AROUND) as u64
     }
-}
 
-/// An output of an image as it travels and is kept: one vector where the package says how its tokens become one, everything
-/// else as it is. Whoever pools it again gets the same.
-///
-/// # Errors
-/// [`Error::Internal`] for an output that the package says is pooled, and whose shape is none of tokens.
-pub fn compact(output: &OutputSpec, tensor: Tensor) -> Result<Tensor, Error> {
-    let numbers = match output.pool {
-        Pool::None => None,
-        Pool::First | Pool::Mean => tensor.f32s(),
-    };
-    let Some(numbers) = numbers else {
-        return Ok(tensor);
-    };
-    let vector = pooled(output, tensor.row_shape(), numbers)?;
-    Tensor::new([1, vector.len()], TensorData::F32(vector)).map_err(|error| {
-        tracing::error!(output = output.name, %error, "a pooled output is no tensor");
-        Error::Internal
-    })
+    /// Checks an outcome that another process computed: it has the wanted form, at most as many classes as wanted, only
+    /// classes that the model has, and only finite numbers.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for any other outcome.
+    pub fn check(&self, model: &ServedModel, outcome: Outcome) -> Result<Outcome, Error> {
+        let trouble = match (self.form, outcome) {
+            (Form::Classes { top_k, threshold }, Outcome::Classes(mut predictions)) => {
+                let classes = model.labels_of(self.output).len();
+                let known = |class: &Class| class.index().is_none_or(|index| classes == 0 || index < classes);
+                if predictions
+                    .iter()
+                    .all(|prediction| prediction.probability.is_finite() && known(&prediction.class))
+                {
+                    predictions.truncate(top_k);
+                    return Ok(Outcome::Classes(likely(predictions, threshold)));
+                }
+                "it has a class that the model does not have, or a probability that is not finite"
+            }
+            (Form::Vector { .. }, Outcome::Vector(vector)) => {
+                if vector.iter().all(|number| number.is_finite()) {
+                    return Ok(Outcome::Vector(vector));
+                }
+                "its numbers are not all finite"
+            }
+            (Form::Classes { .. }, Outcome::Vector(_)) => "it is a vector, and classes were wanted",
+            (Form::Vector { .. }, Outcome::Classes(_)) => "it has classes, and a vector was wanted",
+        };
+        tracing::error!(model = %model.id.name, trouble, "a reply cannot be used");
+        Err(Error::Internal)
+    }
 }
 
 /// Those of `predictions` that are not below `threshold`.
@@ -164,38 +182,46 @@ fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Predi
     predictions
 }
 
-/// One vector of an output, whose shape without the batch axis is `shape`: features, or tokens x features, which
-/// become one as the package says. Axes of length 1, as of a pooled feature map, count for nothing.
-fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f32>, Error> {
+/// How many numbers a vector of an output has, whose shape without the batch axis is `shape`: features, or tokens x features,
+/// which become one as the package says. Axes of length 1, as of a pooled feature map, count for nothing.
+///
+/// # Errors
+/// [`EngineError::Fault`] for any other shape.
+pub fn vector_length(output: &OutputSpec, shape: &[usize]) -> Result<usize, EngineError> {
     let axes: Vec<usize> = shape.iter().copied().filter(|&axis| axis != 1).collect();
-    let features = axes.last().copied().unwrap_or(1);
-    let tokens = || numbers.chunks_exact(features);
-    match (output.pool, axes.len()) {
-        (Pool::None, 0 | 1) => Ok(numbers.to_vec()),
-        (Pool::First, 0..=2) => Ok(tokens().next().unwrap_or_default().to_vec()),
-        (Pool::Mean, 0..=2) => {
+    match (output.pool, axes.as_slice()) {
+        (_, []) => Ok(1),
+        (_, [features]) | (Pool::First | Pool::Mean, [_, features]) => Ok(*features),
+        _ => Err(EngineError::Fault(format!(
+            "an image's output '{}' has the shape {shape:?}, which is no feature vector; set pool = \"first\" or \"mean\" for \
+             one of tokens x features, or name another output",
+            output.name
+        ))),
+    }
+}
+
+/// One vector of an output: see [`vector_length`].
+fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f32>, EngineError> {
+    let features = vector_length(output, shape)?;
+    let tokens = numbers.chunks_exact(features.max(1));
+    match output.pool {
+        Pool::None => Ok(numbers.to_vec()),
+        Pool::First => Ok(tokens.take(1).flatten().copied().collect()),
+        Pool::Mean => {
+            let count = tokens.len() as f32;
             let mut sum = vec![0.0; features];
-            for token in tokens() {
+            for token in tokens {
                 sum.iter_mut().zip(token).for_each(|(sum, number)| *sum += number);
             }
-            let count = tokens().len() as f32;
             sum.iter_mut().for_each(|sum| *sum /= count);
             Ok(sum)
-        }
-        _ => {
-            tracing::error!(
-                output = output.name,
-                ?shape,
-                pool = ?output.pool,
-                "the output is no feature vector; set pool = \"first\" or \"mean\" for one of tokens x features, or name another output"
-            );
-            Err(Error::Internal)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ocelli_engine::TensorData;
     use ocelli_vision::Activation;
 
     use super::*;
@@ -255,35 +281,39 @@ mod tests {
         assert_eq!(vector(Pool::None, &[3]), Ok(vec![0.0, 1.0, 2.0]));
         assert_eq!(vector(Pool::None, &[3, 1, 1]), Ok(vec![0.0, 1.0, 2.0]));
         assert_eq!(vector(Pool::Mean, &[1, 3]), Ok(vec![0.0, 1.0, 2.0]));
-        assert_eq!(vector(Pool::None, &[2, 3]), Err(Error::Internal));
-        assert_eq!(vector(Pool::First, &[2, 3, 4]), Err(Error::Internal));
+        assert!(vector(Pool::None, &[2, 3]).is_err());
+        assert!(vector(Pool::First, &[2, 3, 4]).is_err());
     }
 
     #[test]
-    fn what_travels_is_one_vector_and_comes_to_the_same() {
-        let output = |pool| OutputSpec {
-            name: "tokens".to_owned(),
-            activation: Activation::None,
-            labels: None,
-            threshold: None,
-            normalize: false,
-            pool,
+    fn only_an_outcome_of_the_wanted_form_is_taken_from_another_process() {
+        let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
+        let want = |form| Want { output: 0, form };
+        let classes = want(Form::Classes {
+            top_k: 2,
+            threshold: Some(0.2),
+        });
+        let vector = want(Form::Vector { normalize: false });
+        let of = |pairs: &[(usize, f32)]| {
+            let predictions = pairs.iter().map(|&(index, probability)| Prediction {
+                class: Class::Index(index),
+                probability,
+            });
+            Outcome::Classes(predictions.collect())
         };
-        let numbers: Vec<f32> = (0..197 * 8).map(|number| (number as f32).sin()).collect();
-        let tensor = Tensor::new([1, 197, 8], TensorData::F32(numbers.clone())).expect("it fits");
-        for pool in [Pool::First, Pool::Mean] {
-            let output = output(pool);
-            let compact = compact(&output, tensor.clone()).expect("tokens x features");
-            assert_eq!(compact.shape(), [1, 8]);
-            let there = compact.f32s().expect("numbers");
+        let some = of(&[(7, 0.5), (3, 0.1), (2, 0.1)]);
+        assert_eq!(classes.check(&model, some.clone()), Ok(of(&[(7, 0.5)])));
+        let numbers = Outcome::Vector(vec![1.0]);
+        assert_eq!(vector.check(&model, numbers.clone()), Ok(numbers.clone()));
+        assert_eq!(vector.check(&model, some), Err(Error::Internal));
+        for bad in [numbers, of(&[(1000, 0.5)]), of(&[(7, f32::NAN)])] {
             assert_eq!(
-                pooled(&output, compact.row_shape(), there),
-                pooled(&output, &[197, 8], &numbers)
+                classes.check(&model, bad.clone()),
+                Err(Error::Internal),
+                "{bad:?}"
             );
         }
-        let whole = compact(&output(Pool::None), tensor.clone());
-        assert_eq!(whole, Ok(tensor));
-        let cube = Tensor::new([1, 2, 2, 2], TensorData::F32(vec![0.0; 8])).expect("it fits");
-        assert_eq!(compact(&output(Pool::Mean), cube), Err(Error::Internal));
+        let infinite = Outcome::Vector(vec![f32::INFINITY]);
+        assert_eq!(vector.check(&model, infinite), Err(Error::Internal));
     }
 }

@@ -8,9 +8,10 @@
 use std::{fmt, slice};
 
 use ocelli_engine::{Engine, EngineError, Tensor, TensorData, TensorError};
-use ocelli_vision::{Activation, InputSpec, InputType, Layout};
+use ocelli_vision::{Activation, InputSpec, InputType, Layout, OutputSpec};
 
 use crate::model::ServedModel;
+use crate::outcome::vector_length;
 
 /// How far from 1 the sum of probabilities may be that a graph computed in half precision.
 const ROUNDING: f32 = 0.01;
@@ -76,6 +77,29 @@ pub fn twice(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<Twice>,
             activation: output.activation,
         })
         .collect())
+}
+
+/// How many numbers the feature vector of an image has, for each output; 0 for an output of classes.
+///
+/// # Errors
+/// What the engine says, and [`EngineError::Fault`] for an output that cannot become one vector.
+pub fn vector_lengths(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<usize>, EngineError> {
+    let outputs = &model.card.manifest.outputs;
+    if !outputs.iter().any(OutputSpec::is_vector) {
+        return Ok(vec![0; outputs.len()]);
+    }
+    let spec = model.input();
+    let input =
+        tensor(spec, &made_up(spec, IMAGES[0])).map_err(|error| EngineError::BadInput(error.to_string()))?;
+    let given = engine.infer(slice::from_ref(&input))?;
+    let length = |(spec, tensor): (&OutputSpec, &Tensor)| {
+        if spec.is_vector() {
+            vector_length(spec, tensor.row_shape())
+        } else {
+            Ok(0)
+        }
+    };
+    outputs.iter().zip(&given).map(length).collect()
 }
 
 /// Whether the numbers of one image look as if `activation` had made them.

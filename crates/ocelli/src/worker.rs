@@ -115,6 +115,7 @@ pub fn build(
     for twice in probe::twice(model, loaded.narrow[0].as_mut()).map_err(blamed)? {
         tracing::warn!(model = %model.id.name, model_version = %model.id.version, "{twice}");
     }
+    let vector_lengths = probe::vector_lengths(model, loaded.narrow[0].as_mut()).map_err(blamed)?;
     let pressing = pressing(&cost, max_batch);
     model.set_runtime(Runtime {
         engine: parts.backend.name().to_owned(),
@@ -123,6 +124,7 @@ pub fn build(
         threads_per_instance: threads,
         max_batch,
         cost,
+        vector_lengths,
     });
     let policy = BatchPolicy {
         max_batch,

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::job::{JobCost, Reply};
-use crate::outcome::Prediction;
+use crate::job::Reply;
 
 /// What preparing an image took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +24,6 @@ pub struct PrepareTimes {
 pub struct Answer {
     /// The worker's reply.
     pub reply: Reply,
-    /// Classes, best first, where the reply came from a process that says these and sends no tensors.
-    pub ranked: Option<Vec<Prediction>>,
     /// What went before.
     pub prepare: PrepareTimes,
 }
@@ -74,17 +71,6 @@ impl Waiter {
     pub fn complete(self, reply: Reply) {
         let _ = self.sender.send(Ok(Answer {
             reply,
-            ranked: None,
-            prepare: self.prepare,
-        }));
-    }
-
-    /// Answers with classes instead of tensors.
-    pub fn complete_ranked(self, predictions: Vec<Prediction>, cost: JobCost) {
-        let result = Ok(Vec::new());
-        let _ = self.sender.send(Ok(Answer {
-            reply: Reply { result, cost },
-            ranked: Some(predictions),
             prepare: self.prepare,
         }));
     }

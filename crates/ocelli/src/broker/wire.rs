@@ -11,18 +11,18 @@ mod record;
 
 use std::time::Duration;
 
-use ocelli_engine::{Tensor, TensorData};
 use prost::Message;
 
 pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts, WantMessage};
 
 use crate::job::{JobCost, JobError, JobId, Priority, Reply};
+use crate::outcome::{Class, Outcome, Prediction};
 
 /// The form that this release writes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The oldest form that a reader must know in order to understand what this release writes.
-const NEEDS: u8 = 1;
+const NEEDS: u8 = 2;
 
 const JOB: u8 = b'J';
 const REPLY: u8 = b'R';
@@ -49,15 +49,15 @@ pub struct JobHeader {
     /// What the payload holds, one tensor after the other.
     #[prost(message, repeated, tag = "6")]
     pub inputs: Vec<TensorHeader>,
-    /// The names of the outputs wanted; none means all.
-    #[prost(string, repeated, tag = "7")]
-    pub outputs: Vec<String>,
     /// Where the reply goes: see [`ReplyKind`].
     #[prost(enumeration = "ReplyKind", tag = "8")]
     pub reply_kind: i32,
     /// Which part of an asynchronous job this is.
     #[prost(uint32, tag = "9")]
     pub part: u32,
+    /// What is wanted, in the order of the reply's outcomes; at least one.
+    #[prost(message, repeated, tag = "10")]
+    pub wants: Vec<WantMessage>,
 }
 
 /// What kind of place a reply goes to.
@@ -98,11 +98,9 @@ pub enum ElementKind {
 struct ReplyMessage {
     #[prost(bytes = "vec", tag = "1")]
     id: Vec<u8>,
-    /// 0 for outputs.
+    /// 0 for outcomes.
     #[prost(enumeration = "ErrorKind", tag = "2")]
     error: i32,
-    #[prost(message, repeated, tag = "3")]
-    outputs: Vec<OutputMessage>,
     #[prost(uint64, tag = "4")]
     queue_ns: u64,
     #[prost(uint64, tag = "5")]
@@ -113,14 +111,30 @@ struct ReplyMessage {
     batch_size: u32,
     #[prost(string, tag = "8")]
     worker: String,
+    #[prost(message, repeated, tag = "9")]
+    outcomes: Vec<OutcomeMessage>,
 }
 
+/// Classes, best first, or a feature vector.
 #[derive(Clone, PartialEq, Message)]
-struct OutputMessage {
-    #[prost(message, optional, tag = "1")]
-    header: Option<TensorHeader>,
-    #[prost(bytes = "vec", tag = "2")]
-    data: Vec<u8>,
+struct OutcomeMessage {
+    #[prost(enumeration = "OutcomeKind", tag = "1")]
+    kind: i32,
+    /// The places of the classes among the output's labels.
+    #[prost(uint32, repeated, tag = "2")]
+    classes: Vec<u32>,
+    /// The probability of each class, or the vector.
+    #[prost(float, repeated, tag = "3")]
+    numbers: Vec<f32>,
+}
+
+/// 0 is what a message says that does not say its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum OutcomeKind {
+    Unknown = 0,
+    Classes = 1,
+    Vector = 2,
 }
 
 /// A reader that does not know an error's number takes it for a fault of the engine.
@@ -202,18 +216,9 @@ impl JobHeader {
     }
 }
 
-/// Where a reply comes from, and what it holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// Who computed it.
-    pub worker: &'a str,
-    /// The names of the reply's outputs, in their order.
-    pub outputs: &'a [String],
-}
-
-/// A reply as it travels.
+/// A reply as it travels, and the name of the worker that computed it.
 #[must_use]
-pub fn encode_reply(id: JobId, reply: &Reply, origin: &Origin<'_>) -> Vec<u8> {
+pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
     let error = match &reply.result {
         Ok(_) => ErrorKind::None,
         Err(JobError::EngineFault) => ErrorKind::EngineFault,
@@ -221,19 +226,17 @@ pub fn encode_reply(id: JobId, reply: &Reply, origin: &Origin<'_>) -> Vec<u8> {
         Err(JobError::Poisonous) => ErrorKind::Poisonous,
         Err(JobError::Incompatible) => ErrorKind::Incompatible,
     };
-    let name = |index: usize| origin.outputs.get(index).map_or("", String::as_str);
-    let outputs = reply.result.iter().flatten().enumerate();
-    let outputs = outputs.map(|(index, tensor)| output_message(name(index), tensor));
+    let outcomes = reply.result.iter().flatten().map(OutcomeMessage::from);
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let message = ReplyMessage {
         id: id.0.to_be_bytes().to_vec(),
         error: error as i32,
-        outputs: outputs.collect(),
         queue_ns: nanoseconds(reply.cost.queue),
         fill_ns: nanoseconds(reply.cost.fill),
         infer_ns: nanoseconds(reply.cost.infer),
         batch_size: u32::try_from(reply.cost.batch_size).unwrap_or(u32::MAX),
-        worker: origin.worker.to_owned(),
+        worker: worker.to_owned(),
+        outcomes: outcomes.collect(),
     };
     frame(REPLY, &message)
 }
@@ -241,7 +244,7 @@ pub fn encode_reply(id: JobId, reply: &Reply, origin: &Origin<'_>) -> Vec<u8> {
 /// Reads a reply.
 ///
 /// # Errors
-/// [`WireError`], for tensors too whose data do not fill their shape; and whose reply it is, where that can be read, so that
+/// [`WireError`], for an outcome too that is neither classes nor a vector; and whose reply it is, where that can be read, so that
 /// nobody waits for it in vain.
 pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)> {
     let garbage = |what: &str| (WireError::Garbage(what.to_owned()), None);
@@ -260,8 +263,9 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     let error = ErrorKind::try_from(message.error).unwrap_or(ErrorKind::EngineFault);
     let result = match error {
         ErrorKind::None => {
-            let tensors: Result<Vec<Tensor>, WireError> = message.outputs.into_iter().map(tensor).collect();
-            Ok(tensors.map_err(|error| (error, Some(id)))?)
+            let outcomes = message.outcomes.into_iter().map(Outcome::try_from);
+            let outcomes: Result<Vec<Outcome>, WireError> = outcomes.collect();
+            Ok(outcomes.map_err(|error| (error, Some(id)))?)
         }
         ErrorKind::EngineFault => Err(JobError::EngineFault),
         ErrorKind::DeadlinePassed => Err(JobError::DeadlinePassed),
@@ -281,46 +285,60 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     })
 }
 
-fn output_message(name: &str, tensor: &Tensor) -> OutputMessage {
-    let (kind, data) = match tensor.data() {
-        TensorData::U8(values) => (ElementKind::U8, values.clone()),
-        TensorData::F32(values) => {
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            (ElementKind::F32, bytes)
+impl From<&Outcome> for OutcomeMessage {
+    fn from(outcome: &Outcome) -> Self {
+        // A number that no reader takes for a class: only the tutorial's workers name classes, and they send JSON.
+        let number = |class: &Class| class.index().map_or(u32::MAX, |index| index as u32);
+        match outcome {
+            Outcome::Classes(predictions) => Self {
+                kind: OutcomeKind::Classes as i32,
+                classes: predictions
+                    .iter()
+                    .map(|prediction| number(&prediction.class))
+                    .collect(),
+                numbers: predictions
+                    .iter()
+                    .map(|prediction| prediction.probability)
+                    .collect(),
+            },
+            Outcome::Vector(vector) => Self {
+                kind: OutcomeKind::Vector as i32,
+                classes: Vec::new(),
+                numbers: vector.clone(),
+            },
         }
-        // Engines widen what they answer, and every half is a single-precision number.
-        TensorData::F16(values) => {
-            let bytes = values.iter().flat_map(|value| value.to_f32().to_le_bytes());
-            (ElementKind::F32, bytes.collect())
-        }
-    };
-    let shape = tensor.shape().iter().map(|&axis| axis as u32).collect();
-    OutputMessage {
-        header: Some(TensorHeader {
-            name: name.to_owned(),
-            kind: kind as i32,
-            shape,
-        }),
-        data,
     }
 }
 
-fn tensor(message: OutputMessage) -> Result<Tensor, WireError> {
-    let garbage = |what: String| WireError::Garbage(what);
-    let header = message.header.unwrap_or_default();
-    let data = match ElementKind::try_from(header.kind) {
-        Ok(ElementKind::U8) => TensorData::U8(message.data),
-        Ok(ElementKind::F32) => {
-            let (values, rest) = message.data.as_chunks::<4>();
-            if !rest.is_empty() {
-                return Err(garbage("a float32 tensor does not end with a number".to_owned()));
+impl TryFrom<OutcomeMessage> for Outcome {
+    type Error = WireError;
+
+    fn try_from(message: OutcomeMessage) -> Result<Self, WireError> {
+        let OutcomeMessage {
+            kind,
+            classes,
+            numbers,
+        } = message;
+        match OutcomeKind::try_from(kind) {
+            Ok(OutcomeKind::Classes) if classes.len() == numbers.len() => {
+                let predictions = classes.into_iter().zip(numbers);
+                let predictions = predictions.map(|(class, probability)| Prediction {
+                    class: Class::Index(class as usize),
+                    probability,
+                });
+                Ok(Self::Classes(predictions.collect()))
             }
-            TensorData::F32(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+            Ok(OutcomeKind::Classes) => Err(WireError::Garbage(format!(
+                "it has {} classes and {} probabilities",
+                classes.len(),
+                numbers.len()
+            ))),
+            Ok(OutcomeKind::Vector) => Ok(Self::Vector(numbers)),
+            Ok(OutcomeKind::Unknown) | Err(_) => Err(WireError::Garbage(format!(
+                "an outcome of kind {kind} is unknown"
+            ))),
         }
-        Err(_) => return Err(garbage(format!("element type {} is unknown", header.kind))),
-    };
-    let shape: Vec<usize> = header.shape.iter().map(|&axis| axis as usize).collect();
-    Tensor::new(shape, data).map_err(|error| garbage(error.to_string()))
+    }
 }
 
 fn frame(kind: u8, message: &impl Message) -> Vec<u8> {

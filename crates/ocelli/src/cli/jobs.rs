@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Args;
 
 use super::{duration, positive_duration};
@@ -22,6 +23,9 @@ pub struct JobArgs {
     /// Images of jobs that are kept, waiting or with their results; more are refused with 429
     #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
     pub max_job_images: NonZeroUsize,
+    /// Bytes that the results of those images may have; more are refused with 429
+    #[arg(long, env = "OCELLI_MAX_JOB_BYTES", default_value = "128MiB")]
+    pub max_job_bytes: ByteSize,
     /// Hosts that X-Webhook-Url may name, separated by commas: example.com, or *.example.com for those below it, with a
     /// port (example.com:8443) for that port only [default: none, which turns webhooks off]
     #[arg(

@@ -28,7 +28,7 @@ use crate::cli::{
 use crate::decoders::DecodeConfig;
 use crate::http::{ConnectionConfig, HttpConfig, ReceivingLimits, SendingLimits};
 use crate::hub::{HubConfig, HubError};
-use crate::jobs::{CallLimits, JobsConfig, Secret, Sender, WebhookConfig};
+use crate::jobs::{CallLimits, JobsConfig, KeptSize, Secret, Sender, WebhookConfig};
 use crate::models::{self, OpenError, Opened};
 use crate::roles::{DrainTimes, ModelSet, RepositoryConfig, Selection};
 use crate::worker::WorkerConfig;
@@ -238,7 +238,10 @@ pub(super) fn jobs(args: &JobArgs) -> anyhow::Result<JobsConfig> {
     Ok(JobsConfig {
         deadline: args.job_deadline,
         ttl: args.job_ttl,
-        max_images: args.max_job_images.get(),
+        limit: KeptSize {
+            images: args.max_job_images.get(),
+            bytes: args.max_job_bytes.as_u64(),
+        },
         webhooks: webhooks(args)?,
     })
 }

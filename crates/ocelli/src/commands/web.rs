@@ -22,6 +22,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
             name,
             max_jobs: args.limits.queue_jobs.get(),
             max_bytes: args.limits.queue_bytes.as_u64(),
+            max_result_bytes: args.jobs.max_job_bytes.as_u64(),
         }),
         Wire::Tutorial => WebWire::Tutorial { name },
     };

@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use super::Idempotency;
+use super::{Idempotency, KeptSize};
 use crate::error::Error;
 use crate::job::JobId;
 
-/// Jobs with a bound on their images, each with its end.
+/// Jobs with a bound on their images and results, each with its end.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
-    max_images: usize,
-    images: usize,
+    limit: KeptSize,
+    size: KeptSize,
     jobs: HashMap<JobId, Job<T>>,
     keys: HashMap<String, ([u8; 32], JobId)>,
     ends: BTreeSet<(Instant, JobId)>,
@@ -19,7 +19,7 @@ pub(super) struct Kept<T> {
 
 #[derive(Debug)]
 struct Job<T> {
-    images: usize,
+    size: KeptSize,
     end: Instant,
     key: Option<String>,
     content: T,
@@ -35,10 +35,10 @@ pub(super) enum Entered<T> {
 }
 
 impl<T: Clone> Kept<T> {
-    pub(super) fn new(max_images: usize) -> Self {
+    pub(super) fn new(limit: KeptSize) -> Self {
         Self {
-            max_images,
-            images: 0,
+            limit,
+            size: KeptSize { images: 0, bytes: 0 },
             jobs: HashMap::new(),
             keys: HashMap::new(),
             ends: BTreeSet::new(),
@@ -66,13 +66,13 @@ impl<T: Clone> Kept<T> {
         Ok(self.jobs.get(id).map(|job| job.content.clone()))
     }
 
-    /// Keeps a job with `images` images until `end`, unless it is kept already.
+    /// Keeps a job of this size until `end`, unless it is kept already.
     ///
     /// # Errors
     /// [`Error::TooManyJobs`] and [`Error::IdempotencyConflict`].
     pub(super) fn enter(
         &mut self,
-        (id, images, content): (JobId, usize, T),
+        (id, size, content): (JobId, KeptSize, T),
         idempotency: Option<Idempotency>,
         end: Instant,
         now: Instant,
@@ -83,7 +83,11 @@ impl<T: Clone> Kept<T> {
         {
             return Ok(Entered::Known(known));
         }
-        if self.images + images > self.max_images {
+        let all = KeptSize {
+            images: self.size.images + size.images,
+            bytes: self.size.bytes + size.bytes,
+        };
+        if all.images > self.limit.images || all.bytes > self.limit.bytes {
             let next = self.ends.first().map_or(end, |(end, _)| *end);
             return Err(Error::TooManyJobs {
                 retry_after: next.saturating_duration_since(now),
@@ -93,10 +97,10 @@ impl<T: Clone> Kept<T> {
             self.keys.insert(key.clone(), (fingerprint, id));
             key
         });
-        self.images += images;
+        self.size = all;
         self.ends.insert((end, id));
         let job = Job {
-            images,
+            size,
             end,
             key,
             content,
@@ -126,7 +130,8 @@ impl<T: Clone> Kept<T> {
     fn forget(&mut self, id: JobId) -> Option<T> {
         let job = self.jobs.remove(&id)?;
         self.ends.remove(&(job.end, id));
-        self.images -= job.images;
+        self.size.images -= job.size.images;
+        self.size.bytes -= job.size.bytes;
         if let Some(key) = job.key {
             self.keys.remove(&key);
         }
@@ -142,6 +147,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn size(images: usize) -> KeptSize {
+        KeptSize {
+            images,
+            bytes: images as u64,
+        }
+    }
+
     fn idempotency(key: &str, fingerprint: u8) -> Option<Idempotency> {
         Some(Idempotency {
             key: key.to_owned(),
@@ -152,9 +164,9 @@ mod tests {
     #[test]
     fn a_job_is_kept_until_its_end_or_its_removal_and_then_makes_room() {
         let now = Instant::now();
-        let mut kept = Kept::new(3);
+        let mut kept = Kept::new(size(3));
         let enter = |kept: &mut Kept<char>, id: u128, images, end, now| {
-            kept.enter((JobId(id), images, 'x'), None, end, now)
+            kept.enter((JobId(id), size(images), 'x'), None, end, now)
         };
         assert_eq!(enter(&mut kept, 1, 2, now + 5 * SECOND, now), Ok(Entered::New));
         assert_eq!(enter(&mut kept, 2, 1, now + 2 * SECOND, now), Ok(Entered::New));
@@ -174,15 +186,33 @@ mod tests {
             Ok(Entered::New)
         );
         assert_eq!(kept.get(JobId(3), now + 9 * SECOND), None);
-        assert_eq!(kept.images, 0);
+        assert_eq!(kept.size, size(0));
+    }
+
+    #[test]
+    fn results_are_bounded_in_bytes_too() {
+        let now = Instant::now();
+        let limit = KeptSize {
+            images: 100,
+            bytes: 10,
+        };
+        let mut kept = Kept::new(limit);
+        let mut enter = |id: u128, bytes| {
+            let size = KeptSize { images: 1, bytes };
+            kept.enter((JobId(id), size, 'x'), None, now + SECOND, now)
+        };
+        assert_eq!(enter(1, 6), Ok(Entered::New));
+        let full = Err(Error::TooManyJobs { retry_after: SECOND });
+        assert_eq!(enter(2, 5), full);
+        assert_eq!(enter(2, 4), Ok(Entered::New));
     }
 
     #[test]
     fn a_key_stands_for_one_request_while_its_job_is_kept() {
         let now = Instant::now();
-        let mut kept = Kept::new(1);
+        let mut kept = Kept::new(size(1));
         let mut enter =
-            |id: u128, idempotency, now| kept.enter((JobId(id), 1, id), idempotency, now + SECOND, now);
+            |id: u128, idempotency, now| kept.enter((JobId(id), size(1), id), idempotency, now + SECOND, now);
         assert_eq!(enter(1, idempotency("a", 1), now), Ok(Entered::New));
         assert_eq!(
             enter(2, idempotency("a", 1), now),

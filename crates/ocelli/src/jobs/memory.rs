@@ -51,7 +51,7 @@ impl MemoryJobs {
     pub(super) fn new(config: JobsConfig, infer: Infer) -> Self {
         Self {
             shared: Arc::new(Shared {
-                kept: Mutex::new(Kept::new(config.max_images)),
+                kept: Mutex::new(Kept::new(config.limit)),
                 config,
                 infer,
                 tasks: TaskTracker::new(),
@@ -65,6 +65,7 @@ impl MemoryJobs {
         if shared.stop.is_cancelled() {
             return Err(Error::NotReady("it is stopping"));
         }
+        let size = submission.size();
         let Submission {
             request,
             images,
@@ -93,7 +94,7 @@ impl MemoryJobs {
                 None => shared.stop.child_token(),
             },
         });
-        let job = (entry.ticket.id, images.len(), Arc::clone(&entry));
+        let job = (entry.ticket.id, size, Arc::clone(&entry));
         match shared.kept.lock().enter(job, idempotency, now + left, now)? {
             Entered::Known(known) => return Ok(known.ticket),
             Entered::New => {}

@@ -19,8 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use self::once::{HOLD, Once, holding};
 use self::reading::snapshot;
-use super::{Idempotency, JobsConfig, Snapshot, Submission, Ticket, WebhookUrl, courier, secret_id};
-use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker, most_reply};
+use super::{
+    Idempotency, JobsConfig, KeptSize, Snapshot, Submission, Ticket, WebhookUrl, courier, secret_id,
+};
+use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker};
 use crate::broker::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use crate::error::Error;
 use crate::infer::Infer;
@@ -221,7 +223,7 @@ impl Shared {
         };
         let entered = self
             .records
-            .enter(id, images.len(), self.config.max_images, keep)
+            .enter(id, submission.size(), self.config.limit, keep)
             .await?;
         entered.map_err(|retry_after| Error::TooManyJobs { retry_after })?;
         let mut queued = QueuedParts {
@@ -249,11 +251,9 @@ impl Shared {
         let Draft { id, life, keep, .. } = *draft;
         self.broker.keep_card(&draft.model.card, keep).await?;
         let left = (jobs.len(), life, HOLD);
-        let replies = jobs.iter().map(|(_, job)| most_reply(draft.model, &job.outputs));
-        let most_bytes = replies.sum();
         let created_us = self
             .records
-            .create(id, &draft.asked, left, most_bytes, &draft.webhook)
+            .create(id, &draft.asked, left, &draft.webhook)
             .await?;
         // Before anything is queued, so that nothing is queued twice. From here on the key stands for this record.
         if let Some(once) = once
@@ -291,7 +291,11 @@ impl Shared {
     /// Forgets what is kept of a job beside its queued parts.
     async fn forget(&self, id: JobId, asked: &JobRecord, webhook: &str) -> Result<(), LinkError> {
         self.records.delete(id).await?;
-        self.records.leave(id, asked.parts as usize).await?;
+        let size = KeptSize {
+            images: asked.parts as usize,
+            bytes: asked.most_bytes,
+        };
+        self.records.leave(id, size).await?;
         if !webhook.is_empty() {
             self.due.leave(id).await?;
         }
@@ -353,5 +357,6 @@ fn record(submission: &Submission, bad: Vec<BadImage>, keep: Duration, once: Opt
         bad,
         once_key: once.map(|once| once.key.clone()).unwrap_or_default(),
         once_claim: once.map(|once| once.settled.clone()).unwrap_or_default(),
+        most_bytes: submission.size().bytes,
     }
 }

@@ -61,6 +61,7 @@ impl WebWire {
             Self::Native(config) => {
                 let limits = Limits {
                     queue_bytes: config.max_bytes,
+                    result_bytes: config.max_result_bytes,
                 };
                 tracing::info!(
                     queue_jobs = config.max_jobs,
@@ -100,6 +101,7 @@ impl WebWire {
                     link,
                     limits: Limits {
                         queue_bytes: tutorial::MOST_BYTES_UNDER_WAY,
+                        result_bytes: 0,
                     },
                     needs: None,
                     tasks: SideTasks::Tutorial(task),

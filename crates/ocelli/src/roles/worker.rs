@@ -154,7 +154,7 @@ pub async fn worker(
 
     tokio::pin!(stop);
     let starting = async {
-        wait_for_redis(&tier.link, Limits { queue_bytes: 0 }, tier.needs.as_ref()).await?;
+        wait_for_redis(&tier.link, Limits::NONE, tier.needs.as_ref()).await?;
         anyhow::Ok(models.start(None).await?)
     };
     let threads = tokio::select! {

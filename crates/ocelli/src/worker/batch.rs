@@ -4,6 +4,7 @@ use ocelli_engine::{EngineError, Tensor, TensorData, TensorError};
 use ocelli_vision::{InputSpec, InputType, Layout};
 
 use crate::broker::Leased;
+use crate::outcome::Want;
 
 /// Fills batch tensors, using one buffer again and again.
 #[derive(Debug, Default)]
@@ -72,13 +73,13 @@ fn fill<T: Clone + Default>(
     buffer
 }
 
-/// For each job the outputs that it wants, whose places `wanted` names, each tensor with a batch axis of 1.
+/// For each job the outputs that it wants, in the order of its `wants`, each tensor with a batch axis of 1.
 ///
 /// # Errors
 /// [`EngineError::Fault`] when the engine returned another number of rows than it was given.
 pub(super) fn split<'a>(
     outputs: &[Tensor],
-    wanted: impl ExactSizeIterator<Item = &'a [usize]>,
+    wanted: impl ExactSizeIterator<Item = &'a [Want]>,
 ) -> Result<Vec<Vec<Tensor>>, EngineError> {
     let jobs = wanted.len();
     if let Some(output) = outputs.iter().find(|output| output.batch_len() != jobs) {
@@ -92,7 +93,7 @@ pub(super) fn split<'a>(
         .map(|(row, wanted)| {
             wanted
                 .iter()
-                .map(|&output| one_row(outputs.get(output), row))
+                .map(|want| one_row(outputs.get(want.output), row))
                 .collect()
         })
         .collect()
@@ -115,12 +116,21 @@ fn one_row(output: Option<&Tensor>, row: usize) -> Result<Tensor, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Form;
+
+    fn vector(output: usize) -> Want {
+        Want {
+            output,
+            form: Form::Vector { normalize: false },
+        }
+    }
 
     #[test]
     fn each_job_gets_its_own_row_of_the_outputs_that_it_wants() {
         let scores = Tensor::new([2, 2], TensorData::F32(vec![1.0, 2.0, 3.0, 4.0])).expect("shape");
         let flags = Tensor::new([2], TensorData::U8(vec![7, 8])).expect("shape");
-        let wanted: [&[usize]; 2] = [&[1, 0], &[0]];
+        let wants = [1, 0].map(vector);
+        let wanted = [&wants[..], &wants[1..]];
         let replies = split(&[scores, flags], wanted.into_iter()).expect("rows match");
         assert_eq!(replies[1][0].f32s(), Some(&[3.0, 4.0][..]));
         assert_eq!(replies[1][0].shape(), [1, 2]);
@@ -131,7 +141,8 @@ mod tests {
     #[test]
     fn a_row_too_few_is_the_engines_fault() {
         let scores = Tensor::new([1, 2], TensorData::F32(vec![1.0, 2.0])).expect("shape");
-        let wanted: [&[usize]; 2] = [&[0], &[0]];
+        let wants = [vector(0)];
+        let wanted = [&wants[..], &wants[..]];
         assert!(split(&[scores], wanted.into_iter()).is_err_and(|error| error.needs_rebuild()));
     }
 }

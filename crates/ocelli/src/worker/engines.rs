@@ -21,6 +21,7 @@ use crate::crew::{Turn, Urgency, Work};
 use crate::job::{JobCost, JobError, Reply};
 use crate::metrics::Metrics;
 use crate::model::{ModelFile, ServedModel};
+use crate::outcome::{Outcome, Want};
 
 /// Between attempts to rebuild a failed instance: the first pause, doubled each time up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -258,12 +259,21 @@ impl Engines {
                 batch_size: size,
             };
             let outputs = outputs.as_mut().and_then(Iterator::next);
-            job.complete(Reply {
-                result: outputs.ok_or(JobError::EngineFault),
-                cost,
-            });
+            let result = outputs
+                .ok_or(JobError::EngineFault)
+                .and_then(|outputs| self.outcomes(&job.job.wants, &outputs));
+            job.complete(Reply { result, cost });
         }
         result
+    }
+
+    /// What the outputs of a job come to. Numbers that make no sense fail that job alone.
+    fn outcomes(&self, wants: &[Want], outputs: &[Tensor]) -> Result<Vec<Outcome>, JobError> {
+        let outcomes = wants.iter().zip(outputs);
+        outcomes
+            .map(|(want, output)| want.outcome(&self.model, output))
+            .collect::<Result<_, _>>()
+            .map_err(|_| JobError::EngineFault)
     }
 
     /// One set of outputs for each job, and when the batch was filled. A panic counts as a fault of the engine.
@@ -281,7 +291,7 @@ impl Engines {
         let outputs = catch_unwind(AssertUnwindSafe(|| engine.infer(slice::from_ref(&input))))
             .unwrap_or_else(|_| Err(EngineError::Fault("it panicked".to_owned())));
         buffer.recycle(input);
-        let wanted = jobs.iter().map(|job| job.job.outputs.as_slice());
+        let wanted = jobs.iter().map(|job| job.job.wants.as_slice());
         (outputs.and_then(|outputs| split(&outputs, wanted)), filled)
     }
 }

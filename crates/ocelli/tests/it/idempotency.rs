@@ -266,7 +266,7 @@ async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_a
 
     let (id, asked) = (JobId(7), JobRecord::default());
     let queued = QueuedParts::default();
-    records.create(id, &asked, (1, LONG, SHORT), 0, "").await.unwrap();
+    records.create(id, &asked, (1, LONG, SHORT), "").await.unwrap();
     assert!(left(":job:").await <= short, "it soon expires");
     assert!(!records.read(id).await.unwrap().unwrap().accepted);
     assert!(records.renew(id, LONG).await.unwrap());

@@ -222,7 +222,7 @@ async fn what_is_no_id_is_unknown() {
 #[tokio::test]
 async fn only_so_many_are_kept() {
     let mut setup = Setup::default();
-    setup.jobs.max_images = 3;
+    setup.jobs.limit.images = 3;
     let server = setup.start().await;
     let two = [photos::grey(1), photos::grey(2)];
     let first = accepted(&job(server.address, &two).send().await);
@@ -234,6 +234,30 @@ async fn only_so_many_are_kept() {
     assert_eq!(server.delete(&first).send().await.status, 204);
     accepted(&job(server.address, &two).send().await);
     eventually("all are done", async || server.engine.items() == 4).await;
+    let four = [1, 2, 3, 4].map(photos::grey);
+    let never = job(server.address, &four).send().await;
+    let text = never.refused(413, "too_large");
+    assert!(text.contains("--max-job-images"), "{text}");
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn only_so_many_bytes_of_results_are_kept() {
+    let mut setup = Setup::default();
+    // Room for the results of two images with a few classes, and for no image with all of them.
+    setup.jobs.limit.bytes = 3000;
+    let server = setup.start().await;
+    let two = [photos::grey(1), photos::grey(2)];
+    accepted(&job(server.address, &two).send().await);
+    let answer = job(server.address, &[photos::grey(3)]).send().await;
+    let text = answer.refused(429, "too_many_jobs");
+    assert!(text.contains("--max-job-bytes"), "{text}");
+    let three = [1, 2, 3].map(photos::grey);
+    let never = job(server.address, &three).send().await;
+    let text = never.refused(413, "too_large");
+    assert!(text.contains("--max-job-bytes"), "{text}");
+    assert!(!never.headers.contains_key("retry-after"), "it would never fit");
+    eventually("the others are done", async || server.engine.items() == 2).await;
     server.is_well().await;
 }
 

@@ -100,8 +100,10 @@ async fn any_web_process_answers_for_a_job() {
     hold_everywhere(&redis.url()).await;
     assert_eq!(redis.command::<usize>(&["ZCARD", "ocelli:{@jobs}:kept"]).await, 0);
     assert_eq!(
-        redis.command::<String>(&["GET", "ocelli:{@jobs}:images"]).await,
-        "0"
+        redis
+            .command::<Vec<String>>(&["HMGET", "ocelli:{@jobs}:sizes", "images", "bytes"])
+            .await,
+        ["0", "0"]
     );
 }
 
@@ -356,6 +358,41 @@ async fn a_part_is_answered_once_however_many_workers_answer_it() {
 }
 
 #[tokio::test]
+async fn workers_rank_and_pool_so_that_only_what_was_asked_for_is_kept() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let _worker = worker(&redis.url(), &[]).await;
+    let web = web(&redis.url(), &[]).await;
+    let job = accepted(&job(web.address, &[photos::grey(1)]).send().await);
+    until(web.address, &job, "done").await;
+    let keys = job_keys(&redis).await;
+    let record = keys.iter().find(|key| key.contains(":job:")).expect("a record");
+    let reply: usize = redis.command(&["HSTRLEN", record, "part0"]).await;
+    // The model has 1,000 classes, and five were asked for.
+    assert!((1..200).contains(&reply), "{reply} bytes");
+}
+
+#[tokio::test]
+async fn a_job_whose_results_have_no_room_is_refused_before_it_is_queued() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let [web, other] = webs_without_worker(&redis.url(), &["--max-job-bytes", "3kB"]).await;
+    let first = accepted(&job(web.address, &[photos::grey(1), photos::grey(2)]).send().await);
+    let second = job(other.address, &[photos::grey(3)]);
+    let answer = second.clone().send().await;
+    let text = answer.refused(429, "too_many_jobs");
+    assert!(text.contains("--max-job-bytes"), "{text}");
+    let all_classes = Call::new(other.address, Method::POST, "/v1/jobs?top_k=1000");
+    let photo = photos::grey(3);
+    let never = all_classes.form([("image", &photo.bytes[..])]).send().await;
+    assert!(never.refused(413, "too_large").contains("fewer classes"));
+    assert_eq!(delete(&web, &first).await, 204);
+    let second = accepted_in_the_end(&second).await;
+    let _worker = worker(&redis.url(), &[]).await;
+    until(web.address, &second, "done").await;
+}
+
+#[tokio::test]
 async fn a_job_that_finds_no_room_leaves_nothing_behind() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
@@ -372,8 +409,11 @@ async fn a_job_that_finds_no_room_leaves_nothing_behind() {
     call.clone().send().await.refused(429, "queue_full");
     let keys = job_keys(&redis).await;
     assert_eq!(keys.len(), 3, "one record, and the two that count: {keys:?}");
-    let images: usize = redis.command(&["GET", "ocelli:{@jobs}:images"]).await;
-    assert_eq!(images, 1);
+    let sizes: Vec<u64> = redis
+        .command(&["HMGET", "ocelli:{@jobs}:sizes", "images", "bytes"])
+        .await;
+    assert_eq!(sizes[0], 1);
+    assert!((1024..2048).contains(&sizes[1]), "five classes: {sizes:?}");
     assert_eq!(delete(&web, &first).await, 204);
     let second = accepted_in_the_end(&call).await;
     let _worker = worker(&redis.url(), &[]).await;

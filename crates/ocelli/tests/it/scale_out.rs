@@ -183,7 +183,14 @@ async fn a_redis_that_would_lose_work_or_lets_nobody_in_is_named() {
     let more = [
         (vec!["web", "--redis", &evicting], "noeviction"),
         (vec!["worker", "--redis", &evicting], "noeviction"),
-        (vec!["web", "--redis", &small], "lower --queue-bytes"),
+        (
+            vec!["web", "--redis", &small],
+            "for a full queue and its replies (--queue-bytes)",
+        ),
+        (
+            vec!["web", "--redis", &small, "--queue-bytes", "60MiB"],
+            "for the results of asynchronous jobs (--max-job-bytes)",
+        ),
     ];
     for (arguments, says) in cases.into_iter().chain(more) {
         let listen: &[&str] = match arguments[0] {

@@ -8,7 +8,7 @@ use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
 use ocelli::http::{ConnectionConfig, HttpConfig, ReceivingLimits, SendingLimits};
-use ocelli::jobs::JobsConfig;
+use ocelli::jobs::{JobsConfig, KeptSize};
 use ocelli::roles::{DrainTimes, Ending, ModelSet, Models, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
@@ -95,7 +95,10 @@ impl Default for Setup {
             jobs: JobsConfig {
                 deadline: PATIENCE * 2,
                 ttl: PATIENCE * 2,
-                max_images: 10_000,
+                limit: KeptSize {
+                    images: 10_000,
+                    bytes: 128 << 20,
+                },
                 webhooks: None,
             },
             package: photos::PACKAGE.clone(),

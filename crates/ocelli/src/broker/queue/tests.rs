@@ -23,7 +23,7 @@ fn job(pixel: u8, priority: Priority, life: Duration) -> (Leased, Pending) {
         model: model(),
         priority,
         trace: None,
-        outputs: vec![0],
+        wants: Vec::new(),
         pixels: vec![pixel],
         deadline: Instant::now() + life,
     };

@@ -20,6 +20,7 @@ use super::worker::{KEEP_STREAMS, Shared};
 use crate::broker::wire::{ElementKind, JobHeader, ReplyKind, WireError};
 use crate::broker::{Leased, QueueFull, Receipt};
 use crate::job::{Job, JobCost, JobError, Priority, Reply};
+use crate::outcome::Want;
 
 /// How long one read waits for the first job.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -331,17 +332,14 @@ impl Feeder {
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (mut header, refusal) = match JobHeader::decode_frame(&header) {
+        let (header, refusal) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
                 let refusal = self.unusable(&header, &payload);
                 (header, refusal)
             }
             Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
         };
-        if header.outputs.is_empty() {
-            header.outputs.clone_from(&self.shared.outputs);
-        }
-        let outputs = self.places(&header.outputs).collect();
+        let wants = self.wants(&header).collect();
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = submitted + life;
         let id = header.job_id();
@@ -356,7 +354,6 @@ impl Feeder {
                 key: header.reply_to.clone(),
                 part: header.part,
             },
-            outputs: header.outputs,
             // A refusal is tried for a while, however old the job.
             deadline: if refusal.is_some() {
                 now + PAUSE * 10
@@ -374,19 +371,19 @@ impl Feeder {
             model: Arc::clone(&self.shared.model.id),
             priority,
             trace: (!header.trace.is_empty()).then(|| header.trace.into()),
-            outputs,
+            wants,
             pixels: payload,
             deadline,
         };
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// The places of outputs of these names, of those that the model has.
-    fn places(&self, names: &[String]) -> impl Iterator<Item = usize> {
-        let own = &self.shared.outputs;
-        names
+    /// What a job wants, without the outputs that the model does not have.
+    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = Want> {
+        header
+            .wants
             .iter()
-            .filter_map(|name| own.iter().position(|own| own == name))
+            .filter_map(|want| want.want(&self.shared.model))
     }
 
     /// Why a job cannot be computed, if so.
@@ -394,10 +391,10 @@ impl Feeder {
         let input = self.shared.model.input();
         let wanted = [input.height, input.width, 3];
         let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
-        if self.places(&header.outputs).count() != header.outputs.len() {
+        if header.wants.is_empty() || self.wants(header).count() != header.wants.len() {
+            let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
             return Some(WireError::Garbage(format!(
-                "the model has the outputs {:?}, and {:?} are wanted",
-                self.shared.outputs, header.outputs
+                "the outputs {wanted:?} are wanted, and the model does not have them all"
             )));
         }
         match header.inputs.as_slice() {

@@ -132,10 +132,10 @@ pub fn kept_jobs(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:kept")
 }
 
-/// The images of all of them.
+/// How many images all of them have, and how many bytes their results may have.
 #[must_use]
-pub fn kept_images(prefix: &str) -> String {
-    format!("{prefix}:{{@jobs}}:images")
+pub fn kept_sizes(prefix: &str) -> String {
+    format!("{prefix}:{{@jobs}}:sizes")
 }
 
 /// Jobs whose webhooks are to be called, by the time of the next call.
@@ -209,7 +209,7 @@ mod tests {
                 holders("ocelli", &model.name, &model.version),
                 card("ocelli", &model.digest),
                 kept_jobs("ocelli"),
-                kept_images("ocelli"),
+                kept_sizes("ocelli"),
                 due("ocelli"),
                 tries("ocelli"),
                 receivers("ocelli"),

@@ -59,8 +59,6 @@ pub(super) struct Task {
     pub(super) id: JobId,
     pub(super) place: Place,
     pub(super) reply_to: ReplyTo,
-    /// The names of the outputs wanted, in the order of the reply's tensors.
-    pub(super) outputs: Vec<String>,
     /// When nobody wants the reply any more.
     pub(super) deadline: Instant,
 }
@@ -230,7 +228,6 @@ mod tests {
                 key: "r".to_owned(),
                 part: 0,
             },
-            outputs: Vec::new(),
             deadline: Instant::now(),
         }
     }

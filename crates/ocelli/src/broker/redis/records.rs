@@ -16,6 +16,7 @@ use super::scripts::{
 };
 use crate::broker::wire::{JobRecord, QueuedParts};
 use crate::job::JobId;
+use crate::jobs::KeptSize;
 
 /// What a record may say that makes sense: a garbled one must not cost memory or time.
 const MOST_PARTS: u32 = 1 << 20;
@@ -62,6 +63,11 @@ pub(super) enum Noted {
     Tell,
 }
 
+/// What a job is called among those that are kept: its size goes with it when its time is over.
+fn kept_name(id: JobId, KeptSize { images, bytes }: KeptSize) -> String {
+    format!("{id}:{images}:{bytes}")
+}
+
 impl Records {
     pub(super) fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
@@ -73,8 +79,7 @@ impl Records {
         keys::record(&self.prefix, id)
     }
 
-    /// Begins a record of which `left` parts are to be computed within `life`, with replies of at most `most_bytes` in all,
-    /// and at whose end `webhook` is told unless it is empty; gives the microseconds of Redis' clock. It expires after `hold`
+    /// Begins a record of which `left` parts are to be computed within `life`, and at whose end `webhook` is told unless it is empty; gives the microseconds of Redis' clock. It expires after `hold`
     /// unless it is renewed or accepted.
     ///
     /// # Errors
@@ -84,7 +89,6 @@ impl Records {
         id: JobId,
         asked: &JobRecord,
         (left, life, hold): (usize, Duration, Duration),
-        most_bytes: u64,
         webhook: &str,
     ) -> Result<u64, LinkError> {
         let mut script = RECORD_CREATE.prepare_invoke();
@@ -96,7 +100,7 @@ impl Records {
             .arg(life.as_micros() as u64)
             .arg(hold.as_millis() as u64)
             .arg(webhook)
-            .arg(most_bytes);
+            .arg(asked.most_bytes);
         self.link.script(&script).await
     }
 
@@ -148,25 +152,27 @@ impl Records {
         self.link.query(delete.arg(self.key(id))).await
     }
 
-    /// Counts a job among those that are kept, unless there are more than `most` images; then says when the next is
-    /// forgotten.
+    /// Counts a job of this size among those that are kept, unless all would be more than `most`; then says when the next
+    /// is forgotten.
     ///
     /// # Errors
     /// [`LinkError`].
     pub async fn enter(
         &self,
         id: JobId,
-        images: usize,
-        most: usize,
+        size: KeptSize,
+        most: KeptSize,
         keep: Duration,
     ) -> Result<Result<(), Duration>, LinkError> {
         let mut script = KEPT_ENTER.prepare_invoke();
         script
             .key(keys::kept_jobs(&self.prefix))
-            .key(keys::kept_images(&self.prefix))
-            .arg(format!("{id}:{images}"))
-            .arg(images)
-            .arg(most)
+            .key(keys::kept_sizes(&self.prefix))
+            .arg(kept_name(id, size))
+            .arg(size.images)
+            .arg(size.bytes)
+            .arg(most.images)
+            .arg(most.bytes)
             .arg(keep.as_millis() as u64);
         let wait: i64 = self.link.script(&script).await?;
         Ok(u64::try_from(wait).map_or(Ok(()), |wait| Err(Duration::from_millis(wait))))
@@ -176,13 +182,14 @@ impl Records {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn leave(&self, id: JobId, images: usize) -> Result<(), LinkError> {
+    pub async fn leave(&self, id: JobId, size: KeptSize) -> Result<(), LinkError> {
         let mut script = KEPT_LEAVE.prepare_invoke();
         script
             .key(keys::kept_jobs(&self.prefix))
-            .key(keys::kept_images(&self.prefix))
-            .arg(format!("{id}:{images}"))
-            .arg(images);
+            .key(keys::kept_sizes(&self.prefix))
+            .arg(kept_name(id, size))
+            .arg(size.images)
+            .arg(size.bytes);
         self.link.script(&script).await
     }
 

@@ -70,6 +70,9 @@ pub struct Announcement {
     /// The worker serves a higher version of the same name too, which is what the name means there.
     #[prost(bool, tag = "13")]
     pub superseded: bool,
+    /// How many numbers a feature vector of each output has; 0 for an output of classes.
+    #[prost(uint32, repeated, tag = "14")]
+    pub vector_lengths: Vec<u32>,
 }
 
 /// What a batch of one size costs.
@@ -131,6 +134,11 @@ impl Announcement {
             threads_per_instance: self.threads_per_instance as usize,
             max_batch: self.max_batch as usize,
             cost: CostTable::new(costs)?,
+            vector_lengths: self
+                .vector_lengths
+                .iter()
+                .map(|&length| length as usize)
+                .collect(),
         })
     }
 }

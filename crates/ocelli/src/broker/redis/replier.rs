@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use ocelli_engine::Tensor;
 use tokio::sync::mpsc;
 
 use super::due::Due;
@@ -16,10 +15,8 @@ use super::link::LinkError;
 use super::records::{Noted, note_reply};
 use super::scripts::REPLY;
 use super::worker::Shared;
-use crate::broker::wire::{self, Origin, ReplyKind};
-use crate::job::{JobError, Priority, Reply};
-use crate::model::ServedModel;
-use crate::outcome::compact;
+use crate::broker::wire::{self, ReplyKind};
+use crate::job::{Priority, Reply};
 
 /// Replies that are sent together.
 const TOGETHER: usize = 64;
@@ -72,39 +69,11 @@ pub(super) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>
 }
 
 fn encode(shared: &Shared, task: Task, reply: Reply) -> Outgoing {
-    let reply = &compacted(&shared.model, &task.outputs, reply);
     Outgoing {
-        frame: wire::encode_reply(
-            task.id,
-            reply,
-            &Origin {
-                worker: &shared.config.name,
-                outputs: &task.outputs,
-            },
-        ),
+        frame: wire::encode_reply(task.id, &reply, &shared.config.name),
         task,
         written: false,
         finished: false,
-    }
-}
-
-/// A reply with the outputs of these names, none larger than what is made of it.
-fn compacted(model: &ServedModel, names: &[String], reply: Reply) -> Reply {
-    let specs = &model.card.manifest.outputs;
-    let smaller = |(index, tensor): (usize, Tensor)| {
-        let spec = names
-            .get(index)
-            .and_then(|name| specs.iter().find(|spec| spec.name == *name));
-        match spec {
-            Some(spec) => compact(spec, tensor).map_err(|_| JobError::EngineFault),
-            None => Ok(tensor),
-        }
-    };
-    Reply {
-        result: reply
-            .result
-            .and_then(|tensors| tensors.into_iter().enumerate().map(smaller).collect()),
-        cost: reply.cost,
     }
 }
 
@@ -187,32 +156,7 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
 
 #[cfg(test)]
 mod tests {
-    use ocelli_engine::TensorData;
-    use ocelli_vision::Pool;
-
     use super::*;
-    use crate::job::{JobCost, JobId};
-    use crate::model;
-
-    #[test]
-    fn tokens_travel_as_one_vector() {
-        let mut card = model::builtin().expect("it is valid").card;
-        card.manifest.outputs[0].pool = Pool::Mean;
-        let names = [card.manifest.outputs[0].name.clone()];
-        let model = ServedModel::elsewhere(card);
-        let tokens = Tensor::new([1, 197, 768], TensorData::F32(vec![1.0; 197 * 768])).expect("it fits");
-        let reply = Reply {
-            result: Ok(vec![tokens]),
-            cost: JobCost::default(),
-        };
-        let reply = compacted(&model, &names, reply);
-        let origin = Origin {
-            worker: "w",
-            outputs: &names,
-        };
-        let frame = wire::encode_reply(JobId(1), &reply, &origin);
-        assert!((768 * 4..768 * 4 + 100).contains(&frame.len()), "{}", frame.len());
-    }
 
     #[test]
     fn only_a_place_that_holds_something_else_is_given_up() {

@@ -11,8 +11,29 @@ const OLDEST: (u32, u32) = (6, 2);
 /// What this process means to keep in Redis.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a model's queue.
+    /// Bytes of a model's queue, with the replies that it leads to.
     pub queue_bytes: u64,
+    /// Bytes of the results of asynchronous jobs.
+    pub result_bytes: u64,
+}
+
+/// For what is written without asking: heartbeats, notes of suspects, the buffers of connections. As in `room.lua`.
+const SPARE: u64 = 1 << 20;
+
+impl Limits {
+    /// The limits of a process that lets nothing into Redis.
+    pub const NONE: Self = Self {
+        queue_bytes: 0,
+        result_bytes: 0,
+    };
+
+    /// What a Redis must be able to hold.
+    fn needed(self) -> u64 {
+        match self.queue_bytes.saturating_add(self.result_bytes) {
+            0 => 0,
+            bytes => bytes.saturating_add(SPARE),
+        }
+    }
 }
 
 /// Why a Redis is not used.
@@ -33,14 +54,16 @@ pub enum ServerError {
     /// It is a node of a cluster, and the URL says that it is not.
     #[error("Redis at {0} is a node of a cluster; write redis+cluster:// in the URL")]
     OfCluster(String),
-    /// It cannot hold one full queue.
+    /// It cannot hold what is allowed.
     #[error(
-        "a queue of {queue} bytes does not fit this Redis, whose maxmemory is {maxmemory} bytes; lower --queue-bytes \
-         or raise maxmemory"
+        "this Redis may hold {maxmemory} bytes (maxmemory), and Ocelli may need {} of it: {} for a full queue and its \
+         replies (--queue-bytes), {} for the results of asynchronous jobs (--max-job-bytes) and {SPARE} beside them; \
+         lower these options or raise maxmemory",
+        .limits.needed(), .limits.queue_bytes, .limits.result_bytes
     )]
     TooSmall {
-        /// The limit of a queue.
-        queue: u64,
+        /// What is allowed.
+        limits: Limits,
         /// What Redis may hold.
         maxmemory: u64,
     },
@@ -99,10 +122,9 @@ fn judge(info: &str, limits: Limits) -> Result<(), ServerError> {
     }
     let maxmemory = field("maxmemory").and_then(|bytes| bytes.parse().ok());
     match maxmemory {
-        Some(maxmemory) if maxmemory > 0 && limits.queue_bytes > maxmemory => Err(ServerError::TooSmall {
-            queue: limits.queue_bytes,
-            maxmemory,
-        }),
+        Some(maxmemory) if maxmemory > 0 && limits.needed() > maxmemory => {
+            Err(ServerError::TooSmall { limits, maxmemory })
+        }
         _ => Ok(()),
     }
 }
@@ -124,13 +146,17 @@ mod tests {
             "# Server\r\nredis_version:{version}\r\n# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_human:0B\r\n\
              maxmemory_policy:{policy}\r\n"
         );
-        judge(&info, Limits { queue_bytes: 1000 }).map_err(|error| error.to_string())
+        let limits = Limits {
+            queue_bytes: 1000,
+            result_bytes: 200,
+        };
+        judge(&info, limits).map_err(|error| error.to_string())
     }
 
     #[test]
     fn only_a_redis_that_loses_nothing_is_used() {
         assert_eq!(judged("6.2.0", "noeviction", 0), Ok(()));
-        assert_eq!(judged("7.0.15", "noeviction", 1000), Ok(()));
+        assert_eq!(judged("7.0.15", "noeviction", SPARE + 1200), Ok(()));
         assert_eq!(judged("10.0", "noeviction", 0), Ok(()));
         let says = |result: Result<(), String>, words: &str| {
             let error = result.expect_err(words);
@@ -139,6 +165,8 @@ mod tests {
         says(judged("6.0.16", "noeviction", 0), "6.2 or later");
         says(judged("5.0", "noeviction", 0), "6.2 or later");
         says(judged("7.2.4", "allkeys-lru", 0), "allkeys-lru");
-        says(judged("7.2.4", "noeviction", 999), "maxmemory is 999");
+        let small = judged("7.2.4", "noeviction", SPARE + 1199);
+        says(small.clone(), "may hold 1049775 bytes");
+        says(small, "may need 1049776 of it");
     }
 }

@@ -16,11 +16,10 @@ use super::finish::finish;
 use super::keys::{self, ModelKeys};
 use super::lease::{Place, ReplyTo};
 use super::link::{Link, LinkError};
-use super::room::most_reply;
 use super::scripts::SUBMIT;
 use super::waiting::{Abandoned, Form, Waiting};
 use super::watcher::Watcher;
-use crate::broker::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader};
+use crate::broker::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader, WantMessage};
 use crate::broker::{Waiter, retry_after};
 use crate::catalog::Catalog;
 use crate::crew::Crew;
@@ -58,6 +57,8 @@ pub struct WebConfig {
     pub max_jobs: usize,
     /// The most bytes that they may hold.
     pub max_bytes: u64,
+    /// The most bytes of the results of asynchronous jobs, of all models.
+    pub max_result_bytes: u64,
 }
 
 /// Submits jobs to workers anywhere. Cheap to clone.
@@ -234,7 +235,7 @@ impl RedisBroker {
 impl Shared {
     /// A job as it is submitted.
     pub(super) fn form(&self, job: Job, to: ReplyTo) -> Form {
-        let (input, outputs, most_reply) = self.ends_of(&job);
+        let (input, wants, most_reply) = self.ends_of(&job);
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
             reply_to: to.key,
@@ -247,7 +248,7 @@ impl Shared {
                 kind: ElementKind::U8 as i32,
                 shape: input,
             }],
-            outputs,
+            wants,
             reply_kind: to.kind as i32,
             part: to.part,
         };
@@ -269,17 +270,17 @@ impl Shared {
         let _ = outbox.send(Outgoing::Job(id));
     }
 
-    /// Height, width and channels of what goes in, the names of what is to come out, and the most bytes that it may have.
-    fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<String>, u64) {
+    /// Height, width and channels of what goes in, what is wanted of it, and the most bytes that the reply may have.
+    fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<WantMessage>, u64) {
         let models = self.catalog.all();
         let served = models.iter().find(|served| *served.id == *job.model);
         served.map_or_else(Default::default, |served| {
-            let (input, outputs) = (served.input(), &served.card.manifest.outputs);
-            let wanted = job.outputs.iter().filter_map(|&index| outputs.get(index));
+            let input = served.input();
+            let wants = job.wants.iter().map(|want| WantMessage::new(served, want));
             (
                 vec![input.height, input.width, 3],
-                wanted.map(|output| output.name.clone()).collect(),
-                most_reply(served, &job.outputs),
+                wants.collect(),
+                job.wants.iter().map(|want| want.most_bytes(served)).sum(),
             )
         })
     }

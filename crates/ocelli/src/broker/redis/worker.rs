@@ -72,8 +72,6 @@ pub(super) struct Shared {
     pub(super) clock: RedisClock,
     /// When Redis last answered a read for jobs.
     pub(super) last_read: Mutex<Option<Instant>>,
-    /// The names of the model's outputs.
-    pub(super) outputs: Vec<String>,
     card: Vec<u8>,
     /// The digest that others serve under this model's name and version, where none of them serves this one.
     conflict: Mutex<Option<String>>,
@@ -110,13 +108,6 @@ pub fn worker(
             prefix: config.prefix.clone(),
         },
         reader: reader.clone(),
-        outputs: model
-            .card
-            .manifest
-            .outputs
-            .iter()
-            .map(|output| output.name.clone())
-            .collect(),
         card: registry::encode_card(&model.card),
         config,
         link,
@@ -271,6 +262,8 @@ impl Shared {
                 nanoseconds: time.as_nanos() as u64,
             };
             announcement.costs = runtime.cost.entries().map(cost).collect();
+            let lengths = runtime.vector_lengths.iter().map(|&length| length as u32);
+            announcement.vector_lengths = lengths.collect();
             announcement.engine = runtime.engine;
             announcement.engine_version = runtime.engine_version;
             announcement.threads_per_instance = runtime.threads_per_instance as u32;

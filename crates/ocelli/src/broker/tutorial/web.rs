@@ -17,9 +17,9 @@ use crate::broker::Waiter;
 use crate::broker::redis::{Link, LinkError};
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::job::{Job, JobCost};
+use crate::job::{Job, JobCost, Reply};
 use crate::metrics::{DropReason, Metrics};
-use crate::outcome::Prediction;
+use crate::outcome::{Outcome, Prediction};
 
 /// Jobs under way at once: what the model process takes twice. Others wait as photos in this process, where they are a
 /// tenth as large.
@@ -220,7 +220,10 @@ impl Shared {
                     queue: submitted.elapsed(),
                     ..JobCost::default()
                 };
-                waiter.complete_ranked(predictions, cost);
+                waiter.complete(Reply {
+                    result: Ok(vec![Outcome::Classes(predictions)]),
+                    cost,
+                });
             }
             Err(error) => {
                 self.metrics.count_refused("reply");
@@ -262,7 +265,7 @@ mod tests {
             model: Arc::clone(&model().id),
             priority: Priority::Normal,
             trace: None,
-            outputs: vec![0],
+            wants: Vec::new(),
             pixels: vec![7; input().elements()],
             deadline: Instant::now() + LONG,
         };
@@ -287,8 +290,11 @@ mod tests {
             broker.shared.hear(&id(number), text.as_bytes());
         }
         for (pending, label) in [(first, "dog"), (second, "cat")] {
-            let ranked = pending.await.expect("an answer").ranked.expect("classes");
-            assert_eq!(ranked[0].class, Class::Name(label.to_owned()));
+            let result = pending.await.expect("an answer").reply.result;
+            let Ok([Outcome::Classes(classes)]) = result.as_deref() else {
+                panic!("classes")
+            };
+            assert_eq!(classes[0].class, Class::Name(label.to_owned()));
         }
         assert_eq!(broker.depth(), 0);
     }

@@ -228,12 +228,19 @@ impl Taker {
         let ticket = |id| Ticket::new(id, self.shared.tickets.hold(), self.answers.clone());
         match unpacked {
             Ok(TutorialJob { id, rgb }) => {
+                let wants = match Wish::default().classes(&self.shared.model) {
+                    Ok(want) => vec![want],
+                    Err(error) => {
+                        tracing::warn!(%error, id, "a job cannot be answered");
+                        return drop(ticket(id));
+                    }
+                };
                 let job = Job {
                     id: JobId::random(),
                     model: Arc::clone(&self.shared.model.id),
                     priority: Priority::Normal,
                     trace: None,
-                    outputs: vec![0],
+                    wants,
                     pixels: rgb,
                     deadline: Instant::now() + PATIENCE,
                 };

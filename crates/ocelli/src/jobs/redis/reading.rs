@@ -62,29 +62,22 @@ fn answer(frame: &[u8], record: &Record, (model, want): (&ServedModel, &Want)) -
 mod tests {
     use std::collections::HashMap;
 
-    use ocelli_engine::{Tensor, TensorData};
-
     use super::*;
     use crate::broker::wire::{BadImage, JobRecord, QueuedParts};
     use crate::job::{JobCost, Reply};
     use crate::jobs::State;
     use crate::model;
-
-    const ORIGIN: wire::Origin<'_> = wire::Origin {
-        worker: "worker",
-        outputs: &[],
-    };
+    use crate::outcome::Outcome;
 
     #[test]
     fn parts_without_a_reply_wait_until_the_deadline_and_not_longer() {
         let (model, _) = ServedModel::split(model::builtin().expect("it is valid"));
         let model = Arc::new(model);
-        let scores = Tensor::new([1, 1000], TensorData::F32(vec![0.0; 1000])).expect("it fits");
         let reply = Reply {
-            result: Ok(vec![scores]),
+            result: Ok(vec![Outcome::Classes(Vec::new())]),
             cost: JobCost::default(),
         };
-        let good = wire::encode_reply(JobId(1), &reply, &ORIGIN);
+        let good = wire::encode_reply(JobId(1), &reply, "worker");
         let record = |now_us, replies: &[(u32, &[u8])]| Record {
             asked: JobRecord {
                 parts: 3,

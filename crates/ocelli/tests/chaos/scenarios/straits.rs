@@ -36,7 +36,9 @@ async fn limit(stage: &mut Stage, bytes: &str) {
 pub(crate) async fn full(redis: &Binary) -> Played {
     let store = roomy(redis).await;
     let extras = Extras {
-        web: vec!["--queue-bytes".to_owned(), "32MiB".to_owned()],
+        web: ["--queue-bytes", "32MiB", "--max-job-bytes", "8MiB"]
+            .map(str::to_owned)
+            .to_vec(),
         ..Extras::default()
     };
     let setup = Setup {
@@ -67,9 +69,16 @@ pub(crate) async fn full(redis: &Binary) -> Played {
 pub(crate) async fn full_and_killed(redis: &Binary) -> Played {
     let store = roomy(redis).await;
     let extras = Extras {
-        web: ["--queue-bytes", "48MiB", "--job-ttl", "10s"]
-            .map(str::to_owned)
-            .into(),
+        web: [
+            "--queue-bytes",
+            "48MiB",
+            "--max-job-bytes",
+            "8MiB",
+            "--job-ttl",
+            "10s",
+        ]
+        .map(str::to_owned)
+        .into(),
         ..Extras::default()
     };
     let setup = Setup {

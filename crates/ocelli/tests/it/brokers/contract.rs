@@ -7,6 +7,7 @@ use ocelli::broker::redis::keys::{GROUP, ModelKeys};
 use ocelli::broker::{Answer, Pending};
 use ocelli::error::Error;
 use ocelli::job::{JobError, Priority, Reply};
+use ocelli::outcome::Outcome;
 
 use super::harness::{Harness, LEASE, LONG, Limits, compute};
 use crate::server::value;
@@ -81,7 +82,10 @@ async fn score(pending: Pending) -> f32 {
 fn score_of(answer: Answer) -> f32 {
     let Reply { result, cost } = answer.reply;
     assert_eq!((cost.batch_size, cost.infer), (3, Duration::from_millis(7)));
-    result.expect("outputs")[0].f32s().expect("numbers")[0]
+    let Ok([Outcome::Vector(vector)]) = result.as_deref() else {
+        panic!("not the one vector that was wanted: {result:?}")
+    };
+    vector[0]
 }
 
 async fn replies_reach_whoever_waits(harness: Harness) {

@@ -11,7 +11,8 @@ use ocelli::crew::Crew;
 use ocelli::job::{Job, JobCost, JobId, Priority, Reply};
 use ocelli::metrics::Metrics;
 use ocelli::model::{Runtime, ServedModel};
-use ocelli_engine::{CostTable, Tensor, TensorData};
+use ocelli::outcome::{Form, Outcome, Want};
+use ocelli_engine::CostTable;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +85,7 @@ impl Harness {
             name: "web".to_owned(),
             max_jobs: limits.jobs,
             max_bytes: u64::MAX >> 16,
+            max_result_bytes: 1 << 20,
         };
         let (broker, tasks) = redis::web(
             config,
@@ -128,7 +130,10 @@ impl Harness {
             model: Arc::clone(&self.model.id),
             priority,
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
-            outputs: vec![0],
+            wants: vec![Want {
+                output: 0,
+                form: Form::Vector { normalize: false },
+            }],
             pixels: vec![pixel; self.model.input().elements()],
             deadline: Instant::now() + life,
         };
@@ -213,12 +218,11 @@ impl Drop for Worker {
     }
 }
 
-/// What the test's engine makes of a job: a score that says which one it was.
+/// What the test's engine makes of a job: a number that says which one it was.
 pub(crate) fn compute(leased: Leased) {
     let pixel = f32::from(leased.job.pixels[0]);
-    let scores = Tensor::new([1, 1], TensorData::F32(vec![pixel])).unwrap();
     leased.complete(Reply {
-        result: Ok(vec![scores]),
+        result: Ok(vec![Outcome::Vector(vec![pixel])]),
         cost: JobCost {
             batch_size: 3,
             infer: Duration::from_millis(7),
@@ -269,6 +273,7 @@ fn model(ahead: usize) -> Arc<ServedModel> {
         threads_per_instance: 1,
         max_batch: ahead,
         cost: CostTable::new([(1, Duration::from_millis(1))]).unwrap(),
+        vector_lengths: vec![1],
     });
     Arc::new(model)
 }
