@@ -64,12 +64,13 @@ impl Decoder {
         let held = u64::from(header.width)
             * u64::from(header.height)
             * u64::from(header.storage.extra_bytes_per_pixel);
-        let tables = match header.format {
-            ImageFormat::WebP => webp::table_bytes(bytes, header),
+        let fixed = match header.format {
+            ImageFormat::WebP => webp::fixed_bytes(bytes),
+            ImageFormat::Png => png::fixed_bytes(bytes),
             _ => 0,
         };
         // Parts of the file are copied: profiles, comments, a JPEG with a strange header.
-        let held = held + bytes.len() as u64 + tables;
+        let held = held + bytes.len() as u64 + fixed;
         held + (width * height + between + result) * BYTES_PER_PIXEL as u64 + result * 3
     }
 

@@ -6,11 +6,11 @@
 pub(crate) mod bmp;
 pub(crate) mod bytes;
 mod exif;
-mod gif;
+pub(crate) mod gif;
 pub(crate) mod jpeg;
 mod png;
 mod sniff;
-mod webp;
+pub(crate) mod webp;
 
 use crate::ImageError;
 

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
+mod support;
+
 use std::fs;
 
-use ocelli_vision::{
-    Channels, DecodeLimits, Decoder, ImageHeader, InputSpec, InputType, Interpolation, Layout, ResizePolicy,
-    Rounding,
-};
+use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec, Interpolation, ResizePolicy, Rounding};
 use proptest::{prelude::*, sample::Index};
+use support::{FOLDER, golden, spec};
 
 /// Small, so that a header that was flipped to a large size costs no time.
 const LIMITS: DecodeLimits = DecodeLimits {
@@ -16,24 +16,15 @@ const LIMITS: DecodeLimits = DecodeLimits {
     max_scans: 16,
 };
 
-fn spec(exif: bool, antialias: bool) -> InputSpec {
+fn input(exif: bool, antialias: bool) -> InputSpec {
+    let resize = ResizePolicy::ShortestEdge {
+        size: 28,
+        rounding: Rounding::Even,
+    };
     InputSpec {
-        name: "image".into(),
-        dtype: InputType::Uint8,
-        width: 24,
-        height: 16,
-        layout: Layout::Nhwc,
-        channels: Channels::Rgb,
-        scale: 1.0,
-        mean: [0.0; 3],
-        std: [1.0; 3],
-        resize: ResizePolicy::ShortestEdge {
-            size: 28,
-            rounding: Rounding::Even,
-        },
-        interpolation: Interpolation::Bicubic,
         antialias,
         exif,
+        ..spec(24, 16, resize, Interpolation::Bicubic)
     }
 }
 
@@ -43,7 +34,7 @@ fn check(bytes: &[u8]) {
     };
     assert!(u64::from(header.width) * u64::from(header.height) <= LIMITS.max_pixels);
     let mut decoder = Decoder::new().unwrap();
-    for spec in [spec(true, true), spec(false, false)] {
+    for spec in [input(true, true), input(false, false)] {
         if let Ok(pixels) = decoder.prepare(bytes, &header, &spec) {
             assert_eq!(pixels.len(), spec.elements());
         }
@@ -51,15 +42,14 @@ fn check(bytes: &[u8]) {
 }
 
 fn inputs() -> Vec<Vec<u8>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/inputs");
-    let mut paths: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+    let files = fs::read_dir(FOLDER).unwrap();
+    let mut names: Vec<_> = files
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    paths.sort();
-    paths
+    names.sort();
+    names
         .iter()
-        .map(|path| fs::read(path).unwrap())
+        .map(|name| golden(name))
         .filter(|file| file.len() < 20_000)
         .collect()
 }

@@ -2,20 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
-use std::fs;
+mod support;
 
-use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec, Manifest};
+use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec, Interpolation, ResizePolicy};
+use support::{golden, spec};
 
 fn read(bytes: &[u8]) -> Result<ImageHeader, ImageError> {
     ImageHeader::read(bytes, &DecodeLimits::default())
-}
-
-fn golden(name: &str) -> Vec<u8> {
-    fs::read(format!(
-        "{}/tests/goldens/inputs/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    ))
-    .unwrap()
 }
 
 fn png_header(width: u32, height: u32) -> Vec<u8> {
@@ -23,6 +16,7 @@ fn png_header(width: u32, height: u32) -> Vec<u8> {
     file.extend(width.to_be_bytes());
     file.extend(height.to_be_bytes());
     file.extend([8, 2, 0, 0, 0, 0, 0, 0, 0]);
+    file.extend(b"\0\0\0\0IDAT\0\0\0\0");
     file
 }
 
@@ -43,10 +37,19 @@ fn gif_header(width: u16, height: u16) -> Vec<u8> {
     file
 }
 
+/// An animation, of which no frame needs to fill the canvas.
 fn webp_header(width: u32, height: u32) -> Vec<u8> {
-    let mut file = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0".to_vec();
-    file.extend(&(width - 1).to_le_bytes()[..3]);
-    file.extend(&(height - 1).to_le_bytes()[..3]);
+    let frame = golden("lossless.webp").split_off(12);
+    let mut chunks = b"WEBPVP8X\x0a\0\0\0\x02\0\0\0".to_vec();
+    chunks.extend(&(width - 1).to_le_bytes()[..3]);
+    chunks.extend(&(height - 1).to_le_bytes()[..3]);
+    chunks.extend(b"ANIM\x06\0\0\0\0\0\0\0\0\0ANMF");
+    chunks.extend((16 + frame.len() as u32).to_le_bytes());
+    chunks.extend([0; 16]);
+    chunks.extend(frame);
+    let mut file = b"RIFF".to_vec();
+    file.extend((chunks.len() as u32).to_le_bytes());
+    file.extend(chunks);
     file
 }
 
@@ -150,7 +153,7 @@ fn a_jpeg_of_a_hundred_scans_is_refused_and_one_of_32_is_not() {
     assert!(
         Decoder::new()
             .unwrap()
-            .prepare(&allowed, &header, &spec())
+            .prepare(&allowed, &header, &small())
             .is_ok()
     );
 }
@@ -241,29 +244,11 @@ fn files_that_end_early_are_refused_in_every_format() {
     {
         let file = golden(name);
         let cut = &file[..file.len() * 2 / 3];
-        let outcome = read(cut).and_then(|header| decoder.prepare(cut, &header, &spec()));
+        let outcome = read(cut).and_then(|header| decoder.prepare(cut, &header, &small()));
         assert_eq!(outcome, Err(ImageError::Truncated), "{name}");
     }
 }
 
-fn spec() -> InputSpec {
-    let text = r#"
-        schema = 1
-        name = "test"
-        version = "1"
-        task = "classification"
-        [input]
-        name = "image"
-        dtype = "uint8"
-        width = 16
-        height = 16
-        layout = "nhwc"
-        channels = "rgb"
-        resize = { policy = "stretch" }
-        interpolation = "bilinear"
-        [[output]]
-        name = "logits"
-        activation = "softmax"
-    "#;
-    Manifest::parse(text).unwrap().input
+fn small() -> InputSpec {
+    spec(16, 16, ResizePolicy::Stretch, Interpolation::Bilinear)
 }

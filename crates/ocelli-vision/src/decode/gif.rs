@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use gif::{ColorOutput, DecodeOptions, DecodingError, MemoryLimit};
 
 use super::size_frame;
-use crate::{ImageError, ImageHeader};
+use crate::{ImageError, ImageHeader, header::gif::first_frame};
 
 type Palette = [[u8; 4]; 256];
 
@@ -23,7 +23,8 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
         .ok_or(ImageError::Truncated)?;
     let (left, top) = (usize::from(first.left), usize::from(first.top));
     let (width, height) = (usize::from(first.width), usize::from(first.height));
-    let background = first.transparent.unwrap_or(0);
+    let transparent = first_frame(bytes).and_then(|frame| frame.transparent);
+    let background = transparent.unwrap_or(0);
     if left + width > header.width as usize || top + height > header.height as usize {
         return Err(ImageError::Corrupt(
             "its first frame lies outside the image".into(),
@@ -45,10 +46,19 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// Indices beyond the file's palette are the greys of the palette that Pillow begins with.
+/// Indices beyond the file's palette are black, or greys where its colours are those, too.
 fn palette(colours: &[u8]) -> Palette {
-    let mut palette = std::array::from_fn(|index| [index as u8; 4]);
-    for (entry, &[r, g, b]) in palette.iter_mut().zip(colours.as_chunks().0) {
+    let greys: Palette = std::array::from_fn(|index| [index as u8; 4]);
+    let colours = colours.as_chunks::<3>().0;
+    if colours
+        .iter()
+        .zip(&greys)
+        .all(|(colour, grey)| colour == &grey[..3])
+    {
+        return greys;
+    }
+    let mut palette = [[0; 4]; 256];
+    for (entry, &[r, g, b]) in palette.iter_mut().zip(colours) {
         *entry = [r, g, b, 0];
     }
     palette

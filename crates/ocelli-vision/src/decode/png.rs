@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, ErrorKind};
 
-use png::{ColorType, DecodingError, Reader, Transformations};
+use png::{ColorType, DecodeOptions, DecodingError, Reader, Transformations};
 
 use super::size_frame;
 use crate::{ImageError, ImageHeader};
@@ -10,16 +10,22 @@ use crate::{ImageError, ImageHeader};
 /// What the decoder may allocate for itself; it needs a few rows, of at most 65,535 x 8 bytes.
 const MAX_INTERNAL_BYTES: usize = 16 << 20;
 
+/// What does not grow with the pixels: a chunk in a buffer that grows by doubling.
+pub(super) fn fixed_bytes(bytes: &[u8]) -> u64 {
+    bytes.len().min(MAX_INTERNAL_BYTES) as u64
+}
+
 pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) -> Result<(), ImageError> {
-    let mut decoder = png::Decoder::new_with_limits(
-        Cursor::new(bytes),
-        png::Limits {
-            bytes: MAX_INTERNAL_BYTES,
-        },
-    );
+    let mut options = DecodeOptions::default();
+    // As Pillow: whatever is damaged before the image makes the file suspect.
+    options.set_skip_ancillary_crc_failures(false);
     // Compressed texts and profiles would be unpacked for nothing.
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_limits(png::Limits {
+        bytes: MAX_INTERNAL_BYTES,
+    });
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(refusal)?;
     let frame = size_frame(frame, header.width, header.height);
@@ -36,7 +42,11 @@ pub(super) fn decode(bytes: &[u8], header: &ImageHeader, frame: &mut Vec<u8>) ->
             expand(row.data(), channels, out);
         }
     }
-    Ok(())
+    // Compares the last checksum. Pillow needs nothing behind the pixels.
+    match reader.next_row().map_err(refusal) {
+        Err(ImageError::Truncated) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Rows of an interlaced image come in seven passes: the image is there when all of it is.

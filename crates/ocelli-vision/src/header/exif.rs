@@ -1,27 +1,30 @@
-//! The orientation tag of an EXIF block, which is a small TIFF file.
+//! The orientation tag of an EXIF block, which is a small TIFF file, read as Pillow reads it.
+//!
+//! A block that cannot be read says nothing: the photo is taken as it is stored. The same holds for an orientation that is no
+//! integer of up to 4 bytes; the standard demands one of 2, and Pillow takes fractions, too.
 
 use super::{Orientation, bytes};
 
 const TAG_ORIENTATION: u16 = 0x0112;
-const TYPE_SHORT: u16 = 3;
-const TYPE_LONG: u16 = 4;
 const ENTRY_BYTES: usize = 12;
+/// A value of more bytes than these stands elsewhere in the block.
+const INLINE_BYTES: u64 = 4;
 
 /// The orientation that `block` declares; `None` for anything that is not a TIFF header with such a tag.
 ///
-/// `block` may begin with JPEG's `Exif\0\0`, as some WebP writers leave it there.
+/// `block` may begin with JPEG's `Exif\0\0`, once or twice, as some writers leave it there.
 pub(super) fn orientation(block: &[u8]) -> Option<Orientation> {
-    let tiff = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
-    let reader = Reader {
-        tiff,
-        little: tiff.starts_with(b"II*\0"),
-    };
-    if !reader.little && !tiff.starts_with(b"MM\0*") {
-        return None;
+    let mut tiff = block;
+    for _ in 0..2 {
+        tiff = tiff.strip_prefix(b"Exif\0\0").unwrap_or(tiff);
     }
-    let directory = reader.u32(4)? as usize;
-    let entries = usize::from(reader.u16(directory)?);
-    (0..entries).find_map(|index| reader.entry(directory.checked_add(2 + index * ENTRY_BYTES)?))
+    let little = match tiff.first_chunk()? {
+        b"II*\0" | b"II\0*" => true,
+        // The last one is BigTIFF's, which Pillow takes for TIFF in this byte order only.
+        b"MM\0*" | b"MM*\0" | b"MM\0+" => false,
+        _ => return None,
+    };
+    Reader { tiff, little }.orientation()
 }
 
 struct Reader<'a> {
@@ -30,13 +33,40 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn entry(&self, at: usize) -> Option<Orientation> {
-        if self.u16(at)? != TAG_ORIENTATION {
-            return None;
+    /// That of the first tag that can be read. The directory ends before a tag whose value lies outside of the block.
+    fn orientation(&self) -> Option<Orientation> {
+        let directory = self.u32(4)? as usize;
+        let entries = usize::from(self.u16(directory)?);
+        let mut elsewhere = 0;
+        for index in 0..entries {
+            let at = directory.checked_add(2 + index * ENTRY_BYTES)?;
+            let (tag, kind, count) = (self.u16(at)?, self.u16(at + 2)?, self.u32(at + 4)?);
+            let mut value = at + 8;
+            self.u32(value)?;
+            let Some(unit) = unit_bytes(kind) else { continue };
+            let size = u64::from(count) * unit;
+            if size > INLINE_BYTES {
+                // All together, values are no larger than the block.
+                elsewhere += size;
+                if elsewhere > self.tiff.len() as u64 {
+                    continue;
+                }
+                value = self.u32(value)? as usize;
+                self.tiff.get(value..)?.get(..size as usize)?;
+            }
+            if tag == TAG_ORIENTATION && size > 0 {
+                return self.integer(kind, value).and_then(Orientation::from_exif);
+            }
         }
-        match self.u16(at.checked_add(2)?)? {
-            TYPE_SHORT => Orientation::from_exif(u32::from(self.u16(at.checked_add(8)?)?)),
-            TYPE_LONG => Orientation::from_exif(self.u32(at.checked_add(8)?)?),
+        None
+    }
+
+    /// The first number of a value, if it is a whole one. Negative ones come out too large for an orientation.
+    fn integer(&self, kind: u16, at: usize) -> Option<u32> {
+        match kind {
+            6 => self.tiff.get(at).map(|&byte| byte.into()),
+            3 | 8 => self.u16(at).map(u32::from),
+            4 | 9 | 13 => self.u32(at),
             _ => None,
         }
     }
@@ -58,11 +88,29 @@ impl Reader<'_> {
     }
 }
 
+/// Bytes of a number of this type; `None` for one that is passed over.
+fn unit_bytes(kind: u16) -> Option<u64> {
+    Some(match kind {
+        // Bytes, text, signed bytes, anything.
+        1 | 2 | 6 | 7 => 1,
+        // Shorts and signed ones.
+        3 | 8 => 2,
+        // Longs, signed ones, floats, offsets of directories.
+        4 | 9 | 11 | 13 => 4,
+        // Fractions and signed ones, doubles, longs of 8 bytes.
+        5 | 10 | 12 | 16 => 8,
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const TYPE_SHORT: u16 = 3;
+    const TYPE_LONG: u16 = 4;
 
     /// A directory of one other tag and the orientation.
     fn block(little: bool, kind: u16, value: u16) -> Vec<u8> {
@@ -119,6 +167,48 @@ mod tests {
         }
         assert_eq!(orientation(&block(true, 2, 6)), None);
         assert_eq!(orientation(b"II*\0\xff\xff\xff\xff"), None);
+    }
+
+    /// A directory of tags, each of a tag, a type, a count and a value, with `behind` after it, at byte 26 behind one tag.
+    fn directory(tags: &[(u16, u16, u32, u32)], behind: &[u8]) -> Vec<u8> {
+        let mut block = b"MM\0*\0\0\0\x08".to_vec();
+        block.extend((tags.len() as u16).to_be_bytes());
+        for &(tag, kind, count, value) in tags {
+            block.extend(tag.to_be_bytes());
+            block.extend(kind.to_be_bytes());
+            block.extend(count.to_be_bytes());
+            block.extend(value.to_be_bytes());
+        }
+        block.extend([0; 4]);
+        block.extend(behind);
+        block
+    }
+
+    #[test]
+    fn the_first_tag_that_has_a_value_counts() {
+        const SIX: u32 = 6 << 16;
+        const MAKER: u16 = 0x010F;
+        let six = (TAG_ORIENTATION, TYPE_SHORT, 1, SIX);
+        let (turned, unsaid) = (Some(Orientation::Rotate90), None);
+        for (tags, expected) in [
+            (vec![six, (TAG_ORIENTATION, TYPE_SHORT, 1, 3 << 16)], turned),
+            (vec![(TAG_ORIENTATION, TYPE_SHORT, 0, 3 << 16), six], turned),
+            (vec![(TAG_ORIENTATION, TYPE_SHORT, 1, 9 << 16), six], unsaid),
+            (vec![(TAG_ORIENTATION, TYPE_SHORT, 2, SIX | 3)], turned),
+            // Signed numbers of two and four bytes.
+            (vec![(TAG_ORIENTATION, 8, 1, SIX)], turned),
+            (vec![(TAG_ORIENTATION, 9, 1, 6)], turned),
+            // An unknown type, and a text that is longer than the block, are passed over.
+            (vec![(MAKER, 77, 9, 60), six], turned),
+            (vec![(MAKER, 2, 99_999, 60), six], turned),
+            // A text outside of the block ends the directory.
+            (vec![(MAKER, 2, 9, 60), six], unsaid),
+        ] {
+            assert_eq!(orientation(&directory(&tags, &[])), expected, "{tags:?}");
+        }
+        let elsewhere = [(TAG_ORIENTATION, TYPE_SHORT, 3, 26)];
+        assert_eq!(orientation(&directory(&elsewhere, &[0, 6, 0, 3, 0, 3])), turned);
+        assert_eq!(orientation(&directory(&elsewhere, &[0, 6, 0, 3, 0])), unsaid);
     }
 
     proptest! {

@@ -4,6 +4,8 @@ use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes};
 use crate::ImageError;
 
 const SCREEN_BYTES: usize = 13;
+/// The extension with a frame's transparent index.
+const CONTROL: u8 = 0xF9;
 
 pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
     let sizes = || Some((bytes::le16(file, 6)?, bytes::le16(file, 8)?, first_frame(file)?));
@@ -30,20 +32,28 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
 }
 
 /// Where a frame is on the screen, in pixels.
-struct Frame {
+pub(crate) struct Frame {
     left: u32,
     top: u32,
     width: u32,
     height: u32,
+    /// The index that means no colour: that of the last control block which has one.
+    pub(crate) transparent: Option<u8>,
 }
 
 /// The first frame.
-fn first_frame(file: &[u8]) -> Option<Frame> {
+pub(crate) fn first_frame(file: &[u8]) -> Option<Frame> {
+    let mut transparent = None;
     let mut at = SCREEN_BYTES + palette_bytes(*file.get(10)?);
     loop {
         match *file.get(at)? {
             // An extension: its label, then blocks of up to 255 bytes, the last one empty.
             0x21 => {
+                if let Some([CONTROL, 4, flags, _, _, index, ..]) = file.get(at + 1..)
+                    && flags & 1 == 1
+                {
+                    transparent = Some(*index);
+                }
                 at += 2;
                 loop {
                     let length = usize::from(*file.get(at)?);
@@ -60,6 +70,7 @@ fn first_frame(file: &[u8]) -> Option<Frame> {
                     top: field(3)?,
                     width: field(5)?,
                     height: field(7)?,
+                    transparent,
                 });
             }
             // Pillow steps over bytes that begin no block.

@@ -4,6 +4,8 @@
 //! So the end is looked for here: what decides between "damaged, as Pillow decodes it" and "incomplete, as Pillow
 //! refuses it" is whether the end-of-image marker is reached.
 
+use std::borrow::Cow;
+
 use super::{DecodeLimits, ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
 use crate::ImageError;
 
@@ -11,20 +13,32 @@ const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
 const SOS: u8 = 0xDA;
 const APP1: u8 = 0xE1;
+const EXIF: &[u8] = b"Exif\0\0";
+/// Blocks of several segments are put together up to about this length. The orientation stands at their beginning.
+const MAX_EXIF_BYTES: usize = 256 << 10;
 
 pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, ImageError> {
     let mut markers = Markers::new(bytes);
     let mut frame: Option<Frame> = None;
-    let mut orientation = None;
+    let mut exif: Option<Cow<'_, [u8]>> = None;
     let mut scans = 0;
     let mut streamed = false;
     loop {
         let segment = markers.next()?;
         match segment.code {
             EOI => break,
-            APP1 if orientation.is_none() && segment.body.starts_with(b"Exif\0\0") => {
-                orientation = exif::orientation(segment.body);
+            code if scans == 0 && !may_stand_before_the_image(code) => {
+                let problem = format!("a JPEG with a marker of code {code:#04x} before its image");
+                return Err(ImageError::Corrupt(problem));
             }
+            APP1 if scans == 0 && segment.body.starts_with(EXIF) => match &mut exif {
+                None => exif = Some(segment.body.into()),
+                // A block that is too long for one segment goes on in the next.
+                Some(block) if block.len() < MAX_EXIF_BYTES => {
+                    block.to_mut().extend(&segment.body[EXIF.len()..]);
+                }
+                Some(_) => {}
+            },
             SOS => {
                 scans += 1;
                 if scans > limits.max_scans {
@@ -53,9 +67,17 @@ pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, I
         format: ImageFormat::Jpeg,
         width: frame.width,
         height: frame.height,
-        orientation: orientation.unwrap_or(Orientation::Upright),
+        orientation: exif
+            .and_then(|block| exif::orientation(&block))
+            .unwrap_or(Orientation::Upright),
         storage: frame.storage(streamed),
     })
+}
+
+/// Whether Pillow and libjpeg know a marker that comes before the first scan: frames, tables, restarts, applications'
+/// segments, comments and the end. The decoder would skip the others.
+fn may_stand_before_the_image(code: u8) -> bool {
+    matches!(code, 0xC0..=0xC7 | 0xC9..=0xD7 | EOI..=0xDD | 0xE0..=0xEF | 0xFE)
 }
 
 /// Start of frame, except the three codes of that range which mean something else (DHT, JPG, DAC).

@@ -1,11 +1,14 @@
-//! PNG: IHDR, and the chunks up to the end in search of eXIf.
+//! PNG: IHDR, and the chunks up to the end in search of eXIf, of which the last one counts.
+//!
+//! As in Pillow, whatever stands before the image must be whole, of a type of letters and, which the decoder checks, have the
+//! checksum that it declares. What a chunk says that does not decide about pixels is not judged: a profile that cannot be
+//! unpacked, a gamma of three bytes. Behind the image nothing but the orientation is looked at.
 
 use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
 use crate::ImageError;
 
 const SIGNATURE_BYTES: usize = 8;
-/// Length, type and checksum.
-const CHUNK_OVERHEAD: usize = 12;
+const CHECKSUM_BYTES: usize = 4;
 
 pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
     let at = SIGNATURE_BYTES;
@@ -23,11 +26,12 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
     } else {
         0
     };
+    let orientation = exif_block(file)?.and_then(exif::orientation);
     Ok(ImageHeader {
         format: ImageFormat::Png,
         width,
         height,
-        orientation: chunks(file).find_map(exif_chunk).unwrap_or(Orientation::Upright),
+        orientation: orientation.unwrap_or(Orientation::Upright),
         storage: Storage {
             extra_bytes_per_pixel,
             ..Storage::default()
@@ -43,18 +47,57 @@ fn bytes_per_pixel(colour_type: u8) -> u8 {
     }
 }
 
-fn exif_chunk((kind, body): (&[u8], &[u8])) -> Option<Orientation> {
-    (kind == b"eXIf").then(|| exif::orientation(body))?
+/// The last eXIf chunk.
+fn exif_block(file: &[u8]) -> Result<Option<&[u8]>, ImageError> {
+    let mut rest = &file[SIGNATURE_BYTES..];
+    let mut image_seen = false;
+    let mut block = None;
+    loop {
+        let unread = rest;
+        match Chunk::take(&mut rest) {
+            Some(chunk) if chunk.kind == b"IEND" => return Ok(block),
+            Some(chunk) if chunk.is_of_letters() => {
+                image_seen |= chunk.kind == b"IDAT";
+                if chunk.kind == b"eXIf" {
+                    block = Some(chunk.body);
+                }
+            }
+            Some(_) if image_seen => return Ok(block),
+            Some(_) => {
+                let problem = "the PNG has a chunk of no type before its image";
+                return Err(ImageError::Corrupt(problem.into()));
+            }
+            None => {
+                return match unread.get(4..8) {
+                    // The decoder looks for the rest of an image that is cut off.
+                    Some(b"IDAT") => Ok(block),
+                    None if image_seen => Ok(block),
+                    _ => Err(ImageError::Truncated),
+                };
+            }
+        }
+    }
 }
 
-/// The type and data of each whole chunk.
-fn chunks(file: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut at = SIGNATURE_BYTES;
-    std::iter::from_fn(move || {
-        let length = bytes::be32(file, at)? as usize;
-        let kind = file.get(at + 4..at + 8)?;
-        let body = file.get(at + 8..(at + 8).checked_add(length)?)?;
-        at = at.checked_add(length)?.checked_add(CHUNK_OVERHEAD)?;
-        Some((kind, body))
-    })
+struct Chunk<'a> {
+    kind: &'a [u8; 4],
+    body: &'a [u8],
+}
+
+impl<'a> Chunk<'a> {
+    /// Takes the next chunk off `rest`, if it is whole.
+    fn take(rest: &mut &'a [u8]) -> Option<Self> {
+        let length = bytes::be32(rest, 0)? as usize;
+        let kind = rest.get(4..)?.first_chunk()?;
+        let (body, after) = rest.get(8..)?.split_at_checked(length)?;
+        *rest = after.get(CHECKSUM_BYTES..)?;
+        Some(Self { kind, body })
+    }
+
+    /// Pillow takes digits and underscores, too.
+    fn is_of_letters(&self) -> bool {
+        self.kind
+            .iter()
+            .all(|&letter| letter.is_ascii_alphanumeric() || letter == b'_')
+    }
 }

@@ -4,8 +4,6 @@
 //! 4 KB. So the size of the file and of the image say nothing about the memory that its decoder takes. This reads the
 //! stream up to its pixels, in constant memory, and adds up what `image-webp` allocates for each code.
 
-use crate::header::bytes::le32;
-
 /// Green with lengths and the largest colour cache.
 const MAX_SYMBOLS: usize = 280 + (1 << 11);
 /// Red, blue and alpha have a byte; distances have 40 symbols.
@@ -20,41 +18,8 @@ const CODE_BYTES: u64 = 3 * 56 + 2 * 16;
 /// The order in which the lengths of the code of lengths are stored.
 const LENGTHS_ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-const RIFF_BYTES: usize = 12;
-const CHUNK_HEADER: usize = 8;
-/// Place, size, duration and flags of an animation's frame.
-const FRAME_HEADER: usize = 16;
-
-/// Bytes of the tables of all lossless parts of the image, or of an animation's first frame, in a file of `width` x
-/// `height`.
-pub(super) fn bytes(file: &[u8], width: u32, height: u32) -> u64 {
-    let top = chunks(file.get(RIFF_BYTES..).unwrap_or_default());
-    let mut frames = top.clone().filter(|(kind, _)| *kind == b"ANMF");
-    let frame = frames.next().and_then(|(_, body)| body.get(FRAME_HEADER..));
-    top.chain(chunks(frame.unwrap_or_default()))
-        .map(|(kind, body)| match (kind, body) {
-            // A byte for the signature and four for the size and version.
-            (b"VP8L", [_, _, _, _, _, stream @ ..]) => of_stream(stream, width, height),
-            (b"ALPH", [flags, stream @ ..]) if flags & 3 == 1 => of_stream(stream, width, height),
-            _ => 0,
-        })
-        .sum()
-}
-
-/// The type and data of each chunk; of the last one, what is there.
-fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> + Clone {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (kind, length) = (rest.first_chunk::<4>()?, le32(rest, 4)? as usize);
-        let body = rest.get(CHUNK_HEADER..)?;
-        let (body, after) = body.split_at(length.min(body.len()));
-        // Chunks are padded to an even length.
-        rest = after.get(length & 1..).unwrap_or_default();
-        Some((kind, body))
-    })
-}
-
-fn of_stream(stream: &[u8], width: u32, height: u32) -> u64 {
+/// Bytes of the tables of a lossless stream for `width` x `height` pixels.
+pub(super) fn of_stream(stream: &[u8], width: u32, height: u32) -> u64 {
     let mut scan = Scan {
         bits: Bits { bytes: stream, at: 0 },
         bytes: 0,
