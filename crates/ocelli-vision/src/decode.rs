@@ -61,16 +61,13 @@ impl Decoder {
         // Between the two passes one side is the image's and the other the result's.
         let between = (width * u64::from(rows)).max(height * u64::from(columns));
         let result = u64::from(spec.width) * u64::from(spec.height);
-        let held = u64::from(header.width)
-            * u64::from(header.height)
-            * u64::from(header.storage.extra_bytes_per_pixel);
         let fixed = match header.format {
             ImageFormat::WebP => webp::fixed_bytes(bytes),
             ImageFormat::Png => png::fixed_bytes(bytes),
             _ => 0,
         };
         // Parts of the file are copied: profiles, comments, a JPEG with a strange header.
-        let held = held + bytes.len() as u64 + fixed;
+        let held = header.storage.extra_bytes + bytes.len() as u64 + fixed;
         held + (width * height + between + result) * BYTES_PER_PIXEL as u64 + result * 3
     }
 

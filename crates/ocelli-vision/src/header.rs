@@ -131,15 +131,20 @@ pub struct ImageHeader {
     pub(crate) storage: Storage,
 }
 
-/// What a decoder holds per pixel beside its RGB output, and whether it can decode at a fraction of the size.
+/// What a decoder holds beside its RGB output, and whether it can decode at a fraction of the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Storage {
-    /// Bytes per pixel that are held while decoding, beside the 3 of the RGB frame.
-    pub(crate) extra_bytes_per_pixel: u8,
+    /// Bytes that are held while decoding, beside the RGB frame.
+    pub(crate) extra_bytes: u64,
     /// JPEG that can be decoded at 1/2 and 1/4.
     pub(crate) scalable: bool,
     /// JPEG of four components: CMYK or YCCK.
     pub(crate) four_channels: bool,
+}
+
+/// The pixels of an image that declares these sides.
+fn pixels(width: u32, height: u32) -> u64 {
+    u64::from(width) * u64::from(height)
 }
 
 impl ImageHeader {
@@ -168,7 +173,7 @@ impl ImageHeader {
                 "it declares {width} x {height} pixels"
             )));
         }
-        if u64::from(width) * u64::from(height) > limits.max_pixels {
+        if pixels(width, height) > limits.max_pixels {
             return Err(ImageError::TooManyPixels {
                 width,
                 height,

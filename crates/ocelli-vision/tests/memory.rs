@@ -1,5 +1,5 @@
 //! What a decoder allocates stays within what [`Decoder::peak_bytes`] announced, and what reading a graph allocates is
-//! small. The JPEG library's own memory is not seen here, for it comes from C.
+//! small. The JPEG library's own memory comes from C and is measured in `memory_of_libjpeg.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
@@ -13,7 +13,7 @@ use std::{alloc::System, fs};
 
 use cap::Cap;
 use ocelli_vision::{
-    DecodeLimits, Decoder, Graph, ImageHeader, InputSpec, Interpolation, ResizePolicy, Rounding,
+    DecodeLimits, Decoder, Graph, ImageError, ImageHeader, InputSpec, Interpolation, ResizePolicy, Rounding,
 };
 use riff::{chunk, webp};
 use support::{FOLDER, golden, spec};
@@ -78,6 +78,7 @@ fn pixel_bytes_bounds_what_preparing_takes() {
     assert!(checked > 150, "{checked}");
     large_images_are_announced();
     hostile_files_are_announced();
+    partitions_that_are_not_there_are_refused();
     graphs_are_read_without_their_weights();
 }
 
@@ -116,41 +117,73 @@ fn graphs_are_read_without_their_weights() {
     }
 }
 
-/// Files whose decoders need far more than their pixels.
-fn hostile_files_are_announced() {
-    let extended = |flags| chunk(b"VP8X", &[flags, 0, 0, 0, 3, 0, 0, 3, 0, 0]);
-    let alpha = chunk(b"ALPH", &[&[1][..], &groups_of_codes(3000, 10)].concat());
-    let lossy = {
-        let (start, mut file) = (20, golden("lossy.webp"));
-        let length = u32::from_le_bytes(*file[16..].first_chunk().unwrap()) as usize;
-        // Its first blocks are enough for 4 x 4 pixels.
-        file[start + 6..start + 10].copy_from_slice(&[4, 0, 4, 0]);
-        chunk(b"VP8 ", &file[start..start + length])
-    };
-    let frame = [
-        &[0, 0, 0, 0, 0, 0, 3, 0, 0, 3, 0, 0, 0, 0, 0, 0][..],
-        &lossless_bomb(3000, 10),
-    ]
-    .concat();
-    let comment = vec![7; 8 << 20];
-    let mut text = Vec::new();
-    let mut writer = png::Encoder::new(&mut text, 1, 1).write_header().unwrap();
-    writer.write_chunk(png::chunk::eXIf, &comment).unwrap();
+/// A picture of `side` x `side` whose header is all there is, but for `data`.
+fn bmp(side: u32, bits: u16, compression: u32, data: &[u8]) -> Vec<u8> {
+    let mut file = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    file.extend([side, side].map(u32::to_le_bytes).as_flattened());
+    file.extend([[1, 0], bits.to_le_bytes()].as_flattened());
+    file.extend(compression.to_le_bytes());
+    file.resize(54, 0);
+    file.extend(data);
+    file
+}
+
+/// The data of a lossy picture that say it has other sides.
+fn lossy(width: u16, height: u16) -> Vec<u8> {
+    let mut file = golden("lossy.webp").split_off(20);
+    file[6..8].copy_from_slice(&width.to_le_bytes());
+    file[8..10].copy_from_slice(&height.to_le_bytes());
+    chunk(b"VP8 ", &file)
+}
+
+/// An extended header, of a canvas of `side` x `side`.
+fn extended(flags: u8, side: u32) -> Vec<u8> {
+    let [low, middle, ..] = (side - 1).to_le_bytes();
+    chunk(b"VP8X", &[flags, 0, 0, 0, low, middle, 0, low, middle, 0])
+}
+
+/// An animation of one frame of 4 x 4 pixels.
+fn animation(side: u32, image: &[u8]) -> Vec<u8> {
+    let place = [0, 0, 0, 0, 0, 0, 3, 0, 0, 3, 0, 0, 0, 0, 0, 0];
+    let frame = chunk(b"ANMF", &[&place, image].concat());
+    webp(&[&extended(2, side), &chunk(b"ANIM", &[0; 6]), &frame])
+}
+
+const METADATA_BYTES: usize = 8 << 20;
+
+fn png_with_metadata() -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut writer = png::Encoder::new(&mut file, 1, 1).write_header().unwrap();
+    writer
+        .write_chunk(png::chunk::eXIf, &vec![7; METADATA_BYTES])
+        .unwrap();
     writer.write_image_data(&[7]).unwrap();
     drop(writer);
+    file
+}
+
+fn gif_with_a_comment() -> Vec<u8> {
     let gif = golden("small-frame.gif");
     let begin = 13 + (3 << ((gif[10] & 7) + 1));
-    let mut remark = gif[..begin].to_vec();
-    remark.extend([0x21, 0xFE]);
-    comment.chunks(255).for_each(|block| {
-        remark.push(block.len() as u8);
-        remark.extend(block);
-    });
-    remark.push(0);
-    remark.extend(&gif[begin..]);
+    let mut file = gif[..begin].to_vec();
+    file.extend([0x21, 0xFE]);
+    for block in vec![7; METADATA_BYTES].chunks(255) {
+        file.push(block.len() as u8);
+        file.extend(block);
+    }
+    file.push(0);
+    file.extend(&gif[begin..]);
+    file
+}
 
-    for (name, file, least) in [
-        ("groups of codes", webp(&[&lossless_bomb(3000, 10)]), 50 << 20),
+/// Files whose decoders need far more than their length or their pixels, and what they take at least.
+fn hostile_files() -> Vec<(&'static str, Vec<u8>, u64)> {
+    let bomb = lossless_bomb(3000, 10);
+    let alpha = chunk(b"ALPH", &[&[1][..], &groups_of_codes(3000, 10)].concat());
+    let side = SIDE as u16;
+    let all = u64::from(SIDE) * u64::from(SIDE);
+    vec![
+        ("groups of codes", webp(&[&bomb]), 50 << 20),
         (
             "groups of long codes",
             webp(&[&lossless_bomb(3000, 15)]),
@@ -158,24 +191,34 @@ fn hostile_files_are_announced() {
         ),
         (
             "groups of codes in alpha",
-            webp(&[&extended(0x10), &alpha, &lossy]),
+            webp(&[&extended(0x10, 4), &alpha, &lossy(4, 4)]),
             50 << 20,
         ),
+        ("groups of codes in a frame", animation(4, &bomb), 50 << 20),
+        ("a small frame", animation(SIDE, &lossy(4, 4)), all * 4),
         (
-            "groups of codes in a frame",
-            webp(&[&extended(2), &chunk(b"ANIM", &[0; 6]), &chunk(b"ANMF", &frame)]),
-            50 << 20,
+            "few lossy data for many pixels",
+            webp(&[&lossy(side, side)]),
+            all * 5,
         ),
-        ("metadata in a PNG", text, 0),
-        ("a comment in a GIF", remark, 0),
-    ] {
+        ("metadata in a PNG", png_with_metadata(), METADATA_BYTES as u64),
+        ("a comment in a GIF", gif_with_a_comment(), 0),
+        ("few runs in a BMP", bmp(SIDE, 8, 1, &[0, 1]), all * 5),
+        ("no pixels in a BMP", bmp(SIDE, 24, 0, &[]), all * 4),
+    ]
+}
+
+/// Whether they are decoded or refused.
+fn hostile_files_are_announced() {
+    for (name, file, least) in hostile_files() {
         let header = ImageHeader::read(&file, &DecodeLimits::default()).unwrap();
         let spec = input(ResizePolicy::Stretch);
-        let (mut announced, mut outcome) = (0, Ok(Vec::new()));
+        let mut announced = 0;
         let looking = peak(|| announced = Decoder::peak_bytes(&file, &header, &spec));
         assert!(looking < 4096, "{name}: {looking} bytes to find out");
-        let taken = peak(|| outcome = Decoder::new().unwrap().prepare(&file, &header, &spec));
-        outcome.unwrap();
+        let taken = peak(|| {
+            let _ = Decoder::new().unwrap().prepare(&file, &header, &spec);
+        });
         assert!(taken >= least, "{name}: takes only {taken}");
         assert!(taken <= announced + FIXED_BYTES, "{name}: {taken} of {announced}");
         assert!(
@@ -183,6 +226,20 @@ fn hostile_files_are_announced() {
             "{name}: {announced} is far above {taken}"
         );
     }
+}
+
+/// Lossy data with eight partitions, of which the first is said to have 16 MB.
+fn partitions_that_are_not_there_are_refused() {
+    let mut frame = vec![0x10 | 2 << 5, 0, 0, 0x9D, 1, 0x2A, 4, 0, 4, 0];
+    // The first partition: fourteen bits for other things, and two for the number of partitions.
+    frame.extend([0, 3]);
+    frame.extend([0xFF; 3 * 7]);
+    frame.resize(100, 0);
+    let file = webp(&[&chunk(b"VP8 ", &frame)]);
+    let mut outcome = None;
+    let taken = peak(|| outcome = Some(ImageHeader::read(&file, &DecodeLimits::default())));
+    assert_eq!(outcome.unwrap(), Err(ImageError::Truncated));
+    assert!(taken < 4096, "{taken}");
 }
 
 /// 4 megapixels, so that the fixed part does not hide the rest.

@@ -1,7 +1,7 @@
 //! BMP: what its headers say. Where they contradict each other, as Pillow reads them.
 
 use super::bytes::{le16, le32};
-use super::{ImageFormat, ImageHeader, Orientation, Storage};
+use super::{ImageFormat, ImageHeader, Orientation, Storage, pixels};
 use crate::ImageError;
 
 const FILE_HEADER: usize = 14;
@@ -120,7 +120,7 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         orientation: Orientation::Upright,
         // The indices of a run-length coded image.
         storage: Storage {
-            extra_bytes_per_pixel: 1,
+            extra_bytes: pixels(bitmap.width, bitmap.height),
             ..Storage::default()
         },
     })

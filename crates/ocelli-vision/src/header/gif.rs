@@ -1,6 +1,6 @@
 //! GIF: the logical screen, grown where the first frame reaches beyond it, as Pillow does.
 
-use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes};
+use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, pixels};
 use crate::ImageError;
 
 const SCREEN_BYTES: usize = 13;
@@ -25,7 +25,7 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         orientation: Orientation::Upright,
         // The palette indices.
         storage: Storage {
-            extra_bytes_per_pixel: 1,
+            extra_bytes: pixels(width, height),
             ..Storage::default()
         },
     })

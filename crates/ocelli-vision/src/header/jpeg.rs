@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{DecodeLimits, ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
+use super::{DecodeLimits, ImageFormat, ImageHeader, Orientation, Storage, bytes, exif, pixels};
 use crate::ImageError;
 
 const SOI: u8 = 0xD8;
@@ -89,7 +89,7 @@ struct Frame {
     width: u32,
     height: u32,
     components: u8,
-    coefficient_bytes_per_pixel: u8,
+    coefficient_bytes: u64,
     progressive: bool,
     lossless: bool,
 }
@@ -114,11 +114,12 @@ impl Frame {
                 "a JPEG of {components} channels"
             )));
         }
+        let (width, height) = (width.into(), height.into());
         Ok(Self {
-            width: width.into(),
-            height: height.into(),
+            width,
+            height,
             components,
-            coefficient_bytes_per_pixel: coefficient_bytes(&body[6..]),
+            coefficient_bytes: coefficient_bytes(&body[6..], width, height),
             progressive: matches!(code, 0xC2 | 0xC6 | 0xCA | 0xCE),
             lossless: matches!(code, 0xC3 | 0xC7 | 0xCB | 0xCF),
         })
@@ -132,29 +133,29 @@ impl Frame {
     /// `streamed`: the first scan holds all of the image. Otherwise libjpeg keeps all coefficients.
     fn storage(&self, streamed: bool) -> Storage {
         Storage {
-            extra_bytes_per_pixel: if streamed {
-                0
-            } else {
-                self.coefficient_bytes_per_pixel
-            },
+            extra_bytes: if streamed { 0 } else { self.coefficient_bytes },
             scalable: !self.lossless,
             four_channels: self.components == 4,
         }
     }
 }
 
-/// Bytes of all components' coefficients per pixel, 16 bits each, from the identifier, sampling factors and table
-/// that a frame header has for each component.
-fn coefficient_bytes(components: &[u8]) -> u8 {
+/// Bytes of all components' coefficients, from the identifier, sampling factors and table that a frame header has for each
+/// component. They are held in blocks of 8 x 8, and as many of those as the factor says are never divided.
+fn coefficient_bytes(components: &[u8], width: u32, height: u32) -> u64 {
+    const BLOCK_BYTES: u64 = 64 * 2;
     let (components, _) = components.as_chunks::<3>();
     let factors = components
         .iter()
-        .map(|&[_, factors, _]| (factors >> 4, factors & 0xF));
+        .map(|&[_, factors, _]| (u32::from(factors >> 4).max(1), u32::from(factors & 0xF).max(1)));
     let (widest, highest) = factors
         .clone()
         .fold((1, 1), |(h, v), factor| (h.max(factor.0), v.max(factor.1)));
-    let samples: u32 = factors.map(|(h, v)| u32::from(h) * u32::from(v)).sum();
-    (2 * samples).div_ceil(u32::from(widest) * u32::from(highest)) as u8
+    let blocks =
+        |side: u32, factor: u32, largest: u32| (side * factor).div_ceil(8 * largest).next_multiple_of(factor);
+    factors
+        .map(|(h, v)| pixels(blocks(width, h, widest), blocks(height, v, highest)) * BLOCK_BYTES)
+        .sum()
 }
 
 /// A marker and the bytes of its segment, without its length.

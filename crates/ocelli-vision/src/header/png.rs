@@ -4,7 +4,7 @@
 //! checksum that it declares. What a chunk says that does not decide about pixels is not judged: a profile that cannot be
 //! unpacked, a gamma of three bytes. Behind the image nothing but the orientation is looked at.
 
-use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
+use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif, pixels};
 use crate::ImageError;
 
 const SIGNATURE_BYTES: usize = 8;
@@ -21,8 +21,8 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         ));
     }
     let interlaced = file.get(at + 20).copied().ok_or(ImageError::Truncated)? != 0;
-    let extra_bytes_per_pixel = if interlaced {
-        bytes_per_pixel(file[at + 17])
+    let expanded = if interlaced {
+        pixels(width, height).saturating_mul(bytes_per_pixel(file[at + 17]))
     } else {
         0
     };
@@ -33,14 +33,14 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         height,
         orientation: orientation.unwrap_or(Orientation::Upright),
         storage: Storage {
-            extra_bytes_per_pixel,
+            extra_bytes: expanded,
             ..Storage::default()
         },
     })
 }
 
 /// An interlaced image is expanded as a whole, to 8 bits a channel with room for alpha.
-fn bytes_per_pixel(colour_type: u8) -> u8 {
+fn bytes_per_pixel(colour_type: u8) -> u64 {
     match colour_type {
         0 | 4 => 2,
         _ => 4,

@@ -2,7 +2,7 @@
 
 mod vp8;
 
-use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif};
+use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif, pixels};
 use crate::ImageError;
 
 /// Type and length.
@@ -121,9 +121,9 @@ impl<'a> Picture<'a> {
         file
     }
 
-    /// Bytes that the decoder holds for each pixel of the canvas.
-    fn extra_bytes_per_pixel(&self) -> u8 {
-        let decoded = match (self.alpha, self.is_lossless()) {
+    /// Bytes that the decoder holds beside the canvas.
+    fn extra_bytes(&self) -> u64 {
+        let bytes_per_pixel = match (self.alpha, self.is_lossless()) {
             // Planes (1.5), and alpha in its ARGB form and alone.
             (Some(_), _) => 8,
             // The ARGB form and, in all, a pixel for each block of 16 (0.9).
@@ -132,7 +132,8 @@ impl<'a> Picture<'a> {
             (None, false) => 2,
         };
         // A frame is decoded beside the canvas and copied to its place.
-        decoded + if self.fills_canvas() { 0 } else { 4 }
+        let beside = if self.fills_canvas() { 0 } else { 4 };
+        (bytes_per_pixel + beside) * pixels(self.width, self.height)
     }
 }
 
@@ -311,7 +312,7 @@ pub(super) fn read(file: &[u8]) -> Result<ImageHeader, ImageError> {
         height: picture.canvas.1,
         orientation: orientation.unwrap_or(Orientation::Upright),
         storage: Storage {
-            extra_bytes_per_pixel: picture.extra_bytes_per_pixel(),
+            extra_bytes: picture.extra_bytes(),
             ..Storage::default()
         },
     })

@@ -57,6 +57,8 @@ mod repository_reload;
 mod repository_stop;
 mod repository_worker;
 mod responses;
+#[path = "../../../ocelli-vision/tests/support/riff.rs"]
+mod riff;
 mod scale_out;
 mod server;
 mod startup;
@@ -67,5 +69,7 @@ mod tutorial;
 
 mod webhook_bounds;
 mod webhooks;
+#[path = "../../../ocelli-vision/tests/support/webp_bomb.rs"]
+mod webp_bomb;
 
 use support::{PATIENCE, comes_to_hold, eventually};

@@ -5,6 +5,8 @@ use futures_util::future::join_all;
 use crate::client::Raw;
 use crate::photos;
 use crate::process::Process;
+use crate::riff::webp;
+use crate::webp_bomb::lossless_bomb;
 
 /// Bytes that one waiting photo may add to the process.
 const PER_PHOTO: u64 = 200_000;
@@ -92,6 +94,29 @@ async fn a_bomb_does_not_go_off() {
     }
     let peak = process.memory("VmHWM").unwrap();
     assert!(peak - idle < 32 << 20, "it grew from {idle} to {peak} bytes");
+}
+
+/// Two files of 4 x 4 pixels: one whose decoder needs more than the budget, and one of which some fit it at a time.
+#[tokio::test]
+async fn the_tables_of_a_webp_stay_within_the_budget() {
+    const BUDGET: u64 = 128 << 20;
+    let process = Process::fake(&["--fake-image-time", "1ms", "--max-decoding-bytes", "128MiB"]).await;
+    let Some(idle) = process.memory("VmRSS") else {
+        return;
+    };
+    let grown = || process.memory("VmHWM").unwrap() - idle;
+    let post = |groups| {
+        let file = webp(&[&lossless_bomb(groups, 10)]);
+        process.post("/predict").form([("image", &file[..])])
+    };
+    let answer = post(8000).send().await.refused(400, "invalid_image");
+    assert!(answer.contains("--max-decoding-bytes"), "{answer}");
+    assert!(grown() < 32 << 20, "refusing it took {} bytes", grown());
+
+    let answers = join_all((0..8).map(|_| post(3000).send())).await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert!(grown() > 40 << 20, "{} bytes are no bomb", grown());
+    assert!(grown() < BUDGET + (32 << 20), "decoding took {} bytes", grown());
 }
 
 #[tokio::test]

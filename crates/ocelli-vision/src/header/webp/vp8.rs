@@ -125,3 +125,76 @@ impl<'a> Bits<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values and how many bits each has, as [`Bits`] reads them (RFC 6386, 7.3). Up to 56 bits.
+    fn encoded(fields: &[(u64, u32)]) -> Vec<u8> {
+        let (mut low, mut range, mut shifted) = (0_u64, 255_u64, 0);
+        for &(value, count) in fields {
+            for bit in (0..count).rev() {
+                let split = 1 + (range - 1) / 2;
+                if value >> bit & 1 == 1 {
+                    low += split;
+                    range -= split;
+                } else {
+                    range = split;
+                }
+                let shift = range.leading_zeros() - 56;
+                range <<= shift;
+                low <<= shift;
+                shifted += shift;
+            }
+        }
+        (low << (56 - shifted)).to_be_bytes().to_vec()
+    }
+
+    const KIND: (u64, u32) = (0b01, 2);
+    const NONE: (u64, u32) = (0, 1);
+    const FILTER: (u64, u32) = (0x155, 10);
+
+    #[test]
+    fn the_number_of_partitions_is_read() {
+        for (code, count) in [(0, 1), (1, 2), (2, 4), (3, 8)] {
+            let end = (code, 2);
+            for fields in [
+                vec![KIND, NONE, FILTER, NONE, end],
+                // Segments: a map of one probability, and data of one quantizer.
+                vec![KIND, (0b110, 3), (1, 1), (0xA5, 8), (0, 2), FILTER, NONE, end],
+                vec![
+                    KIND,
+                    (0b101, 3),
+                    (1, 1),
+                    (0, 3),
+                    (1, 1),
+                    (0xA5, 8),
+                    (0, 4),
+                    FILTER,
+                    NONE,
+                    end,
+                ],
+                // A filter's change.
+                vec![KIND, NONE, FILTER, (0b11, 2), (0, 7), (1, 1), (0x2A, 7), end],
+            ] {
+                assert_eq!(partitions(&encoded(&fields)), count, "{fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn partitions_that_are_longer_than_the_data_are_refused() {
+        let first = encoded(&[KIND, NONE, FILTER, NONE, (1, 2)]);
+        let frame = |declared: u8, rest: usize| {
+            let mut frame = vec![0x10 | (first.len() as u8) << 5, first.len() as u8 >> 3, 0];
+            frame.extend([0x9D, 1, 0x2A, 16, 0, 8, 0]);
+            frame.extend(&first);
+            frame.extend([declared, 0, 0]);
+            frame.resize(frame.len() + rest, 0);
+            frame
+        };
+        assert_eq!(size(&frame(9, 9)), Ok((16, 8)));
+        assert_eq!(size(&frame(10, 9)), Err(ImageError::Truncated));
+    }
+}
