@@ -69,8 +69,8 @@ fn exif_block(file: &[u8]) -> Result<Option<&[u8]>, ImageError> {
             }
             None => {
                 return match unread.get(4..8) {
-                    // The decoder looks for the rest of an image that is cut off.
-                    Some(b"IDAT") => Ok(block),
+                    // The decoder looks for the rest of an image that is cut off. The end has no contents.
+                    Some(b"IDAT" | b"IEND") => Ok(block),
                     None if image_seen => Ok(block),
                     _ => Err(ImageError::Truncated),
                 };

@@ -1,6 +1,6 @@
 use ocelli_vision::ImageError;
 
-use crate::{exif, picture, refused};
+use crate::{changed, exif, picture, refused};
 
 /// A picture of 3 x 2 greys, with chunks before and behind its image.
 fn png(before: &[([u8; 4], &[u8])], behind: &[([u8; 4], &[u8])]) -> Vec<u8> {
@@ -57,6 +57,8 @@ fn the_checksum_of_the_pixels_is_compared_and_what_follows_them_is_not_needed() 
     let (image, end) = (chunk(&file, b"IDAT"), chunk(&file, b"IEND"));
     picture(&file[..end - 4]);
     picture(&file[..end - 8]);
+    // A length of the end means nothing.
+    picture(&changed(&file, end - 1, 9));
     let mut damaged = file.clone();
     damaged[end - 5] ^= 1;
     assert!(matches!(refused(&damaged), ImageError::Corrupt(_)));
