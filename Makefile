@@ -101,9 +101,11 @@ model: ## Make the built-in model package again, from its published weights
 	tools/make-builtin-model.sh
 
 .PHONY: goldens
-goldens: ## Make the golden images again that vision is tested against, with Pillow
+goldens: ## Make the golden images again that vision is tested against, with Pillow, TensorFlow and OpenCV (2 GB)
 	tools/venv.sh .venv-goldens $(GOLDENS)/requirements.txt
 	.venv-goldens/bin/python $(GOLDENS)/make_goldens.py ../shared/data/dog.jpg
+	tools/venv.sh .venv-goldens-libraries $(GOLDENS)/requirements-libraries.txt
+	.venv-goldens-libraries/bin/python $(GOLDENS)/make_library_goldens.py
 
 .PHONY: parity
 parity: ## Make the goldens of the training libraries again, with the libraries themselves (7 GB)

@@ -50,6 +50,8 @@ pub struct Hints {
     pub labels: Option<PathBuf>,
     /// The resampling filter, instead of the one that files or the preset say.
     pub interpolation: Option<Interpolation>,
+    /// Whether the filter widens where a photo shrinks, instead of what files or the preset say.
+    pub antialias: Option<bool>,
     /// What to call the model; made from the folder's name if left out.
     pub name: Option<String>,
     /// Its version; `1`, or the number of its folder, if left out.

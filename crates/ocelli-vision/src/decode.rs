@@ -7,9 +7,10 @@ mod png;
 mod webp;
 
 use crate::{
-    ImageError, ImageFormat, ImageHeader, InputSpec, ResizePolicy,
+    ImageError, ImageFormat, ImageHeader, InputSpec,
     decode::jpeg::JpegDecoder,
     geometry::{Plan, Sampling},
+    input::luma,
     orient,
     resample::{Filter, Frame, Resampler},
 };
@@ -136,6 +137,14 @@ impl Decoder {
         spec: &InputSpec,
     ) -> Result<Vec<u8>, ImageError> {
         let sampling = plan.sampling.scaled(plan.scale, width, height);
+        if spec.channels.is_grey() {
+            // Before the resize, as training code does: a filter's overshoot is cut off in grey, not in each colour.
+            for pixel in self.frame.as_chunks_mut::<BYTES_PER_PIXEL>().0 {
+                let [r, g, b, _] = *pixel;
+                let grey = luma([r, g, b]);
+                *pixel = [grey, grey, grey, u8::MAX];
+            }
+        }
         let frame = Frame {
             pixels: &self.frame,
             width,
@@ -143,7 +152,9 @@ impl Decoder {
         };
         let filter = Filter {
             interpolation: spec.interpolation,
+            resampler: spec.resampler,
             antialias: spec.antialias,
+            coordinates: spec.coordinates,
             orientation: plan.orientation,
         };
         let result = size_frame(&mut self.result, sampling.width, sampling.height);
@@ -151,9 +162,8 @@ impl Decoder {
             .resample(frame, &sampling, filter, result.as_flattened_mut())?;
 
         let mut canvas = vec![0; spec.pixels() * 3];
-        if let ResizePolicy::Letterbox { fill, .. } = spec.resize
-            && fill != [0; 3]
-        {
+        let fill = spec.resize.fill();
+        if fill != [0; 3] {
             canvas.as_chunks_mut::<3>().0.fill(fill);
         }
         orient::place(result, &sampling, plan.orientation, &mut canvas, spec.width);

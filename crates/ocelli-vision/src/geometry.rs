@@ -4,7 +4,7 @@
 //! It is planned in the viewed (oriented) image, where the policies are defined, and then turned into the stored
 //! one, so that only the small result has to be turned.
 
-use crate::{ImageHeader, InputSpec, Interpolation, Orientation, ResizePolicy, Rounding};
+use crate::{Align, ImageHeader, InputSpec, Interpolation, Orientation, Resampling, ResizePolicy, Rounding};
 
 /// How much larger than the result a JPEG must still be, per axis, when it is decoded at a fraction of its size.
 ///
@@ -49,6 +49,9 @@ pub(crate) struct Sampling {
     /// Where the result lies on the tensor, which it fills unless it was resized to less.
     pub(crate) left: u32,
     pub(crate) top: u32,
+    /// Whether columns are resampled before rows. The order shows: values beyond black and white, which filters with
+    /// negative weights make, are cut off after each pass.
+    pub(crate) vertical_first: bool,
 }
 
 /// The sampling of an image as it is stored, and the turn that its result needs.
@@ -111,11 +114,8 @@ impl Sampling {
             height,
         };
         match spec.resize {
-            ResizePolicy::Stretch => Self::of(all, all.into(), spec.width, spec.height),
-            ResizePolicy::CropRatio { ratio } => {
-                let crop = central_square(width, height, ratio);
-                Self::of(crop, crop.into(), spec.width, spec.height)
-            }
+            ResizePolicy::Stretch => Self::of(all, spec),
+            ResizePolicy::CropRatio { ratio } => Self::of(central_square(width, height, ratio), spec),
             ResizePolicy::StretchCrop { size, rounding } => centre(all, size, rounding, spec),
             ResizePolicy::ShortestEdge { size, rounding } => {
                 centre(all, shortest_edge(width, height, size), rounding, spec)
@@ -123,24 +123,72 @@ impl Sampling {
             ResizePolicy::Cover { size, rounding } => {
                 centre(all, keep_ratio(width, height, size, f64::min), rounding, spec)
             }
-            ResizePolicy::Letterbox { size, .. } => {
-                let [limit_width, limit_height] = size.unwrap_or([spec.width, spec.height]);
-                let [inner_width, inner_height] =
-                    keep_ratio(width, height, [limit_width, limit_height], f64::max);
-                let inner = [inner_width.min(limit_width), inner_height.min(limit_height)];
-                centre(all, inner, Rounding::Even, spec)
+            ResizePolicy::CropAspect => {
+                let crop = central_aspect(width, height, [spec.width, spec.height]);
+                // Pillow's filters read beyond a box that is resized, and other libraries crop first.
+                let view = match spec.resampler {
+                    Resampling::Pillow | Resampling::Pillow12 => all,
+                    Resampling::Torch | Resampling::TensorFlow | Resampling::OpenCv => crop,
+                };
+                Self {
+                    source: crop.into(),
+                    ..Self::of(view, spec)
+                }
             }
+            ResizePolicy::FitHeight { .. } => Self {
+                left: 0,
+                ..centre(all, fit_height(width, height, spec), Rounding::Even, spec)
+            },
+            ResizePolicy::Letterbox { .. } => Self::letterbox(all, spec),
         }
     }
 
-    fn of(view: Region, source: SourceBox, width: u32, height: u32) -> Self {
+    fn letterbox(all: Region, spec: &InputSpec) -> Self {
+        let ResizePolicy::Letterbox {
+            size,
+            rounding,
+            align,
+            ..
+        } = spec.resize
+        else {
+            return Self::of(all, spec);
+        };
+        let target = [spec.width, spec.height];
+        let limit = size.unwrap_or(target);
+        let (inner, place) = match rounding {
+            Rounding::Even => {
+                let inner = keep_ratio(all.width, all.height, limit, f64::max);
+                ([inner[0].min(limit[0]), inner[1].min(limit[1])], None)
+            }
+            Rounding::Down => {
+                let exact = resized_with_pad(all, limit);
+                let place = [0, 1].map(|axis| ((target[axis] as f32 - exact[axis]) / 2.0).max(0.0) as u32);
+                (exact.map(|side| (side as u32).max(1)), Some(place))
+            }
+        };
+        let mut sampling = centre(all, inner, Rounding::Even, spec);
+        if let Some([left, top]) = place {
+            (sampling.left, sampling.top) = (left, top);
+        }
+        if matches!(align, Align::Left | Align::TopLeft) {
+            sampling.left = 0;
+        }
+        if matches!(align, Align::Top | Align::TopLeft) {
+            sampling.top = 0;
+        }
+        sampling
+    }
+
+    /// All of `view` to all of the tensor.
+    fn of(view: Region, spec: &InputSpec) -> Self {
         Self {
             view,
-            source,
-            width,
-            height,
+            source: view.into(),
+            width: spec.width,
+            height: spec.height,
             left: 0,
             top: 0,
+            vertical_first: spec.resampler.is_vertical_first(view, [spec.width, spec.height]),
         }
     }
 
@@ -152,6 +200,7 @@ impl Sampling {
             stored.view = self.view.transposed();
             stored.source = self.source.transposed();
             (stored.width, stored.height) = (self.height, self.width);
+            stored.vertical_first = !self.vertical_first;
         }
         if orientation.flips_columns() {
             stored.view.left = width - stored.view.left - stored.view.width;
@@ -203,6 +252,19 @@ impl Sampling {
     }
 }
 
+impl Resampling {
+    /// `ImagingResampleInner` in `Resample.c` of Pillow 13.0, where `image` is what is resized to `size`.
+    fn is_vertical_first(self, image: Region, size: [u32; 2]) -> bool {
+        let shrinks_by = |from: u32, to: u32| i64::from(from) - i64::from(to);
+        let rows = shrinks_by(image.height, size[1]);
+        match self {
+            Self::Pillow => rows > 0 && rows > 2 * shrinks_by(image.width, size[0]),
+            // TensorFlow and OpenCV cut off nothing between the passes.
+            Self::Pillow12 | Self::Torch | Self::TensorFlow | Self::OpenCv => false,
+        }
+    }
+}
+
 impl Region {
     fn transposed(self) -> Self {
         Self {
@@ -245,6 +307,34 @@ fn central_square(width: u32, height: u32, ratio: f64) -> Region {
         width: side,
         height: side,
     }
+}
+
+/// `smart_resize` in Keras' `image_utils.py`: the centre of the target's aspect ratio.
+fn central_aspect(width: u32, height: u32, target: [u32; 2]) -> Region {
+    // A side for the other one, in the target's ratio.
+    let side = |other: u32, of: u32, to: u32| u64::from(other) * u64::from(to) / u64::from(of);
+    let inside = |side: u64, limit: u32| side.clamp(1, limit.into()) as u32;
+    let crop_width = inside(side(height, target[1], target[0]), width);
+    let crop_height = inside(side(width, target[0], target[1]), height);
+    Region {
+        left: (width - crop_width) / 2,
+        top: (height - crop_height) / 2,
+        width: crop_width,
+        height: crop_height,
+    }
+}
+
+/// `resize_norm_img` in PaddleOCR: the width is `ceil(height * ratio)`, where that is not too wide.
+fn fit_height(width: u32, height: u32, spec: &InputSpec) -> [u32; 2] {
+    let wanted = (f64::from(spec.height) * (f64::from(width) / f64::from(height))).ceil();
+    [(wanted as u32).clamp(1, spec.width), spec.height]
+}
+
+/// TensorFlow's `resize_with_pad`, in single precision, which decides what is rounded down to: the sides before that.
+fn resized_with_pad(all: Region, limit: [u32; 2]) -> [f32; 2] {
+    let sides = [all.width as f32, all.height as f32];
+    let ratio = (sides[0] / limit[0] as f32).max(sides[1] / limit[1] as f32);
+    sides.map(|side| side / ratio)
 }
 
 /// torchvision's `Resize(size)`: the longer edge is `int(size * long / short)`.
@@ -298,6 +388,7 @@ fn centre(all: Region, resized: [u32; 2], rounding: Rounding, spec: &InputSpec) 
         height,
         left: place_left,
         top: place_top,
+        vertical_first: spec.resampler.is_vertical_first(all, resized),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What a model takes: the tensor's shape and arithmetic, and the way from a photo to it.
 
 mod fill;
+mod filter;
 mod recover;
 mod resize;
 
 use serde::Deserialize;
+
+pub(crate) use fill::luma;
+pub use filter::{Coordinates, Interpolation, Resampling};
 
 /// The largest side of a model's input, in pixels.
 const MAX_SIDE: u32 = 4096;
@@ -41,8 +45,34 @@ pub enum Channels {
     Rgb,
     /// Blue, green, red (OpenCV, Caffe). `mean` and `std` are in this order too.
     Bgr,
-    /// One channel: ITU-R 601 luma as Pillow's `convert("L")` computes it.
+    /// One channel: ITU-R 601 luma as Pillow's `convert("L")` computes it, before the photo is resized.
     Gray,
+    /// The same three times.
+    Gray3,
+}
+
+impl Channels {
+    /// What it is called in a `model.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rgb => "rgb",
+            Self::Bgr => "bgr",
+            Self::Gray => "gray",
+            Self::Gray3 => "gray3",
+        }
+    }
+
+    /// How many there are.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Rgb | Self::Bgr | Self::Gray3 => 3,
+            Self::Gray => 1,
+        }
+    }
+
+    pub(crate) fn is_grey(self) -> bool {
+        matches!(self, Self::Gray | Self::Gray3)
+    }
 }
 
 /// From a photo of any size to the tensor's width and height.
@@ -82,38 +112,73 @@ pub enum ResizePolicy {
         /// Share of the shorter edge that is kept, above 0 and at most 1.
         ratio: f64,
     },
-    /// The largest size of the same aspect ratio inside `size`, then the centre on `fill` (timm's crop mode "border").
+    /// The centre of the target's aspect ratio, then resized (Keras' `smart_resize` and `crop_to_aspect_ratio=True`).
+    CropAspect,
+    /// The largest size of the same aspect ratio inside `size`, then placed on `fill` (timm's crop mode "border").
     Letterbox {
         /// Red, green and blue of the bars.
         fill: [u8; 3],
         /// Width and height that the photo fits into, in pixels; the target's if absent.
         size: Option<[u32; 2]>,
+        /// How sides between two pixels are rounded.
+        rounding: Rounding,
+        /// Where the photo lies.
+        align: Align,
+    },
+    /// The target's height and a width in the same aspect ratio, rounded up and at most the target's, at the left on
+    /// `fill` (PaddleOCR's `resize_norm_img` of direction classifiers and recognisers).
+    FitHeight {
+        /// Red, green and blue of the rest.
+        fill: [u8; 3],
     },
 }
 
-/// Where a centre crop begins when half of the rest lies between two pixels.
+impl ResizePolicy {
+    /// What lies where the photo does not.
+    pub(crate) fn fill(self) -> [u8; 3] {
+        match self {
+            Self::Letterbox { fill, .. } | Self::FitHeight { fill } => fill,
+            _ => [0; 3],
+        }
+    }
+}
+
+/// Where a letterboxed photo lies on its bars; an odd rest gives the right and the bottom one pixel more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Align {
+    /// In the middle.
+    #[default]
+    Center,
+    /// At the left edge, in the middle from top to bottom.
+    Left,
+    /// At the upper edge, in the middle from left to right.
+    Top,
+    /// In the upper left corner.
+    TopLeft,
+}
+
+impl Align {
+    /// What it is called in a `model.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Center => "center",
+            Self::Left => "left",
+            Self::Top => "top",
+            Self::TopLeft => "top-left",
+        }
+    }
+}
+
+/// Where a centre crop begins when half of the rest lies between two pixels. Of a letterbox: the sides of the photo.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rounding {
     /// `int(round(rest / 2))`, halves to the even number: torchvision and timm.
     #[default]
     Even,
-    /// `rest // 2`: transformers.
+    /// `rest // 2`: transformers. A letterbox: TensorFlow's `resize_with_pad`.
     Down,
-}
-
-/// The resampling filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Interpolation {
-    /// Pillow's `NEAREST`.
-    Nearest,
-    /// Pillow's `BILINEAR` (triangle filter).
-    Bilinear,
-    /// Pillow's `BICUBIC` (Catmull-Rom, a = -0.5).
-    Bicubic,
-    /// Pillow's `LANCZOS` (a = 3).
-    Lanczos,
 }
 
 /// The `[input]` table of `model.toml`: the tensor and how to make it.
@@ -145,9 +210,15 @@ pub struct InputSpec {
     pub resize: ResizePolicy,
     /// The resampling filter.
     pub interpolation: Interpolation,
+    /// Whose arithmetic applies it.
+    #[serde(default)]
+    pub resampler: Resampling,
     /// Widen the filter when shrinking, as Pillow always does and torch does with `antialias=True`.
     #[serde(default = "yes")]
     pub antialias: bool,
+    /// Where a pixel of the result lies in the photo.
+    #[serde(default)]
+    pub coordinates: Coordinates,
     /// Apply the EXIF orientation.
     #[serde(default = "yes")]
     pub exif: bool,
@@ -168,7 +239,7 @@ fn yes() -> bool {
 impl InputSpec {
     /// Elements of the tensor per image: height x width x channels.
     pub fn elements(&self) -> usize {
-        self.pixels() * self.channel_count()
+        self.pixels() * self.channels.count()
     }
 
     /// Whether the prepared pixels are the tensor, byte for byte: `uint8`, `nhwc`, `rgb`.
@@ -178,13 +249,6 @@ impl InputSpec {
 
     pub(crate) fn pixels(&self) -> usize {
         self.width as usize * self.height as usize
-    }
-
-    fn channel_count(&self) -> usize {
-        match self.channels {
-            Channels::Rgb | Channels::Bgr => 3,
-            Channels::Gray => 1,
-        }
     }
 
     /// Checks what types cannot: ranges, and settings that contradict each other.
@@ -205,11 +269,8 @@ impl InputSpec {
         }
         self.validate_normalisation()?;
         self.validate_resize()?;
-        if !self.antialias && self.interpolation == Interpolation::Lanczos {
-            let hint = "is false, which lanczos has no definition for: use antialias = true or bicubic";
-            return Err(("input.antialias", hint.into()));
-        }
-        Ok(())
+        self.resampler
+            .check(self.interpolation, self.antialias, self.coordinates)
     }
 
     fn validate_normalisation(&self) -> Result<(), (&'static str, String)> {
@@ -260,6 +321,8 @@ impl InputSpec {
             )),
             ResizePolicy::Stretch
             | ResizePolicy::CropRatio { .. }
+            | ResizePolicy::CropAspect
+            | ResizePolicy::FitHeight { .. }
             | ResizePolicy::Letterbox { size: None, .. } => Ok(()),
         }
     }

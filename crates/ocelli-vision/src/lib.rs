@@ -27,7 +27,10 @@ pub use error::ImageError;
 pub use files::{FileError, Files};
 pub use graph::{Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, TensorInfo};
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
-pub use input::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy, Rounding};
+pub use input::{
+    Align, Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,
+    Rounding,
+};
 pub use package::{
     Activation, ExternalData, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec,
     Task,

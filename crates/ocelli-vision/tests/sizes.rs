@@ -1,6 +1,9 @@
 //! Every combination of image size, tensor size, policy and filter gives a tensor, and never a panic.
 
-use ocelli_vision::{Channels, Decoder, InputSpec, InputType, Interpolation, Layout, ResizePolicy, Rounding};
+use ocelli_vision::{
+    Align, Channels, Coordinates, Decoder, InputSpec, InputType, Interpolation, Layout, Resampling,
+    ResizePolicy, Rounding,
+};
 use proptest::{prelude::*, sample::select};
 
 fn policies([width, height]: [u32; 2], rounding: Rounding, ratio: f64) -> Vec<ResizePolicy> {
@@ -14,10 +17,25 @@ fn policies([width, height]: [u32; 2], rounding: Rounding, ratio: f64) -> Vec<Re
         },
         ResizePolicy::Cover { size, rounding },
         ResizePolicy::CropRatio { ratio },
-        ResizePolicy::Letterbox { fill, size: None },
+        ResizePolicy::CropAspect,
+        ResizePolicy::FitHeight { fill },
+        ResizePolicy::Letterbox {
+            fill,
+            size: None,
+            rounding: Rounding::Down,
+            align: Align::TopLeft,
+        },
+        ResizePolicy::Letterbox {
+            fill,
+            size: None,
+            rounding: Rounding::Even,
+            align: Align::Center,
+        },
         ResizePolicy::Letterbox {
             fill,
             size: Some(size),
+            rounding: Rounding::Even,
+            align: Align::Center,
         },
     ]
 }
@@ -31,13 +49,26 @@ proptest! {
         target in [1..90_u32, 1..90_u32],
         size in [1..120_u32, 1..120_u32],
         rounding in select(vec![Rounding::Even, Rounding::Down]),
-        (interpolation, antialias) in select(vec![
-            (Interpolation::Nearest, true),
-            (Interpolation::Bilinear, true),
-            (Interpolation::Bilinear, false),
-            (Interpolation::Bicubic, true),
-            (Interpolation::Bicubic, false),
-            (Interpolation::Lanczos, true),
+        (resampler, interpolation, antialias) in select(vec![
+            (Resampling::Pillow, Interpolation::Nearest, true),
+            (Resampling::Pillow, Interpolation::Bilinear, true),
+            (Resampling::Pillow, Interpolation::Bilinear, false),
+            (Resampling::Pillow12, Interpolation::Bicubic, true),
+            (Resampling::Pillow, Interpolation::Bicubic, false),
+            (Resampling::Pillow, Interpolation::Lanczos, true),
+            (Resampling::Pillow, Interpolation::Box, true),
+            (Resampling::TensorFlow, Interpolation::Nearest, false),
+            (Resampling::TensorFlow, Interpolation::Bilinear, true),
+            (Resampling::TensorFlow, Interpolation::Bicubic, false),
+            (Resampling::TensorFlow, Interpolation::Lanczos5, true),
+            (Resampling::TensorFlow, Interpolation::Lanczos, false),
+            (Resampling::TensorFlow, Interpolation::Mitchell, true),
+            (Resampling::TensorFlow, Interpolation::Area, false),
+            (Resampling::OpenCv, Interpolation::Nearest, false),
+            (Resampling::OpenCv, Interpolation::Bilinear, false),
+            (Resampling::OpenCv, Interpolation::Bicubic, false),
+            (Resampling::OpenCv, Interpolation::Lanczos, false),
+            (Resampling::OpenCv, Interpolation::Area, false),
         ]),
         ratio in 0.01..=1.0,
     ) {
@@ -56,15 +87,24 @@ proptest! {
                 std: [1.0; 3],
                 resize,
                 interpolation,
+                resampler,
+                coordinates: Coordinates::default(),
                 antialias,
                 exif: true,
             };
             let pixels = decoder.prepare_pixels(&white, (width, height), &spec).unwrap();
-            let fill = if let ResizePolicy::Letterbox { fill, .. } = resize { fill } else { [0; 3] };
+            let fill = match resize {
+                ResizePolicy::Letterbox { fill, .. } | ResizePolicy::FitHeight { fill } => fill,
+                _ => [0; 3],
+            };
             let is_known = |pixel: &[u8; 3]| *pixel == [255; 3] || *pixel == fill;
             prop_assert!(pixels.as_chunks().0.iter().all(is_known), "{resize:?}");
-            // The middle is always of the photo.
-            let middle = ((target[1] - 1) / 2 * target[0] + (target[0] - 1) / 2) as usize;
+            // The middle is always of the photo, or the corner where it is aligned so.
+            let middle = match resize {
+                ResizePolicy::FitHeight { .. } => 0,
+                ResizePolicy::Letterbox { align: Align::TopLeft, .. } => 0,
+                _ => ((target[1] - 1) / 2 * target[0] + (target[0] - 1) / 2) as usize,
+            };
             prop_assert_eq!(&pixels[middle * 3..][..3], &[255; 3], "{:?}", resize);
         }
     }

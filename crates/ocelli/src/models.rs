@@ -108,6 +108,7 @@ fn built_in(hints: &Hints) -> Result<Opened, OpenError> {
         ("--preset", hints.preset.is_some()),
         ("--labels", hints.labels.is_some()),
         ("--interpolation", hints.interpolation.is_some()),
+        ("--antialias", hints.antialias.is_some()),
     ];
     if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
         return Err(OpenError::BuiltIn(option));
@@ -207,6 +208,12 @@ mod tests {
         };
         let error = open(None, hints, || panic!("no hub is asked")).unwrap_err();
         assert!(error.to_string().starts_with("--preset is for"), "{error}");
+        let hints = Hints {
+            antialias: Some(false),
+            ..Hints::default()
+        };
+        let error = open(None, hints, || panic!("no hub is asked")).unwrap_err();
+        assert!(error.to_string().starts_with("--antialias is for"), "{error}");
         assert!(open(None, Hints::default(), || panic!("no hub is asked")).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use super::{
     json::Place,
     labels::{self, Labels},
     processors::{self, Processor, Quirk, Size},
-    recipe::{Recipe, Resize},
+    recipe::{Arithmetic, Recipe, Resize},
 };
 use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
 
@@ -192,6 +192,7 @@ pub(super) fn recipe(
         let reading = Reading {
             processor,
             file: None,
+            arithmetic: Arithmetic::TORCH,
             asked,
             wanted: stated.or(fixed),
             size_from: "config.json",
@@ -224,6 +225,7 @@ pub(super) fn recipe(
     let states_size = ["size", "crop_size"].iter().any(|key| file.get(key).is_some());
     let reading = Reading {
         processor,
+        arithmetic: processors::arithmetic(named.as_ref().and_then(|place| place.text().ok())),
         file: Some(file),
         asked,
         wanted: fixed.filter(|_| !states_size),
@@ -257,6 +259,8 @@ fn image_size(place: &Place<'_>) -> Result<[u32; 2], AutoError> {
 /// A processor's file, with its defaults behind it.
 struct Reading<'a> {
     processor: &'a Processor,
+    /// Whose arithmetic it resizes with.
+    arithmetic: Arithmetic,
     file: Option<&'a Place<'a>>,
     /// The interpolation that the user asked for, instead of the file's.
     asked: Option<Interpolation>,
@@ -300,6 +304,7 @@ impl<'a> Reading<'a> {
             mean: [0.0; 3],
             std: [1.0; 3],
             interpolation: self.interpolation()?,
+            arithmetic: self.arithmetic,
         };
         if self.flag("do_rescale", true)? {
             recipe.scale = self.number("rescale_factor", 1.0 / 255.0)?;
@@ -465,8 +470,10 @@ impl<'a> Reading<'a> {
             Some(1) => Ok(Interpolation::Lanczos),
             Some(2) => Ok(Interpolation::Bilinear),
             Some(3) => Ok(Interpolation::Bicubic),
+            Some(4) => Ok(Interpolation::Box),
+            Some(5) => Ok(Interpolation::Hamming),
             _ => Err(place.error(format!(
-                "is {}: Ocelli has nearest (0), lanczos (1), bilinear (2) and bicubic (3); say with \
+                "is {}: Ocelli has nearest (0), lanczos (1), bilinear (2), bicubic (3), box (4) and hamming (5); say with \
                  --interpolation which to take",
                 place.value()
             ))),

@@ -4,6 +4,7 @@
 //! `Fast` and `Pil`, and `FeatureExtractor` for `ImageProcessor`.
 
 use super::preset::{CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD};
+use super::recipe::Arithmetic;
 use crate::Interpolation::{self, Bicubic, Bilinear};
 
 /// A processor: what holds where a file leaves a key out.
@@ -222,6 +223,16 @@ pub(super) fn by_name(name: &str) -> Option<&'static Processor> {
     TABLE
         .iter()
         .find(|processor| processor.name.eq_ignore_ascii_case(name))
+}
+
+/// Whose arithmetic the class that a file names resizes with. Classes of transformers 5 resize PyTorch's tensors, but for
+/// those that say that they use Pillow.
+pub(super) fn arithmetic(class: Option<&str>) -> Arithmetic {
+    if class.is_some_and(|class| class.ends_with("Pil")) {
+        Arithmetic::PILLOW
+    } else {
+        Arithmetic::TORCH
+    }
 }
 
 /// The processor of a model type, such as `resnet`.

@@ -1,7 +1,9 @@
 //! What a source says about the way from a photo to numbers, before the graph is looked at.
 
 use super::{Note, tensor::Tensor};
-use crate::{Channels, InputSpec, InputType, Interpolation, ResizePolicy, Rounding};
+use crate::{
+    Align, Channels, Coordinates, InputSpec, InputType, Interpolation, Resampling, ResizePolicy, Rounding,
+};
 
 /// The size of nearly every classifier, for graphs and files that leave it open.
 const USUAL_SIZE: [u32; 2] = [224, 224];
@@ -21,6 +23,27 @@ pub(super) struct Recipe {
     pub(super) mean: [f64; 3],
     pub(super) std: [f64; 3],
     pub(super) interpolation: Interpolation,
+    pub(super) arithmetic: Arithmetic,
+}
+
+/// Whose arithmetic resizes, and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Arithmetic {
+    pub(super) resampler: Resampling,
+    pub(super) antialias: bool,
+    pub(super) coordinates: Coordinates,
+}
+
+impl Arithmetic {
+    pub(super) const PILLOW: Self = Self {
+        resampler: Resampling::Pillow,
+        antialias: true,
+        coordinates: Coordinates::HalfPixel,
+    };
+    pub(super) const TORCH: Self = Self {
+        resampler: Resampling::Torch,
+        ..Self::PILLOW
+    };
 }
 
 /// How the size is reached.
@@ -63,6 +86,8 @@ impl Resize {
             Self::Border { share, fill } => ResizePolicy::Letterbox {
                 fill,
                 size: Some(grown(share)).filter(|size| *size != [width, height]),
+                rounding,
+                align: Align::default(),
             },
         }
     }
@@ -109,7 +134,9 @@ impl Recipe {
             std: std.map(|std| std as f32),
             resize: self.resize.policy(size),
             interpolation: self.interpolation,
-            antialias: true,
+            resampler: self.arithmetic.resampler,
+            antialias: self.arithmetic.antialias,
+            coordinates: self.arithmetic.coordinates,
             exif: true,
         })
     }

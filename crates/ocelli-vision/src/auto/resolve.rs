@@ -129,6 +129,9 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
     if let Some(interpolation) = hints.interpolation {
         recipe.interpolation = interpolation;
     }
+    if let Some(antialias) = hints.antialias {
+        recipe.arithmetic.antialias = antialias;
+    }
     // Neither a preset nor a file without a size knows it, and the graph may leave it open.
     if recipe.size.is_none() && tensor.size.is_none() {
         (recipe.size, recipe.size_from) = (stated.size, CONFIG);

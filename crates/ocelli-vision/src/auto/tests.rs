@@ -1,6 +1,7 @@
 mod bad_files;
 mod bare;
 mod hugging_face;
+mod loaders;
 mod packages;
 mod timm;
 mod triton;
@@ -90,7 +91,15 @@ fn every_preset_has_its_row_and_can_be_named() {
         }
         assert!(!preset.about().is_empty());
     }
-    assert_eq!(Preset::all().count(), 10);
+    let names: Vec<&str> = Preset::all()
+        .flat_map(|preset| [&[preset.name()], preset.aliases()].concat())
+        .collect();
+    let once: std::collections::BTreeSet<&&str> = names.iter().collect();
+    assert_eq!(
+        (once.len(), names.len() >= 31),
+        (names.len(), true),
+        "a name is used twice"
+    );
     assert!(
         "kera"
             .parse::<Preset>()

@@ -8,7 +8,7 @@ use super::{
     json::Place,
     labels::{self, Labels},
     preset::{IMAGENET_MEAN, IMAGENET_STD},
-    recipe::{Recipe, Resize},
+    recipe::{Arithmetic, Recipe, Resize},
     tensor::Tensor,
 };
 use crate::{Channels, Interpolation, Task};
@@ -87,6 +87,7 @@ pub(super) fn recipe(
         mean,
         std: three("std", IMAGENET_STD)?,
         interpolation: asked.map_or_else(|| interpolation(&settings, notes), Ok)?,
+        arithmetic: Arithmetic::PILLOW,
     })
 }
 
@@ -110,6 +111,8 @@ fn interpolation(settings: &Place<'_>, notes: &mut Vec<Note>) -> Result<Interpol
         "bilinear" => Ok(Interpolation::Bilinear),
         "bicubic" => Ok(Interpolation::Bicubic),
         "lanczos" => Ok(Interpolation::Lanczos),
+        "box" => Ok(Interpolation::Box),
+        "hamming" => Ok(Interpolation::Hamming),
         // timm draws one of two while it trains, and takes this one where nothing is to be random.
         "random" => {
             notes.push(Note::read(
@@ -118,7 +121,7 @@ fn interpolation(settings: &Place<'_>, notes: &mut Vec<Note>) -> Result<Interpol
             Ok(Interpolation::Bilinear)
         }
         other => Err(place.error(format!(
-            "is {other:?}: Ocelli has nearest, bilinear, bicubic and lanczos; take one with --interpolation"
+            "is {other:?}: Ocelli has nearest, bilinear, bicubic, lanczos, box and hamming; take one with --interpolation"
         ))),
     }
 }

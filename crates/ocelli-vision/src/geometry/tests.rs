@@ -1,11 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Channels, ImageFormat, InputType, Layout, header::Storage};
+use crate::{Channels, Coordinates, ImageFormat, InputType, Layout, header::Storage};
 
 const LETTERBOX: ResizePolicy = ResizePolicy::Letterbox {
     fill: [0; 3],
     size: None,
+    rounding: Rounding::Even,
+    align: Align::Center,
 };
 
 fn edge(size: u32) -> ResizePolicy {
@@ -28,6 +30,8 @@ fn spec(resize: ResizePolicy, interpolation: Interpolation) -> InputSpec {
         std: [1.0; 3],
         resize,
         interpolation,
+        resampler: Resampling::default(),
+        coordinates: Coordinates::default(),
         antialias: true,
         exif: true,
     }
@@ -179,6 +183,90 @@ fn a_centre_between_two_pixels_is_rounded_as_the_library_does() {
     }
 }
 
+/// Seen with Pillow 13.0.0 and sizes to 224 x 224. The sizes of the whole photo decide, not those at which it is
+/// decoded, and a photo that is turned is as tall as it is viewed.
+#[test]
+fn the_order_of_passes_is_pillow_13s() {
+    let tall = [
+        (348, 520),
+        (350, 500),
+        (333, 500),
+        (300, 450),
+        (300, 400),
+        (480, 800),
+        (720, 1280),
+    ];
+    let others = [
+        (375, 500),
+        (480, 640),
+        (1000, 1500),
+        (1080, 1920),
+        (3024, 4032),
+        (520, 348),
+        (224, 100),
+        (224, 224),
+    ];
+    // Twice as much is not more than twice as much; a narrow photo is enlarged sideways.
+    let edges = [
+        ((324, 424), false),
+        ((324, 425), true),
+        ((100, 225), true),
+        ((100, 224), false),
+    ];
+    let named = tall
+        .map(|size| (size, true))
+        .into_iter()
+        .chain(others.map(|size| (size, false)));
+    for ((width, height), vertical_first) in named.chain(edges) {
+        let order = |header: &ImageHeader, resampler| {
+            let spec = InputSpec {
+                resampler,
+                ..spec(ResizePolicy::Stretch, Interpolation::Bicubic)
+            };
+            Plan::new(header, &spec).sampling.vertical_first
+        };
+        let upright = header(width, height, Orientation::Upright);
+        let turned = header(height, width, Orientation::Rotate90);
+        assert_eq!(
+            order(&upright, Resampling::Pillow),
+            vertical_first,
+            "{width} x {height}"
+        );
+        assert_eq!(
+            order(&turned, Resampling::Pillow),
+            !vertical_first,
+            "{width} x {height} turned"
+        );
+        assert!(!order(&upright, Resampling::Pillow12) && order(&turned, Resampling::Pillow12));
+    }
+    let large = Plan::new(
+        &header(1600, 6400, Orientation::Upright),
+        &spec(ResizePolicy::Stretch, Interpolation::Lanczos),
+    );
+    assert_eq!(large.scale, 2);
+    let scaled = large.sampling.scaled(2, 800, 3200);
+    assert!(large.sampling.vertical_first && scaled.vertical_first);
+}
+
+/// What is resized decides, and to which size: a crop before the resize, all of the photo before a crop of the result.
+#[test]
+fn the_order_of_passes_is_that_of_what_is_resized() {
+    let first = |resize| plan(300, 450, resize).sampling.vertical_first;
+    assert!(first(ResizePolicy::Stretch));
+    assert!(
+        !first(ResizePolicy::CropRatio { ratio: 1.0 }),
+        "a square is resized"
+    );
+    // To 256 x 384: 66 rows, 44 columns.
+    assert!(!first(edge(256)), "384 rows remain before the crop");
+    // To 290 x 435: 15 rows, 10 columns; stretched to 298 x 430: 20 rows, 2 columns.
+    let rounding = Rounding::Even;
+    assert!(first(ResizePolicy::StretchCrop {
+        size: [298, 430],
+        rounding
+    }));
+}
+
 /// timm: 500 x 375 covers 100 x 200 as 267 x 200, and fits into it as 100 x 75.
 #[test]
 fn covering_and_fitting_are_timms() {
@@ -207,10 +295,17 @@ fn any_policy() -> BoxedStrategy<ResizePolicy> {
                 },
                 3 => ResizePolicy::Cover { size, rounding },
                 4 => ResizePolicy::CropRatio { ratio },
-                5 => ResizePolicy::Letterbox { fill, size: None },
+                5 => ResizePolicy::Letterbox {
+                    fill,
+                    size: None,
+                    rounding: Rounding::Even,
+                    align: Align::Center,
+                },
                 _ => ResizePolicy::Letterbox {
                     fill,
                     size: Some(size),
+                    rounding: Rounding::Even,
+                    align: Align::Center,
                 },
             }
         })

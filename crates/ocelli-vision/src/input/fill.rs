@@ -63,6 +63,13 @@ impl InputSpec {
                     *out = convert(0, luma(pixel));
                 }
             }
+            (Channels::Gray3, layout) => {
+                let grey: Vec<[u8; 3]> = pixels.iter().map(|&pixel| [luma(pixel); 3]).collect();
+                match layout {
+                    Layout::Nhwc => interleave(&grey, out, |pixel| pixel, convert),
+                    Layout::Nchw => planes(&grey, out, [0, 1, 2], convert),
+                }
+            }
             (Channels::Rgb, Layout::Nhwc) => interleave(pixels, out, |[r, g, b]| [r, g, b], convert),
             (Channels::Bgr, Layout::Nhwc) => interleave(pixels, out, |[r, g, b]| [b, g, r], convert),
             (Channels::Rgb, Layout::Nchw) => planes(pixels, out, [0, 1, 2], convert),
@@ -95,7 +102,7 @@ fn planes<T: Copy>(pixels: &[[u8; 3]], out: &mut [T], order: [usize; 3], convert
 }
 
 /// ITU-R 601 luma in Pillow's 16-bit fixed point (`L24` in `Convert.c`).
-fn luma([r, g, b]: [u8; 3]) -> u8 {
+pub(crate) fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
@@ -103,7 +110,9 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
 mod tests {
     use half::f16;
 
-    use crate::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
+    use crate::{
+        Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,
+    };
 
     fn spec(layout: Layout, channels: Channels) -> InputSpec {
         InputSpec {
@@ -118,6 +127,8 @@ mod tests {
             std: [0.229, 0.224, 0.225],
             resize: ResizePolicy::Stretch,
             interpolation: Interpolation::Bilinear,
+            resampler: Resampling::default(),
+            coordinates: Coordinates::default(),
             antialias: true,
             exif: true,
         }

@@ -18,11 +18,11 @@ impl InputSpec {
             ((value * self.std[channel] + self.mean[channel]) / self.scale).round() as u8
         };
         let at = |pixel: usize, channel: usize| match self.layout {
-            Layout::Nhwc => tensor[pixel * self.channel_count() + channel],
+            Layout::Nhwc => tensor[pixel * self.channels.count() + channel],
             Layout::Nchw => tensor[channel * self.pixels() + pixel],
         };
         let rgb = match self.channels {
-            Channels::Rgb => [0, 1, 2],
+            Channels::Rgb | Channels::Gray3 => [0, 1, 2],
             Channels::Bgr => [2, 1, 0],
             Channels::Gray => [0; 3],
         };
@@ -36,7 +36,9 @@ impl InputSpec {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
+    use crate::{
+        Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,
+    };
 
     const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     const CAFFE: ([f32; 3], [f32; 3]) = ([103.939, 116.779, 123.68], [1.0; 3]);
@@ -54,6 +56,8 @@ mod tests {
             std,
             resize: ResizePolicy::Stretch,
             interpolation: Interpolation::Bicubic,
+            resampler: Resampling::default(),
+            coordinates: Coordinates::default(),
             antialias: true,
             exif: true,
         }

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use crate::{ResizePolicy, Rounding};
+use crate::{Align, ResizePolicy, Rounding};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +14,7 @@ pub(super) struct Table {
     ratio: Option<f64>,
     fill: Option<[u8; 3]>,
     rounding: Option<Rounding>,
+    align: Option<Align>,
 }
 
 #[derive(Deserialize)]
@@ -23,7 +24,9 @@ enum Policy {
     ShortestEdge,
     Cover,
     CropRatio,
+    CropAspect,
     Letterbox,
+    FitHeight,
 }
 
 #[derive(Deserialize)]
@@ -45,39 +48,50 @@ impl TryFrom<Table> for ResizePolicy {
             ratio,
             fill,
             rounding,
+            align,
         } = table;
         let cut = rounding.unwrap_or_default();
-        match (policy, size, ratio, fill) {
-            (Policy::Stretch, None, None, None) if rounding.is_none() => Ok(Self::Stretch),
-            (Policy::Stretch, Some(Sides(size)), None, None) => Ok(Self::StretchCrop { size, rounding: cut }),
-            (Policy::ShortestEdge, Some(Edge(size)), None, None) => {
+        let letterbox = |size| Self::Letterbox {
+            fill: fill.unwrap_or_default(),
+            size,
+            rounding: cut,
+            align: align.unwrap_or_default(),
+        };
+        let is_lone = ratio.is_none() && fill.is_none() && align.is_none();
+        let is_plain = is_lone && rounding.is_none();
+        match (policy, size) {
+            (Policy::Stretch, None) if is_plain => Ok(Self::Stretch),
+            (Policy::Stretch, Some(Sides(size))) if is_lone => Ok(Self::StretchCrop { size, rounding: cut }),
+            (Policy::ShortestEdge, Some(Edge(size))) if is_lone => {
                 Ok(Self::ShortestEdge { size, rounding: cut })
             }
-            (Policy::Cover, Some(Sides(size)), None, None) => Ok(Self::Cover { size, rounding: cut }),
-            (Policy::CropRatio, None, Some(ratio), None) if rounding.is_none() => {
-                Ok(Self::CropRatio { ratio })
+            (Policy::Cover, Some(Sides(size))) if is_lone => Ok(Self::Cover { size, rounding: cut }),
+            (Policy::CropAspect, None) if is_plain => Ok(Self::CropAspect),
+            (Policy::CropRatio, None) if fill.is_none() && rounding.is_none() && align.is_none() => ratio
+                .map(|ratio| Self::CropRatio { ratio })
+                .ok_or("the policy \"crop-ratio\" takes `ratio` and no other key"),
+            (Policy::Letterbox, None) if ratio.is_none() => Ok(letterbox(None)),
+            (Policy::Letterbox, Some(Sides(size))) if ratio.is_none() => Ok(letterbox(Some(size))),
+            (Policy::FitHeight, None) if ratio.is_none() && rounding.is_none() && align.is_none() => {
+                Ok(Self::FitHeight {
+                    fill: fill.unwrap_or_default(),
+                })
             }
-            (Policy::Letterbox, None, None, fill) if rounding.is_none() => Ok(Self::Letterbox {
-                fill: fill.unwrap_or_default(),
-                size: None,
-            }),
-            (Policy::Letterbox, Some(Sides(size)), None, fill) if rounding.is_none() => Ok(Self::Letterbox {
-                fill: fill.unwrap_or_default(),
-                size: Some(size),
-            }),
-            (Policy::Stretch, ..) => {
+            (Policy::Stretch, _) => {
                 Err("the policy \"stretch\" takes no other key, or `size = [width, height]` and `rounding`")
             }
-            (Policy::ShortestEdge, ..) => Err(
+            (Policy::ShortestEdge, _) => Err(
                 "the policy \"shortest-edge\" takes `size` (a number of pixels), `rounding` and no other key",
             ),
-            (Policy::Cover, ..) => {
+            (Policy::Cover, _) => {
                 Err("the policy \"cover\" takes `size = [width, height]`, `rounding` and no other key")
             }
-            (Policy::CropRatio, ..) => Err("the policy \"crop-ratio\" takes `ratio` and no other key"),
-            (Policy::Letterbox, ..) => {
-                Err("the policy \"letterbox\" takes `fill`, `size = [width, height]` and no other key")
-            }
+            (Policy::CropRatio, _) => Err("the policy \"crop-ratio\" takes `ratio` and no other key"),
+            (Policy::CropAspect, _) => Err("the policy \"crop-aspect\" takes no other key"),
+            (Policy::Letterbox, _) => Err(
+                "the policy \"letterbox\" takes `fill`, `size = [width, height]`, `rounding`, `align` and no other key",
+            ),
+            (Policy::FitHeight, _) => Err("the policy \"fit-height\" takes `fill` and no other key"),
         }
     }
 }

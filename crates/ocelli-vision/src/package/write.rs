@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use crate::{
-    Activation, Channels, InputSpec, InputType, Interpolation, Layout, Manifest, OutputSpec, Pool,
+    Activation, Align, Coordinates, InputSpec, InputType, Layout, Manifest, OutputSpec, Pool, Resampling,
     ResizePolicy, Rounding, Task,
 };
 
@@ -67,17 +67,7 @@ fn write_input(out: &mut String, input: &InputSpec) -> fmt::Result {
         Layout::Nchw => "nchw",
         Layout::Nhwc => "nhwc",
     };
-    let channels = match input.channels {
-        Channels::Rgb => "rgb",
-        Channels::Bgr => "bgr",
-        Channels::Gray => "gray",
-    };
-    let interpolation = match input.interpolation {
-        Interpolation::Nearest => "nearest",
-        Interpolation::Bilinear => "bilinear",
-        Interpolation::Bicubic => "bicubic",
-        Interpolation::Lanczos => "lanczos",
-    };
+    let channels = input.channels.name();
     writeln!(out, "\n[input]\nname = {}", Quoted(&input.name))?;
     writeln!(out, "# uint8, float32 or float16\ndtype = \"{dtype}\"")?;
     writeln!(out, "width = {}\nheight = {}", input.width, input.height)?;
@@ -92,8 +82,21 @@ fn write_input(out: &mut String, input: &InputSpec) -> fmt::Result {
     }
     writeln!(out, "resize = {}", Resize(input.resize))?;
     writeln!(out, "# nearest, bilinear, bicubic or lanczos")?;
-    writeln!(out, "interpolation = \"{interpolation}\"")?;
-    writeln!(out, "antialias = {}\nexif = {}", input.antialias, input.exif)
+    writeln!(out, "interpolation = \"{}\"", input.interpolation.name())?;
+    let resampler = input.resampler != Resampling::default();
+    optional(
+        out,
+        "resampler",
+        resampler.then(|| Quoted(input.resampler.name())),
+    )?;
+    writeln!(out, "antialias = {}", input.antialias)?;
+    let coordinates = input.coordinates != Coordinates::default();
+    optional(
+        out,
+        "coordinates",
+        coordinates.then(|| Quoted(input.coordinates.name())),
+    )?;
+    writeln!(out, "exif = {}", input.exif)
 }
 
 fn write_output(out: &mut String, output: &OutputSpec) -> fmt::Result {
@@ -144,9 +147,21 @@ impl Display for Resize {
                 write!(f, "{{ policy = \"cover\", size = {size:?}{}", Cut(rounding))
             }
             ResizePolicy::CropRatio { ratio } => write!(f, "{{ policy = \"crop-ratio\", ratio = {ratio:?}"),
-            ResizePolicy::Letterbox { fill, size } => {
+            ResizePolicy::CropAspect => f.write_str("{ policy = \"crop-aspect\""),
+            ResizePolicy::FitHeight { fill } => write!(f, "{{ policy = \"fit-height\", fill = {fill:?}"),
+            ResizePolicy::Letterbox {
+                fill,
+                size,
+                rounding,
+                align,
+            } => {
                 write!(f, "{{ policy = \"letterbox\", fill = {fill:?}")?;
-                size.map_or(Ok(()), |size| write!(f, ", size = {size:?}"))
+                size.map_or(Ok(()), |size| write!(f, ", size = {size:?}"))?;
+                write!(f, "{}", Cut(rounding))?;
+                match align {
+                    Align::Center => Ok(()),
+                    _ => write!(f, ", align = \"{}\"", align.name()),
+                }
             }
         }?;
         f.write_str(" }")

@@ -9,7 +9,6 @@ use fast_image_resize::{
 };
 
 use crate::{
-    Orientation,
     decode::BYTES_PER_PIXEL,
     geometry::{Region, Sampling, SourceBox},
     resample::Frame,
@@ -25,6 +24,14 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    pub(super) const BOX: Self = Self {
+        kind: FilterType::Box,
+        support: 0.5,
+    };
+    pub(super) const HAMMING: Self = Self {
+        kind: FilterType::Hamming,
+        support: 1.0,
+    };
     pub(super) const BILINEAR: Self = Self {
         kind: FilterType::Bilinear,
         support: 1.0,
@@ -62,14 +69,12 @@ impl Convolver {
         }
     }
 
-    /// In Pillow's order of passes, horizontal first, as the image will be viewed. The order shows: what a filter
-    /// with negative weights throws beyond black and white is cut off after each pass.
+    /// In the order of passes that the sampling asks for.
     pub(super) fn resample(
         &mut self,
         frame: Frame<'_>,
         sampling: &Sampling,
         kernel: Kernel,
-        orientation: Orientation,
         out: &mut [u8],
     ) -> Result<()> {
         let image = TypedImageRef::<U8x4>::from_buffer(frame.width, frame.height, frame.pixels)?;
@@ -81,7 +86,7 @@ impl Convolver {
         } = sampling.view;
         let view = TypedCroppedImage::from_ref(&image, left, top, width, height)?;
         let out = TypedImage::<U8x4>::from_buffer(sampling.width, sampling.height, out)?;
-        if orientation.swaps_axes() {
+        if sampling.vertical_first {
             // The library's own order is vertical first.
             self.convolve(&view, source_in_view(sampling), kernel, out)
         } else {

@@ -114,6 +114,8 @@ def filters_and_policies():
                     case(name, "lossless", (48, 40), policy_name, interpolation, antialias=False)
             case(name, "lossless", (96, 64), policy_name)
             case(name, "lossless", (200, 180) if policy_name == "edge" else (130, 170), policy_name)
+    # For make_library_goldens.py, which enlarges it.
+    encode("small.png", photo("coffee.png", (24, 18)))
 
 
 def centred():
@@ -163,6 +165,28 @@ def orientations():
         name = f"exif-6-{'lossless' if lossless else 'lossy'}.webp"
         encode(name, small, lossless=lossless, quality=90, exif=with_orientation(6))
         case(name, "lossless" if lossless else "lossy", (48, 40))
+
+
+def tall():
+    """Both sides of the rule by which Pillow 13 goes vertically first, and the order of older versions."""
+    whole = photo("astronaut.png").crop((60, 0, 360, 440))
+    for width, height, side in [(87, 130, 56), (75, 100, 56), (94, 125, 56), (180, 320, 56), (135, 240, 28)]:
+        image = whole.resize((width, height), Image.Resampling.LANCZOS)
+        name = encode(f"tall-{width}x{height}.png", image, optimize=True)
+        for interpolation in ("bicubic", "lanczos"):
+            case(name, "exact", (side, side), "stretch", interpolation)
+        case(name, "exact", (side, side), "edge", "lanczos")
+        case(name, "exact", (side, side), "stretch", "lanczos", resampler="pillow-12")
+    # Stored lying and viewed upright, and the other way round.
+    lying = whole.resize((130, 87))
+    for name, image in {
+        "tall-turned.png": lying,
+        "wide-turned.png": lying.transpose(Image.Transpose.ROTATE_90),
+    }.items():
+        encode(name, image, exif=with_orientation(6))
+        case(name, "exact", (56, 56), "stretch", "lanczos")
+        case(name, "exact", (56, 56), "stretch", "lanczos", exif=False)
+        case(name, "exact", (56, 56), "stretch", "lanczos", resampler="pillow-12")
 
 
 def jpeg_variants():
@@ -365,6 +389,7 @@ def main():
     filters_and_policies()
     odd_sizes()
     orientations()
+    tall()
     jpeg_variants()
     large_jpegs(sys.argv[1])
     centred()

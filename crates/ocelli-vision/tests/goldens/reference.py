@@ -87,6 +87,9 @@ def centre(image, size, rounding, fill=(0, 0, 0)):
 
 def resize(image, size, spec):
     if spec.get("antialias", True) or spec["interpolation"] == "nearest":
+        if spec.get("resampler") == "pillow-12":
+            # One pass each, in the order that Pillow had before version 13.
+            image = image.resize((size[0], image.height), FILTERS[spec["interpolation"]])
         return image.resize(size, FILTERS[spec["interpolation"]])
     pixels = np.asarray(image.convert("RGB")).astype("f4")
     for axis, count in ((0, size[1]), (1, size[0])):

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use ocelli_vision::{Channels, InputSpec, InputType, Interpolation, Layout, ResizePolicy};
+use ocelli_vision::{
+    Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,
+};
 
 /// The images that Pillow wrote, see `goldens/README.md`.
 pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/inputs");
@@ -26,6 +28,8 @@ pub(crate) fn spec(width: u32, height: u32, resize: ResizePolicy, interpolation:
         std: [1.0; 3],
         resize,
         interpolation,
+        resampler: Resampling::default(),
+        coordinates: Coordinates::default(),
         antialias: true,
         exif: true,
     }

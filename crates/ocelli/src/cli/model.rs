@@ -49,9 +49,28 @@ pub struct HintArgs {
     /// The filter that photos are resized with, instead of the one that the preset or the files name
     #[arg(long, env = "OCELLI_INTERPOLATION", value_enum, value_name = "NAME")]
     pub interpolation: Option<Filter>,
+    /// Whether that filter widens where a photo shrinks, instead of what the preset or the files say: on for Pillow, off for
+    /// tensors of TensorFlow and PyTorch
+    #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "WHETHER")]
+    pub antialias: Option<Antialias>,
 }
 
-/// A filter to resize with, as Pillow has it.
+/// Whether a filter widens where a photo shrinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Antialias {
+    /// It does
+    On,
+    /// It does not
+    Off,
+}
+
+impl From<Antialias> for bool {
+    fn from(antialias: Antialias) -> Self {
+        antialias == Antialias::On
+    }
+}
+
+/// A filter to resize with, as Pillow has it, or the library whose preset is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Filter {
     /// The nearest pixel
@@ -60,8 +79,20 @@ pub enum Filter {
     Bilinear,
     /// Cubic
     Bicubic,
-    /// Lanczos' of three lobes
+    /// Lanczos' of three lobes; OpenCV's of four
     Lanczos,
+    /// The mean of what is nearest (Pillow)
+    Box,
+    /// Hamming's (Pillow)
+    Hamming,
+    /// The mean of what is covered (TensorFlow, OpenCV)
+    Area,
+    /// Lanczos' of five lobes (TensorFlow)
+    Lanczos5,
+    /// Gauss' (TensorFlow)
+    Gaussian,
+    /// Mitchell's cubic (TensorFlow)
+    Mitchell,
 }
 
 impl From<Filter> for Interpolation {
@@ -71,6 +102,12 @@ impl From<Filter> for Interpolation {
             Filter::Bilinear => Self::Bilinear,
             Filter::Bicubic => Self::Bicubic,
             Filter::Lanczos => Self::Lanczos,
+            Filter::Box => Self::Box,
+            Filter::Hamming => Self::Hamming,
+            Filter::Area => Self::Area,
+            Filter::Lanczos5 => Self::Lanczos5,
+            Filter::Gaussian => Self::Gaussian,
+            Filter::Mitchell => Self::Mitchell,
         }
     }
 }
@@ -165,6 +202,18 @@ mod tests {
             assert_eq!(parsed.hints.preset, Some(preset));
         }
         assert!(Only::try_parse_from(["x", "--preset", "keras"]).is_err());
+    }
+
+    #[test]
+    fn antialiasing_is_on_or_off_or_not_said() {
+        let parsed = |args: &[&str]| {
+            let args = ["x"].iter().chain(args);
+            Only::try_parse_from(args).map(|only| only.hints.antialias.map(bool::from))
+        };
+        assert_eq!(parsed(&["--antialias", "on"]).unwrap(), Some(true));
+        assert_eq!(parsed(&["--antialias", "off"]).unwrap(), Some(false));
+        assert_eq!(parsed(&[]).unwrap(), None);
+        assert!(parsed(&["--antialias", "yes"]).is_err());
     }
 
     #[test]

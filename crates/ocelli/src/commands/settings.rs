@@ -56,6 +56,7 @@ pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenE
         preset: hints.preset,
         labels: hints.labels.clone(),
         interpolation: hints.interpolation.map(Into::into),
+        antialias: hints.antialias.map(Into::into),
         ..Hints::default()
     };
     models::open(spec, hints, hub)
@@ -79,10 +80,13 @@ pub(super) fn models(
 ) -> anyhow::Result<ModelSet> {
     let alone = repository.model_dir.is_none();
     let hints = &source.hints;
-    let hinted = hints.preset.is_some() || hints.labels.is_some() || hints.interpolation.is_some();
+    let hinted = hints.preset.is_some()
+        || hints.labels.is_some()
+        || hints.interpolation.is_some()
+        || hints.antialias.is_some();
     anyhow::ensure!(
         alone || source.model.is_some() || !hinted,
-        "--preset, --labels and --interpolation say what the files of --model do not; for a model of --model-dir write a \
+        "--preset, --labels, --interpolation and --antialias say what the files of --model do not; for a model of --model-dir write a \
          model.toml (`ocelli model init` begins one)"
     );
     let given = (alone || source.model.is_some()).then(|| package(source));

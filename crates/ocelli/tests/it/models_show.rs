@@ -23,7 +23,7 @@ async fn a_hugging_face_folder_needs_no_guess() {
         "is       Hugging Face folder\n",
         "pets/onnx/model.onnx, ",
         "input    pixels, float32 [batch, 3, 8, 16], rgb\n",
-        "photo    turned as EXIF says, stretched to 16 x 8, bilinear\n",
+        "photo    turned as EXIF says, stretched to 16 x 8, bilinear (PyTorch's), antialias on\n",
         "values   (x * 0.003921569 - mean) / std",
         "output   logits, softmax is applied; 3 labels: cat, dog, cow\n",
         "  - onnx/model.onnx: the only ONNX file\n",
@@ -59,6 +59,51 @@ async fn an_onnx_file_alone_is_guessed_and_what_is_said_is_not() {
     );
     assert_eq!(said["labels"], json!([3]));
     assert_ne!(said["digest"], guessed["digest"]);
+}
+
+/// The filter is named with its library, and whether it widens is always said.
+#[tokio::test]
+async fn how_photos_are_resized_is_shown_whole() {
+    let house = House::new(&[("own.onnx", &small().bytes())]);
+    for (arguments, words) in [
+        (
+            &["--preset", "image-dataset"][..],
+            "stretched to 16 x 8, bilinear (TensorFlow's), antialias off\n",
+        ),
+        (
+            &["--preset", "image-dataset", "--antialias", "on"],
+            "bilinear (TensorFlow's), antialias on\n",
+        ),
+        (
+            &["--preset", "flow-from-directory"],
+            "stretched to 16 x 8, nearest, antialias on\n",
+        ),
+        (&["--preset", "opencv-area"], "area (OpenCV's), antialias off\n"),
+        (
+            &["--preset", "tfjs"],
+            "bilinear (TensorFlow's), antialias off, coordinates align-corners\n",
+        ),
+        (
+            &[
+                "--preset",
+                "keras-tf",
+                "--interpolation",
+                "bilinear",
+                "--antialias",
+                "off",
+            ],
+            "stretched to 16 x 8, bilinear, antialias off\n",
+        ),
+    ] {
+        let printed = house
+            .prints(&[&["model", "show", "own.onnx"], arguments].concat())
+            .await;
+        assert!(printed.contains(words), "{words}\n{printed}");
+        // The package that is made of it says the same.
+        let json = shown(&house, &[&["own.onnx"], arguments].concat()).await;
+        let antialias = words.contains("antialias on");
+        assert_eq!(json["package"]["input"]["antialias"], antialias, "{json}");
+    }
 }
 
 #[tokio::test]

@@ -139,6 +139,7 @@ fn described_alike(golden: &Golden, card: &ModelCard) -> Result<usize, String> {
             Channels::Rgb => "rgb",
             Channels::Bgr => "bgr",
             Channels::Gray => "gray",
+            Channels::Gray3 => "gray3",
         },
         match input.dtype {
             InputType::Uint8 => "uint8",

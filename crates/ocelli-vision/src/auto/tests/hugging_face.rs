@@ -1,4 +1,5 @@
 use super::*;
+use crate::Resampling;
 
 #[test]
 fn a_resnet_is_prepared_as_its_processor_does() {
@@ -66,6 +67,23 @@ fn defaults_of_every_processor() {
         assert_eq!((input.resize, input.mean[0]), (resize, mean), "{name}");
         let bgr = name.starts_with("MobileViT");
         assert_eq!(input.channels == Channels::Bgr, bgr, "{name}");
+    }
+}
+
+/// transformers 5: `ViTImageProcessor` is torchvision's, `ViTImageProcessorPil` Pillow's.
+#[test]
+fn tensors_and_images_are_resized_in_their_own_order() {
+    for (name, resampler) in [
+        ("ViTImageProcessor", Resampling::Torch),
+        ("ViTImageProcessorFast", Resampling::Torch),
+        ("ViTFeatureExtractor", Resampling::Torch),
+        ("ViTImageProcessorPil", Resampling::Pillow),
+    ] {
+        let folder = hugging_face(
+            64,
+            &format!(r#"{{"image_processor_type": "{name}", "size": 64}}"#),
+        );
+        assert_eq!(input(&resolved(&folder)).resampler, resampler, "{name}");
     }
 }
 
@@ -164,7 +182,7 @@ fn an_unknown_processor_lists_those_that_are_known() {
 fn what_libraries_do_and_ocelli_does_not_is_refused() {
     for (keys, word) in [
         (r#""do_pad": true"#, "`do_pad` pads"),
-        (r#""resample": 4"#, "`resample` is 4"),
+        (r#""resample": 6"#, "`resample` is 6"),
         (
             r#""do_resize": false, "do_center_crop": true"#,
             "`do_resize` is false",
@@ -182,7 +200,7 @@ fn what_libraries_do_and_ocelli_does_not_is_refused() {
     };
     let folder = hugging_face(
         224,
-        r#"{"image_processor_type": "ViTImageProcessor", "resample": 4}"#,
+        r#"{"image_processor_type": "ViTImageProcessor", "resample": 6}"#,
     );
     let resolved = resolve(folder.path(), &hints).unwrap();
     assert_eq!(input(&resolved).interpolation, Interpolation::Bicubic);

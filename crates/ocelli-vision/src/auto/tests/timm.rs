@@ -1,4 +1,5 @@
 use super::*;
+use crate::Align;
 
 fn timm(size: i64, settings: &str) -> TempDir {
     let config = format!(
@@ -33,6 +34,8 @@ fn crop_modes() {
             ResizePolicy::Letterbox {
                 fill: [128, 102, 76],
                 size: Some([71, 71]),
+                rounding: Rounding::Even,
+                align: Align::Center,
             },
         ),
     ] {
@@ -56,7 +59,7 @@ fn labels_licence_and_interpolation() {
     assert_eq!(card.labels, [["cat", "dog"]]);
     assert_eq!(card.manifest.license.as_deref(), Some("apache-2.0"));
     let error = error(
-        timm(64, r#""interpolation": "hamming""#).path(),
+        timm(64, r#""interpolation": "mks2013""#).path(),
         &Hints::default(),
     );
     assert!(error.contains("--interpolation"), "{error}");

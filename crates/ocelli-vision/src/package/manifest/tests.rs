@@ -1,5 +1,8 @@
 use super::*;
-use crate::{Activation, Channels, InputType, Interpolation, Layout, Pool, ResizePolicy, Rounding};
+use crate::{
+    Activation, Align, Channels, Coordinates, InputType, Interpolation, Layout, Pool, Resampling,
+    ResizePolicy, Rounding,
+};
 
 const FULL: &str = r#"
 schema = 1
@@ -19,8 +22,10 @@ scale = 0.5
 mean = [1.0, 2.0, 3.0]
 std = [4.0, 5.0, 6.0]
 resize = { policy = "crop-ratio", ratio = 0.875 }
-interpolation = "bicubic"
+interpolation = "bilinear"
+resampler = "tensorflow"
 antialias = false
+coordinates = "align-corners"
 exif = false
 [[output]]
 name = "logits"
@@ -52,8 +57,10 @@ fn a_full_manifest() {
         mean: [1.0, 2.0, 3.0],
         std: [4.0, 5.0, 6.0],
         resize: ResizePolicy::CropRatio { ratio: 0.875 },
-        interpolation: Interpolation::Bicubic,
+        interpolation: Interpolation::Bilinear,
+        resampler: Resampling::TensorFlow,
         antialias: false,
+        coordinates: Coordinates::AlignCorners,
         exif: false,
     };
     assert_eq!(manifest.input, expected);
@@ -70,7 +77,9 @@ fn what_may_be_left_out_has_a_default() {
             "scale",
             "mean",
             "std",
+            "resampler",
             "antialias",
+            "coordinates",
             "exif",
             "license",
             "source",
@@ -82,6 +91,10 @@ fn what_may_be_left_out_has_a_default() {
     let text: Vec<&str> = FULL.lines().filter(kept).collect();
     let Manifest { input, outputs, .. } = Manifest::parse(&text.join("\n")).unwrap();
     assert_eq!((input.scale, input.mean, input.std), (1.0, [0.0; 3], [1.0; 3]));
+    assert_eq!(
+        (input.resampler, input.coordinates),
+        (Resampling::Pillow, Coordinates::HalfPixel)
+    );
     assert!(input.antialias && input.exif && outputs[0].labels.is_none());
 }
 
@@ -126,13 +139,37 @@ fn every_resize_policy() {
             ResizePolicy::Letterbox {
                 fill: [114; 3],
                 size: Some([256, 128]),
+                rounding: Rounding::Even,
+                align: Align::Center,
             },
+        ),
+        (
+            r#"{ policy = "letterbox", rounding = "down", align = "top-left" }"#,
+            ResizePolicy::Letterbox {
+                fill: [0; 3],
+                size: None,
+                rounding: down,
+                align: Align::TopLeft,
+            },
+        ),
+        (r#"{ policy = "crop-aspect" }"#, ResizePolicy::CropAspect),
+        (
+            r#"{ policy = "fit-height", fill = [128, 127, 126] }"#,
+            ResizePolicy::FitHeight {
+                fill: [128, 127, 126],
+            },
+        ),
+        (
+            r#"{ policy = "fit-height" }"#,
+            ResizePolicy::FitHeight { fill: [0; 3] },
         ),
         (
             r#"{ policy = "letterbox" }"#,
             ResizePolicy::Letterbox {
                 fill: [0; 3],
                 size: None,
+                rounding: Rounding::Even,
+                align: Align::Center,
             },
         ),
     ] {
@@ -146,7 +183,16 @@ fn every_resize_policy() {
         r#"{ policy = "cover", size = [256, 256], ratio = 0.5 }"#,
         r#"{ policy = "stretch", rounding = "down" }"#,
         r#"{ policy = "letterbox", size = [1, 0] }"#,
-        r#"{ policy = "letterbox", rounding = "down" }"#,
+        r#"{ policy = "letterbox", size = 3 }"#,
+        r#"{ policy = "letterbox", align = "right" }"#,
+        r#"{ policy = "stretch", align = "left" }"#,
+        r#"{ policy = "cover", size = [9, 9], fill = [0, 0, 0] }"#,
+        r#"{ policy = "crop-aspect", size = [9, 9] }"#,
+        r#"{ policy = "crop-aspect", rounding = "down" }"#,
+        r#"{ policy = "crop-ratio" }"#,
+        r#"{ policy = "crop-ratio", ratio = 0.5, rounding = "down" }"#,
+        r#"{ policy = "fit-height", align = "left" }"#,
+        r#"{ policy = "fit-height", size = [9, 9] }"#,
         r#"{ policy = "shortest-edge", size = 100000 }"#,
         r#"{ policy = "shortest-edge" }"#,
         r#"{ policy = "crop-ratio", ratio = 0.0 }"#,
@@ -164,7 +210,9 @@ fn unknown_words_get_the_nearest_known_one() {
     for (from, to, nearest) in [
         ("width", "widht", "width"),
         ("interpolation", "interpolate", "interpolation"),
-        ("\"bicubic\"", "\"bicubc\"", "bicubic"),
+        ("\"bilinear\"", "\"bilinera\"", "bilinear"),
+        ("\"tensorflow\"", "\"tensorflw\"", "tensorflow"),
+        ("align-corners", "align-corner", "align-corners"),
         ("\"softmax\"", "\"soft-max\"", "softmax"),
         ("license", "licence", "license"),
         ("\"crop-ratio\"", "\"crop_ratio\"", "crop-ratio"),
@@ -195,7 +243,10 @@ fn values_that_cannot_work_name_their_key() {
         ("mean = [1.0", "mean = [inf", "input.mean"),
         ("std = [4.0", "std = [0.0", "input.std"),
         ("\"float32\"", "\"uint8\"", "input.dtype"),
-        ("\"bicubic\"", "\"lanczos\"", "input.antialias"),
+        ("\"bilinear\"", "\"box\"", "input.interpolation"),
+        ("\"bilinear\"", "\"bicubic\"", "input.coordinates"),
+        ("antialias = false", "antialias = true", "input.coordinates"),
+        ("\"tensorflow\"", "\"pillow\"", "input.coordinates"),
         ("name = \"logits\"", "name = \"\"", "output.name"),
         ("\"labels.txt\"", "\"../labels.txt\"", "output.labels"),
         ("\"labels.txt\"", "\"/etc/passwd\"", "output.labels"),

@@ -1,7 +1,7 @@
 use proptest::{option, prelude::*, sample::select, strategy::Union};
 
 use super::*;
-use crate::RunSpec;
+use crate::{Channels, Interpolation, RunSpec};
 
 /// Boxed, like every part below: nested strategies are types that take minutes to compile.
 fn text() -> BoxedStrategy<String> {
@@ -25,6 +25,7 @@ fn sides() -> BoxedStrategy<[u32; 2]> {
 
 fn resize() -> BoxedStrategy<ResizePolicy> {
     let rounding = || select(vec![Rounding::Even, Rounding::Down]);
+    let aligns = select(vec![Align::Center, Align::Left, Align::Top, Align::TopLeft]);
     let policies = vec![
         Just(ResizePolicy::Stretch).boxed(),
         (sides(), rounding())
@@ -39,8 +40,17 @@ fn resize() -> BoxedStrategy<ResizePolicy> {
         (1e-9..=1.0)
             .prop_map(|ratio| ResizePolicy::CropRatio { ratio })
             .boxed(),
-        (any::<[u8; 3]>(), option::of(sides()))
-            .prop_map(|(fill, size)| ResizePolicy::Letterbox { fill, size })
+        (any::<[u8; 3]>(), option::of(sides()), rounding(), aligns)
+            .prop_map(|(fill, size, rounding, align)| ResizePolicy::Letterbox {
+                fill,
+                size,
+                rounding,
+                align,
+            })
+            .boxed(),
+        Just(ResizePolicy::CropAspect).boxed(),
+        any::<[u8; 3]>()
+            .prop_map(|fill| ResizePolicy::FitHeight { fill })
             .boxed(),
     ];
     Union::new(policies).boxed()
@@ -49,17 +59,41 @@ fn resize() -> BoxedStrategy<ResizePolicy> {
 fn pixels() -> BoxedStrategy<InputSpec> {
     let dtypes = select(vec![InputType::Uint8, InputType::Float32, InputType::Float16]);
     let layouts = select(vec![Layout::Nchw, Layout::Nhwc]);
-    let channels = select(vec![Channels::Rgb, Channels::Bgr, Channels::Gray]);
+    let channels = select(vec![
+        Channels::Rgb,
+        Channels::Bgr,
+        Channels::Gray,
+        Channels::Gray3,
+    ]);
+    let half = Coordinates::HalfPixel;
     let filters = select(vec![
-        (Interpolation::Nearest, false),
-        (Interpolation::Bilinear, true),
-        (Interpolation::Bicubic, false),
-        (Interpolation::Lanczos, true),
+        (Resampling::Pillow, Interpolation::Nearest, false, half),
+        (Resampling::Pillow, Interpolation::Bicubic, false, half),
+        (Resampling::Pillow12, Interpolation::Lanczos, true, half),
+        (Resampling::Pillow12, Interpolation::Box, true, half),
+        (Resampling::Pillow, Interpolation::Hamming, true, half),
+        (Resampling::TensorFlow, Interpolation::Area, true, half),
+        (Resampling::TensorFlow, Interpolation::Mitchell, false, half),
+        (Resampling::TensorFlow, Interpolation::Gaussian, true, half),
+        (Resampling::TensorFlow, Interpolation::Lanczos5, true, half),
+        (
+            Resampling::TensorFlow,
+            Interpolation::Bilinear,
+            false,
+            Coordinates::AlignCorners,
+        ),
+        (
+            Resampling::TensorFlow,
+            Interpolation::Nearest,
+            false,
+            Coordinates::Asymmetric,
+        ),
+        (Resampling::OpenCv, Interpolation::Lanczos, false, half),
     ]);
     let words = (dtypes, layouts, channels, filters, any::<bool>()).boxed();
     (text(), sides(), resize(), words)
         .prop_map(|(name, [width, height], resize, words)| {
-            let (dtype, layout, channels, (interpolation, antialias), exif) = words;
+            let (dtype, layout, channels, (resampler, interpolation, antialias, coordinates), exif) = words;
             InputSpec {
                 name,
                 dtype,
@@ -72,7 +106,9 @@ fn pixels() -> BoxedStrategy<InputSpec> {
                 std: [1.0; 3],
                 resize,
                 interpolation,
+                resampler,
                 antialias,
+                coordinates,
                 exif,
             }
         })

@@ -183,7 +183,7 @@ fn channels(spec: &InputSpec, numbers: &[f64]) -> Vec<Statistics> {
 
 #[cfg(test)]
 mod tests {
-    use ocelli_vision::{Channels, InputType, Interpolation, ResizePolicy};
+    use ocelli_vision::{Channels, Coordinates, InputType, Interpolation, Resampling, ResizePolicy};
 
     use super::*;
 
@@ -213,6 +213,8 @@ mod tests {
             std: [1.0; 3],
             resize: ResizePolicy::Stretch,
             interpolation: Interpolation::Bilinear,
+            resampler: Resampling::default(),
+            coordinates: Coordinates::default(),
             antialias: true,
             exif: true,
         };

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use ocelli_vision::auto::NoteKind;
-use ocelli_vision::{Activation, Channels, InputSpec, ModelPackage, OutputSpec, Pool, ResizePolicy, RunSpec};
+use ocelli_vision::{
+    Activation, Align, Coordinates, InputSpec, ModelPackage, OutputSpec, Pool, Resampling, ResizePolicy,
+    RunSpec,
+};
 use serde_json::{Value, json};
 
 use crate::cli::ShowArgs;
@@ -131,12 +134,7 @@ fn some(labels: &[String]) -> String {
 
 fn tensor(input: &InputSpec) -> String {
     let (width, height) = (input.width, input.height);
-    let channels = input.elements() / (width as usize * height as usize);
-    let order = match input.channels {
-        Channels::Rgb => "rgb",
-        Channels::Bgr => "bgr",
-        Channels::Gray => "gray",
-    };
+    let (channels, order) = (input.channels.count(), input.channels.name());
     let shape = match input.layout {
         ocelli_vision::Layout::Nchw => format!("[batch, {channels}, {height}, {width}]"),
         ocelli_vision::Layout::Nhwc => format!("[batch, {height}, {width}, {channels}]"),
@@ -162,18 +160,48 @@ fn photo(input: &InputSpec) -> String {
         ResizePolicy::CropRatio { ratio } => {
             format!("the centre square of {ratio} of the shorter edge, to {width} x {height}")
         }
-        ResizePolicy::Letterbox { fill, size } => {
+        ResizePolicy::CropAspect => {
+            format!("the centre of the ratio {width} : {height}, to {width} x {height}")
+        }
+        ResizePolicy::FitHeight { fill } => {
+            format!("height to {height}, width in its ratio to at most {width}, at the left on {fill:?}")
+        }
+        ResizePolicy::Letterbox {
+            fill, size, align, ..
+        } => {
             let [w, h] = size.unwrap_or([width, height]);
-            format!("in its ratio into {w} x {h} on {fill:?}, then the centre of {width} x {height}")
+            let place = match align {
+                Align::Center => String::new(),
+                _ => format!(" at the {}", align.name()),
+            };
+            format!("in its ratio into {w} x {h}{place} on {fill:?}, then the centre of {width} x {height}")
         }
     };
-    let filter = format!("{:?}", input.interpolation).to_ascii_lowercase();
+    let filter = filter(input);
     let exif = if input.exif {
         "turned as EXIF says"
     } else {
         "not turned"
     };
     format!("{exif}, {way}, {filter}")
+}
+
+/// The filter and all that says what it means.
+fn filter(input: &InputSpec) -> String {
+    let library = match input.resampler {
+        Resampling::Pillow => "",
+        Resampling::Pillow12 => " (Pillow 12's order of passes)",
+        Resampling::Torch => " (PyTorch's)",
+        Resampling::TensorFlow => " (TensorFlow's)",
+        Resampling::OpenCv => " (OpenCV's)",
+    };
+    let antialias = if input.antialias { "on" } else { "off" };
+    let coordinates = match input.coordinates {
+        Coordinates::HalfPixel => String::new(),
+        other => format!(", coordinates {}", other.name()),
+    };
+    let filter = input.interpolation.name();
+    format!("{filter}{library}, antialias {antialias}{coordinates}")
 }
 
 /// What happens to its numbers, in words.
@@ -232,7 +260,7 @@ mod tests {
             "efficientnet-lite0 version 1\n",
             "  is       built-in model\n",
             "  input    image, uint8 [batch, 224, 224, 3], rgb\n",
-            "the centre square of 0.875 of the shorter edge, to 224 x 224, bicubic\n",
+            "the centre square of 0.875 of the shorter edge, to 224 x 224, bicubic, antialias on\n",
             "  values   0 to 255, as they are\n",
             "  output   logits, softmax is applied; 1000 labels: tench, goldfish, great_white_shark, ...\n",
         ] {

@@ -1,0 +1,157 @@
+//! Resampling by tables of weights: every row and column is a weighted sum of source pixels, in float32, rounded once.
+//!
+//! PyTorch's tensors without antialiasing, TensorFlow's `tf.image.resize` and OpenCV's `resize`.
+
+use crate::{
+    Orientation,
+    decode::BYTES_PER_PIXEL,
+    geometry::Sampling,
+    resample::{
+        Frame,
+        kernels::{Axis, Kernel, Taps},
+    },
+};
+
+/// OpenCV's weights have 11 bits after the point (`INTER_RESIZE_COEF_BITS`).
+const FIXED_ONE: f32 = 2048.0;
+
+#[derive(Clone, Copy)]
+pub(super) struct Method {
+    kernel: Kernel,
+    /// OpenCV's arithmetic: weights of 11 bits, halves rounded up.
+    fixed_point: bool,
+}
+
+impl Method {
+    pub(super) const fn floating(kernel: Kernel) -> Self {
+        Self {
+            kernel,
+            fixed_point: false,
+        }
+    }
+
+    pub(super) const fn fixed_point(kernel: Kernel) -> Self {
+        Self {
+            kernel,
+            fixed_point: true,
+        }
+    }
+
+    /// OpenCV's `INTER_AREA` is one where both axes shrink, and like a linear filter elsewhere.
+    pub(super) fn opencv_area(sampling: &Sampling) -> Self {
+        let shrinks = |length: f64, count: u32| length >= f64::from(count);
+        let source = sampling.source;
+        if shrinks(source.width, sampling.width) && shrinks(source.height, sampling.height) {
+            Self::floating(Kernel::Area)
+        } else {
+            Self::fixed_point(Kernel::AreaGrowing)
+        }
+    }
+
+    fn taps(self, axis: &Axis) -> Vec<Taps> {
+        let mut taps = axis.taps(self.kernel);
+        if self.fixed_point {
+            for weight in taps.iter_mut().flat_map(|taps| &mut taps.weights) {
+                *weight = (*weight * FIXED_ONE).round_ties_even() / FIXED_ONE;
+            }
+        }
+        taps
+    }
+
+    fn rounded(self, value: f32) -> u8 {
+        let rounded = if self.fixed_point {
+            (value + 0.5).floor()
+        } else {
+            value.round_ties_even()
+        };
+        rounded.clamp(0.0, 255.0) as u8
+    }
+}
+
+/// Resamples an image that will be turned by `orientation` afterwards: what is not symmetrical is so as it is viewed.
+pub(super) fn resample(
+    frame: Frame<'_>,
+    sampling: &Sampling,
+    method: Method,
+    orientation: Orientation,
+    out: &mut [u8],
+) {
+    let Sampling { view, source, .. } = *sampling;
+    let columns = oriented(orientation.flips_columns(), view.width, |flipped| {
+        let axis = axis(
+            source.left,
+            source.width,
+            sampling.width,
+            view.left,
+            view.width,
+            flipped,
+        );
+        method.taps(&axis)
+    });
+    let rows = oriented(orientation.flips_rows(), view.height, |flipped| {
+        let axis = axis(
+            source.top,
+            source.height,
+            sampling.height,
+            view.top,
+            view.height,
+            flipped,
+        );
+        method.taps(&axis)
+    });
+    let row_bytes = frame.width as usize * BYTES_PER_PIXEL;
+    let (top, left) = (view.top as usize, view.left as usize * BYTES_PER_PIXEL);
+    let mut blended = vec![0.0; view.width as usize * BYTES_PER_PIXEL];
+    for (out_row, row) in out.chunks_exact_mut(columns.len() * BYTES_PER_PIXEL).zip(rows) {
+        blended.fill(0.0);
+        for (line, &weight) in (top + row.first..).zip(&row.weights) {
+            let line = &frame.pixels[line * row_bytes + left..][..blended.len()];
+            for (sum, &byte) in blended.iter_mut().zip(line) {
+                *sum += f32::from(byte) * weight;
+            }
+        }
+        let (pixels, _) = blended.as_chunks::<BYTES_PER_PIXEL>();
+        let (out_pixels, _) = out_row.as_chunks_mut::<BYTES_PER_PIXEL>();
+        for (out, column) in out_pixels.iter_mut().zip(&columns) {
+            let mut sums = [0.0; BYTES_PER_PIXEL];
+            for (pixel, weight) in pixels[column.first..].iter().zip(&column.weights) {
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += value * weight;
+                }
+            }
+            *out = sums.map(|sum| method.rounded(sum));
+        }
+    }
+}
+
+/// An axis as it is viewed.
+fn axis(start: f64, length: f64, count: u32, view_start: u32, view_length: u32, flipped: bool) -> Axis {
+    let step = length / f64::from(count);
+    let before = start - f64::from(view_start);
+    let start = if flipped {
+        f64::from(view_length) - before - length
+    } else {
+        before
+    };
+    Axis {
+        pixels: view_length as usize,
+        start,
+        step,
+        first: (start / step).round() as usize,
+        count: count as usize,
+        total: (f64::from(view_length) / step).round().max(1.0) as usize,
+    }
+}
+
+/// Taps as they are stored: `viewed` makes them as they are viewed.
+fn oriented(flipped: bool, pixels: u32, viewed: impl Fn(bool) -> Vec<Taps>) -> Vec<Taps> {
+    let mut taps = viewed(flipped);
+    if flipped {
+        taps.reverse();
+        for taps in &mut taps {
+            taps.weights.reverse();
+            taps.first = (pixels as usize).saturating_sub(taps.first + taps.weights.len());
+        }
+    }
+    taps
+}
