@@ -101,8 +101,7 @@ proptest! {
             prop_assert!(pixels.as_chunks().0.iter().all(is_known), "{resize:?}");
             // The middle is always of the photo, or the corner where it is aligned so.
             let middle = match resize {
-                ResizePolicy::FitHeight { .. } => 0,
-                ResizePolicy::Letterbox { align: Align::TopLeft, .. } => 0,
+                ResizePolicy::FitHeight { .. } | ResizePolicy::Letterbox { align: Align::TopLeft, .. } => 0,
                 _ => ((target[1] - 1) / 2 * target[0] + (target[0] - 1) / 2) as usize,
             };
             prop_assert_eq!(&pixels[middle * 3..][..3], &[255; 3], "{:?}", resize);

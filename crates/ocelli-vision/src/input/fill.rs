@@ -172,6 +172,24 @@ mod tests {
         assert_eq!((grey.len(), grey[3]), (6, 92));
     }
 
+    /// Of each pixel its luma three times, with the mean and deviation of each channel.
+    #[test]
+    fn grey_in_three_channels() {
+        let grey = bytes(Layout::Nhwc, Channels::Gray);
+        let repeated: Vec<u8> = grey.iter().flat_map(|&value| [value; 3]).collect();
+        assert_eq!(bytes(Layout::Nhwc, Channels::Gray3), repeated);
+        assert_eq!(bytes(Layout::Nchw, Channels::Gray3), grey.repeat(3));
+        let spec = spec(Layout::Nchw, Channels::Gray3);
+        let mut out = vec![0.0; spec.elements()];
+        spec.fill_f32(&rgb(), &mut out);
+        for (channel, plane) in out.chunks_exact(6).enumerate() {
+            for (value, grey) in plane.iter().zip(&grey) {
+                let x = f32::from(*grey);
+                assert_eq!(*value, (x * spec.scale - spec.mean[channel]) / spec.std[channel]);
+            }
+        }
+    }
+
     /// `(x * scale - mean) / std` in float32, each constant with the channel of the tensor that it stands at.
     #[test]
     fn normalisation_follows_the_tensors_channels() {

@@ -11,6 +11,7 @@ need not be whole, and may lie beyond. `libraries.json` lists what is compared w
 """
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -129,6 +130,57 @@ def opencv():
     case("opencv-grey", SHRUNK, cv2.resize(grey, SIZE, interpolation=cv2.INTER_CUBIC), **spec)
 
 
+def padded():
+    """Photos that lie elsewhere than in the middle of what is around them, and grey in three channels, with OpenCV."""
+    spec = {"resampler": "opencv", "interpolation": "bilinear", "antialias": False, "channels": "bgr"}
+    for source in (SHRUNK, "astronaut.png"):
+        image = cv2.imread(str(INPUTS / source))
+        height, width = image.shape[:2]
+        ratio = max(width / SIZE[0], height / SIZE[1])
+        inner = [round(side / ratio) for side in (width, height)]
+        resized = cv2.resize(image, inner)
+        lack = [want - have for want, have in zip(SIZE, inner, strict=True)]
+        for align in ("center", "left", "top", "top-left"):
+            left = 0 if "left" in align else lack[0] // 2
+            top = 0 if "top" in align else lack[1] // 2
+            values = cv2.copyMakeBorder(
+                resized, top, lack[1] - top, left, lack[0] - left, cv2.BORDER_CONSTANT, value=(250, 20, 114)
+            )
+            resize = {"policy": "letterbox", "fill": [114, 20, 250], "align": align}
+            case(f"padded-{align}", source, values, resize=resize, **spec)
+        for size in ((96, 24), (16, 24)):
+            # What PaddleOCR's values of -1 to 1 were made of; the rest is 0, which is between 127 and 128.
+            values = resize_norm_img(image, [3, size[1], size[0]]).transpose(1, 2, 0) * 127.5 + 127.5
+            resize = {"policy": "fit-height", "fill": [128, 128, 128]}
+            case("paddleocr", source, values, size, resize=resize, **spec)
+    grey = cv2.cvtColor(
+        cv2.resize(cv2.imread(str(INPUTS / "grey.png"), cv2.IMREAD_GRAYSCALE), SIZE), cv2.COLOR_GRAY2BGR
+    )
+    case("padded-grey", "grey.png", grey, **{**spec, "channels": "gray3"})
+    loaded = keras.utils.load_img(
+        INPUTS / SHRUNK, target_size=SIZE[::-1], color_mode="grayscale", interpolation="lanczos"
+    )
+    case(
+        "load-img-grey-in-three",
+        SHRUNK,
+        np.repeat(np.asarray(loaded)[:, :, None], 3, axis=2),
+        channels="gray3",
+        interpolation="lanczos",
+    )
+
+
+def resize_norm_img(image, shape):
+    """PaddleOCR's `tools/infer/predict_cls.py`, whose text directions are of 48 x 192."""
+    channels, height, width = shape
+    ratio = image.shape[1] / float(image.shape[0])
+    resized_width = min(width, math.ceil(height * ratio))
+    resized = cv2.resize(image, (resized_width, height)).astype("float32")
+    resized = (resized.transpose((2, 0, 1)) / 255 - 0.5) / 0.5
+    result = np.zeros((channels, height, width), dtype="float32")
+    result[:, :, :resized_width] = resized
+    return result
+
+
 def image_dataset(source, **options):
     """The one image of a folder, as `image_dataset_from_directory` gives it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -183,6 +235,7 @@ def main():
     EXPECTED.mkdir()
     tensorflow()
     opencv()
+    padded()
     keras_datasets()
     keras_files()
     lines = ",\n".join(json.dumps(case) for case in cases)

@@ -15,6 +15,8 @@ mod bad;
 mod check;
 #[path = "models_init.rs"]
 mod init;
+#[path = "models_loaders.rs"]
+mod loaders;
 #[path = "../../../ocelli-vision/src/graph/testing.rs"]
 mod onnx;
 #[path = "models_serve.rs"]

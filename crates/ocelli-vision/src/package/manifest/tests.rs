@@ -134,6 +134,14 @@ fn every_resize_policy() {
                 rounding: even,
             },
         ),
+    ] {
+        assert_eq!(resize(table).unwrap(), policy, "{table}");
+    }
+}
+
+#[test]
+fn policies_that_pad_or_crop() {
+    for (table, policy) in [
         (
             r#"{ policy = "letterbox", fill = [114, 114, 114], size = [256, 128] }"#,
             ResizePolicy::Letterbox {
@@ -148,7 +156,7 @@ fn every_resize_policy() {
             ResizePolicy::Letterbox {
                 fill: [0; 3],
                 size: None,
-                rounding: down,
+                rounding: Rounding::Down,
                 align: Align::TopLeft,
             },
         ),
@@ -175,6 +183,10 @@ fn every_resize_policy() {
     ] {
         assert_eq!(resize(table).unwrap(), policy, "{table}");
     }
+}
+
+#[test]
+fn resize_tables_that_mean_nothing() {
     for wrong in [
         r#"{ policy = "shortest-edge", size = 0 }"#,
         r#"{ policy = "shortest-edge", size = [256, 256] }"#,
