@@ -22,6 +22,10 @@ pub(crate) const BYTES_PER_PIXEL: usize = 4;
 /// takes so long to decode that fetching its memory anew does not show.
 const KEPT_SCRATCH_BYTES: usize = 8 << 20;
 
+/// The most that tables of weights and sums of a row take for each pixel of a side, in bytes: ten weights, four sums and the
+/// table's own entry.
+const WEIGHT_BYTES: u64 = 88;
+
 /// Decodes, orients, crops and resizes. One per decoder thread: it keeps its codec handle and scratch buffers,
 /// so that photos of usual sizes are prepared without fetching memory from the system.
 pub struct Decoder {
@@ -67,8 +71,14 @@ impl Decoder {
             ImageFormat::Png => png::fixed_bytes(bytes),
             _ => 0,
         };
+        let sides = width + height + u64::from(columns) + u64::from(rows);
+        let weights = if spec.resampler.has_tables(spec.antialias) {
+            sides * WEIGHT_BYTES
+        } else {
+            0
+        };
         // Parts of the file are copied: profiles, comments, a JPEG with a strange header.
-        let held = header.storage.extra_bytes + bytes.len() as u64 + fixed;
+        let held = header.storage.extra_bytes + bytes.len() as u64 + fixed + weights;
         held + (width * height + between + result) * BYTES_PER_PIXEL as u64 + result * 3
     }
 

@@ -74,12 +74,32 @@ fn pixel_bytes_bounds_what_preparing_takes() {
             );
             checked += 1;
         }
+        weights_are_announced(&bytes, &header);
     }
     assert!(checked > 150, "{checked}");
     large_images_are_announced();
     hostile_files_are_announced();
     partitions_that_are_not_there_are_refused();
     graphs_are_read_without_their_weights();
+}
+
+/// The widest filter that is computed with tables, to a small tensor.
+fn weights_are_announced(bytes: &[u8], header: &ImageHeader) {
+    let spec = InputSpec {
+        width: 3,
+        height: 2,
+        resampler: Resampling::TensorFlow,
+        interpolation: Interpolation::Lanczos5,
+        ..spec(ResizePolicy::Stretch)
+    };
+    let taken = peak(|| {
+        let _ = Decoder::new().unwrap().prepare(bytes, header, &spec);
+    });
+    let announced = Decoder::peak_bytes(bytes, header, &spec);
+    assert!(
+        taken <= announced + FIXED_BYTES,
+        "{header:?}: {taken} of {announced}"
+    );
 }
 
 /// A field of a protobuf message that holds bytes.

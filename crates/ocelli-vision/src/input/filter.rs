@@ -91,6 +91,14 @@ impl Resampling {
         }
     }
 
+    /// Whether it computes with tables of weights.
+    pub(crate) fn has_tables(self, antialias: bool) -> bool {
+        match self {
+            Self::Pillow | Self::Pillow12 | Self::Torch => !antialias,
+            Self::TensorFlow | Self::OpenCv => true,
+        }
+    }
+
     /// The filters that it has.
     fn filters(self) -> &'static [Interpolation] {
         use Interpolation::{

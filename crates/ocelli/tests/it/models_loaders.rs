@@ -13,6 +13,80 @@ fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../ocelli-vision/tests/goldens")
 }
 
+const UNIT: f64 = 1.0 / 255.0;
+
+/// What is said, the value of a step of 255 in the tensor, and the golden.
+const CASES: [(&[&str], f64, &str); 13] = [
+    (
+        &["--preset", "image-dataset"],
+        1.0,
+        "image-dataset-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "image-dataset-unit"],
+        UNIT,
+        "image-dataset-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "image-dataset", "--antialias", "on"],
+        1.0,
+        "tensorflow-bilinear-antialias-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "image-dataset", "--interpolation", "area"],
+        1.0,
+        "tensorflow-area-plain-coffee-png-40x36",
+    ),
+    (
+        &[
+            "--preset",
+            "raw",
+            "--interpolation",
+            "bilinear",
+            "--antialias",
+            "off",
+        ],
+        1.0,
+        "image-dataset-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "load-img"],
+        1.0,
+        "load-img-nearest-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "flow-from-directory"],
+        UNIT,
+        "flow-from-directory-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "opencv-linear"],
+        UNIT,
+        "opencv-bilinear-coffee-png-40x36",
+    ),
+    (&["--preset", "opencv-area"], UNIT, "opencv-area-coffee-png-40x36"),
+    (
+        &["--preset", "opencv-cubic"],
+        UNIT,
+        "opencv-bicubic-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "opencv-lanczos4"],
+        UNIT,
+        "opencv-lanczos-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "tfjs-align-corners"],
+        UNIT,
+        "tensorflow-align-corners-bilinear-coffee-png-40x36",
+    ),
+    (
+        &["--preset", "tfjs-asymmetric"],
+        UNIT,
+        "tensorflow-asymmetric-bilinear-coffee-png-40x36",
+    ),
+];
+
 /// A library's values of 0 to 255, channels last: (value + 256) * 64 as samples of 16 bits.
 fn made_by_the_library(name: &str) -> Vec<f64> {
     let file = fs::File::open(goldens().join("libraries").join(format!("{name}.png"))).unwrap();
@@ -55,77 +129,7 @@ async fn difference(arguments: &[&str], scale: f64, golden: &str) -> Option<f64>
 
 #[tokio::test]
 async fn a_preset_makes_the_numbers_of_its_library() {
-    let unit = 1.0 / 255.0;
-    for (arguments, scale, golden) in [
-        (
-            &["--preset", "image-dataset"][..],
-            1.0,
-            "image-dataset-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "image-dataset-unit"],
-            unit,
-            "image-dataset-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "image-dataset", "--antialias", "on"],
-            1.0,
-            "tensorflow-bilinear-antialias-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "image-dataset", "--interpolation", "area"],
-            1.0,
-            "tensorflow-area-plain-coffee-png-40x36",
-        ),
-        (
-            &[
-                "--preset",
-                "raw",
-                "--interpolation",
-                "bilinear",
-                "--antialias",
-                "off",
-            ],
-            1.0,
-            "image-dataset-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "load-img"],
-            1.0,
-            "load-img-nearest-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "flow-from-directory"],
-            unit,
-            "flow-from-directory-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "opencv-linear"],
-            unit,
-            "opencv-bilinear-coffee-png-40x36",
-        ),
-        (&["--preset", "opencv-area"], unit, "opencv-area-coffee-png-40x36"),
-        (
-            &["--preset", "opencv-cubic"],
-            unit,
-            "opencv-bicubic-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "opencv-lanczos4"],
-            unit,
-            "opencv-lanczos-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "tfjs-align-corners"],
-            unit,
-            "tensorflow-align-corners-bilinear-coffee-png-40x36",
-        ),
-        (
-            &["--preset", "tfjs-asymmetric"],
-            unit,
-            "tensorflow-asymmetric-bilinear-coffee-png-40x36",
-        ),
-    ] {
+    for (arguments, scale, golden) in CASES {
         let Some(difference) = difference(arguments, scale, golden).await else {
             return;
         };
