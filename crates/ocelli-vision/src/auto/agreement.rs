@@ -1,7 +1,7 @@
 //! Whether a package and its graph speak of the same model, before an engine is asked.
 
 use crate::{
-    Channels, Graph, InputSpec, InputType, Layout, OutputSpec,
+    Graph, InputSpec, InputType, Layout, OutputSpec,
     graph::{Element, TensorInfo},
 };
 
@@ -29,9 +29,8 @@ pub(super) fn check_input(spec: &InputSpec, input: &TensorInfo) -> Result<(), Mi
     let Some(shape) = &input.shape else {
         return Ok(());
     };
-    let channels = if spec.channels == Channels::Gray { 1 } else { 3 };
     let (channels, height, width) = (
-        ("input.channels", channels),
+        ("input.channels", spec.channels.count() as u64),
         ("input.height", u64::from(spec.height)),
         ("input.width", u64::from(spec.width)),
     );

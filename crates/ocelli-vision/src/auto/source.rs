@@ -193,6 +193,7 @@ fn package(dir: &Path, hints: &Hints) -> Result<Source, AutoError> {
         ("--preset", hints.preset.is_some()),
         ("--labels", hints.labels.is_some()),
         ("--interpolation", hints.interpolation.is_some()),
+        ("--antialias", hints.antialias.is_some()),
     ];
     if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
         return Err(AutoError::unsuitable(

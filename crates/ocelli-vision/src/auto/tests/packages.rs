@@ -1,4 +1,5 @@
 use super::*;
+use crate::Interpolation;
 
 fn package(activation: &str, labels: &[u8], model: &[u8]) -> TempDir {
     let toml = format!(
@@ -40,6 +41,48 @@ fn a_package_is_taken_as_it_is() {
         assert_eq!((resolved.kind, resolved.notes.len()), (Kind::Package, 0));
         assert_eq!(resolved.package.card.digest(), loaded.card.digest());
     }
+}
+
+/// Each option that its `model.toml` answers.
+#[test]
+fn a_package_is_not_told_how_photos_are_prepared() {
+    let folder = package("softmax", LABELS, &small().bytes());
+    for (option, hints) in [
+        ("--preset", preset(Preset::Raw)),
+        (
+            "--interpolation",
+            Hints {
+                interpolation: Some(Interpolation::Area),
+                ..Hints::default()
+            },
+        ),
+        (
+            "--antialias",
+            Hints {
+                antialias: Some(false),
+                ..Hints::default()
+            },
+        ),
+    ] {
+        let error = error(folder.path(), &hints);
+        assert!(error.contains(&format!("says what {option} would")), "{error}");
+    }
+}
+
+/// Grey three times suits a graph of three channels, and no graph of one.
+#[test]
+fn grey_in_three_channels_is_for_a_graph_of_three() {
+    let with = |channels: &str| {
+        let folder = package("softmax", LABELS, &small().bytes());
+        let path = folder.path().join("model.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"rgb\"", channels)).unwrap();
+        folder
+    };
+    let folder = with("\"gray3\"");
+    assert_eq!(input(&resolved(&folder)).channels, Channels::Gray3);
+    let error = error(with("\"gray\"").path(), &Hints::default());
+    assert!(error.contains("`input.channels`"), "{error}");
 }
 
 #[test]
