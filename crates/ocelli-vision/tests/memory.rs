@@ -13,7 +13,8 @@ use std::{alloc::System, fs};
 
 use cap::Cap;
 use ocelli_vision::{
-    DecodeLimits, Decoder, Graph, ImageError, ImageHeader, InputSpec, Interpolation, ResizePolicy, Rounding,
+    DecodeLimits, Decoder, Graph, ImageError, ImageHeader, InputSpec, Interpolation, Resampling,
+    ResizePolicy, Rounding,
 };
 use riff::{chunk, webp};
 use support::{FOLDER, golden, spec};
@@ -90,7 +91,7 @@ fn weights_are_announced(bytes: &[u8], header: &ImageHeader) {
         height: 2,
         resampler: Resampling::TensorFlow,
         interpolation: Interpolation::Lanczos5,
-        ..spec(ResizePolicy::Stretch)
+        ..input(ResizePolicy::Stretch)
     };
     let taken = peak(|| {
         let _ = Decoder::new().unwrap().prepare(bytes, header, &spec);

@@ -75,8 +75,8 @@ fn grey_in_three_channels_is_for_a_graph_of_three() {
     let with = |channels: &str| {
         let folder = package("softmax", LABELS, &small().bytes());
         let path = folder.path().join("model.toml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("\"rgb\"", channels)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"rgb\"", channels)).unwrap();
         folder
     };
     let folder = with("\"gray3\"");
