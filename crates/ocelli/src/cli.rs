@@ -1,6 +1,7 @@
 //! Every option, its environment variable and its default. Nowhere else has a default.
 
 mod bench;
+mod browser;
 mod jobs;
 mod listen;
 mod model;
@@ -19,6 +20,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::BenchArgs;
+pub use browser::BrowserArgs;
 pub use jobs::JobArgs;
 pub use listen::ListenAddress;
 pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs};
@@ -85,6 +87,9 @@ pub struct ServeArgs {
     /// Limits of requests.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Web pages of other origins.
+    #[command(flatten)]
+    pub browser: BrowserArgs,
     /// Asynchronous jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
@@ -125,6 +130,9 @@ pub struct WebArgs {
     /// Limits of requests.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Web pages of other origins.
+    #[command(flatten)]
+    pub browser: BrowserArgs,
     /// Asynchronous jobs.
     #[command(flatten)]
     pub jobs: JobArgs,

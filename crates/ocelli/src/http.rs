@@ -6,6 +6,7 @@ mod answer;
 mod asking;
 mod body;
 mod connections;
+mod cors;
 mod info;
 mod inputs;
 mod jobs;
@@ -32,6 +33,7 @@ use crate::jobs::Jobs;
 
 pub use admin::admin_router;
 pub use connections::serve;
+pub use cors::{Cors, CorsOrigin};
 pub use off_thread::OffThread;
 pub use origin::HostNames;
 pub use probes::{Health, Probe};
@@ -79,6 +81,8 @@ pub struct AppState {
     pub receiving: Receiving,
     /// Where large bodies are parsed.
     pub off_thread: OffThread,
+    /// Whose web pages may read responses.
+    pub cors: Cors,
     /// What the process says of its own state.
     pub probe: Probe,
 }
@@ -109,7 +113,7 @@ const ROUTES: [&str; 14] = [
 
 /// Every route, with what all answers have in common around it.
 pub fn router(state: AppState) -> Router {
-    let probe = state.probe.clone();
+    let (probe, cors) = (state.probe.clone(), state.cors.clone());
     let routes = Router::new()
         .route("/predict", post(predict::predict))
         .route("/v1/jobs", post(jobs::submit))
@@ -130,30 +134,30 @@ pub fn router(state: AppState) -> Router {
             post(predict::predict_many),
         )
         .with_state(state);
-    surround(routes, probe)
+    surround(routes, probe, cors)
 }
 
 /// The routes of a process that answers no requests for predictions, so that its host can watch it.
 pub fn probe_router(probe: Probe) -> Router {
-    surround(Router::new(), probe)
+    surround(Router::new(), probe, Cors::default())
 }
 
 /// Adds the probes, the answers for what is not there, and what all answers have in common.
-fn surround(routes: Router, probe: Probe) -> Router {
+fn surround(routes: Router, probe: Probe, cors: Cors) -> Router {
     let probes = Router::new()
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(probes::metrics))
         .with_state(probe.clone());
-    finished(routes.merge(probes), probe)
+    finished(routes.merge(probes), probe, cors)
 }
 
 /// Adds the answers for what is not there, and what all answers have in common.
-fn finished(routes: Router, probe: Probe) -> Router {
+fn finished(routes: Router, probe: Probe, cors: Cors) -> Router {
     routes
         .method_not_allowed_fallback(async |request: Request| Error::MethodNotAllowed(shown_path(&request)))
         .fallback(async |request: Request| Error::UnknownRoute(shown_path(&request)))
-        .layer(from_fn_with_state(probe, answer::finish))
+        .layer(from_fn_with_state((probe, cors), answer::finish))
 }
 
 /// A label of bounded variety: what clients make up is all one.

@@ -6,6 +6,7 @@ use super::files::Needs;
 use super::listener::Hangups;
 use super::{files, listener, settings};
 use crate::cli::ServeArgs;
+use crate::http::Cors;
 use crate::jobs::Sender;
 use crate::roles::{self, Pipeline, PipelineConfig, ServeConfig};
 use crate::telemetry;
@@ -35,6 +36,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         connections: files::allow(settings::connections(&args.connections), needs)?,
         drain,
         jobs,
+        cors: Cors::new(&args.browser.cors_origins),
     };
     let pipeline = Pipeline::new(&config, backend, models);
     listener::run(runtime, &args.listen, async |listener| {

@@ -7,6 +7,7 @@ use super::listener::Hangups;
 use super::{files, listener, settings};
 use crate::broker::redis::WebConfig;
 use crate::cli::{WebArgs, Wire};
+use crate::http::Cors;
 use crate::roles::{self, ServeConfig, WebTier, WebTierConfig, WebWire};
 use crate::telemetry;
 
@@ -44,6 +45,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         connections: files::allow(settings::connections(&args.connections), needs)?,
         drain: settings::drain(&args.drain),
         jobs,
+        cors: Cors::new(&args.browser.cors_origins),
     };
     let tier = WebTier::new(tier, &target);
     listener::run(runtime, &args.listen, async |listener| {

@@ -15,7 +15,7 @@ use super::answer::to_json;
 use super::body::BodySlot;
 use super::origin::{HostNames, only_own};
 use super::path::Path;
-use super::{Probe, finished};
+use super::{Cors, Probe, finished};
 use crate::error::Error;
 use crate::infer::Deadline;
 use crate::roles::{Models, Standing};
@@ -70,7 +70,8 @@ pub fn admin_router(models: Models, names: HostNames, probe: Probe) -> Router {
         .route("/v2/repository/models/{model}/unload", post(unload))
         .with_state(models)
         .layer(from_fn_with_state(names, only_own));
-    finished(routes, probe)
+    // No page of another origin reads anything here, whatever the other address allows.
+    finished(routes, probe, Cors::default())
 }
 
 /// `GET` or `POST /v2/repository/index`: everything that is there, loaded or not.

@@ -1,6 +1,7 @@
 //! What every answer has in common: the request's id, the one error body, the counts.
 
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,15 +11,15 @@ use axum::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, Header
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use super::body::BodySlot;
 use super::origin::no_webhook;
 use super::stream::Clock;
-use super::{Probe, route_label};
+use super::{Cors, Probe, route_label};
 use crate::error::Error;
 use crate::lifecycle::Stage;
-use crate::metrics::Metrics;
 
 /// Names a request in answers and logs; sent by the client, or made.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,9 +49,13 @@ impl IntoResponse for Error {
     }
 }
 
-/// Surrounds every handler: gives the request an id and its body a place, turns an error into its answer, and
-/// counts.
-pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: Next) -> Response {
+/// Surrounds every handler: gives the request an id and its body a place, turns an error into its answer, lets web pages
+/// read it, and counts.
+pub(super) async fn finish(
+    State((probe, cors)): State<(Probe, Cors)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let arrival = Arrival(Instant::now());
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
@@ -58,12 +63,16 @@ pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: N
     let version = parts.version;
     let clock = parts.extensions.get::<Arc<Clock>>().cloned();
     let expects_continue = parts.headers.contains_key(axum::http::header::EXPECT);
+    let origin = cors.origin_of(&parts.headers);
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
     parts.extensions.insert(arrival);
     let unanswered = probe.lifecycle.request();
     let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
-        Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Ok(()) => match cors.preflight(&parts) {
+            Some(response) => response,
+            None => handle(next, Request::from_parts(parts, Body::empty())).await,
+        },
         Err(error) => error.into_response(),
     };
     drop(unanswered);
@@ -90,10 +99,19 @@ pub(super) async fn finish(State(probe): State<Probe>, request: Request, next: N
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.headers_mut().insert(REQUEST_ID, id);
+    cors.allow(origin.as_ref(), response.headers_mut());
     probe
         .metrics
         .count_request(route, response.status().as_u16(), code);
     response
+}
+
+/// Runs the handler. One that panics has a bug; its client gets a response all the same.
+async fn handle(next: Next, request: Request) -> Response {
+    AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Error::Internal.into_response())
 }
 
 /// HTTP/1.1 names the host exactly once (RFC 9112, section 3.2); a proxy in front may read a second one differently.
@@ -182,12 +200,51 @@ pub(super) fn raw_answer(error: &Error) -> Arc<[u8]> {
     answer.into()
 }
 
-/// The answer of a handler that panicked.
-pub(super) fn panicked(metrics: &Metrics) -> Response {
-    let id = request_id(&HeaderMap::new());
-    tracing::error!(request_id = id.to_str().unwrap_or_default(), "a handler panicked");
-    metrics.count_request("other", 500, Error::Internal.status().code);
-    let mut response = error_response(&Error::Internal, &id);
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower_service::Service as _;
+
+    use super::super::{Health, finished};
+    use super::*;
+    use crate::lifecycle::Lifecycle;
+    use crate::metrics::Metrics;
+
+    struct Well;
+
+    impl Health for Well {
+        fn ready(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn report(&self, _metrics: &Metrics) {}
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_for_like_any_that_fails() {
+        let probe = Probe {
+            lifecycle: Lifecycle::default(),
+            metrics: Arc::default(),
+            health: Arc::new(Well),
+        };
+        let routes = Router::new().route("/livez", get(async || -> &'static str { panic!("a bug") }));
+        let cors = Cors::new(&["*".parse().expect("an origin")]);
+        let mut router = finished(routes, probe.clone(), cors);
+        let request = axum::http::Request::get("/livez")
+            .header(REQUEST_ID, "mine")
+            .header(HOST, "here");
+        let response = router
+            .call(request.body(Body::empty()).expect("a request"))
+            .await
+            .expect("a response");
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()[REQUEST_ID], "mine");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("\"code\":\"internal\",\"request_id\":\"mine\""));
+        let counted = "ocelli_requests_total{route=\"/livez\",status=\"500\",code=\"internal\"} 1";
+        assert!(probe.metrics.encode().expect("text").contains(counted));
+    }
 }

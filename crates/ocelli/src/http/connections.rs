@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
-use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::ConnectionConfig;
-use super::answer::{panicked, raw_answer};
+use super::answer::raw_answer;
 use super::sending::Sending;
 use super::stream::{ClientStream, ClientTimes, Clock, RawAnswers};
 use crate::error::Error;
@@ -247,11 +245,7 @@ impl Server {
         let version = request.version();
         request.extensions_mut().insert(clock);
         let mut router = self.router.clone();
-        // A panic in a handler is a bug; its client gets an answer all the same.
-        let response = match AssertUnwindSafe(router.call(request)).catch_unwind().await {
-            Ok(response) => response?,
-            Err(_) => panicked(&self.metrics),
-        };
+        let response = router.call(request).await?;
         Ok(response.map(|body| self.sending.watch(body, guard, (version, &socket))))
     }
 

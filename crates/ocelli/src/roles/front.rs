@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
-use crate::http::{self, AppState, ConnectionConfig, HttpConfig, OffThread, Probe, Receiving};
+use crate::http::{self, AppState, ConnectionConfig, Cors, HttpConfig, OffThread, Probe, Receiving};
 use crate::infer::Infer;
 use crate::jobs::{Jobs, JobsConfig};
 use crate::lifecycle::{Lifecycle, Stage};
@@ -48,6 +48,8 @@ pub struct ServeConfig {
     pub drain: DrainTimes,
     /// How asynchronous jobs are kept.
     pub jobs: JobsConfig,
+    /// Whose web pages may read responses.
+    pub cors: Cors,
 }
 
 /// How it ended.
@@ -91,6 +93,7 @@ impl Front {
             jobs: jobs.clone(),
             config: config.http,
             off_thread: OffThread::default(),
+            cors: config.cors,
             receiving: receiving.clone(),
             probe: Probe {
                 lifecycle: lifecycle.clone(),

@@ -15,6 +15,7 @@ mod bodies;
 mod brokers;
 mod client;
 mod connections;
+mod cors;
 mod cross_site;
 mod deadlines;
 mod default_model;

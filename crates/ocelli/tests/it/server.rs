@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
-use ocelli::http::{ConnectionConfig, HttpConfig, ReceivingLimits, SendingLimits};
+use ocelli::http::{ConnectionConfig, Cors, HttpConfig, ReceivingLimits, SendingLimits};
 use ocelli::jobs::{JobsConfig, KeptSize};
 use ocelli::roles::{DrainTimes, Ending, ModelSet, Models, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
@@ -30,6 +30,7 @@ pub(crate) struct Setup {
     pub(crate) connections: ConnectionConfig,
     pub(crate) drain: DrainTimes,
     pub(crate) jobs: JobsConfig,
+    pub(crate) cors: Cors,
     pub(crate) package: ModelPackage,
     /// Whether the engine takes the cores from the decoders while it runs.
     pub(crate) engine_uses_cores: bool,
@@ -101,6 +102,7 @@ impl Default for Setup {
                 },
                 webhooks: None,
             },
+            cors: Cors::default(),
             package: photos::PACKAGE.clone(),
             engine_uses_cores: false,
             models: None,
@@ -135,6 +137,7 @@ impl Setup {
             connections: self.connections,
             drain: self.drain,
             jobs: self.jobs,
+            cors: self.cors,
         };
         let (stop, stopped) = oneshot::channel();
         let stopped = async { stopped.await.unwrap_or("the test is over") };
