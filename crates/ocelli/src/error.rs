@@ -58,10 +58,15 @@ pub enum Error {
     )]
     NotJson,
     /// No such route.
-    #[error("there is nothing at {0}; GET /openapi.json lists the routes")]
-    UnknownRoute(String),
+    #[error("there is nothing at {path}; {instead}")]
+    UnknownRoute {
+        /// What was asked for, shortened.
+        path: String,
+        /// What this address has.
+        instead: &'static str,
+    },
     /// The route exists, with another method.
-    #[error("{0} does not take this method; GET /openapi.json lists the routes and their methods")]
+    #[error("{0} does not take this method; the response's Allow header lists those that it takes")]
     MethodNotAllowed(String),
     /// The head of the request did not arrive in time.
     #[error(
@@ -247,7 +252,7 @@ impl Error {
             Self::InvalidRequest(_) => 0,
             Self::InvalidImage(_) => 1,
             Self::UnknownModel { .. } | Self::NotInRepository { .. } => 2,
-            Self::UnknownRoute(_) => 3,
+            Self::UnknownRoute { .. } => 3,
             Self::MethodNotAllowed(_) => 4,
             Self::HeaderTimeout(_) => 5,
             Self::TooLarge(_) => 6,
@@ -323,7 +328,14 @@ mod tests {
                 404,
                 "unknown_model",
             ),
-            (Error::UnknownRoute(String::new()), 404, "unknown_route"),
+            (
+                Error::UnknownRoute {
+                    path: String::new(),
+                    instead: "",
+                },
+                404,
+                "unknown_route",
+            ),
             (Error::MethodNotAllowed(String::new()), 405, "method_not_allowed"),
             (Error::HeaderTimeout(Duration::ZERO), 408, "header_timeout"),
             (Error::TooLarge(String::new()), 413, "too_large"),

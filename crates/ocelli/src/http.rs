@@ -7,6 +7,7 @@ mod asking;
 mod body;
 mod connections;
 mod cors;
+mod front_page;
 mod info;
 mod inputs;
 mod jobs;
@@ -94,7 +95,8 @@ impl FromRef<AppState> for Probe {
 }
 
 /// The routes, as metrics and the API description name them.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 15] = [
+    "/",
     "/predict",
     "/v1/jobs",
     "/v1/jobs/{id}",
@@ -111,10 +113,33 @@ const ROUTES: [&str; 14] = [
     "/openapi.json",
 ];
 
+/// The README's address, in a form that `concat!` takes.
+macro_rules! readme {
+    () => {
+        concat!(env!("CARGO_PKG_REPOSITORY"), "#readme")
+    };
+}
+
+/// Where to read on.
+const README: &str = readme!();
+
+/// What a client may have looked for at an address that nothing answers: health checks, the pages and the routes of other
+/// servers.
+const PUBLIC: &str = concat!(
+    "GET /readyz says whether requests are answered, GET /v1/models lists the models, GET /openapi.json lists the routes, \
+     and the README shows how to ask: ",
+    readme!()
+);
+
+/// The same for a process that only computes.
+const PROBES_ONLY: &str =
+    "this address of a worker has /livez, /readyz and /metrics only; clients ask `ocelli web`";
+
 /// Every route, with what all answers have in common around it.
 pub fn router(state: AppState) -> Router {
     let (probe, cors) = (state.probe.clone(), state.cors.clone());
     let routes = Router::new()
+        .route("/", get(front_page::show))
         .route("/predict", post(predict::predict))
         .route("/v1/jobs", post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::show))
@@ -134,29 +159,32 @@ pub fn router(state: AppState) -> Router {
             post(predict::predict_many),
         )
         .with_state(state);
-    surround(routes, probe, cors)
+    surround(routes, probe, cors, PUBLIC)
 }
 
 /// The routes of a process that answers no requests for predictions, so that its host can watch it.
 pub fn probe_router(probe: Probe) -> Router {
-    surround(Router::new(), probe, Cors::default())
+    surround(Router::new(), probe, Cors::default(), PROBES_ONLY)
 }
 
 /// Adds the probes, the answers for what is not there, and what all answers have in common.
-fn surround(routes: Router, probe: Probe, cors: Cors) -> Router {
+fn surround(routes: Router, probe: Probe, cors: Cors, instead: &'static str) -> Router {
     let probes = Router::new()
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(probes::metrics))
         .with_state(probe.clone());
-    finished(routes.merge(probes), probe, cors)
+    finished(routes.merge(probes), probe, cors, instead)
 }
 
-/// Adds the answers for what is not there, and what all answers have in common.
-fn finished(routes: Router, probe: Probe, cors: Cors) -> Router {
+/// Adds the answers for what is not there, which say what is there `instead`, and what all answers have in common.
+fn finished(routes: Router, probe: Probe, cors: Cors, instead: &'static str) -> Router {
     routes
         .method_not_allowed_fallback(async |request: Request| Error::MethodNotAllowed(shown_path(&request)))
-        .fallback(async |request: Request| Error::UnknownRoute(shown_path(&request)))
+        .fallback(async move |request: Request| Error::UnknownRoute {
+            path: shown_path(&request),
+            instead,
+        })
         .layer(from_fn_with_state((probe, cors), answer::finish))
 }
 

@@ -33,6 +33,10 @@ pub(super) const ROUTES: [&str; 3] = [
     "/v2/repository/models/{model}/unload",
 ];
 
+/// What there is here, for those who ask for something else.
+const INSTEAD: &str = "GET /v2/repository/index lists the models, POST /v2/repository/models/NAME/load and .../unload change \
+                       them; photos and probes are for the address in --listen";
+
 /// What may be asked for. What Triton's clients say beside it concerns nothing here.
 #[derive(Debug, Default, Deserialize)]
 struct Asked {
@@ -71,7 +75,7 @@ pub fn admin_router(models: Models, names: HostNames, probe: Probe) -> Router {
         .with_state(models)
         .layer(from_fn_with_state(names, only_own));
     // No page of another origin reads anything here, whatever the other address allows.
-    finished(routes, probe, Cors::default())
+    finished(routes, probe, Cors::default(), INSTEAD)
 }
 
 /// `GET` or `POST /v2/repository/index`: everything that is there, loaded or not.

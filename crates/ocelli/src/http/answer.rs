@@ -231,7 +231,7 @@ mod tests {
         };
         let routes = Router::new().route("/livez", get(async || -> &'static str { panic!("a bug") }));
         let cors = Cors::new(&["*".parse().expect("an origin")]);
-        let mut router = finished(routes, probe.clone(), cors);
+        let mut router = finished(routes, probe.clone(), cors, "");
         let request = axum::http::Request::get("/livez")
             .header(REQUEST_ID, "mine")
             .header(HOST, "here");

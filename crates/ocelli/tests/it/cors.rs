@@ -8,7 +8,7 @@ use ocelli::admission::AdmissionLimits;
 use ocelli::http::Cors;
 
 use crate::client::{Answer, Call, Connection};
-use crate::jobs::{accepted, job};
+use crate::jobs::job;
 use crate::photos;
 use crate::process::{Process, ocelli, run};
 use crate::repository::Shelf;

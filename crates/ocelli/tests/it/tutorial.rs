@@ -18,6 +18,9 @@ use crate::process::{self, Process, ocelli, onnxruntime};
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 use crate::support::tutorial::Python;
 
+/// What is said of this to users.
+const DOCUMENT: &str = include_str!("../../../../docs/tutorial.md");
+
 async fn redis() -> Option<RedisServer> {
     let binary = Binary::redis()?;
     Some(RedisServer::start(&binary, Options::default()).await)
@@ -217,6 +220,52 @@ async fn a_worker_serves_the_tutorials_web_process() {
         assert_eq!(answer.json()["predictions"].as_array().unwrap().len(), 5);
     }
     nothing_is_left(&redis).await;
+}
+
+/// As `docs/tutorial.md` says.
+#[tokio::test]
+async fn a_worker_serves_the_tutorials_version_in_one_file() {
+    let (Some(python), Some(redis)) = (Python::find(), redis().await) else {
+        return;
+    };
+    let _worker = fake_worker(&redis).await;
+    let (process, flask) = python.one_file_web_server(redis.address()).await;
+    assert!(!process.has_said("* Loading model"), "its model thread runs");
+    let label = fake_label(&prepared_in_python(&python, photos::DOG).await);
+    assert_eq!(ask_flask(flask).await.best(), label);
+    assert!(DOCUMENT.contains("flask --app run_keras_server run"));
+}
+
+/// What `docs/tutorial.md` says of clients that talked to Flask before.
+#[tokio::test]
+async fn what_changes_for_the_tutorials_clients_is_as_the_page_says() {
+    let Some(redis) = redis().await else { return };
+    let _worker = fake_worker(&redis).await;
+    let web = web(&redis).await;
+    let form = |parts: Vec<(&'static str, &'static [u8])>| web.post("/predict").form(parts).send();
+    form(vec![]).await.refused(400, "invalid_request");
+    form(vec![("picture", photos::DOG)])
+        .await
+        .refused(400, "invalid_request");
+    form(vec![("image", b"no photo")])
+        .await
+        .refused(400, "invalid_image");
+    form(vec![("image", b"II*\0\x08\0\0\0\0\0")])
+        .await
+        .refused(400, "invalid_image");
+    let late = web.post("/predict").header("X-Timeout-Ms", "1");
+    let late = late.form([("image", photos::DOG)]).send().await;
+    late.refused(504, "deadline_exceeded");
+    for said in [
+        "400 `invalid_request`",
+        "400 `invalid_image`",
+        "413 `too_large`",
+        "504 `deadline_exceeded`",
+        "TIFF",
+        "`GET /`",
+    ] {
+        assert!(DOCUMENT.contains(said), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -72,9 +72,37 @@ impl Python {
         let address = line.rsplit('/').next().unwrap().trim().parse().unwrap();
         (process, address)
     }
+
+    /// The version in one file, whose model thread is not started, once it listens, and where: as `docs/tutorial.md` says.
+    pub(crate) async fn one_file_web_server(&self, redis: SocketAddr) -> (TutorialProcess, SocketAddr) {
+        let mut command = Command::new(&self.0);
+        command
+            .args([
+                "-u",
+                "-m",
+                "flask",
+                "--app",
+                "run_keras_server",
+                "run",
+                "--port",
+                "0",
+            ])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tutorial"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null());
+        let mut process = TutorialProcess::start(command, redis);
+        let line = process.says("Running on http://").await;
+        let address = line.rsplit('/').next().unwrap().trim().parse().unwrap();
+        (process, address)
+    }
 }
 
 impl TutorialProcess {
+    /// Whether a line so far contains `text`.
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(text))
+    }
+
     fn start(mut command: Command, redis: SocketAddr) -> Self {
         // Both outputs into one pipe would need unsafe code; the model process prints, Flask logs.
         let mut child = command
