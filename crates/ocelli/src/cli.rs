@@ -316,6 +316,9 @@ pub struct ConnectionArgs {
     /// Connections open at once; more wait to be accepted
     #[arg(long, env = "OCELLI_MAX_CONNECTIONS", default_value_t = NonZeroUsize::new(4096).expect("not zero"))]
     pub max_connections: NonZeroUsize,
+    /// Write a line for each request, whatever --log-level is; at level debug there is one in any case
+    #[arg(long, env = "OCELLI_ACCESS_LOG", help_heading = "Logging")]
+    pub access_log: bool,
 }
 
 /// What to log, to standard error.

@@ -1,6 +1,7 @@
 //! HTTP/1.1 and h2c on one port: routes, limits and the form of answers. Everything about images happens in
 //! [`crate::infer`]; a handler only translates.
 
+mod access;
 mod admin;
 mod answer;
 mod asking;
@@ -67,6 +68,8 @@ pub struct ConnectionConfig {
     pub max_connections: usize,
     /// Limits of responses that wait for their clients.
     pub sending: SendingLimits,
+    /// Whether each request gets a line in the log, whatever the log's level is.
+    pub access_log: bool,
 }
 
 /// What handlers stand on.

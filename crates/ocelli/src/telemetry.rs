@@ -15,8 +15,11 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::lines::{Lines, Out};
 use crate::cli::{LogArgs, LogFormat, LogLevel};
@@ -25,6 +28,9 @@ use crate::printable::{self, one_line};
 /// How long the end of the process waits until the last lines are written. A reader that lives takes them in
 /// milliseconds, and a supervisor should not wait for one that does not.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+/// The target of the access log's lines.
+pub const ACCESS: &str = "ocelli::access";
 
 static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 
@@ -43,15 +49,23 @@ pub fn init(args: &LogArgs) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+        .with_max_level(level.max(LevelFilter::INFO))
         .with_writer(|| Line)
         // What goes wrong here would be printed with `eprintln!`, which panics where it cannot print.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
+    // Lines of the access log have the level INFO only if they are wanted whatever the level is.
+    let shown = filter_fn(move |event| *event.level() <= level || event.target() == ACCESS);
     let begun = match args.log_format {
-        LogFormat::Text => builder.fmt_fields(printable_fields()).try_init(),
-        LogFormat::Json => builder.json().with_writer(|| printable::Lines(Line)).try_init(),
+        LogFormat::Text => {
+            let lines = builder.fmt_fields(printable_fields()).finish();
+            lines.with(shown).try_init()
+        }
+        LogFormat::Json => {
+            let lines = builder.json().with_writer(|| printable::Lines(Line)).finish();
+            lines.with(shown).try_init()
+        }
     };
     // An error here means that a subscriber is there already, as in tests.
     if begun.is_ok() {

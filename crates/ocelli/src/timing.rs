@@ -34,6 +34,13 @@ impl Phases {
         ]
     }
 
+    /// The same in milliseconds, to a microsecond.
+    #[must_use]
+    pub fn milliseconds(&self) -> [(&'static str, f64); 6] {
+        self.named()
+            .map(|(name, duration)| (name, (duration.as_secs_f64() * 1e6).round() / 1e3))
+    }
+
     /// The longer of each phase: what a request of several images waited for.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
@@ -51,14 +58,10 @@ impl Phases {
     #[must_use]
     pub fn server_timing(&self) -> String {
         let mut header = String::with_capacity(112);
-        for (name, duration) in self.named() {
+        for (name, ms) in self.milliseconds() {
             let separator = if header.is_empty() { "" } else { ", " };
             // Writing to a String cannot fail.
-            let _ = write!(
-                header,
-                "{separator}{name};dur={:.3}",
-                duration.as_secs_f64() * 1e3
-            );
+            let _ = write!(header, "{separator}{name};dur={ms:.3}");
         }
         header
     }

@@ -228,6 +228,7 @@ pub(super) fn connections(args: &ConnectionArgs) -> ConnectionConfig {
             timeout: args.response_timeout,
             bytes: args.response_bytes.as_u64(),
         },
+        access_log: args.access_log,
     }
 }
 

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use serde::Serialize;
 
+use super::access::line;
 use super::body::BodySlot;
 use super::origin::no_webhook;
 use super::stream::Clock;
@@ -64,6 +65,10 @@ pub(super) async fn finish(
     let clock = parts.extensions.get::<Arc<Clock>>().cloned();
     let expects_continue = parts.headers.contains_key(axum::http::header::EXPECT);
     let origin = cors.origin_of(&parts.headers);
+    let line = line(&parts.extensions).cloned();
+    if let Some(line) = &line {
+        line.note(|facts| facts.request_id = Some(id.clone()));
+    }
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
     parts.extensions.insert(arrival);
@@ -98,11 +103,13 @@ pub(super) async fn finish(
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    let status = response.status().as_u16();
+    if let Some(line) = line {
+        line.note(|facts| facts.outcome = Some((status, code)));
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     cors.allow(origin.as_ref(), response.headers_mut());
-    probe
-        .metrics
-        .count_request(route, response.status().as_u16(), code);
+    probe.metrics.count_request(route, status, code);
     response
 }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 
 use super::AppState;
+use super::access::note;
 use super::answer::Arrival;
 use super::body::{BodySlot, check_declared};
 use super::inputs::{InputForm, Most};
@@ -71,6 +72,7 @@ where
     F: Fn() -> Result<Found, Error>,
 {
     let (model, want) = (order.find)()?;
+    note(parts, |facts| facts.model = Some(Arc::clone(&model)));
     let priority = priority(&parts.headers)?;
     let incoming = incoming(state, parts)?;
     let declared = incoming.declared;
@@ -138,9 +140,10 @@ impl Incoming<'_> {
         deadline: Deadline,
     ) -> Result<Received, Error> {
         let (arriving, evicted) = state.receiving.enter(arrival(parts))?;
-        let reading = self
-            .body
-            .read(state.config.max_body, deadline, |bytes| arriving.arrived(bytes));
+        let reading = self.body.read(state.config.max_body, deadline, |bytes| {
+            note(parts, |facts| facts.bytes += bytes);
+            arriving.arrived(bytes)
+        });
         let bytes = arriving.watch(evicted, reading).await?;
         let took = arrival(parts).elapsed();
         let (form, length) = (self.form, bytes.len() as u64);
@@ -148,6 +151,7 @@ impl Incoming<'_> {
         let work = form.work(bytes.len());
         let parse = move || form.images(bytes, most);
         let images = state.off_thread.run(work, parse).await??;
+        note(parts, |facts| facts.images = Some(images.len()));
         Ok(Received {
             images,
             length,

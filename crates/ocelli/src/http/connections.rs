@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::ConnectionConfig;
+use super::access::AccessLine;
 use super::answer::raw_answer;
 use super::sending::Sending;
 use super::stream::{ClientStream, ClientTimes, Clock, RawAnswers};
@@ -83,6 +84,7 @@ pub async fn serve(
             idle: config.idle_timeout,
             take: config.sending.timeout,
         },
+        access_log: config.access_log,
         lifecycle,
         metrics,
     });
@@ -151,6 +153,7 @@ struct Server {
     raw_answers: RawAnswers,
     warned_of_tls: AtomicBool,
     times: ClientTimes,
+    access_log: bool,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
 }
@@ -244,9 +247,13 @@ impl Server {
         let guard = clock.request();
         let version = request.version();
         request.extensions_mut().insert(clock);
+        let line = AccessLine::begin(self.access_log, &request, || socket.peer_addr().ok());
+        if let Some(line) = &line {
+            request.extensions_mut().insert(Arc::clone(line));
+        }
         let mut router = self.router.clone();
         let response = router.call(request).await?;
-        Ok(response.map(|body| self.sending.watch(body, guard, (version, &socket))))
+        Ok(response.map(|body| self.sending.watch(body, (guard, line), (version, &socket))))
     }
 
     /// Reads on until the client closes, within bounds (as nginx' `lingering_close`): a socket closed with unread input

@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
 use super::AppState;
+use super::access::note;
 use super::answer::to_json;
 use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline, incoming};
 use super::inputs::Most;
@@ -66,7 +67,9 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         let received = incoming(&state, &parts)?
             .read(&state, &parts, most, reading)
             .await?;
-        let (idempotency, _) = idempotency(&state, key, find()?, received.images, webhook).await?;
+        let found = find()?;
+        note(&parts, |facts| facts.model = Some(Arc::clone(&found.0)));
+        let (idempotency, _) = idempotency(&state, key, found, received.images, webhook).await?;
         return repeat(&state, idempotency).await;
     }
     let order = Order {

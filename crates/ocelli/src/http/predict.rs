@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::AppState;
+use super::access::note;
 use super::answer::to_json;
 use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline};
 use super::info::Named;
@@ -69,6 +70,7 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
         probability: prediction.probability,
     });
     answer(
+        &parts,
         &TutorialAnswer {
             success: true,
             predictions: predictions.collect(),
@@ -132,6 +134,7 @@ async fn many(
         .map(|result| ImageAnswer::encoded(&request.model, &request.want, result, encoding))
         .collect();
     answer(
+        parts,
         &Answer {
             model: &request.model.id.name,
             version: &request.model.id.version,
@@ -156,7 +159,8 @@ fn order<F>(state: &AppState, parts: &Parts, find: F, most: Most) -> Result<Orde
     })
 }
 
-fn answer(body: &impl Serialize, phases: &Phases) -> Result<Response, Error> {
+fn answer(parts: &Parts, body: &impl Serialize, phases: &Phases) -> Result<Response, Error> {
+    note(parts, |facts| facts.phases = Some(*phases));
     let mut response = to_json(body)?;
     if let Ok(timing) = HeaderValue::try_from(phases.server_timing()) {
         response.headers_mut().insert(SERVER_TIMING, timing);

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::access::AccessLine;
 use super::stream::RequestGuard;
 use crate::metrics::Metrics;
 
@@ -75,6 +76,8 @@ struct Held {
     left: Option<Bytes>,
     /// The connection counts as busy as long as this is here.
     guard: Option<RequestGuard>,
+    /// The request's line in the log, which is written once this is gone.
+    line: Option<Arc<AccessLine>>,
     /// The connection, where it cannot go on without the response.
     connection: Option<Arc<TcpStream>>,
 }
@@ -82,6 +85,7 @@ struct Held {
 impl Held {
     /// Lets go of everything.
     fn drop_response(&mut self) {
+        self.note_unsent();
         self.left = None;
         self.guard = None;
         if let Some(socket) = self.connection.take() {
@@ -89,6 +93,16 @@ impl Held {
             // What the kernel holds for the client goes too. A socket that is gone already needs neither.
             let _ = socket.set_linger(Some(Duration::ZERO));
             let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Held {
+    /// Notes what the client did not take, and lets the line be written.
+    fn note_unsent(&mut self) {
+        if let Some(line) = self.line.take() {
+            let unsent = self.left.as_ref().map_or(0, |left| left.len() as u64);
+            line.note(|facts| facts.response = facts.response.map(|(length, _)| (length, unsent)));
         }
     }
 }
@@ -105,20 +119,25 @@ impl Sending {
         }
     }
 
-    /// A body that counts until its client has taken it, and keeps `guard` as long. `socket` is its connection.
+    /// A body that counts until its client has taken it, and keeps `guard` and the request's `line` as long. `socket` is its
+    /// connection.
     pub(super) fn watch(
         &self,
         body: Body,
-        guard: RequestGuard,
+        (guard, line): (RequestGuard, Option<Arc<AccessLine>>),
         (version, socket): (Version, &Arc<TcpStream>),
     ) -> Body {
         // Every handler answers with a whole body, which is there at once.
         let whole = body.collect().now_or_never().and_then(Result::ok);
         let left = whole.map(http_body_util::Collected::to_bytes);
         let length = left.as_ref().map_or(0, |left| left.len() as u64);
+        if let Some(line) = &line {
+            line.note(|facts| facts.response = Some((length, length)));
+        }
         let response = Arc::new(Mutex::new(Held {
             left,
             guard: Some(guard),
+            line,
             connection: (version <= Version::HTTP_11).then(|| Arc::clone(socket)),
         }));
         let id = self.insert(length, &response, Instant::now());
@@ -291,6 +310,7 @@ impl Drop for WatchedBody {
         self.sending.remove(self.id);
         // The connection may have other requests, and goes on.
         let mut response = self.response.lock();
+        response.note_unsent();
         response.left = None;
         response.guard = None;
         response.connection = None;
@@ -315,6 +335,7 @@ mod tests {
         Arc::new(Mutex::new(Held {
             left: Some(Bytes::from(vec![7; length])),
             guard: None,
+            line: None,
             connection: None,
         }))
     }

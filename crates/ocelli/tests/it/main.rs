@@ -8,6 +8,7 @@
     reason = "a helper of tests that fails may end the test, as in a test itself"
 )]
 
+mod access_log;
 mod addresses;
 mod api;
 mod batching;

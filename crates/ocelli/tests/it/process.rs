@@ -146,7 +146,9 @@ impl Process {
         };
         process.logs(ready).await;
         let line = process.logs(address).await;
-        process.address = line.rsplit('/').next().unwrap().parse().unwrap();
+        let end = line.rsplit('/').next().unwrap();
+        // In JSON there is more behind it.
+        process.address = end.split('"').next().unwrap().parse().unwrap();
         process
     }
 

@@ -88,6 +88,7 @@ impl Default for Setup {
                     timeout: PATIENCE * 2,
                     bytes: 128 << 20,
                 },
+                access_log: false,
             },
             drain: DrainTimes {
                 delay: Duration::ZERO,
