@@ -229,7 +229,11 @@ mod tests {
             "*",
             "",
         ] {
-            assert_eq!(added(&cors, Some(foreign)), [vary.clone()], "{foreign}");
+            assert_eq!(
+                added(&cors, Some(foreign)),
+                std::slice::from_ref(&vary),
+                "{foreign}"
+            );
         }
         assert_eq!(added(&cors, None), [vary]);
         let any = [pair("access-control-allow-origin", "*"), exposed];

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use hyper::Method;
+use hyper::header::HeaderName;
 use ocelli::admission::AdmissionLimits;
 use ocelli::http::Cors;
 
@@ -53,7 +54,7 @@ fn may_read(answer: &Answer, allowed: &str) {
     // Those that pages may always read, and those that are no page's business.
     let others = "content-type content-length connection date vary allow accept-encoding";
     let known: BTreeSet<&str> = exposed.chain(others.split(' ')).collect();
-    for name in answer.headers.keys().map(hyper::header::HeaderName::as_str) {
+    for name in answer.headers.keys().map(HeaderName::as_str) {
         let ours = !name.starts_with("access-control-");
         assert!(!ours || known.contains(name), "{name} is not exposed: {answer:?}");
     }
@@ -105,7 +106,7 @@ async fn a_page_of_a_listed_origin_reads_every_response() {
     let sent: BTreeSet<&str> = answers
         .iter()
         .flat_map(|answer| answer.headers.keys())
-        .map(|name| name.as_str())
+        .map(HeaderName::as_str)
         .collect();
     for name in ["retry-after", "server-timing", "location", "x-request-id"] {
         assert!(sent.contains(name), "no response has had {name}");
@@ -172,7 +173,7 @@ async fn every_page_may_read_if_the_operator_says_so() {
 async fn no_page_reads_anything_by_default() {
     let server = Server::start().await;
     let answer = server.get("/v1/models").header("Origin", PAGE).send().await;
-    let names: Vec<&str> = answer.headers.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = answer.headers.keys().map(HeaderName::as_str).collect();
     assert!(
         !names
             .iter()
@@ -211,7 +212,7 @@ async fn origins_come_from_options_and_the_environment_and_reach_no_admin_addres
         let mut connection = Connection::http1(admin).await;
         let answer = call.try_send_on(&mut connection).await.unwrap();
         assert!(answer.status.is_client_error(), "{answer:?}");
-        let names = answer.headers.keys().map(|name| name.as_str());
+        let names = answer.headers.keys().map(HeaderName::as_str);
         assert!(
             !names.into_iter().any(|name| name.starts_with("access-control")),
             "{answer:?}"
