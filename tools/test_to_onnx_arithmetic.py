@@ -177,11 +177,26 @@ class QuantiseTest(unittest.TestCase):
         self.assertEqual(session.run(None, {"image": tensors})[0].shape, (8, 10))
 
 
+def exchanged(share: float) -> onnx.ModelProto:
+    """`network()` with its classes turned round by `share`."""
+    model = network()
+    weight = next(item for item in model.graph.initializer if item.name == "w3")
+    values = numpy_helper.to_array(weight)
+    mixed = (1 - share) * values + share * values[:, ::-1]
+    weight.CopyFrom(numpy_helper.from_array(mixed.astype(np.float32), "w3"))
+    return model
+
+
+def last_line(printed: str) -> str:
+    return printed.splitlines()[-1]
+
+
 class ConvertTest(unittest.TestCase):
     """`convert` of a model that is a graph, compared in Python."""
 
-    def convert(self, spoil: float) -> tuple[int, str, bool]:
-        """The status, what is printed, and whether there is a package, if 8 bits multiply the logits by `spoil`."""
+    def convert(self, spoil: float, *options: str, swap: float = 0.0) -> tuple[int, str, bool]:
+        """The status, what is printed, and whether there is a package, if 8 bits multiply the logits by `spoil`, and the
+        exported graph has `swap` of the difference added that exchanges the best class for another."""
         holder = tempfile.TemporaryDirectory()
         self.addCleanup(holder.cleanup)
         folder = Path(holder.name)
@@ -209,10 +224,11 @@ class ConvertTest(unittest.TestCase):
             activation="softmax",
             prepare=prepare,
             scores=scores,
-            export=lambda path, output: onnx.save(network(), path),
+            export=lambda path, output: onnx.save(exchanged(swap), path),
         )
         out = folder / "out"
-        arguments = parser().parse_args(["net", "--int8", "--photos", str(folder), "--out", str(out), "--name", "net"])
+        how = ["--photos", str(folder), "--out", str(out), "--name", "net", *options]
+        arguments = parser().parse_args(["net", *how])
         printed = io.StringIO()
         with (
             mock.patch.object(convert, "_load", lambda source, arguments: original),
@@ -226,18 +242,55 @@ class ConvertTest(unittest.TestCase):
     def test_8_bits_that_are_of_no_use_are_written_and_said_to_be_so(self):
         for spoil, expected in [(1.0, 0), (1.05, 0), (-1.0, 1), (3.0, 1)]:
             with self.subTest(spoil):
-                status, printed, written = self.convert(spoil)
+                status, printed, written = self.convert(spoil, "--int8")
                 self.assertEqual((status, written), (expected, True), printed)
                 self.assertEqual("leave out --int8" in printed, expected == 1)
+                self.assertRegex(last_line(printed), r"^(does not agree|agrees): .*8 bits: scores .* \(limit 10%\)")
+                self.assertEqual(last_line(printed).startswith("agrees"), expected == 0)
+
+    def test_the_last_line_is_a_verdict_with_its_limits(self):
+        status, printed, _ = self.convert(1.0)
+        self.assertEqual(status, 0)
+        self.assertRegex(last_line(printed), r"^agrees: scores 0\.000% of their spread \(limit 1%\), ")
+        self.assertRegex(last_line(printed), r"another first class on 0 of 6 photos \(limit 0\)")
+        self.assertIn("the preprocessing was not compared", last_line(printed))
+
+    def test_what_does_not_agree_has_status_1_unless_forced(self):
+        for options, expected in [((), 1), (("--force",), 0)]:
+            with self.subTest(options):
+                status, printed, written = self.convert(1.0, *options, swap=0.5)
+                self.assertEqual((status, written), (expected, True), printed)
+                self.assertRegex(last_line(printed), r"^does not agree: ")
+                self.assertIn("correct [input]", printed)
+
+    def test_another_best_class_counts_unless_two_are_equally_good(self):
+        scores = np.array([[10.0, 9.0, 0.0], [10.0, 9.999, 0.0]])
+        changed = agreement.compare_scores(scores, np.array([[9.96, 10.0, 0.0], [9.998, 10.001, 0.0]]), "none")
+        self.assertEqual((changed.first, changed.changed), (0, 1))
+        # 0.6 % of the spread and 7 of 8 photos is no exact conversion, and 0.003 % is.
+        seven = agreement.ScoreDifference(photos=8, mean=0.006, worst=0.01, first=7, five=7, changed=1)
+        self.assertRegex(
+            agreement.judge(None, seven, "classification").text, "^does not agree: another first class on 1 of 8 photos"
+        )
+        self.assertTrue(agreement.judge(None, seven, "embedding").agrees)
+        exact = agreement.ScoreDifference(photos=8, mean=0.00003, worst=0.0001, first=8, five=8)
+        self.assertTrue(agreement.judge(None, exact, "classification").agrees)
+        apart = agreement.TensorDifference(photos=8, mean=0.6, worst=1.0)
+        self.assertRegex(
+            agreement.judge(apart, exact, "classification").text,
+            r"^does not agree: input tensor 0\.600 of 255 \(limit 0\.5\), scores 0\.003%",
+        )
+        nothing = agreement.TensorDifference(photos=8, mean=float("nan"), worst=float("nan"))
+        self.assertFalse(agreement.judge(nothing, exact, "classification").agrees)
 
     def test_the_best_class_and_the_scores_count(self):
         def difference(mean: float, first: int):
             return agreement.ScoreDifference(photos=10, mean=mean, worst=mean, first=first, five=0)
 
-        self.assertTrue(agreement.is_useful(difference(0.1, 5), "classification"))
-        self.assertFalse(agreement.is_useful(difference(0.1, 4), "classification"))
-        self.assertFalse(agreement.is_useful(difference(0.11, 10), "classification"))
-        self.assertTrue(agreement.is_useful(difference(0.1, 0), "embedding"))
+        self.assertTrue(agreement.judge_int8(difference(0.1, 5), "classification").agrees)
+        self.assertFalse(agreement.judge_int8(difference(0.1, 4), "classification").agrees)
+        self.assertFalse(agreement.judge_int8(difference(0.11, 10), "classification").agrees)
+        self.assertTrue(agreement.judge_int8(difference(0.1, 0), "embedding").agrees)
 
 
 class OcelliTest(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""How far a package is from its original, in numbers: pure arithmetic and the text that reports it."""
+"""How far a package is from its original, in numbers, and whether that is near enough: pure arithmetic and its text."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,14 @@ import numpy as np
 
 from .manifest import Input
 
-# What Ocelli promises of every package: of 255 per pixel, and of the spread of the logits.
+# The limits of docs/models.md, which every test run keeps: half a step of a pixel's 255, for a decoder and a filter may each
+# round by that much; and 1 % of the spread of the scores, which is what such differences of the pixels may add up to.
 TENSOR_TOLERANCE = 0.5
 SCORE_TOLERANCE = 0.01
+# Photos on which the best class may change: none, except where the original itself has two that are equally good. Exact
+# conversions differ by 0.003 % to 0.02 % of the spread, so a lead of less than this is decided by rounding.
+CHANGED_TOLERANCE = 0
+TIE = 0.001
 # What makes 8 bits useless: rounding errors cost a few percent of the spread at most, and change the best class where two
 # are as good. Beyond these the graph has lost what it was trained for.
 INT8_SCORE_TOLERANCE = 0.1
@@ -29,13 +34,24 @@ class TensorDifference:
 @dataclass(frozen=True)
 class ScoreDifference:
     """`mean` and `worst`: of the scores, as a share of their spread (greatest less least) on the same photo.
-    `first`: photos with the same best class; `five`: with the same five best, in whichever order."""
+    `first`: photos with the same best class; `five`: with the same five best, in whichever order; `changed`: photos with
+    another best class, over which the original's own has a lead of more than `TIE`."""
 
     photos: int
     mean: float
     worst: float
     first: int
     five: int
+    changed: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`text`: one line that says whether the package agrees, with what was measured and the limits."""
+
+    agrees: bool
+    text: str
+    remedy: str
 
 
 def compare_tensors(spec: Input, original: np.ndarray, package: np.ndarray) -> TensorDifference:
@@ -63,20 +79,57 @@ def compare_scores(original: np.ndarray, package: np.ndarray, activation: str) -
     each = np.abs(package - original).mean(axis=1) / spread
     order = [np.argsort(-scores, axis=1, kind="stable")[:, :5] for scores in (original, package)]
     same = [set(a) == set(b) for a, b in zip(*order, strict=True)]
+    best, other = order[0][:, 0], order[1][:, 0]
+    rows = np.arange(len(each))
+    lead = (original[rows, best] - original[rows, other]) / spread
     return ScoreDifference(
         photos=len(each),
         mean=float(each.mean()),
         worst=float(each.max()),
-        first=int((order[0][:, 0] == order[1][:, 0]).sum()),
+        first=int((best == other).sum()),
         five=sum(same),
+        changed=int((lead > TIE).sum()),
     )
 
 
-def is_useful(difference: ScoreDifference, task: str) -> bool:
-    """Whether a graph in 8 bits still does what its original does, if less exactly."""
+def judge(tensor: TensorDifference | None, scores: ScoreDifference, task: str) -> Verdict:
+    """Of a package in single precision; `tensor`: None where the preprocessing was not compared."""
     # The greatest of some features means nothing.
-    same = task == "embedding" or difference.first >= INT8_SAME_FIRST * difference.photos
-    return same and difference.mean <= INT8_SCORE_TOLERANCE
+    has_classes = task != "embedding"
+    checks = [
+        (scores.mean <= SCORE_TOLERANCE, f"scores {scores.mean:.3%} of their spread (limit {SCORE_TOLERANCE:.0%})"),
+    ]
+    if has_classes:
+        found = f"another first class on {scores.changed} of {scores.photos} photos (limit {CHANGED_TOLERANCE})"
+        checks.append((scores.changed <= CHANGED_TOLERANCE, found))
+    if tensor is None:
+        checks.append((True, "the preprocessing was not compared"))
+    else:
+        found = f"input tensor {tensor.mean:.3f} of 255 (limit {TENSOR_TOLERANCE})"
+        checks.insert(0, (tensor.mean <= TENSOR_TOLERANCE, found))
+    return _verdict(checks, "correct [input] in the package's model.toml before you serve it")
+
+
+def judge_int8(scores: ScoreDifference, task: str) -> Verdict:
+    """Of a graph in 8 bits: whether it still does what its original does, if less exactly."""
+    share = scores.first / scores.photos
+    checks = [
+        (
+            scores.mean <= INT8_SCORE_TOLERANCE,
+            f"8 bits: scores {scores.mean:.3%} of their spread (limit {INT8_SCORE_TOLERANCE:.0%})",
+        ),
+    ]
+    if task != "embedding":
+        found = f"same first class on {share:.0%} of the photos (at least {INT8_SAME_FIRST:.0%})"
+        checks.append((share >= INT8_SAME_FIRST, found))
+    return _verdict(checks, "calibrate with more photos such as the model will see, or leave out --int8")
+
+
+def _verdict(checks: list[tuple[bool, str]], remedy: str) -> Verdict:
+    agrees = all(holds for holds, _ in checks)
+    # A stable sort: what is beyond its limit comes first.
+    found = ", ".join(text for _, text in sorted(checks, key=lambda check: check[0]))
+    return Verdict(agrees, f"{'agrees' if agrees else 'does not agree'}: {found}", remedy)
 
 
 def describe_tensors(difference: TensorDifference) -> str:

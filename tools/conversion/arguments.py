@@ -122,7 +122,11 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("source", help="a file, a folder or LIBRARY:NAME, see above")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the package's folder; models/NAME if left out")
-    parser.add_argument("--force", action="store_true", help="replace the package that is there")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the package that is there, and exit with status 0 even if the package does not agree with its original",
+    )
     parser.add_argument(
         "--name", help="what the model is called in addresses and metrics; the folder's name if left out"
     )
