@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod jobs;
 mod listen;
+mod log;
 mod model;
 mod model_command;
 mod parse;
@@ -16,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::tips::improve;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -23,15 +25,15 @@ pub use bench::BenchArgs;
 pub use browser::BrowserArgs;
 pub use jobs::JobArgs;
 pub use listen::ListenAddress;
+pub use log::{LogArgs, LogFormat, LogLevel};
 pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs};
 pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,
 };
-pub use parse::parse;
+pub use parse::{parse, wants_json};
 pub use predict::{OutputFormat, PredictArgs};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
 pub use repository::{ModelControl, NameArgs, RepositoryArgs};
-pub use tips::improve;
 
 /// Serves image models: send it a photo, it answers with labels.
 #[derive(Debug, Parser)]
@@ -40,6 +42,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// What to log.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// One for each role and tool.
@@ -93,9 +98,6 @@ pub struct ServeArgs {
     /// Asynchronous jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
     /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
@@ -136,9 +138,6 @@ pub struct WebArgs {
     /// Asynchronous jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
     /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
@@ -180,9 +179,6 @@ pub struct WorkerArgs {
     /// How long they are kept
     #[arg(long, env = "OCELLI_DEAD_TTL", default_value = "7days", value_parser = positive_duration)]
     pub dead_ttl: Duration,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
     /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
@@ -319,63 +315,6 @@ pub struct ConnectionArgs {
     /// Write a line for each request, whatever --log-level is; at level debug there is one in any case
     #[arg(long, env = "OCELLI_ACCESS_LOG", help_heading = "Logging")]
     pub access_log: bool,
-}
-
-/// What to log, to standard error.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Logging")]
-pub struct LogArgs {
-    /// The least important messages to log
-    #[arg(long, env = "OCELLI_LOG_LEVEL", value_enum, default_value_t = LogLevel::Info)]
-    pub log_level: LogLevel,
-    /// How to write them
-    #[arg(long, env = "OCELLI_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// What a command that ends by itself logs, to standard error.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Logging")]
-pub struct QuietLogArgs {
-    /// The least important messages to log
-    #[arg(long, env = "OCELLI_LOG_LEVEL", value_enum, default_value_t = LogLevel::Warn)]
-    pub log_level: LogLevel,
-    /// How to write them
-    #[arg(long, env = "OCELLI_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-impl QuietLogArgs {
-    /// The same as for a server.
-    #[must_use]
-    pub fn args(&self) -> LogArgs {
-        LogArgs {
-            log_level: self.log_level,
-            log_format: self.log_format,
-        }
-    }
-}
-
-/// Importance of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// Something failed
-    Error,
-    /// Something is not as it should be
-    Warn,
-    /// What an operator wants to know
-    Info,
-    /// What a developer wants to know
-    Debug,
-}
-
-/// Form of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -19,15 +19,18 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
 use crate::lifecycle;
 use crate::printable::ReaderGone;
+use crate::telemetry;
 
 /// Runs a subcommand to its end.
 ///
 /// # Errors
 /// What kept it from starting or finishing, in one line with its causes.
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { command, log } = cli;
+    telemetry::init(&log, command.usual_log_level());
     lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
     let ended = match command {
         Command::Serve(args) => serve::run(&args),

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
+use ocelli::cli::LogFormat;
 use ocelli::telemetry::{self, Flush};
 use ocelli::{cli, commands, printable};
 
@@ -16,15 +17,28 @@ const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 fn main() -> ExitCode {
     let _last_words = Flush;
-    let command = cli::parse(std::env::args_os())
-        .unwrap_or_else(|error| cli::improve(error).exit())
-        .command;
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let format = cli.log.log_format;
     silence_onnxruntime()
-        .and_then(|()| commands::run(command))
+        .and_then(|()| commands::run(cli))
         .unwrap_or_else(|error| {
-            telemetry::say(&format!("ocelli: {}", said(&error)));
+            telemetry::say_failure(format, &said(&error));
             ExitCode::from(NOT_STARTED)
         })
+}
+
+/// Prints the help or what is wrong with the command line.
+fn misused(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && cli::wants_json(std::env::args_os()) {
+        telemetry::say_failure(LogFormat::Json, error.to_string().trim_end());
+    } else if error.print().is_err() {
+        return ExitCode::FAILURE;
+    }
+    // The parser's own statuses are 0 for help and 2 for mistakes.
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// An error and its causes, without those that its text names already.

@@ -40,9 +40,10 @@ static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
     writer.spawn(|| LINES.write_all(Out::new(io::stderr()))).is_ok()
 });
 
-/// Sends events to standard error from now on, panics among them. A second call changes nothing.
-pub fn init(args: &LogArgs) {
-    let level = match args.log_level {
+/// Sends events to standard error from now on, panics among them. A second call changes nothing. `usual` is the level of a
+/// command whose user chose none.
+pub fn init(args: &LogArgs, usual: LogLevel) {
+    let level = match args.log_level.unwrap_or(usual) {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
@@ -73,9 +74,20 @@ pub fn init(args: &LogArgs) {
     }
 }
 
-/// Writes a line of its own, as the last words of a process that fails.
-pub fn say(text: &str) {
-    put(format!("{text}\n").into_bytes());
+/// Writes why the process fails, as its last line, in the form of the log.
+pub fn say_failure(format: LogFormat, text: &str) {
+    match format {
+        LogFormat::Text => put(format!("ocelli: {text}\n").into_bytes()),
+        LogFormat::Json => {
+            // A process whose command line is wrong has no log yet. Where there is one, this changes nothing.
+            let args = LogArgs {
+                log_level: None,
+                log_format: format,
+            };
+            init(&args, LogLevel::Error);
+            tracing::error!("{text}");
+        }
+    }
 }
 
 /// Waits until all lines are written when it is dropped, for [`FLUSH_WITHIN`] at most. `main` keeps one.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{EngineArgs, HintArgs, ImageArgs, LogArgs, QuietLogArgs};
+use super::{EngineArgs, HintArgs, ImageArgs};
 
 /// `ocelli model`.
 #[derive(Debug, Args)]
@@ -43,9 +43,6 @@ pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
 /// `ocelli model check`.
@@ -73,9 +70,6 @@ pub struct CheckArgs {
     /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
-    /// What to log.
-    #[command(flatten)]
-    pub log: QuietLogArgs,
 }
 
 /// `ocelli model init`.
@@ -93,9 +87,6 @@ pub struct InitArgs {
     /// What its files do not say.
     #[command(flatten)]
     pub hints: HintArgs,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
 /// `ocelli model pull`.
@@ -105,9 +96,6 @@ pub struct PullArgs {
     /// hf:owner/name, with @revision for a branch, tag or commit and #file for one of its ONNX files
     #[arg(value_name = "SPEC")]
     pub spec: String,
-    /// What to log.
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
 /// `ocelli model list`.

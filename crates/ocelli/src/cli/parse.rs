@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
-use super::Cli;
+use super::{Cli, improve};
 
 /// The command line, and the options that the environment sets.
 ///
@@ -15,8 +15,25 @@ use super::Cli;
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     let mut command = without(Cli::command(), &is_empty);
-    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    let mut matches = command.try_get_matches_from_mut(arguments).map_err(improve)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Whether a command line, which may be wrong, or the environment asks for a log in JSON.
+pub fn wants_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let mut given = env::var_os("OCELLI_LOG_FORMAT");
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--log-format" {
+            given = arguments.next();
+        } else if let Some(value) = argument
+            .to_str()
+            .and_then(|text| text.strip_prefix("--log-format="))
+        {
+            given = Some(value.into());
+        }
+    }
+    given.is_some_and(|format| format == "json")
 }
 
 /// The command without the variables that are set to nothing. Compose files and unit files pass a variable on that way when

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{ImageArgs, ModelArgs, QuietLogArgs};
+use super::{ImageArgs, ModelArgs};
 
 /// `ocelli predict`.
 #[derive(Debug, Args)]
@@ -28,9 +28,6 @@ pub struct PredictArgs {
     /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
-    /// What to log.
-    #[command(flatten)]
-    pub log: QuietLogArgs,
 }
 
 /// How predictions are printed.

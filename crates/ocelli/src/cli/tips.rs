@@ -37,7 +37,7 @@ const MAX_EDITS: usize = 2;
 
 /// Replaces the suggestions of an error about an unknown option by better ones.
 #[must_use]
-pub fn improve(mut error: clap::Error) -> clap::Error {
+pub(super) fn improve(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }

@@ -21,7 +21,6 @@ use crate::outcome::{Outcome, Want};
 use crate::printable::ReaderGone;
 use crate::results::labelled;
 use crate::roles::{Pipeline, PipelineConfig};
-use crate::telemetry;
 use crate::wish::Wish;
 
 /// Photos read and computed ahead of the one that is printed next, for each core.
@@ -31,7 +30,6 @@ const AHEAD_PER_CORE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log.args());
     let (sources, left_out) = expand(&args.photos);
     left_out.warn();
     // Loading a model takes a while, and these need none.

@@ -9,10 +9,8 @@ use crate::cli::ServeArgs;
 use crate::http::Cors;
 use crate::jobs::Sender;
 use crate::roles::{self, Pipeline, PipelineConfig, ServeConfig};
-use crate::telemetry;
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
     let runtime = settings::runtime()?;
     let hangups = Hangups::begin(&runtime)?;
     let drain = settings::drain(&args.drain);

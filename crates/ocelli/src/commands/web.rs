@@ -9,10 +9,8 @@ use crate::broker::redis::WebConfig;
 use crate::cli::{WebArgs, Wire};
 use crate::http::Cors;
 use crate::roles::{self, ServeConfig, WebTier, WebTierConfig, WebWire};
-use crate::telemetry;
 
 pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
     let runtime = settings::runtime()?;
     let hangups = Hangups::begin(&runtime)?;
     let target = settings::redis(&args.redis)?;

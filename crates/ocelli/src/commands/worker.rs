@@ -8,10 +8,8 @@ use super::{files, listener, settings};
 use crate::broker::redis::WorkerSideConfig;
 use crate::cli::{Wire, WorkerArgs};
 use crate::roles::{self, DrainTimes, WorkerTier, WorkerTierConfig, WorkerWire};
-use crate::telemetry;
 
 pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
     let runtime = settings::runtime()?;
     let hangups = Hangups::begin(&runtime)?;
     let target = settings::redis(&args.redis)?;

@@ -100,14 +100,14 @@ pub enum ModelsError {
     #[error(transparent)]
     Seat(#[from] LinkError),
     /// There is nothing that could be served.
-    #[error("--model-dir {path}: none of its models could be loaded; the first of {count}: {first}")]
+    #[error(
+        "--model-dir {path}: none of its {count} models could be loaded; the log has the reason for each"
+    )]
     NoneLoaded {
         /// The repository.
         path: PathBuf,
         /// How many there are.
         count: usize,
-        /// What is wrong with the first.
-        first: String,
     },
 }
 

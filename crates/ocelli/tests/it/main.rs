@@ -16,6 +16,7 @@ mod bench_command;
 mod bodies;
 mod brokers;
 mod client;
+mod command_line;
 mod connections;
 mod cors;
 mod cross_site;

@@ -206,7 +206,7 @@ async fn a_process_that_can_serve_nothing_says_why_and_ends() {
     shelf.put("a", ("b", "1", "x"));
     let said = ends(&path).await;
     assert!(
-        said.contains("none of its models could be loaded") && said.contains("stands for \"a\""),
+        said.contains("none of its 1 models could be loaded") && said.contains("stands for \"a\""),
         "{said}"
     );
 }

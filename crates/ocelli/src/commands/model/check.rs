@@ -22,14 +22,12 @@ use crate::model::ServedModel;
 use crate::outcome::Want;
 use crate::printable::Lines;
 use crate::probe;
-use crate::telemetry;
 use crate::wish::Wish;
 
 /// Photos whose tensors `--save-input` keeps in memory until all are there.
 const MOST_SAVED: usize = 1000;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log.args());
     let (sources, left_out) = expand(&args.photos);
     left_out.warn();
     anyhow::ensure!(

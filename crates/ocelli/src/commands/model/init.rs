@@ -12,13 +12,11 @@ use crate::cli::InitArgs;
 use crate::commands::{settings, shell};
 use crate::models::Opened;
 use crate::printable::Lines;
-use crate::telemetry;
 
 const ONNX_FILE: &str = "model.onnx";
 const MANIFEST_FILE: &str = "model.toml";
 
 pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
     let mut opened = settings::open(args.spec.as_deref(), &args.hints)?;
     // A package keeps the name that it has; what is made here is called what its folder is called, as in a repository.
     if opened.kind.is_some_and(|kind| kind != Kind::Package)

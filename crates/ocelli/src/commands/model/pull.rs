@@ -12,10 +12,8 @@ use crate::commands::settings;
 use crate::hub;
 use crate::models::{self, Opened};
 use crate::printable::Lines;
-use crate::telemetry;
 
 pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
     let fetched = hub::fetch(&args.spec.parse()?, &settings::hub()?)?;
     let source = match fetched.fetched {
         0 => "all of it was in the cache".to_owned(),

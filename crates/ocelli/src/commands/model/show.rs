@@ -17,13 +17,11 @@ use crate::cli::ShowArgs;
 use crate::commands::settings;
 use crate::models::Opened;
 use crate::printable::Lines;
-use crate::telemetry;
 
 /// Labels that are shown of many.
 const LABELS_SHOWN: usize = 3;
 
 pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
-    telemetry::init(&args.log);
     let opened = settings::open(args.spec.as_deref(), &args.hints)?;
     let mut out = Lines(io::stdout().lock());
     if args.json {

@@ -76,20 +76,15 @@ impl Shared {
             }
         }
         let count = entries.len();
-        let (mut first, mut leaving, going) = (None, Departures::default(), BTreeSet::new());
+        let (mut failed, mut leaving, going) = (false, Departures::default(), BTreeSet::new());
         for entry in entries {
             let loaded = self.load(entry, Pace::AtOnce, &going, &mut leaving);
-            let failed = loaded.await.err();
-            first = first.or(failed);
+            failed |= loaded.await.is_err();
         }
-        match first {
-            Some(first) if self.catalog.all().is_empty() => Err(ModelsError::NoneLoaded {
-                path: path(),
-                count,
-                first,
-            }),
-            _ => Ok(()),
+        if failed && self.catalog.all().is_empty() {
+            return Err(ModelsError::NoneLoaded { path: path(), count });
         }
+        Ok(())
     }
 
     /// What the repository holds.
