@@ -169,6 +169,25 @@ impl ModelPackage {
         ))
     }
 
+    /// The same model under another name, and another version if one is given. A package that has both already stays as it is,
+    /// to the byte of its `model.toml`.
+    ///
+    /// # Errors
+    /// When no model may have the name or the version.
+    pub fn renamed(self, name: &str, version: Option<&str>) -> Result<Self, PackageError> {
+        let old = &self.card.manifest;
+        let version = version.unwrap_or(&old.version);
+        if old.name == name && old.version == version {
+            return Ok(self);
+        }
+        let manifest = Manifest {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            ..old.clone()
+        };
+        Self::build(manifest, self.onnx, self.external, &self.card.labels)
+    }
+
     fn assemble(
         toml: String,
         manifest: Manifest,

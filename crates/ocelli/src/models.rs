@@ -50,6 +50,14 @@ pub enum OpenError {
     /// The hub does not have it.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// There is nothing on this machine, and the hub has such names.
+    #[error("{source}; did you mean {meant}, a model of the Hugging Face hub?")]
+    Elsewhere {
+        /// What was looked for.
+        source: AutoError,
+        /// What may be meant.
+        meant: HubSpec,
+    },
     /// The built-in model is broken, which a test forbids.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -98,9 +106,30 @@ pub fn open(
 ) -> Result<Opened, OpenError> {
     match Place::parse(spec)? {
         Place::BuiltIn => built_in(&hints),
-        Place::Here { path, variant } => here(&path, Hints { variant, ..hints }),
+        Place::Here { path, variant } => {
+            here(&path, Hints { variant, ..hints }).map_err(|error| match (error, spec.and_then(on_hub)) {
+                (OpenError::Auto(source), Some(meant)) => OpenError::Elsewhere { source, meant },
+                (error, _) => error,
+            })
+        }
         Place::Hub(spec) => from_hub(&spec, hints, &hub()?),
     }
+}
+
+/// What a specification without `hf:` would name on the hub, if it is no path of this machine. The first part of a mistyped
+/// path mostly exists, and an ONNX file is no repository.
+fn on_hub(spec: &str) -> Option<HubSpec> {
+    let path = Path::new(spec);
+    let is_path = path.exists()
+        || path.extension().is_some_and(|extension| extension == "onnx")
+        || path
+            .components()
+            .next()
+            .is_some_and(|first| Path::new(&first).exists());
+    if is_path {
+        return None;
+    }
+    HubSpec::without_scheme(spec)
 }
 
 fn built_in(hints: &Hints) -> Result<Opened, OpenError> {

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The folder's name is the model's name and the number is its version: clients ask for what the operator sees. A manifest
-//! that says otherwise is an error that says which of the two to change, for a copied package that silently took the place
-//! of another would be worse. Hidden entries and plain files are passed over.
+//! that says otherwise is overruled, with a message in the log, so that a copied package never takes the place of another.
+//! Hidden entries and plain files are ignored.
 
 mod open;
 mod plan;

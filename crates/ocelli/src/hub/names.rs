@@ -53,6 +53,12 @@ impl HubSpec {
         text.starts_with(SCHEME)
     }
 
+    /// What `owner/name[@revision][#file]` names, without `hf:` in front.
+    #[must_use]
+    pub fn without_scheme(text: &str) -> Option<Self> {
+        format!("{SCHEME}{text}").parse().ok()
+    }
+
     /// The branch, tag or commit, which is `main` where none is named.
     #[must_use]
     pub fn revision(&self) -> RepoPath {
@@ -70,7 +76,10 @@ impl FromStr for HubSpec {
         };
         let rest = text
             .strip_prefix(SCHEME)
-            .ok_or_else(|| wrong("it does not begin with hf:"))?;
+            .ok_or_else(|| match Self::without_scheme(text) {
+                Some(meant) => wrong(&format!("it does not begin with hf:; did you mean {meant}?")),
+                None => wrong("it does not begin with hf:"),
+            })?;
         let (rest, file) = split(rest, '#');
         let (repository, revision) = split(rest, '@');
         let path = |text: Option<&str>, problem: &str| {

@@ -1,8 +1,7 @@
 //! Reading a package out of a repository.
 
-use std::path::PathBuf;
-
-use ocelli_vision::auto::{self, AutoError, Hints, Kind, Resolved};
+use ocelli_vision::PackageError;
+use ocelli_vision::auto::{self, AutoError, Hints, Note, NoteKind, Resolved};
 
 use super::{Barred, Entry, Key};
 use crate::model::IMAGENET;
@@ -16,32 +15,9 @@ pub enum OpenError {
     /// It is broken, or does not say enough.
     #[error(transparent)]
     Auto(#[from] AutoError),
-    /// The manifest has another name than the folder.
-    #[error(
-        "{path}: model.toml says name = \"{says}\", and the folder stands for \"{folder}\"; change one of them, for a \
-         model of a repository is called what its folder is called, in small letters"
-    )]
-    Name {
-        /// The package.
-        path: PathBuf,
-        /// The manifest's name.
-        says: String,
-        /// What the folder's name makes of it.
-        folder: String,
-    },
-    /// The manifest has another version than the folder.
-    #[error(
-        "{path}: model.toml says version = \"{says}\", and the folder is called {folder}; change one of them, for a \
-         numbered folder holds that version"
-    )]
-    Version {
-        /// The package.
-        path: PathBuf,
-        /// The manifest's version.
-        says: String,
-        /// The folder's.
-        folder: String,
-    },
+    /// The model cannot have the folder's name.
+    #[error(transparent)]
+    Name(#[from] PackageError),
 }
 
 /// Reads the package of an entry, or makes one from what is there. Links may lead anywhere within the repository.
@@ -60,21 +36,17 @@ pub fn open(entry: &Entry) -> Result<Resolved, OpenError> {
         imagenet: Some(IMAGENET),
         ..Hints::default()
     };
-    let resolved = auto::resolve(&entry.path, &hints)?;
+    let mut resolved = auto::resolve(&entry.path, &hints)?;
     let manifest = &resolved.package.card.manifest;
-    if resolved.kind == Kind::Package && manifest.name != *name {
-        return Err(OpenError::Name {
-            path: entry.path.clone(),
-            says: manifest.name.clone(),
-            folder: name.clone(),
+    let inside = format!("{} {}", manifest.name, manifest.version);
+    let package = resolved.package.renamed(name, version.as_deref())?;
+    let manifest = &package.card.manifest;
+    let served = format!("{} {}", manifest.name, manifest.version);
+    if inside != served {
+        resolved.notes.push(Note {
+            kind: NoteKind::Read,
+            text: format!("named {served} after its folder; model.toml says {inside}"),
         });
     }
-    match version {
-        Some(version) if manifest.version != *version => Err(OpenError::Version {
-            path: entry.path.clone(),
-            says: manifest.version.clone(),
-            folder: version.clone(),
-        }),
-        _ => Ok(resolved),
-    }
+    Ok(Resolved { package, ..resolved })
 }

@@ -37,6 +37,11 @@ pub enum ScanError {
     /// It holds more than anybody would put there on purpose.
     #[error("--model-dir {0}: it holds more than {MOST_PACKAGES} models; is it the right folder?")]
     TooMany(PathBuf),
+    /// It is a model itself.
+    #[error(
+        "--model-dir {0}: this is a single model, not a folder with a folder for each model; use --model {0}"
+    )]
+    Single(PathBuf),
 }
 
 /// All packages of a repository, by name and version.
@@ -44,6 +49,9 @@ pub enum ScanError {
 /// # Errors
 /// [`ScanError`]. What is wrong with one package only is said in its entry.
 pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
+    if is_model(dir) {
+        return Err(ScanError::Single(dir.to_owned()));
+    }
     let unreadable = |source| ScanError::Unreadable {
         path: dir.to_owned(),
         source,
@@ -71,6 +79,22 @@ pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
     }
     entries.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(entries)
+}
+
+/// Whether this is a model for `--model`: a package, a Hugging Face, timm or Triton folder, an ONNX file or a folder that holds
+/// one and no other folder.
+fn is_model(path: &Path) -> bool {
+    const DESCRIPTIONS: [&str; 3] = [MANIFEST, "config.pbtxt", "config.json"];
+    let is_onnx =
+        |path: &Path| path.is_file() && path.extension().is_some_and(|extension| extension == "onnx");
+    if is_onnx(path) || DESCRIPTIONS.iter().any(|name| path.join(name).is_file()) {
+        return true;
+    }
+    let Ok(items) = fs::read_dir(path) else {
+        return false;
+    };
+    let paths: Vec<PathBuf> = items.flatten().map(|item| item.path()).collect();
+    paths.iter().any(|path| is_onnx(path)) && !paths.iter().any(|path| path.is_dir())
 }
 
 fn same_name(path: &Path, name: &str, other: &str) -> Barred {
@@ -369,6 +393,36 @@ mod tests {
         let changed = look();
         fs::remove_file(folder.path().join("m/model.toml")).expect("removed");
         assert_ne!(look(), changed);
+    }
+
+    #[test]
+    fn a_single_model_is_not_taken_for_a_repository() {
+        let single = "this is a single model";
+        for (files, place, is_single) in [
+            (&["model.toml", "model.onnx"][..], "", true),
+            (&["model.toml", "docs/notes.txt"], "", true),
+            (&["config.json", "onnx/model.onnx"], "", true),
+            (&["config.pbtxt", "1/model.onnx"], "", true),
+            (&["net.onnx", "labels.txt"], "", true),
+            (&["net.onnx"], "net.onnx", true),
+            (&["stray.onnx", "cats/model.onnx"], "", false),
+            (&["labels.txt", "cats/model.toml"], "", false),
+            (&["labels.txt"], "", false),
+        ] {
+            let folder = repository(files);
+            let path = folder.path().join(place);
+            match scan(&path) {
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(is_single && said.contains(single), "{files:?}: {said}");
+                    assert!(
+                        said.ends_with(&format!("use --model {}", path.display())),
+                        "{said}"
+                    );
+                }
+                Ok(_) => assert!(!is_single, "{files:?}"),
+            }
+        }
     }
 
     #[test]

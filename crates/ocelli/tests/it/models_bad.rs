@@ -28,6 +28,40 @@ async fn refused(house: &House, spec: &str, words: &[&str]) {
     }
 }
 
+/// Names of the hub are often copied without `hf:`.
+#[tokio::test]
+async fn a_name_of_the_hub_is_recognised() {
+    let house = House::new(&[("models/net/notes.txt", b"x")]);
+    let here: &[&[&str]] = &[
+        &["serve", "--listen", "127.0.0.1:0", "--model"],
+        &["model", "show"],
+        &["model", "pull"],
+        &["model", "remove"],
+    ];
+    for command in here {
+        for (spec, meant) in [
+            ("microsoft/resnet-50", "hf:microsoft/resnet-50"),
+            ("microsoft/resnet-50@main", "hf:microsoft/resnet-50@main"),
+        ] {
+            let said = house.fails(&[command, &[spec][..]].concat()).await;
+            assert!(
+                said.contains(&format!("did you mean {meant}")),
+                "{command:?}: {said}"
+            );
+        }
+    }
+    for path in [
+        "models/missing",
+        "models/net",
+        "elsewhere/net.onnx",
+        "resnet",
+        "/a/b",
+    ] {
+        let said = house.fails(&["model", "show", path]).await;
+        assert!(!said.contains("did you mean hf:"), "{path}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn damaged_files_are_named() {
     let whole = small().bytes();

@@ -35,7 +35,7 @@ async fn what_is_written_is_the_same_model() {
     );
 }
 
-/// As a repository of models wants it; a package has a name already.
+/// As a repository of models wants it, whatever the name inside.
 #[tokio::test]
 async fn what_is_made_is_called_what_its_folder_is_called() {
     let house = House::pets(&small());
@@ -51,7 +51,12 @@ async fn what_is_made_is_called_what_its_folder_is_called() {
     assert_eq!(name("pets", "models/my-model").await, "my-model 1");
     assert_eq!(name("pets", "models/other/2").await, "other 2");
     assert_eq!(name("pets", "models/My Pets").await, "my-pets 1");
-    assert_eq!(name("models/my-model", "copy").await, "my-model 1");
+    assert_eq!(name("models/my-model", "copy").await, "copy 1");
+    assert_eq!(name("models/other/2", "third").await, "third 2");
+    let built_in = house.prints(&["model", "init", "--out", "lite"]).await;
+    assert!(built_in.contains("lite/model.toml"), "{built_in}");
+    let text = fs::read_to_string(house.path("lite/model.toml")).unwrap();
+    assert!(text.contains("name = \"lite\""), "{text}");
 }
 
 #[tokio::test]

@@ -156,15 +156,18 @@ async fn a_broken_package_is_shown_and_the_rest_serves() {
         states,
         [
             "broken/? failed",
-            "copied/? failed",
+            "copied/1 ready",
             "good/1 ready",
-            "numbered/2 failed"
+            "numbered/2 ready"
         ]
     );
     let reasons = list["models"].to_string();
-    for says in ["nmae", "change one of them", "the folder is called 2"] {
-        assert!(reasons.contains(says), "no {says:?} in {reasons}");
-    }
+    assert!(reasons.contains("nmae"), "{reasons}");
+    assert_eq!(asked(&server, "/predict?model=copied").await, "copy");
+    assert_eq!(
+        asked(&server, "/v1/models/numbered/versions/2/predict").await,
+        "two"
+    );
     let asked_for = server
         .post("/predict?model=broken")
         .form([("image", photos::DOG)])
@@ -179,7 +182,46 @@ async fn a_broken_package_is_shown_and_the_rest_serves() {
         server
             .metric("ocelli_model_loads_total{outcome=\"failed\"}")
             .await,
-        3.0
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn the_names_of_folders_win_with_a_message() {
+    let shelf = Shelf::new();
+    shelf.put("good", ("good", "1", "good"));
+    shelf.put("copied", ("good", "1", "copy"));
+    shelf.put("numbered/2", ("numbered", "1", "two"));
+    let mut process = Process::fake(&["--model-dir", shelf.path().to_str().unwrap()]).await;
+    for (model, inside) in [("copied 1", "good 1"), ("numbered 2", "numbered 1")] {
+        let says = format!("named {model} after its folder; model.toml says {inside}");
+        let line = process.logs(&says).await;
+        assert!(line.contains("INFO"), "{line}");
+    }
+    process.signal("TERM");
+    let (status, log) = process.ended().await;
+    assert_eq!(status, Some(0));
+    let named = log.iter().filter(|line| line.contains("after its folder"));
+    assert_eq!(
+        named.count(),
+        2,
+        "the one whose names agree is not mentioned: {log:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_single_model_is_served_with_another_option() {
+    let shelf = Shelf::new();
+    shelf.put("cats", ("cats", "1", "cat"));
+    let path = shelf.path().join("cats");
+    let path = path.to_str().unwrap();
+    let command = ocelli(&["serve", "--listen", "127.0.0.1:0", "--model-dir", path]);
+    let output = run(command, b"").await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.trim_end().ends_with(&format!("use --model {path}")),
+        "{said}"
     );
 }
 
@@ -203,10 +245,11 @@ async fn a_process_that_can_serve_nothing_says_why_and_ends() {
     };
     assert!(ends(&path).await.contains("it holds no model"));
     assert!(ends("/nowhere").await.contains("--model-dir /nowhere"));
-    shelf.put("a", ("b", "1", "x"));
+    shelf.put("a", ("a", "1", "x"));
+    fs::write(shelf.path().join("a/model.toml"), "nmae = \"x\"").unwrap();
     let said = ends(&path).await;
     assert!(
-        said.contains("none of its 1 models could be loaded") && said.contains("stands for \"a\""),
+        said.contains("none of its 1 models could be loaded") && said.contains("nmae"),
         "{said}"
     );
 }

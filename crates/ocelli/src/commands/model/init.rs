@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use ocelli_vision::auto::{self, Kind};
-use ocelli_vision::{Manifest, ModelPackage, PackageError};
+use ocelli_vision::ModelPackage;
+use ocelli_vision::auto;
 
 use super::staging::{Part, Staging};
 use crate::cli::InitArgs;
@@ -18,11 +18,9 @@ const MANIFEST_FILE: &str = "model.toml";
 
 pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     let mut opened = settings::open(args.spec.as_deref(), &args.hints)?;
-    // A package keeps the name that it has; what is made here is called what its folder is called, as in a repository.
-    if opened.kind.is_some_and(|kind| kind != Kind::Package)
-        && let Some((name, version)) = args.out.as_deref().and_then(names_of)
-    {
-        opened.package = renamed(opened.package, name, version)?;
+    // As in a repository.
+    if let Some((name, version)) = args.out.as_deref().and_then(names_of) {
+        opened.package = opened.package.renamed(&name, version.as_deref())?;
     }
     let package = &opened.package;
     let dir = args
@@ -79,25 +77,6 @@ fn names_of(dir: &Path) -> Option<(String, Option<String>)> {
     }
     let above = absolute.parent()?.file_name()?.to_str()?;
     Some((auto::model_name(above), Some(name.to_owned())))
-}
-
-/// The package under another name; under its own where that is none that a model may have.
-fn renamed(
-    package: ModelPackage,
-    name: String,
-    version: Option<String>,
-) -> Result<ModelPackage, PackageError> {
-    let card = &package.card;
-    let manifest = Manifest {
-        name,
-        version: version.unwrap_or_else(|| card.manifest.version.clone()),
-        ..card.manifest.clone()
-    };
-    if manifest.validate().is_err() {
-        return Ok(package);
-    }
-    let labels = card.labels.clone();
-    ModelPackage::build(manifest, package.onnx, package.external, &labels)
 }
 
 /// Refuses weights that would be written over a file of the package's own.
