@@ -2,6 +2,7 @@
 
 mod bench;
 mod browser;
+mod help;
 mod jobs;
 mod listen;
 mod log;
@@ -37,7 +38,7 @@ pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 
 /// Serves image models: send it a photo, it answers with labels.
 #[derive(Debug, Parser)]
-#[command(name = "ocelli", version, about, max_term_width = 110)]
+#[command(name = "ocelli", version, about, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -52,24 +53,28 @@ pub struct Cli {
 pub enum Command {
     /// Answer requests over HTTP, in one process
     Serve(Box<ServeArgs>),
-    /// Answer requests over HTTP, computed by workers anywhere that share a Redis with this process
+    /// Answer requests over HTTP with the results of workers behind a Redis server
     Web(Box<WebArgs>),
-    /// Compute what web processes anywhere ask for that share a Redis with this process
+    /// Compute the requests of web processes behind a Redis server
     Worker(Box<WorkerArgs>),
-    /// Look at the queues in Redis
+    /// Show and repair the queues in Redis
     Queue(QueueArgs),
-    /// Get models, without serving them
+    /// Inspect, check, fetch and package models
     Model(ModelCommandArgs),
-    /// Classify files, without a server
+    /// Classify files without a server
     Predict(Box<PredictArgs>),
-    /// Put a server under load and measure it
+    /// Measure a server under load
     Bench(Box<BenchArgs>),
 }
 
 /// `ocelli serve`.
 #[derive(Debug, Args)]
+#[command(after_help = help::SERVE)]
 pub struct ServeArgs {
-    /// Address to listen on: host:port, :port for all addresses, or a port; port 0 takes a free one
+    /// Address to listen on, such as 0.0.0.0:8080
+    ///
+    /// host:port, or a port alone for clients on this machine. :port stands for every address of this machine, and port 0 for a
+    /// free one.
     #[arg(
         long,
         env = "OCELLI_LISTEN",
@@ -108,8 +113,12 @@ pub struct ServeArgs {
 
 /// `ocelli web`.
 #[derive(Debug, Args)]
+#[command(after_help = help::WEB)]
 pub struct WebArgs {
-    /// Address to listen on: host:port, :port for all addresses, or a port; port 0 takes a free one
+    /// Address to listen on, such as 0.0.0.0:8080
+    ///
+    /// host:port, or a port alone for clients on this machine. :port stands for every address of this machine, and port 0 for a
+    /// free one.
     #[arg(
         long,
         env = "OCELLI_LISTEN",
@@ -120,8 +129,8 @@ pub struct WebArgs {
     /// Where the workers are.
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// What to speak with the workers
-    #[arg(long, env = "OCELLI_WIRE", value_enum, default_value_t = Wire::Native)]
+    /// Protocol between web processes and workers: native or tutorial
+    #[arg(long, env = "OCELLI_WIRE", value_name = "NAME", value_enum, default_value_t = Wire::Native)]
     pub wire: Wire,
     /// What clients may call models.
     #[command(flatten)]
@@ -148,9 +157,12 @@ pub struct WebArgs {
 
 /// `ocelli worker`.
 #[derive(Debug, Args)]
+#[command(after_help = help::WORKER)]
 pub struct WorkerArgs {
-    /// Address of /livez, /readyz and /metrics: host:port, :port for all addresses, or a port; port 0 takes a free one,
-    /// which the log names
+    /// Address of /livez, /readyz and /metrics; the log names the port
+    ///
+    /// host:port, or a port alone for clients on this machine. :port stands for every address of this machine, and port 0 for a
+    /// free one.
     #[arg(
         long,
         env = "OCELLI_LISTEN",
@@ -161,8 +173,8 @@ pub struct WorkerArgs {
     /// Where the jobs are.
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// What to speak with the web processes
-    #[arg(long, env = "OCELLI_WIRE", value_enum, default_value_t = Wire::Native)]
+    /// Protocol between web processes and workers: native or tutorial
+    #[arg(long, env = "OCELLI_WIRE", value_name = "NAME", value_enum, default_value_t = Wire::Native)]
     pub wire: Wire,
     /// The model and how to run it.
     #[command(flatten)]
@@ -170,22 +182,26 @@ pub struct WorkerArgs {
     /// More models.
     #[command(flatten)]
     pub repository: RepositoryArgs,
-    /// How long a job is this worker's without a sign of life; then another worker takes it
+    /// How long a worker owns a job without renewing it
+    ///
+    /// After that another worker takes the job.
     #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = lease)]
     pub lease: Duration,
-    /// Jobs that end each worker which computes them are set aside: the most that are kept
+    /// Jobs to keep that were given up because they ended each worker that computed them
     #[arg(long, env = "OCELLI_DEAD_LETTERS", default_value_t = NonZeroUsize::new(1000).expect("not zero"))]
     pub dead_letters: NonZeroUsize,
-    /// How long they are kept
+    /// How long such jobs are kept
     #[arg(long, env = "OCELLI_DEAD_TTL", default_value = "7days", value_parser = positive_duration)]
     pub dead_ttl: Duration,
     /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
-    /// After SIGTERM or Ctrl-C: how long to go on taking jobs, so that web processes learn that this worker leaves
+    /// After SIGTERM or Ctrl-C: how long to go on taking jobs
+    ///
+    /// Meanwhile web processes learn that this worker leaves.
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "2s", value_parser = duration)]
     pub drain_delay: Duration,
-    /// After that: how long to finish what has been taken
+    /// After that: how long to finish the jobs that were taken
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
@@ -193,10 +209,10 @@ pub struct WorkerArgs {
 /// What web processes and workers say to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Wire {
-    /// Streams of Ocelli's own, which lose nothing
+    /// Ocelli's own, which loses no job
     Native,
-    /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to move from it one half at a time; no
-    /// prefix, no priorities, and its polling and its losses
+    /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to replace one of its two processes at a time. It has no
+    /// prefix and no priorities, polls, and may lose jobs
     Tutorial,
 }
 
@@ -204,8 +220,10 @@ pub enum Wire {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Redis or Valkey: redis://user:password@host:6379/0, of which only the host must be there; rediss:// for TLS,
-    /// redis+sentinel://host,host/service or redis+cluster://host,host
+    /// Redis or Valkey server, such as redis://localhost
+    ///
+    /// The form is redis://user:password@host:6379/0; only the host is required. rediss:// uses TLS,
+    /// redis+sentinel://host,host/service Sentinel, and redis+cluster://host,host a cluster.
     #[arg(
         long = "redis",
         env = "OCELLI_REDIS",
@@ -213,73 +231,87 @@ pub struct RedisArgs {
         hide_env_values = true
     )]
     pub url: String,
-    /// What all keys in Redis begin with; another prefix is another system
-    #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", default_value = "ocelli", value_parser = redis_prefix)]
+    /// Prefix of all keys in Redis
+    ///
+    /// Processes with different prefixes do not see each other.
+    #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", value_name = "PREFIX", default_value = "ocelli", value_parser = redis_prefix)]
     pub prefix: String,
-    /// The certificates (PEM) of those who may sign Redis' certificate; the system's if left out
+    /// Certificates (PEM) that may sign the certificate of Redis [default: those of the system]
     #[arg(long = "redis-ca", env = "OCELLI_REDIS_CA", value_name = "FILE")]
     pub authorities: Option<PathBuf>,
 }
 
 /// How a server ends.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Shutdown")]
 pub struct DrainArgs {
-    /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz already says no. A second signal, a second
-    /// or more after the first, ends the process at once
+    /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz answers 503
+    ///
+    /// A second signal, a second or more after the first, ends the process at once.
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
-    /// After that: how long to finish what has been accepted. Requests whose bodies have not arrived a second later are
-    /// refused, and once all are answered, clients that take nothing for 5 s are cut off
+    /// After SIGTERM: how long to finish accepted requests
+    ///
+    /// Ctrl-C does the same. The time begins after --drain-delay. Requests whose bodies have not arrived a second later are refused. When all are
+    /// answered, clients that take nothing for 5 s are disconnected.
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
 
 /// Limits of an image.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits of an image")]
+#[command(next_help_heading = "Limits")]
 pub struct ImageArgs {
-    /// Pixels of an image, from its header
+    /// Maximum pixels of an image, according to its header
     #[arg(long, env = "OCELLI_MAX_PIXELS", default_value_t = 50_000_000)]
     pub max_pixels: u64,
-    /// Scans of a progressive JPEG
+    /// Maximum scans of a progressive JPEG
     #[arg(long, env = "OCELLI_MAX_SCANS", default_value_t = 32)]
     pub max_scans: u32,
-    /// Memory for decoding at once, of all images together: pixels, a decoder's tables and copies of parts of the file
+    /// Memory for decoding, all images together
+    ///
+    /// Counts pixels, the tables of decoders and copies of parts of the file.
     #[arg(long, env = "OCELLI_MAX_DECODING_BYTES", default_value = "512MiB")]
     pub max_decoding_bytes: ByteSize,
 }
 
 /// Limits of requests.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits of requests")]
+#[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Images admitted and not yet answered; more are refused with 429. One of several models may take half of it, and
-    /// always finds its share of the other half
+    /// Maximum images accepted and not yet answered
+    ///
+    /// Further ones are refused with 429. One of several models may take half of the places, and each model finds its
+    /// share of the other half.
     #[arg(long, env = "OCELLI_QUEUE_JOBS", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
     pub queue_jobs: NonZeroUsize,
-    /// Bytes that those images may hold, shared in the same way
+    /// Memory for those images, shared in the same way
     #[arg(long, env = "OCELLI_QUEUE_BYTES", default_value = "256MiB")]
     pub queue_bytes: ByteSize,
-    /// Requests whose bodies are still arriving; beyond that the slowest is answered 408 to make room
+    /// Maximum requests whose bodies are still arriving
+    ///
+    /// Beyond that the slowest one is answered 408 to make room.
     #[arg(long, env = "OCELLI_MAX_RECEIVING", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
     pub max_receiving: NonZeroUsize,
-    /// Bytes that those bodies may hold, in addition to --queue-bytes; at least --max-body
+    /// Memory for those bodies, in addition to --queue-bytes; at least --max-body
     #[arg(long, env = "OCELLI_RECEIVING_BYTES", default_value = "128MiB")]
     pub receiving_bytes: ByteSize,
-    /// From the end of a request's headers to the end of its body, whatever X-Timeout-Ms says
+    /// Time for a body to arrive, from the end of the headers, whatever X-Timeout-Ms says
     #[arg(long, env = "OCELLI_BODY_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     pub body_timeout: Duration,
     /// Bytes per second at which a body must arrive; it may fall behind by 5 seconds
     #[arg(long, env = "OCELLI_MIN_BODY_RATE", default_value = "1KiB", value_parser = positive_size)]
     pub min_body_rate: ByteSize,
-    /// Bytes of a request's body
+    /// Maximum size of a request body
     #[arg(long, env = "OCELLI_MAX_BODY", default_value = "32MiB")]
     pub max_body: ByteSize,
-    /// Images in one request
+    /// Maximum images in one request
     #[arg(long, env = "OCELLI_MAX_IMAGES", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
     pub max_images: NonZeroUsize,
-    /// From the end of a request's headers to its answer, unless X-Timeout-Ms says otherwise; 60s with --wire tutorial, whose
-    /// clients wait as long as it takes
+    /// Time to answer a request that sets no X-Timeout-Ms
+    ///
+    /// Counts from the end of the request's headers. It is 60s with --wire tutorial, whose clients wait as long as it
+    /// takes.
     #[arg(
         long,
         env = "OCELLI_DEADLINE",
@@ -288,7 +320,7 @@ pub struct LimitArgs {
         value_parser = positive_duration
     )]
     pub deadline: Duration,
-    /// The most that X-Timeout-Ms may ask for
+    /// Maximum of X-Timeout-Ms
     #[arg(long, env = "OCELLI_MAX_DEADLINE", default_value = "60s", value_parser = positive_duration)]
     pub max_deadline: Duration,
 }
@@ -297,19 +329,21 @@ pub struct LimitArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionArgs {
-    /// For the head of a request to arrive, from the moment of connecting
+    /// Time for the headers of a request to arrive, from the moment of connecting
     #[arg(long, env = "OCELLI_HEADER_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
     pub header_timeout: Duration,
-    /// For a connection to stay open without a request
+    /// Time after which a connection without a request is closed
     #[arg(long, env = "OCELLI_IDLE_TIMEOUT", default_value = "75s", value_parser = positive_duration)]
     pub idle_timeout: Duration,
-    /// For a client to take the next piece of a response; then the response is dropped, and over HTTP/1.1 its connection
+    /// Time for a client to take the next part of a response
+    ///
+    /// After that the response is dropped, and over HTTP/1.1 its connection is closed.
     #[arg(long, env = "OCELLI_RESPONSE_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     pub response_timeout: Duration,
-    /// Bytes of responses that clients have not taken yet; beyond that those that have waited longest are dropped
+    /// Memory for responses that clients have not taken yet; beyond that the oldest are dropped
     #[arg(long, env = "OCELLI_RESPONSE_BYTES", default_value = "128MiB")]
     pub response_bytes: ByteSize,
-    /// Connections open at once; more wait to be accepted
+    /// Maximum open connections; further ones wait to be accepted
     #[arg(long, env = "OCELLI_MAX_CONNECTIONS", default_value_t = NonZeroUsize::new(4096).expect("not zero"))]
     pub max_connections: NonZeroUsize,
     /// Write a line for each request, whatever --log-level is; at level debug there is one in any case

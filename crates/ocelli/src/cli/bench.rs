@@ -5,41 +5,44 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{duration, positive_duration};
+use super::{duration, help, positive_duration};
 
 /// `ocelli bench`.
 #[derive(Debug, Args)]
+#[command(after_help = help::BENCH)]
 pub struct BenchArgs {
-    /// The server, such as http://127.0.0.1:5000 (then /predict) or with another path
+    /// Server, such as http://127.0.0.1:5000
+    ///
+    /// A URL without a path means /predict. https:// uses TLS.
     pub url: String,
-    /// Photos to send, in turn: files and folders
+    /// Photos to send in turn: files and folders
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub photos: Vec<PathBuf>,
-    /// Closed loop: connections that send their next photo when they have their answer
+    /// Closed loop: clients that each send a photo after the last answer
     #[arg(long, short, default_value_t = 8, conflicts_with_all = ["rate", "tutorial"])]
     pub concurrency: usize,
-    /// Open loop: photos a second, sent at even intervals whether or not there are answers
-    #[arg(long, short, conflicts_with = "tutorial")]
+    /// Open loop: photos per second, at even intervals, whether or not answers arrive
+    #[arg(long, short, value_name = "PER_SECOND", conflicts_with = "tutorial")]
     pub rate: Option<f64>,
-    /// The tutorial's stress test: 500 photos, one each 0.05 s
+    /// Stress test of the tutorial: 500 photos, one every 0.05 s
     #[arg(long, conflicts_with_all = ["duration", "requests"])]
     pub tutorial: bool,
     /// How long to measure
     #[arg(long, short, default_value = "10s", value_parser = positive_duration)]
     pub duration: Duration,
-    /// Measure this many requests instead
+    /// Number of requests to measure, instead of --duration
     #[arg(long, short = 'n', conflicts_with = "duration")]
     pub requests: Option<u64>,
-    /// How long to load the server before measuring
+    /// How long to load the server before the measurement
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub warmup: Duration,
-    /// When a request without an answer counts as failed
+    /// Time after which an unanswered request counts as failed
     #[arg(long, default_value = "30s", value_parser = positive_duration)]
     pub timeout: Duration,
-    /// Connections that an open loop may open
+    /// Maximum connections of an open loop
     #[arg(long, default_value_t = 1024)]
     pub max_connections: usize,
-    /// Send the photo itself as the body instead of a multipart form
+    /// Send the photo itself as the body, not a multipart form
     #[arg(long)]
     pub raw: bool,
     /// Print the report as JSON

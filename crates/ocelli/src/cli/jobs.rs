@@ -14,20 +14,21 @@ use crate::jobs::WebhookHost;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Asynchronous jobs")]
 pub struct JobArgs {
-    /// How long a job may take, unless X-Timeout-Ms says less
+    /// Time for a job that sets no shorter X-Timeout-Ms
     #[arg(long, env = "OCELLI_JOB_DEADLINE", default_value = "10m", value_parser = positive_duration)]
     pub job_deadline: Duration,
-    /// How long a job and its result are kept after that
+    /// How long a job and its results are kept after its deadline
     #[arg(long, env = "OCELLI_JOB_TTL", default_value = "1h", value_parser = duration)]
     pub job_ttl: Duration,
-    /// Images of jobs that are kept, waiting or with their results; more are refused with 429
+    /// Maximum images of stored jobs, queued or with results; further ones are refused with 429
     #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
     pub max_job_images: NonZeroUsize,
-    /// Bytes that the results of those images may have; more are refused with 429
+    /// Memory for the results of those images; further ones are refused with 429
     #[arg(long, env = "OCELLI_MAX_JOB_BYTES", default_value = "128MiB")]
     pub max_job_bytes: ByteSize,
-    /// Hosts that X-Webhook-Url may name, separated by commas: example.com, or *.example.com for those below it, with a
-    /// port (example.com:8443) for that port only [default: none, which turns webhooks off]
+    /// Hosts that X-Webhook-Url may name, separated by commas [default: none; webhooks are off]
+    ///
+    /// example.com, or *.example.com for the names below it; with a port (example.com:8443) for that port only.
     #[arg(
         long,
         env = "OCELLI_WEBHOOK_HOSTS",
@@ -36,16 +37,16 @@ pub struct JobArgs {
         requires = "webhook_secret_file"
     )]
     pub webhook_hosts: Vec<WebhookHost>,
-    /// A file with the key that webhooks are signed with, at least 16 bytes
+    /// File with the key that signs webhooks, at least 16 bytes
     #[arg(long, env = "OCELLI_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
-    /// Webhook calls in flight at once; more wait
+    /// Maximum webhook calls at once; further ones wait
     #[arg(long, env = "OCELLI_MAX_WEBHOOK_CALLS", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
     pub max_webhook_calls: NonZeroUsize,
-    /// Webhook calls in flight at once to the same host and port
+    /// Maximum webhook calls at once to one host and port
     #[arg(long, env = "OCELLI_MAX_WEBHOOK_CALLS_PER_HOST", default_value_t = NonZeroUsize::new(4).expect("not zero"))]
     pub max_webhook_calls_per_host: NonZeroUsize,
-    /// Call webhooks also at addresses that are not of the public internet
+    /// Allow webhooks to private addresses
     #[arg(long, env = "OCELLI_WEBHOOK_ALLOW_PRIVATE")]
     pub webhook_allow_private: bool,
 }

@@ -8,7 +8,9 @@ use super::{Command, ModelCommand};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// Least severe messages to log [default: info for servers, warn for commands that print results]
+    /// Log level: error, warn, info or debug [default: info; warn in tools]
+    ///
+    /// The tools are predict, bench, queue, and model check, list and remove.
     #[arg(
         long,
         env = "OCELLI_LOG_LEVEL",
@@ -17,7 +19,7 @@ pub struct LogArgs {
         global = true
     )]
     pub log_level: Option<LogLevel>,
-    /// Format of log messages
+    /// Format of log messages: text or json
     #[arg(
         long,
         env = "OCELLI_LOG_FORMAT",

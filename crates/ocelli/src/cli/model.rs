@@ -17,7 +17,7 @@ pub struct ModelArgs {
     /// The model.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// The engine.
+    /// Inference engine
     #[command(flatten)]
     pub engine: EngineArgs,
 }
@@ -26,9 +26,11 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct SourceArgs {
-    /// The model: a folder (a package, a Hugging Face or timm model, one of Triton's), an .onnx file, folder#file for one
-    /// of several, or hf:owner/name[@revision][#file] of the Hugging Face hub; the built-in EfficientNet-Lite0 (ImageNet)
-    /// if left out
+    /// Folder, .onnx file or hf:owner/name [default: a built-in ImageNet model]
+    ///
+    /// A folder is a package, a Hugging Face or timm model, or one of Triton's; folder#file names one of several
+    /// files. hf:owner/name[@revision][#file] is a model of the Hugging Face hub. The built-in model is
+    /// EfficientNet-Lite0.
     #[arg(long, env = "OCELLI_MODEL", value_name = "SPEC")]
     pub model: Option<String>,
     /// What its files do not say.
@@ -40,13 +42,13 @@ pub struct SourceArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct HintArgs {
-    /// How photos are prepared, for a model without files that say so
+    /// Preprocessing of a model whose files do not describe it
     #[arg(long, env = "OCELLI_PRESET", value_name = "NAME", value_parser = preset())]
     pub preset: Option<Preset>,
-    /// The names of the classes, for a model without: a file with one a line, or JSON
+    /// Class names of a model without: one per line, or JSON
     #[arg(long, env = "OCELLI_LABELS", value_name = "FILE")]
     pub labels: Option<PathBuf>,
-    /// The filter that photos are resized with, instead of the one that the preset or the files name
+    /// Resize filter [default: the one of the model or preset]
     #[arg(long, env = "OCELLI_INTERPOLATION", value_enum, value_name = "NAME")]
     pub interpolation: Option<Filter>,
     /// Whether that filter widens where a photo shrinks, instead of what the preset or the files say: on for Pillow, off for
@@ -126,30 +128,33 @@ fn preset() -> impl TypedValueParser<Value = Preset> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// What computes
-    #[arg(long, env = "OCELLI_ENGINE", value_enum, default_value_t = EngineKind::Onnxruntime)]
+    /// Inference engine
+    #[arg(long, env = "OCELLI_ENGINE", hide = true, value_enum, default_value_t = EngineKind::Onnxruntime)]
     pub engine: EngineKind,
-    /// The ONNX Runtime library; if left out it is looked for beside the executable, in the system's paths and in
-    /// an installed Python package
+    /// ONNX Runtime library
+    ///
+    /// By default it is searched for beside the executable, in the system's paths and in installed Python packages.
     #[arg(long, env = "OCELLI_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// Batches computed at once; one for each core if left out
+    /// Batches computed at once [default: one per core]
     #[arg(long, env = "OCELLI_INSTANCES")]
     pub instances: Option<NonZeroUsize>,
-    /// Threads that compute one batch; the cores divided among the instances if left out
+    /// Threads per batch [default: cores / instances]
     #[arg(long, env = "OCELLI_THREADS_PER_INSTANCE")]
     pub threads_per_instance: Option<NonZeroUsize>,
-    /// The most images in a batch; if left out, the largest measured size within 10 % of the best time per image
+    /// Maximum batch size [default: measured at start]
+    ///
+    /// The measured size is the largest within 10 % of the best time per image.
     #[arg(long, env = "OCELLI_MAX_BATCH", value_parser = max_batch)]
     pub max_batch: Option<usize>,
-    /// How long a batch that is not full waits for more images while the engine is idle
+    /// Wait for a full batch while the engine is idle
     #[arg(long, env = "OCELLI_MAX_DELAY", default_value = "0s", value_parser = duration)]
     pub max_delay: Duration,
     /// The time that --engine fake takes for a batch, whatever its size
-    #[arg(long, default_value = "0s", value_parser = duration)]
+    #[arg(long, hide = true, default_value = "0s", value_parser = duration)]
     pub fake_batch_time: Duration,
     /// The time that --engine fake takes for each image of a batch, on top
-    #[arg(long, default_value = "20ms", value_parser = duration)]
+    #[arg(long, hide = true, default_value = "20ms", value_parser = duration)]
     pub fake_image_time: Duration,
     /// The first byte of the pixels at which --engine fake ends its process, as a crash would; for tests of what happens
     /// then. Warm-up computes zeros.

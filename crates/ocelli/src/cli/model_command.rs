@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{EngineArgs, HintArgs, ImageArgs};
+use super::{EngineArgs, HintArgs, ImageArgs, help};
 
 /// `ocelli model`.
 #[derive(Debug, Args)]
@@ -17,15 +17,15 @@ pub struct ModelCommandArgs {
 /// What can be done with models, without serving them.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// Show what a model is made out to be: what goes in, what comes out, and why
+    /// Show how a model is interpreted and where each setting comes from
     Show(ShowArgs),
-    /// Run a model on photos and show its numbers, to compare with those of the library that it was trained with
+    /// Run a model on photos and print its numbers, to compare with the library that trained it
     Check(Box<CheckArgs>),
-    /// Write a model's package: model.toml to edit, labels.txt and model.onnx
+    /// Write a model as a package: model.toml to edit, labels.txt and model.onnx
     Init(InitArgs),
-    /// Fetch a model from the Hugging Face hub, so that it can be served without a network
+    /// Fetch a model of the Hugging Face hub, so that it can be served without a network
     Pull(PullArgs),
-    /// Show the models of the hub that are on this machine
+    /// List the models of the hub on this machine
     List(ListArgs),
     /// Remove a model of the hub from this machine
     Remove(RemoveArgs),
@@ -34,7 +34,7 @@ pub enum ModelCommand {
 /// `ocelli model show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The model, as after --model of `ocelli serve`; the built-in one if left out
+    /// Model, as for --model of `ocelli serve` [default: the built-in model]
     #[arg(value_name = "SPEC")]
     pub spec: Option<String>,
     /// What its files do not say.
@@ -47,18 +47,20 @@ pub struct ShowArgs {
 
 /// `ocelli model check`.
 #[derive(Debug, Args)]
+#[command(after_help = help::CHECK)]
 pub struct CheckArgs {
-    /// The model, as after --model of `ocelli serve`
+    /// Model, as for --model of `ocelli serve`
     #[arg(value_name = "SPEC")]
     pub spec: String,
     /// Files, folders, patterns such as 'photos/*.jpg', or - for standard input
     #[arg(required = true, value_name = "PHOTO")]
     pub photos: Vec<String>,
-    /// Keep the input tensors of all photos in this file, in NumPy's format: numpy.load(FILE) has the shape
-    /// [photos, ..]
+    /// Write the input tensors of all photos to this file
+    ///
+    /// The format is NumPy's: numpy.load(FILE) has the shape [photos, ..].
     #[arg(long, value_name = "FILE")]
     pub save_input: Option<PathBuf>,
-    /// Print one JSON object for each photo
+    /// Print one JSON object per photo
     #[arg(long)]
     pub json: bool,
     /// What its files do not say.
@@ -75,13 +77,13 @@ pub struct CheckArgs {
 /// `ocelli model init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// The model, as after --model of `ocelli serve`; the built-in one if left out
+    /// Model, as for --model of `ocelli serve` [default: the built-in model]
     #[arg(value_name = "SPEC")]
     pub spec: Option<String>,
-    /// The folder to write the package into; one of the model's name in the working directory if left out
+    /// Folder for the package, which gets the folder's name [default: the model's name]
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     pub force: bool,
     /// What its files do not say.
@@ -93,7 +95,7 @@ pub struct InitArgs {
 #[derive(Debug, Args)]
 #[command(after_help = HUB_ENVIRONMENT)]
 pub struct PullArgs {
-    /// hf:owner/name, with @revision for a branch, tag or commit and #file for one of its ONNX files
+    /// Model: hf:owner/name, with @revision for a branch, tag or commit and #file for one of its ONNX files
     #[arg(value_name = "SPEC")]
     pub spec: String,
 }
@@ -101,7 +103,7 @@ pub struct PullArgs {
 /// `ocelli model list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
 }
@@ -109,8 +111,9 @@ pub struct ListArgs {
 /// `ocelli model remove`.
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
-    /// hf:owner/name for all that is there of it, also by other tools; with @revision or #file only that, and what
-    /// nothing else uses
+    /// Model: hf:owner/name for all of its files, also those of other tools
+    ///
+    /// With @revision or #file only these files are removed, and those that nothing else uses.
     #[arg(value_name = "SPEC")]
     pub spec: String,
 }
@@ -118,9 +121,9 @@ pub struct RemoveArgs {
 /// What decides where models of the hub come from and go to.
 const HUB_ENVIRONMENT: &str = "\
 Environment, as for Hugging Face's own tools, with which the cache is shared:
-  HF_HOME, HF_HUB_CACHE      where models are kept; ~/.cache/huggingface/hub if left out
-  HF_TOKEN, HF_TOKEN_PATH    the token for private and gated models; $HF_HOME/token if left out
+  HF_HOME, HF_HUB_CACHE      where models are kept [default: ~/.cache/huggingface/hub]
+  HF_TOKEN, HF_TOKEN_PATH    token for private and gated models [default: $HF_HOME/token]
   HF_ENDPOINT                another hub or a mirror
   HF_HUB_OFFLINE=1           use only what is in the cache
-  HF_HUB_DOWNLOAD_TIMEOUT    seconds to wait for the hub; 10 if left out
-  HTTPS_PROXY, NO_PROXY      how to get there";
+  HF_HUB_DOWNLOAD_TIMEOUT    seconds to wait for the hub [default: 10]
+  HTTPS_PROXY, NO_PROXY      proxy";

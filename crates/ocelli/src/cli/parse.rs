@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
-use super::{Cli, improve};
+use super::{Cli, help, improve};
 
 /// The command line, and the options that the environment sets.
 ///
@@ -14,7 +14,9 @@ use super::{Cli, improve};
 /// What is wrong with them, or the help that was asked for.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
-    let mut command = without(Cli::command(), &is_empty);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let short = arguments.iter().any(|argument| argument == "-h");
+    let mut command = help::shown(without(Cli::command(), &is_empty), short);
     let mut matches = command.try_get_matches_from_mut(arguments).map_err(improve)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }

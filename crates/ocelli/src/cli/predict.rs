@@ -2,24 +2,25 @@
 
 use clap::{Args, ValueEnum};
 
-use super::{ImageArgs, ModelArgs};
+use super::{ImageArgs, ModelArgs, help};
 
 /// `ocelli predict`.
 #[derive(Debug, Args)]
+#[command(after_help = help::PREDICT)]
 pub struct PredictArgs {
     /// Files, folders, patterns such as 'photos/*.jpg', or - for standard input
     #[arg(required = true, value_name = "PHOTO")]
     pub photos: Vec<String>,
-    /// Predictions for each photo
-    #[arg(long, short = 'k', value_name = "K")]
+    /// Number of predictions per photo [default: 5]
+    #[arg(long, short = 'k', value_name = "COUNT")]
     pub top_k: Option<String>,
-    /// Leave out classes that are less probable than this, 0 to 1
+    /// Omit classes below this probability, 0 to 1
     #[arg(long, value_name = "PROBABILITY")]
     pub threshold: Option<String>,
-    /// The model's output to print, where it has several
+    /// Output of the model to print, where it has several
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
-    /// How to print them
+    /// Output format: table, jsonl or csv
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
     /// The model and how to run it.
@@ -35,8 +36,8 @@ pub struct PredictArgs {
 pub enum OutputFormat {
     /// Aligned columns
     Table,
-    /// One JSON object for each photo
+    /// One JSON object per photo
     Jsonl,
-    /// One row for each prediction
+    /// One row per prediction
     Csv,
 }

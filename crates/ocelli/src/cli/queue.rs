@@ -15,16 +15,16 @@ pub struct QueueArgs {
 /// What can be done to queues.
 #[derive(Debug, Subcommand)]
 pub enum QueueCommand {
-    /// Show every model's queue: what waits, who computes, what was set aside
+    /// Show the queue of every model: queued jobs, workers, dead letters
     Status {
         /// Where the queues are.
         #[command(flatten)]
         redis: RedisArgs,
-        /// Print JSON, one object a line
+        /// Print JSON, one object per line
         #[arg(long)]
         json: bool,
     },
-    /// Jobs that were set aside because they ended each worker that computed them
+    /// Manage dead letters: jobs that were given up because they ended each worker that computed them
     #[command(subcommand)]
     Dead(DeadCommand),
 }
@@ -43,28 +43,28 @@ impl QueueCommand {
 /// What can be done to dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadCommand {
-    /// Show them
+    /// List dead letters
     List {
         /// Where the queues are.
         #[command(flatten)]
         redis: RedisArgs,
-        /// Print JSON, one object a line
+        /// Print JSON, one object per line
         #[arg(long)]
         json: bool,
     },
-    /// Queue some of them again
+    /// Queue dead letters again
     Retry(DeadArgs),
-    /// Delete some of them
+    /// Delete dead letters
     Drop(DeadArgs),
 }
 
 /// Which dead letters.
 #[derive(Debug, Args)]
 pub struct DeadArgs {
-    /// Their entries, as `list` shows them
+    /// Entries, as `list` shows them
     #[arg(required_unless_present = "all", value_name = "ENTRY")]
     pub entries: Vec<String>,
-    /// All of them
+    /// All entries
     #[arg(long, conflicts_with = "entries")]
     pub all: bool,
     /// Where the queues are.

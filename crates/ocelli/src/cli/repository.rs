@@ -10,24 +10,30 @@ use super::ListenAddress;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model repository")]
 pub struct RepositoryArgs {
-    /// A folder that holds a folder for each model: a package (DIR/NAME/model.toml), or one for each of its versions in
-    /// numbered folders (DIR/NAME/1/model.toml). All are served, beside --model if that is given. SIGHUP looks at the folder
-    /// again: what is new or has changed is loaded, what is gone is unloaded, and no request is dropped
+    /// Folder of models, all of which are served
+    ///
+    /// It holds a folder for each model: a package (DIR/NAME/model.toml), or one for each of its versions in numbered
+    /// folders (DIR/NAME/1/model.toml). They are served beside --model, if that is given. SIGHUP reads the folder
+    /// again: new and changed models are loaded, missing ones are unloaded, and no request is dropped.
     #[arg(long, env = "OCELLI_MODEL_DIR", value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
-    /// Who says which models of the folder are loaded
-    #[arg(long, env = "OCELLI_MODEL_CONTROL", value_enum, default_value_t = ModelControl::Auto)]
+    /// What decides which models of the folder are loaded
+    #[arg(long, env = "OCELLI_MODEL_CONTROL", value_name = "MODE", value_enum, default_value_t = ModelControl::Auto)]
     pub model_control: ModelControl,
-    /// With --model-control explicit: a model that is loaded at the start, with all its versions; * means all. May be given
-    /// several times, or separated by commas
+    /// With --model-control explicit: models to load at start
+    ///
+    /// All versions are loaded; * stands for all models. May be given several times, or separated by commas.
     #[arg(long, env = "OCELLI_LOAD_MODEL", value_name = "NAME", value_delimiter = ',')]
     pub load_model: Vec<String>,
-    /// With --model-control explicit: address of the API that loads and unloads models. Anyone who reaches it may do so,
-    /// so choose an address that clients do not reach
+    /// With --model-control explicit: address of the API that loads and unloads models
+    ///
+    /// Every client that reaches it may do so; choose an address that only operators reach.
     #[arg(long, env = "OCELLI_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<ListenAddress>,
-    /// Host names by which clients reach --admin-listen, separated by commas, besides localhost, IP addresses and the name in
-    /// --admin-listen. Requests for other hosts and of web pages of other sites are refused
+    /// Host names by which clients reach --admin-listen, separated by commas
+    ///
+    /// localhost, IP addresses and the name in --admin-listen are always allowed. Requests for other hosts and from
+    /// web pages of other sites are refused.
     #[arg(
         long,
         env = "OCELLI_ADMIN_HOSTS",
@@ -38,12 +44,12 @@ pub struct RepositoryArgs {
     pub admin_hosts: Vec<String>,
 }
 
-/// Who says which models of a folder are loaded.
+/// What decides which models of a folder are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModelControl {
-    /// The folder: all that it holds, at the start and after SIGHUP
+    /// The folder: all of its models are loaded, at start and after SIGHUP
     Auto,
-    /// Whoever asks at --admin-listen; SIGHUP reloads what is loaded and has changed
+    /// Requests to --admin-listen; SIGHUP reloads loaded models that have changed
     Explicit,
 }
 
@@ -51,11 +57,12 @@ pub enum ModelControl {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model repository")]
 pub struct NameArgs {
-    /// The model of requests that name none, in any version or in one; the first by name if left out
+    /// Model of requests without one [default: first by name]
     #[arg(long, env = "OCELLI_DEFAULT_MODEL", value_name = "NAME[/VERSION]")]
     pub default_model: Option<String>,
-    /// Another name for a model, or for one version of it, such as prod=resnet/2; may be given several times, or separated
-    /// by commas
+    /// Other name of a model or version, such as prod=resnet/2
+    ///
+    /// May be given several times, or separated by commas.
     #[arg(long, env = "OCELLI_ALIAS", value_name = "NAME=MODEL[/VERSION]", value_delimiter = ',', value_parser = alias)]
     pub alias: Vec<(String, String)>,
 }

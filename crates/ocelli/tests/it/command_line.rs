@@ -100,3 +100,29 @@ async fn the_level_of_the_log_may_come_before_the_command() {
     assert!(serve_broken(&["--log-level", "debug"]).await.contains("INFO"));
     assert!(!serve_broken(&["--log-level", "warn"]).await.contains("INFO"));
 }
+
+#[tokio::test]
+async fn short_help_fits_on_a_screen_and_long_help_has_everything() {
+    for command in ["serve", "web", "worker", "predict", "bench"] {
+        let help = async |option: &str| {
+            let output = run(ocelli(&[command, option]), b"").await;
+            assert_eq!(output.status.code(), Some(0), "{command} {option}");
+            assert!(output.stderr.is_empty());
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let (short, long) = (help("-h").await, help("--help").await);
+        assert!(short.lines().count() <= 50, "{short}");
+        assert!(
+            short.contains("Examples:") && long.contains("Examples:"),
+            "{short}{long}"
+        );
+        assert!(
+            long.contains("--log-level") && long.contains("OCELLI_LOG_LEVEL"),
+            "{long}"
+        );
+        assert!(
+            !short.contains("OCELLI_") && !long.contains("fake"),
+            "{short}{long}"
+        );
+    }
+}
