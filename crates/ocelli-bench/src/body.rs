@@ -62,6 +62,7 @@ fn media_type(bytes: &[u8]) -> &'static str {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
         [b'G', b'I', b'F', b'8', ..] => "image/gif",
         [b'B', b'M', ..] => "image/bmp",
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => "image/tiff",
         _ => "application/octet-stream",
     }
 }
@@ -111,6 +112,7 @@ mod tests {
         assert_eq!(media_type(b"RIFF\0\0\0\0WAVE"), "application/octet-stream");
         assert_eq!(media_type(b"GIF89a"), "image/gif");
         assert_eq!(media_type(b"BM"), "image/bmp");
+        assert_eq!(media_type(b"MM\0*"), "image/tiff");
         assert_eq!(media_type(b""), "application/octet-stream");
     }
 

@@ -30,7 +30,7 @@ pub enum BenchError {
 
     /// There is nothing to send.
     #[error(
-        "no photo found in {searched}: give JPEG, PNG, WebP, GIF or BMP files, or a folder that holds some"
+        "no photo found in {searched}: give JPEG, PNG, WebP, GIF, BMP or TIFF files, or a folder that holds some"
     )]
     NoPhotos {
         /// The paths that were searched, for the message.

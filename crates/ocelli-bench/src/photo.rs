@@ -15,7 +15,7 @@ use crate::error::BenchError;
 const MAX_DEPTH: usize = 8;
 
 /// Files in folders count as photos under these extensions, in either case.
-const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// A photo as it will be sent.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod bmp;
 mod gif;
 mod jpeg;
 mod png;
+mod tiff;
 mod webp;
 
 use crate::{
@@ -137,6 +138,7 @@ impl Decoder {
             ImageFormat::WebP => webp::decode(bytes, header, &mut self.frame),
             ImageFormat::Gif => gif::decode(bytes, header, &mut self.frame),
             ImageFormat::Bmp => bmp::decode(bytes, header, &mut self.frame),
+            ImageFormat::Tiff => tiff::decode(bytes, header, &mut self.frame),
         }
     }
 

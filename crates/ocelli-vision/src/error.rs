@@ -1,7 +1,7 @@
 //! Why an image was refused, in words for whoever sent it.
 
 /// The formats that [`ImageHeader::read`](crate::ImageHeader::read) takes, as users read them.
-pub(crate) const ACCEPTED: &str = "JPEG, PNG, WebP, GIF or BMP";
+pub(crate) const ACCEPTED: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
 /// An image that cannot be used, and what its sender can do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

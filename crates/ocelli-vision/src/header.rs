@@ -5,11 +5,13 @@
 
 pub(crate) mod bmp;
 pub(crate) mod bytes;
+pub(crate) mod directory;
 mod exif;
 pub(crate) mod gif;
 pub(crate) mod jpeg;
 mod png;
 mod sniff;
+pub(crate) mod tiff;
 pub(crate) mod webp;
 
 use crate::ImageError;
@@ -50,6 +52,8 @@ pub enum ImageFormat {
     Gif,
     /// Windows bitmap.
     Bmp,
+    /// TIFF of 8 bits a channel; of several pages, the first.
+    Tiff,
 }
 
 /// How to turn the stored pixels for viewing: the EXIF `Orientation` tag (0x0112), in its order from 1 to 8.
@@ -161,6 +165,7 @@ impl ImageHeader {
             ImageFormat::WebP => webp::read(bytes)?,
             ImageFormat::Gif => gif::read(bytes)?,
             ImageFormat::Bmp => bmp::read(bytes)?,
+            ImageFormat::Tiff => tiff::read(bytes)?,
         };
         header.check(limits)?;
         Ok(header)

@@ -58,9 +58,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_bytes_behind_any_signature(kind in 0..6_usize, tail in prop::collection::vec(any::<u8>(), 0..300)) {
-        let signature: [&[u8]; 6] =
-            [b"", b"\xFF\xD8\xFF", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", b"RIFF\x40\0\0\0WEBPVP8", b"GIF89a", b"BM"];
+    fn random_bytes_behind_any_signature(kind in 0..7_usize, tail in prop::collection::vec(any::<u8>(), 0..300)) {
+        let signature: [&[u8]; 7] =
+            [b"", b"\xFF\xD8\xFF", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", b"RIFF\x40\0\0\0WEBPVP8", b"GIF89a", b"BM", b"II*\0\x08\0\0\0"];
         check(&[signature[kind], &tail].concat());
     }
 

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
 
 mod support;
+#[path = "support/tiff.rs"]
+mod tiff;
 
 use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, InputSpec, Interpolation, ResizePolicy};
 use support::{golden, spec};
+use tiff::{file, plain};
 
 fn read(bytes: &[u8]) -> Result<ImageHeader, ImageError> {
     ImageHeader::read(bytes, &DecodeLimits::default())
@@ -35,6 +38,10 @@ fn gif_header(width: u16, height: u16) -> Vec<u8> {
     file.extend(height.to_le_bytes());
     file.extend([0, 0, 0, 0x2C, 0, 0, 0, 0, 1, 0, 1, 0, 0]);
     file
+}
+
+fn tiff_header(width: u16, height: u16) -> Vec<u8> {
+    file(plain(width, height, 3, 2), &[], &[&[]])
 }
 
 /// An animation, of which no frame needs to fill the canvas.
@@ -91,6 +98,7 @@ fn a_header_of_400_megapixels_is_refused_in_every_format() {
     assert_eq!(read(&bmp_header(20_000, 20_000)), expected);
     assert_eq!(read(&gif_header(20_000, 20_000)), expected);
     assert_eq!(read(&webp_header(20_000, 20_000)), expected);
+    assert_eq!(read(&tiff_header(20_000, 20_000)), expected);
     assert_eq!(read(&jpeg_header(20_000, 20_000)), expected);
 }
 
@@ -167,7 +175,7 @@ fn what_is_no_image_is_named() {
         (b"<!DOCTYPE html><html>", "HTML"),
         (b"<svg xmlns='...'>", "SVG"),
         (b"%PDF-1.7 ...", "PDF"),
-        (b"II*\0........", "TIFF"),
+        (b"II+\0........", "BigTIFF"),
         (b"\0\0\0\x18ftypheic....", "HEIC"),
         (b"\0\0\0\x18ftypavif....", "AVIF"),
         (b"\0\0\0\x18ftypisom....", "a video"),
@@ -241,6 +249,7 @@ fn files_that_end_early_are_refused_in_every_format() {
     ]
     .into_iter()
     .chain(["plain.gif", "plain.bmp", "palette.bmp", "rle-8.bmp"])
+    .chain(["plain.tif", "lzw.tif", "alpha.tif", "grey.tif", "tiles.tif"])
     {
         let file = golden(name);
         let cut = &file[..file.len() * 2 / 3];

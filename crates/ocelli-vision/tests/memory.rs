@@ -6,6 +6,8 @@
 #[path = "support/riff.rs"]
 mod riff;
 mod support;
+#[path = "support/tiff.rs"]
+mod tiff_file;
 #[path = "support/webp_bomb.rs"]
 mod webp_bomb;
 
@@ -18,6 +20,7 @@ use ocelli_vision::{
 };
 use riff::{chunk, webp};
 use support::{FOLDER, golden, spec};
+use tiff_file::{file, plain};
 use webp_bomb::{groups_of_codes, lossless_bomb};
 
 #[global_allocator]
@@ -183,6 +186,11 @@ fn png_with_metadata() -> Vec<u8> {
     file
 }
 
+/// Colours without data.
+fn tiff(side: u16, changes: &[(u16, &[u16])]) -> Vec<u8> {
+    file(plain(side, side, 3, 2), changes, &[&[]])
+}
+
 fn gif_with_a_comment() -> Vec<u8> {
     let gif = golden("small-frame.gif");
     let begin = 13 + (3 << ((gif[10] & 7) + 1));
@@ -226,6 +234,12 @@ fn hostile_files() -> Vec<(&'static str, Vec<u8>, u64)> {
         ("a comment in a GIF", gif_with_a_comment(), 0),
         ("few runs in a BMP", bmp(SIDE, 8, 1, &[0, 1]), all * 5),
         ("no pixels in a BMP", bmp(SIDE, 24, 0, &[]), all * 4),
+        ("no pixels in a TIFF", tiff(SIDE as u16, &[]), all * 7),
+        (
+            "a large tile for few pixels",
+            tiff(16, &[(322, &[4096]), (323, &[16])]),
+            4096 * 16 * 3,
+        ),
     ]
 }
 

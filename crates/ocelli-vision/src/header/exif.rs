@@ -3,12 +3,9 @@
 //! A block that cannot be read says nothing: the photo is taken as it is stored. The same holds for an orientation that is no
 //! integer of up to 4 bytes; the standard demands one of 2, and Pillow takes fractions, too.
 
-use super::{Orientation, bytes};
+use super::{Orientation, directory::Directory};
 
 const TAG_ORIENTATION: u16 = 0x0112;
-const ENTRY_BYTES: usize = 12;
-/// A value of more bytes than these stands elsewhere in the block.
-const INLINE_BYTES: u64 = 4;
 
 /// The orientation that `block` declares; `None` for anything that is not a TIFF header with such a tag.
 ///
@@ -24,83 +21,13 @@ pub(super) fn orientation(block: &[u8]) -> Option<Orientation> {
         b"MM\0*" | b"MM*\0" | b"MM\0+" => false,
         _ => return None,
     };
-    Reader { tiff, little }.orientation()
+    Directory::first(tiff, little)?.orientation()
 }
 
-struct Reader<'a> {
-    tiff: &'a [u8],
-    little: bool,
-}
-
-impl Reader<'_> {
-    /// That of the first tag that can be read. The directory ends before a tag whose value lies outside of the block.
-    fn orientation(&self) -> Option<Orientation> {
-        let directory = self.u32(4)? as usize;
-        let entries = usize::from(self.u16(directory)?);
-        let mut elsewhere = 0;
-        for index in 0..entries {
-            let at = directory.checked_add(2 + index * ENTRY_BYTES)?;
-            let (tag, kind, count) = (self.u16(at)?, self.u16(at + 2)?, self.u32(at + 4)?);
-            let mut value = at + 8;
-            self.u32(value)?;
-            let Some(unit) = unit_bytes(kind) else { continue };
-            let size = u64::from(count) * unit;
-            if size > INLINE_BYTES {
-                // All together, values are no larger than the block.
-                elsewhere += size;
-                if elsewhere > self.tiff.len() as u64 {
-                    continue;
-                }
-                value = self.u32(value)? as usize;
-                self.tiff.get(value..)?.get(..size as usize)?;
-            }
-            if tag == TAG_ORIENTATION && size > 0 {
-                return self.integer(kind, value).and_then(Orientation::from_exif);
-            }
-        }
-        None
+impl Directory<'_> {
+    pub(super) fn orientation(&self) -> Option<Orientation> {
+        Orientation::from_exif(self.find(TAG_ORIENTATION)?.integer(0)?)
     }
-
-    /// The first number of a value, if it is a whole one. Negative ones come out too large for an orientation.
-    fn integer(&self, kind: u16, at: usize) -> Option<u32> {
-        match kind {
-            6 => self.tiff.get(at).map(|&byte| byte.into()),
-            3 | 8 => self.u16(at).map(u32::from),
-            4 | 9 | 13 => self.u32(at),
-            _ => None,
-        }
-    }
-
-    fn u16(&self, at: usize) -> Option<u16> {
-        if self.little {
-            bytes::le16(self.tiff, at)
-        } else {
-            bytes::be16(self.tiff, at)
-        }
-    }
-
-    fn u32(&self, at: usize) -> Option<u32> {
-        if self.little {
-            bytes::le32(self.tiff, at)
-        } else {
-            bytes::be32(self.tiff, at)
-        }
-    }
-}
-
-/// Bytes of a number of this type; `None` for one that is passed over.
-fn unit_bytes(kind: u16) -> Option<u64> {
-    Some(match kind {
-        // Bytes, text, signed bytes, anything.
-        1 | 2 | 6 | 7 => 1,
-        // Shorts and signed ones.
-        3 | 8 => 2,
-        // Longs, signed ones, floats, offsets of directories.
-        4 | 9 | 11 | 13 => 4,
-        // Fractions and signed ones, doubles, longs of 8 bytes.
-        5 | 10 | 12 | 16 => 8,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
         [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, ..] => Ok(ImageFormat::Png),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(ImageFormat::WebP),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(ImageFormat::Gif),
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Ok(ImageFormat::Tiff),
         [b'B', b'M', ..] if is_bmp(bytes) => Ok(ImageFormat::Bmp),
         _ if is_start_of_signature(bytes) => Err(ImageError::Truncated),
         _ => Err(ImageError::Unrecognized {
@@ -46,8 +47,8 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     }
     let signatures: [(&[u8], &str); 10] = [
         (b"%PDF", "PDF"),
-        (b"II*\0", "TIFF"),
-        (b"MM\0*", "TIFF"),
+        (b"II+\0", "BigTIFF"),
+        (b"MM\0+", "BigTIFF"),
         (b"\0\0\x01\0", "an icon"),
         (b"PK\x03\x04", "a ZIP archive"),
         (b"\x1f\x8b", "gzip"),

@@ -7,12 +7,15 @@ mod bmp;
 mod gif;
 mod jpeg;
 mod png;
+mod tiff;
 mod webp;
 
 #[path = "../support/riff.rs"]
 mod riff;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tiff.rs"]
+mod tiff_file;
 
 use ocelli_vision::{DecodeLimits, Decoder, ImageError, ImageHeader, Interpolation, ResizePolicy};
 use support::spec;

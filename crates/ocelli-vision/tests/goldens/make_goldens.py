@@ -369,6 +369,21 @@ def bmps(image):
         case(path.name, "lossless", (48, 48))
 
 
+def tiffs():
+    image = Image.open(INPUTS / "rgba.png")
+    rgb = image.convert("RGB")
+    encode("plain.tif", rgb)
+    # Differences of neighbours, in strips of ten rows.
+    encode("lzw.tif", rgb, compression="tiff_lzw", tiffinfo={317: 2, 278: 10})
+    encode("alpha.tif", image, compression="tiff_adobe_deflate")
+    encode("grey.tif", rgb.convert("L"), compression="packbits")
+    encode("palette.tif", rgb.quantize(61), compression="tiff_lzw")
+    encode("exif-6.tif", rgb, compression="tiff_adobe_deflate", exif=with_orientation(6))
+    write("tiles.tif", writers.tiff_of_tiles(np.asarray(rgb), 32, 16))
+    for name in ("plain", "lzw", "alpha", "grey", "palette", "exif-6", "tiles"):
+        case(f"{name}.tif", "lossless", (48, 48))
+
+
 def damaged():
     """Damaged JPEGs: what Pillow decodes is decoded to the same pixels, what it refuses is refused."""
     image = photo("chelsea.png", (97, 65))
@@ -395,6 +410,7 @@ def main():
     centred()
     png_variants()
     other_formats()
+    tiffs()
     damaged()
     lines = ",\n".join(json.dumps(case) for case in cases)
     (HERE / "cases.json").write_text(f"[\n{lines}\n]\n")

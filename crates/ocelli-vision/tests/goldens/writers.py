@@ -1,4 +1,4 @@
-"""Writers of the PNG, BMP and GIF variants that Pillow reads but does not write."""
+"""Writers of the PNG, BMP, GIF and TIFF variants that Pillow reads but does not write."""
 
 import struct
 import zlib
@@ -107,3 +107,36 @@ def gif_on_larger_screen(gif, width, height, left, top):
     assert data[at] == 0x2C
     data[at + 1 : at + 5] = struct.pack("<HH", left, top)
     return bytes(data)
+
+
+def tiff_of_tiles(rgb, tile_width, tile_height):
+    """TIFF of compressed tiles, with the highest byte of a number first."""
+    height, width, _ = rgb.shape
+    tiles = []
+    for top in range(0, height, tile_height):
+        for left in range(0, width, tile_width):
+            part = rgb[top : top + tile_height, left : left + tile_width]
+            margins = ((0, tile_height - part.shape[0]), (0, tile_width - part.shape[1]), (0, 0))
+            tiles.append(zlib.compress(np.pad(part, margins).tobytes(), 9))
+    header = 8 + 2 + 11 * 12 + 4
+    lists = header + 6
+    data = lists + 8 * len(tiles)
+    lengths = [len(tile) for tile in tiles]
+    offsets = [data + sum(lengths[:index]) for index in range(len(tiles))]
+    tags = [
+        (256, 3, 1, width << 16),
+        (257, 3, 1, height << 16),
+        (258, 3, 3, header),
+        (259, 3, 1, 8 << 16),
+        (262, 3, 1, 2 << 16),
+        (277, 3, 1, 3 << 16),
+        (284, 3, 1, 1 << 16),
+        (322, 3, 1, tile_width << 16),
+        (323, 3, 1, tile_height << 16),
+        (324, 4, len(tiles), lists),
+        (325, 4, len(tiles), lists + 4 * len(tiles)),
+    ]
+    entries = b"".join(struct.pack(">HHII", *tag) for tag in tags)
+    directory = struct.pack(">H", len(tags)) + entries + bytes(4)
+    numbers = struct.pack(f">3H{2 * len(tiles)}I", 8, 8, 8, *offsets, *lengths)
+    return b"MM\0*" + struct.pack(">I", 8) + directory + numbers + b"".join(tiles)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ocelli_vision::{DecodeLimits, ImageError, ImageHeader};
 
 /// In folders, files with these extensions are photos, and those whose first bytes say so.
-const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
@@ -53,7 +53,7 @@ impl fmt::Display for LeftOut {
         let count = self.0.len();
         write!(
             f,
-            "left out {count} files that are no JPEG, PNG, WebP, GIF or BMP: "
+            "left out {count} files that are no JPEG, PNG, WebP, GIF, BMP or TIFF: "
         )?;
         for (index, path) in self.0.iter().take(NAMED).enumerate() {
             let separator = if index == 0 { "" } else { ", " };
