@@ -67,6 +67,10 @@ pub struct DeadArgs {
     /// All entries
     #[arg(long, conflicts_with = "entries")]
     pub all: bool,
+    /// Only those of this model, as `list` shows it: a name, with its version and the start of its digest where that is
+    /// not enough
+    #[arg(long, value_name = "NAME[/VERSION[/DIGEST]]")]
+    pub model: Option<String>,
     /// Where the queues are.
     #[command(flatten)]
     pub redis: RedisArgs,

@@ -1,5 +1,6 @@
 //! `ocelli queue`.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -147,8 +148,8 @@ async fn list(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does something to each dead letter that was asked for, and then says what came of it: whether somebody reads on decides
-/// nothing.
+/// Does something to each dead letter that was asked for, and then prints what came of it, so that a reader that is gone
+/// decides nothing.
 async fn each(
     args: &DeadArgs,
     done: &str,
@@ -156,43 +157,77 @@ async fn each(
 ) -> anyhow::Result<ExitCode> {
     let inspector = inspector(&args.redis)?;
     let letters = all_dead(&inspector).await?;
-    let known = |entry: &&String| letters.iter().any(|(_, letter)| letter.entry == **entry);
-    let missing: Vec<&String> = args.entries.iter().filter(|entry| !known(entry)).collect();
-    let mut acted = Vec::new();
+    let places = letters
+        .iter()
+        .map(|(model, letter)| (model, letter.entry.as_str()));
+    let (chosen, refused) = choose(args, places.collect());
+    let mut lines = refused;
+    let complete = lines.is_empty();
     let mut outcome = Ok(());
-    for (model, letter) in &letters {
-        if args.all || args.entries.contains(&letter.entry) {
-            match act(&inspector, model, &letter.entry).await {
-                Ok(true) => acted.push(&letter.entry),
-                Ok(false) => {}
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
+    for (model, entry) in chosen {
+        match act(&inspector, model, entry).await {
+            Ok(true) => lines.push(format!("{entry}: {done}")),
+            Ok(false) => {}
+            Err(error) => {
+                outcome = Err(error);
+                break;
             }
         }
     }
     let mut out = Lines(io::stdout().lock());
-    let printed = missing
-        .iter()
-        .try_for_each(|entry| {
-            writeln!(
-                out,
-                "{entry}: there is no such dead letter; `ocelli queue dead list` shows them"
-            )
-        })
-        .and_then(|()| {
-            acted
-                .iter()
-                .try_for_each(|entry| writeln!(out, "{entry}: {done}"))
-        });
+    let printed = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
     outcome?;
     printed?;
-    Ok(if !missing.is_empty() {
-        ExitCode::FAILURE
-    } else {
+    Ok(if complete {
         ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
+}
+
+/// A dead letter: its model and its entry there. Entries of different models may be called the same.
+type Letter<'a> = (&'a ModelName, &'a str);
+
+/// The dead letters that `args` ask for, and a line for each entry that is refused: one that does not exist, and one that
+/// several models have.
+fn choose<'a>(args: &DeadArgs, letters: Vec<Letter<'a>>) -> (Vec<Letter<'a>>, Vec<String>) {
+    let wanted = |(model, _): &Letter<'_>| args.model.as_ref().is_none_or(|text| names(text, model));
+    let letters: Vec<Letter<'a>> = letters.into_iter().filter(wanted).collect();
+    if args.all {
+        return (letters, Vec::new());
+    }
+    let (mut chosen, mut refused) = (Vec::new(), Vec::new());
+    let entries: BTreeSet<&String> = args.entries.iter().collect();
+    for entry in entries {
+        let found: Vec<Letter<'a>> = letters.iter().copied().filter(|(_, one)| one == entry).collect();
+        match found[..] {
+            [] => refused.push(format!(
+                "{entry}: there is no such dead letter; `ocelli queue dead list` shows them"
+            )),
+            [letter] => chosen.push(letter),
+            _ => {
+                let models: Vec<String> = found.iter().map(|(model, _)| full_name(model)).collect();
+                refused.push(format!(
+                    "{entry}: several models have a dead letter of this name; choose one with --model: {}",
+                    models.join(", ")
+                ));
+            }
+        }
+    }
+    (chosen, refused)
+}
+
+/// A model as `--model` names it.
+fn full_name(model: &ModelName) -> String {
+    format!("{}/{}/{}", model.name, model.version, model.digest)
+}
+
+/// Whether `text`, as `--model` has it, names this model.
+fn names(text: &str, model: &ModelName) -> bool {
+    let mut parts = text.splitn(3, '/');
+    parts.next() == Some(model.name.as_str())
+        && parts.next().is_none_or(|version| version == model.version)
+        && parts.next().is_none_or(|digest| model.digest.starts_with(digest))
 }
 
 async fn all_dead(inspector: &Inspector) -> anyhow::Result<Vec<(ModelName, DeadLetter)>> {
@@ -218,4 +253,78 @@ fn shown_age(age: Duration) -> String {
         Duration::from_millis(age.as_millis() as u64)
     };
     humantime::format_duration(rounded).to_string().replace(' ', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Asked {
+        #[command(flatten)]
+        args: DeadArgs,
+    }
+
+    fn model(name: &str, version: &str, digest: &str) -> ModelName {
+        let [name, version, digest] = [name, version, digest].map(str::to_owned);
+        ModelName {
+            name,
+            version,
+            digest,
+        }
+    }
+
+    #[test]
+    fn an_entry_that_several_models_have_is_refused_until_one_is_named() {
+        let models = [
+            model("a", "1", "aaaa"),
+            model("a", "1", "abcd"),
+            model("b", "2", "aaaa"),
+        ];
+        let letters = || {
+            let mut letters: Vec<Letter<'_>> = models.iter().map(|model| (model, "1-0")).collect();
+            letters.push((&models[2], "2-0"));
+            letters
+        };
+        let chosen = |words: &[&str]| {
+            let words = ["x", "--redis", "redis://localhost"].iter().chain(words);
+            let asked = Asked::try_parse_from(words).expect("it can be asked for");
+            let (chosen, refused) = choose(&asked.args, letters());
+            let chosen = chosen
+                .iter()
+                .map(|(model, entry)| format!("{} {entry}", full_name(model)));
+            (chosen.collect::<Vec<_>>(), refused)
+        };
+        let (none, refused) = chosen(&["1-0"]);
+        assert!(none.is_empty());
+        assert!(
+            refused[0].contains("--model: a/1/aaaa, a/1/abcd, b/2/aaaa"),
+            "{refused:?}"
+        );
+        for (name, found) in [
+            ("b", "b/2/aaaa 1-0"),
+            ("b/2", "b/2/aaaa 1-0"),
+            ("a/1/ab", "a/1/abcd 1-0"),
+        ] {
+            assert_eq!(
+                chosen(&["1-0", "--model", name]),
+                (vec![found.to_owned()], vec![])
+            );
+        }
+        assert_eq!(chosen(&["1-0", "--model", "a"]).1.len(), 1, "two are called so");
+        for name in ["c", "b/1", "a/1/x"] {
+            let (none, refused) = chosen(&["1-0", "--model", name]);
+            assert!(
+                none.is_empty() && refused[0].contains("no such dead letter"),
+                "{refused:?}"
+            );
+        }
+        // Others are not held up by one that is refused, and none is taken twice.
+        let (one, refused) = chosen(&["1-0", "2-0", "2-0"]);
+        assert_eq!((one, refused.len()), (vec!["b/2/aaaa 2-0".to_owned()], 1));
+        assert_eq!(chosen(&["--all"]).0.len(), 4);
+        assert_eq!(chosen(&["--all", "--model", "b"]).0.len(), 2);
+    }
 }

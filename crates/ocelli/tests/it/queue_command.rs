@@ -43,10 +43,11 @@ fn keys_of(name: &str) -> ModelKeys {
 
 /// Puts a job among the dead letters, as a worker does.
 async fn bury(server: &RedisServer, id: u128) -> String {
-    bury_in(server, keys(), id).await
+    bury_as(server, keys(), id, "*").await
 }
 
-async fn bury_in(server: &RedisServer, keys: ModelKeys, id: u128) -> String {
+/// The same for any model, as this entry.
+async fn bury_as(server: &RedisServer, keys: ModelKeys, id: u128, entry: &str) -> String {
     let input = &photos::PACKAGE.card.manifest.input;
     let header = JobHeader {
         id: JobId(id).0.to_be_bytes().to_vec(),
@@ -62,7 +63,7 @@ async fn bury_in(server: &RedisServer, keys: ModelKeys, id: u128) -> String {
     };
     let mut add = redis::cmd("XADD");
     add.arg(keys.dead)
-        .arg("*")
+        .arg(entry)
         .arg("j")
         .arg(header.encode_frame())
         .arg("t")
@@ -138,11 +139,44 @@ async fn queues_are_shown_and_dead_letters_are_listed_dropped_and_tried_again() 
 }
 
 #[tokio::test]
+async fn an_entry_that_several_models_have_is_dealt_with_in_the_one_that_is_named() {
+    const ENTRY: &str = "1700000000000-0";
+    let Some(binary) = Binary::redis() else { return };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    for name in ["cats", "dogs"] {
+        bury_as(&server, keys_of(name), 1, ENTRY).await;
+    }
+    let dead = async || {
+        let mut left = Vec::new();
+        for name in ["cats", "dogs"] {
+            left.push(server.command::<usize>(&["XLEN", &keys_of(name).dead]).await);
+        }
+        left
+    };
+    for what in ["drop", "retry"] {
+        let (ok, text) = says(&server, &["dead", what, ENTRY]).await;
+        assert!(!ok && text.contains("--model"), "{text}");
+        for name in ["cats/1/", "dogs/1/"] {
+            assert!(text.contains(name), "{text}");
+        }
+        assert_eq!(dead().await, [1, 1], "{what}");
+    }
+    let retried = prints(&server, &["dead", "retry", ENTRY, "--model", "dogs"]).await;
+    assert_eq!(retried, format!("{ENTRY}: queued again\n"));
+    assert_eq!(dead().await, [1, 0]);
+    let queued: usize = server.command(&["XLEN", &keys_of("cats").jobs[2]]).await;
+    assert_eq!(queued, 0);
+    // It is the only one now.
+    prints(&server, &["dead", "drop", ENTRY]).await;
+    assert_eq!(dead().await, [0, 0]);
+}
+
+#[tokio::test]
 async fn a_model_may_be_called_like_a_part_of_our_keys() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     for name in ["registry", "jobs", "webhooks"] {
-        let entry = bury_in(&server, keys_of(name), 1).await;
+        let entry = bury_as(&server, keys_of(name), 1, "*").await;
         let status = prints(&server, &["status"]).await;
         assert!(status.contains(name), "{status}");
         let list = prints(&server, &["dead", "list"]).await;
