@@ -184,7 +184,8 @@ pub async fn worker(
     Ok(ending)
 }
 
-/// Goes on taking jobs until the web processes know and others go on, and finishes what was taken.
+/// Goes on taking jobs until the web processes know and others go on, and finishes what was taken. Whether it was cut short
+/// is decided by what it still holds when its time is up: waiting for other processes in vain loses nothing.
 async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
     let finish = async {
         models.leave(drain.delay).await;
@@ -195,12 +196,33 @@ async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
     match timeout(drain.delay + drain.timeout, finish).await {
         Ok(()) => Ending::Drained,
         Err(_) => {
-            tracing::error!(
-                jobs = models.leases(),
-                "not everything was finished in time; other workers take what is left"
-            );
+            // Takes nothing more, so that what is held then is all that is not answered.
             models.sign_off().await;
-            Ending::CutShort
+            overrun(models.leases())
         }
+    }
+}
+
+/// How a drain ended that took all of its time and left this many jobs without an answer.
+fn overrun(jobs: usize) -> Ending {
+    if jobs == 0 {
+        tracing::warn!("the drain took all of its time, but every job that was taken is answered");
+        return Ending::Drained;
+    }
+    tracing::error!(
+        jobs,
+        "not everything was finished in time; other workers take what is left"
+    );
+    Ending::CutShort
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_that_took_all_its_time_was_cut_short_only_if_jobs_are_left() {
+        assert_eq!(overrun(0), Ending::Drained);
+        assert_eq!(overrun(1), Ending::CutShort);
     }
 }

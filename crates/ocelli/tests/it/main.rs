@@ -23,6 +23,7 @@ mod cross_site;
 mod deadlines;
 mod default_model;
 mod drain;
+mod drain_worker;
 mod faults;
 mod faults_redis;
 mod garbage;
