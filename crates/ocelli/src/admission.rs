@@ -4,6 +4,8 @@
 //! a request's body is complete and given back when its answer is on its way; whatever happens in between, dropping the
 //! permit is enough. Bodies that are still arriving are counted elsewhere (`http/receiving.rs`). So a model whose door is closed and who has nobody inside is needed by nobody.
 //!
+//! Lower priorities leave a part of every queue free for higher ones ([`open_to`]).
+//!
 //! Of several models, none can keep the others out ([`is_fair`]): whoever finds the house half full may hold only its
 //! share of the other half.
 
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::job::Priority;
 
 /// How much may be in the house at once.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,17 @@ impl Load {
     }
 }
 
+/// How much of a limit, in slots or in bytes, is open to a priority. Lower priorities leave a part free for higher ones, so
+/// that a queue full of `low` still takes `normal`, and one full of both still takes `high`. Every queue uses this rule,
+/// in this process and in Redis. The part is rounded down, so a queue of one or two slots is open to every priority.
+#[must_use]
+pub fn open_to(limit: u64, priority: Priority) -> u64 {
+    /// Percent that are kept free of each priority, in the order of [`Priority::ALL`].
+    const KEPT_FREE: [u64; 3] = [0, 10, 20];
+    let percent = u128::from(KEPT_FREE[priority.index()]);
+    limit - (u128::from(limit) * percent / 100) as u64
+}
+
 /// Says whether a model that is one of `models` could be let into the house, taking nothing.
 ///
 /// # Errors
@@ -47,18 +62,19 @@ pub fn check(
     house: &Admission,
     model: &Admission,
     models: usize,
-    jobs: usize,
-    bytes: u64,
+    needed: Load,
+    priority: Priority,
 ) -> Result<(), Full> {
-    house.check(jobs, bytes)?;
-    model.check(jobs, bytes)?;
+    let Load { jobs, bytes } = needed;
+    house.check(jobs, bytes, priority)?;
+    model.check(jobs, bytes, priority)?;
     // A single model has the house for itself, and no lock is taken to learn so.
     if models == 1 {
         return Ok(());
     }
-    let own = model.load();
-    let (all, after) = (house.load().plus(jobs, bytes), own.plus(jobs, bytes));
-    if is_fair(house.limits, all, after, models) {
+    let (before, own) = (house.load(), model.load());
+    let limits = house.limits.open_to(priority, before.jobs);
+    if is_fair(limits, before.plus(jobs, bytes), own.plus(jobs, bytes), models) {
         return Ok(());
     }
     Err(Full {
@@ -67,9 +83,16 @@ pub fn check(
     })
 }
 
-/// Whether one request may ever hold that much: an empty house has room for it.
+/// Whether one request of this priority may ever hold that much: an empty house has room for it.
 #[must_use]
-pub fn fits_empty(house: AdmissionLimits, model: AdmissionLimits, models: usize, needed: Load) -> bool {
+pub fn fits_empty(
+    house: AdmissionLimits,
+    model: AdmissionLimits,
+    models: usize,
+    needed: Load,
+    priority: Priority,
+) -> bool {
+    let (house, model) = (house.open_to(priority, 0), model.open_to(priority, 0));
     let within = |limits: AdmissionLimits| needed.jobs <= limits.jobs && needed.bytes <= limits.bytes;
     within(house) && within(model) && (models == 1 || is_fair(house, needed, needed, models))
 }
@@ -80,6 +103,17 @@ impl AdmissionLimits {
         jobs: usize::MAX,
         bytes: u64::MAX,
     };
+
+    /// What of it is open to a priority while `jobs` images are inside. While there are none, all bytes are: a queue of few
+    /// bytes still takes one image of every priority.
+    #[must_use]
+    pub fn open_to(self, priority: Priority, jobs: usize) -> Self {
+        let bytes = open_to(self.bytes, priority);
+        Self {
+            jobs: open_to(self.jobs as u64, priority) as usize,
+            bytes: if jobs == 0 { self.bytes } else { bytes },
+        }
+    }
 }
 
 /// There is no room.
@@ -119,13 +153,13 @@ impl Admission {
     /// Takes room for `jobs` images and `bytes` bytes, or refuses in the time of one lock.
     ///
     /// # Errors
-    /// [`Full`] when either limit would be passed, or the door is closed.
-    pub fn admit(self: &Arc<Self>, jobs: usize, bytes: u64) -> Result<Permit, Full> {
+    /// [`Full`] when what is open to this priority of either limit would be passed, or the door is closed.
+    pub fn admit(self: &Arc<Self>, jobs: usize, bytes: u64, priority: Priority) -> Result<Permit, Full> {
         let mut inside = self.inside.lock();
         if inside.closed {
             return Err(inside.full());
         }
-        self.take(&mut inside, jobs, bytes)?;
+        inside.load = self.after(&inside, jobs, bytes, priority)?;
         drop(inside);
         let room = Room {
             admission: Arc::clone(self),
@@ -136,6 +170,7 @@ impl Admission {
             house: room,
             model: None,
             models: 1,
+            priority,
         })
     }
 
@@ -143,12 +178,12 @@ impl Admission {
     ///
     /// # Errors
     /// As [`Admission::admit`].
-    pub fn check(&self, jobs: usize, bytes: u64) -> Result<(), Full> {
+    pub fn check(&self, jobs: usize, bytes: u64, priority: Priority) -> Result<(), Full> {
         let inside = self.inside.lock();
         if inside.closed {
             return Err(inside.full());
         }
-        self.after(&inside, jobs, bytes).map(drop)
+        self.after(&inside, jobs, bytes, priority).map(drop)
     }
 
     /// How much may be inside.
@@ -178,15 +213,11 @@ impl Admission {
         !emptied.timed_out()
     }
 
-    fn take(&self, inside: &mut Inside, jobs: usize, bytes: u64) -> Result<(), Full> {
-        inside.load = self.after(inside, jobs, bytes)?;
-        Ok(())
-    }
-
     /// The load with `jobs` and `bytes` more.
-    fn after(&self, inside: &Inside, jobs: usize, bytes: u64) -> Result<Load, Full> {
+    fn after(&self, inside: &Inside, jobs: usize, bytes: u64, priority: Priority) -> Result<Load, Full> {
+        let limits = self.limits.open_to(priority, inside.load.jobs);
         let after = inside.load.plus(jobs, bytes);
-        if after.jobs > self.limits.jobs || after.bytes > self.limits.bytes {
+        if after.jobs > limits.jobs || after.bytes > limits.bytes {
             return Err(inside.full());
         }
         Ok(after)
@@ -209,6 +240,7 @@ pub struct Permit {
     model: Option<Room>,
     /// Models that share the house.
     models: usize,
+    priority: Priority,
 }
 
 /// Room behind one door.
@@ -225,11 +257,12 @@ impl Permit {
     /// # Errors
     /// [`Full`]; the room in the house is given back then.
     pub fn with(self, model: &Arc<Admission>, models: usize) -> Result<Self, Full> {
-        let permit = model.admit(self.house.jobs, self.house.bytes)?;
+        let permit = model.admit(self.house.jobs, self.house.bytes, self.priority)?;
         let permit = Self {
             house: self.house,
             model: Some(permit.house),
             models,
+            priority: self.priority,
         };
         permit.fair().map(|()| permit)
     }
@@ -242,7 +275,8 @@ impl Permit {
         };
         let house = &self.house.admission;
         let (load, own) = (house.load(), model.admission.load());
-        if is_fair(house.limits, load, own, self.models) {
+        let limits = house.limits.open_to(self.priority, load.jobs - self.house.jobs);
+        if is_fair(limits, load, own, self.models) {
             return Ok(());
         }
         Err(Full {
@@ -272,146 +306,4 @@ impl Drop for Room {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn either_limit_refuses_and_a_refusal_takes_nothing() {
-        let door = Admission::new(AdmissionLimits { jobs: 2, bytes: 100 });
-        let first = door.admit(1, 60).expect("room");
-        assert_eq!(
-            door.admit(1, 41).unwrap_err(),
-            Full {
-                load: Load { jobs: 1, bytes: 60 },
-                closed: false
-            }
-        );
-        assert_eq!(door.admit(2, 1).unwrap_err().load.jobs, 1);
-        let second = door.admit(1, 40).expect("exactly full is allowed");
-        assert_eq!(door.load(), Load { jobs: 2, bytes: 100 });
-        drop(first);
-        drop(second);
-        assert_eq!(door.load(), Load::default());
-    }
-
-    #[test]
-    fn a_check_says_what_admission_would_and_takes_nothing() {
-        for models in [1, 2] {
-            let house = Admission::new(AdmissionLimits { jobs: 8, bytes: 800 });
-            let model = Admission::new(AdmissionLimits {
-                jobs: 6,
-                bytes: u64::MAX,
-            });
-            let mut inside = Vec::new();
-            loop {
-                let checked = check(&house, &model, models, 1, 10);
-                let load = house.load();
-                let admitted = house.admit(1, 10).and_then(|permit| permit.with(&model, models));
-                assert_eq!(checked.is_ok(), admitted.is_ok(), "{models} models, {load:?}");
-                match admitted {
-                    Ok(permit) => inside.push(permit),
-                    Err(_) => break,
-                }
-            }
-            assert_eq!(inside.len(), if models == 1 { 6 } else { 4 });
-            assert!(check(&house, &model, models, 0, 801).is_err());
-            model.close();
-            assert!(check(&house, &model, models, 0, 0).unwrap_err().closed);
-        }
-    }
-
-    #[test]
-    fn what_an_empty_house_cannot_hold_never_fits() {
-        let house = AdmissionLimits { jobs: 8, bytes: 80 };
-        let model = AdmissionLimits { jobs: 6, bytes: 800 };
-        let fits = |models, jobs, bytes| fits_empty(house, model, models, Load { jobs, bytes });
-        assert!(fits(1, 6, 80) && fits(2, 4, 40));
-        assert!(!fits(1, 7, 1) && !fits(1, 1, 81), "of either limit");
-        assert!(
-            !fits(2, 5, 1) && !fits(2, 1, 41),
-            "half of the house is for others"
-        );
-    }
-
-    #[test]
-    fn absurd_sizes_do_not_wrap_around() {
-        let door = Admission::new(AdmissionLimits { jobs: 1, bytes: 1 });
-        assert!(door.admit(usize::MAX, u64::MAX).is_err());
-    }
-
-    #[test]
-    fn a_model_s_limit_is_kept_beside_the_house_s_and_a_refusal_takes_nothing_of_either() {
-        let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
-        let bytes = u64::MAX;
-        let model = Admission::new(AdmissionLimits { jobs: 3, bytes });
-        let enter = |jobs| house.admit(jobs, 10)?.with(&model, 1);
-        let permit = enter(2).expect("room");
-        assert_eq!(enter(2).unwrap_err().load.jobs, 2, "the model is full");
-        assert_eq!(house.load(), model.load());
-        assert_eq!(house.load(), Load { jobs: 2, bytes: 10 });
-        drop(permit);
-        assert_eq!((house.load(), model.load()), Default::default());
-    }
-
-    fn doors(count: usize) -> Vec<Arc<Admission>> {
-        (0..count)
-            .map(|_| Admission::new(AdmissionLimits::NONE))
-            .collect()
-    }
-
-    #[test]
-    fn one_of_several_models_gets_half_of_the_house_and_a_single_one_all_of_it() {
-        for (models, room) in [(1, 12), (2, 6), (3, 6)] {
-            let house = Admission::new(AdmissionLimits { jobs: 12, bytes: 12 });
-            let door = &doors(1)[0];
-            let enter = || house.admit(1, 1)?.with(door, models);
-            let inside: Vec<Permit> = std::iter::from_fn(|| enter().ok()).collect();
-            assert_eq!(inside.len(), room, "{models} models");
-            assert_eq!(door.load().jobs, room);
-            assert_eq!(house.load(), door.load());
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_model_is_kept_out_of_its_share(
-            limit in 1_usize..60,
-            models in 2_usize..5,
-            visits in prop::collection::vec((0_usize..5, any::<bool>(), 0_usize..60), 1..300),
-        ) {
-            let bytes = limit as u64;
-            let house = Admission::new(AdmissionLimits { jobs: limit, bytes });
-            let doors = doors(models);
-            let mut inside: Vec<Vec<Permit>> = doors.iter().map(|_| Vec::new()).collect();
-            for (model, comes, which) in visits {
-                let (door, own) = (&doors[model % models], &mut inside[model % models]);
-                if !comes {
-                    let many = own.len().max(1);
-                    drop((which % many < own.len()).then(|| own.swap_remove(which % many)));
-                    continue;
-                }
-                let within = own.len() < limit / 2 / models;
-                match house.admit(1, 1).and_then(|permit| permit.with(door, models)) {
-                    Ok(permit) => own.push(permit),
-                    Err(full) => prop_assert!(!within, "{full:?} {:?}", house.load()),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn behind_a_closed_door_everybody_ends_and_nobody_comes() {
-        let model = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
-        let permit = model.admit(1, 1).expect("it is open");
-        model.close();
-        assert!(model.admit(1, 1).unwrap_err().closed);
-        assert!(!model.wait_until_empty(Duration::ZERO));
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| model.wait_until_empty(Duration::from_secs(3600)));
-            drop(permit);
-            assert!(waiting.join().expect("no panic"));
-        });
-    }
-}
+mod tests;

@@ -44,11 +44,11 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
-    pub fn admit(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+    pub fn admit(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
         match self {
             // The door counts the images of this process itself.
             Self::Memory(_) => Ok(()),
-            Self::Redis(broker) => broker.admit(model, images),
+            Self::Redis(broker) => broker.admit(model, images, priority),
             Self::Tutorial(broker) => broker.available(),
         }
     }
@@ -57,10 +57,10 @@ impl Broker {
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NotReady`] and [`Error::BrokerUnavailable`].
-    pub fn admit_later(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+    pub fn admit_later(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
         match self {
             Self::Memory(_) => model.ready(),
-            Self::Redis(broker) => broker.admit_later(model, images),
+            Self::Redis(broker) => broker.admit_later(model, images, priority),
             Self::Tutorial(broker) => broker.available(),
         }
     }

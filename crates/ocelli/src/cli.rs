@@ -281,7 +281,8 @@ pub struct ImageArgs {
 pub struct LimitArgs {
     /// Maximum images accepted and not yet answered
     ///
-    /// Further ones are refused with 429. One of several models may take half of the places, and each model finds its
+    /// Further ones are refused with 429. Requests of low priority may take 80 percent of the places and those of normal
+    /// priority 90 percent. One of several models may take half of the places, and each model finds its
     /// share of the other half.
     #[arg(long, env = "OCELLI_QUEUE_JOBS", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
     pub queue_jobs: NonZeroUsize,

@@ -332,7 +332,7 @@ mod tests {
                 form: Form::Vector { normalize: false },
             },
             deadline: Instant::now(),
-            permit: Arc::new(house.admit(1, 1).expect("room")),
+            permit: Arc::new(house.admit(1, 1, Priority::Normal).expect("room")),
         };
         Task {
             photo,

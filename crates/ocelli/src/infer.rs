@@ -86,6 +86,15 @@ impl Deadline {
     }
 }
 
+/// What a request needs of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Needed {
+    /// Its images, and the bytes that they hold.
+    pub load: Load,
+    /// How soon they are to be computed.
+    pub priority: Priority,
+}
+
 impl Request {
     /// One of its images, to be decoded.
     #[must_use]
@@ -103,83 +112,91 @@ impl Request {
 }
 
 impl Infer {
-    /// Room for `images` images of `model` in `bytes` bytes, or a refusal that says when to come back.
+    /// Takes the room that a request for `model` needs, or refuses with an error that says when to come back.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`] for a model that
     /// is on its way out.
-    pub fn admit(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
+    pub fn admit(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         self.broker
-            .admit(model, images)
-            .map_err(|error| self.honest(model, error, images, bytes))?;
-        self.enter(model, images, bytes)
+            .admit(model, needed.load.jobs, needed.priority)
+            .map_err(|error| self.honest(model, error, needed))?;
+        self.enter(model, needed)
     }
 
     /// The same for images that may wait until a worker is there.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NotReady`], [`Error::BrokerUnavailable`] and [`Error::Unloaded`].
-    pub fn admit_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<Permit, Error> {
+    pub fn admit_later(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         self.broker
-            .admit_later(model, images)
-            .map_err(|error| self.honest(model, error, images, bytes))?;
-        self.enter(model, images, bytes)
+            .admit_later(model, needed.load.jobs, needed.priority)
+            .map_err(|error| self.honest(model, error, needed))?;
+        self.enter(model, needed)
     }
 
     /// Says what [`Infer::admit`] would say now, and takes no room: a request whose body has not arrived holds none.
     ///
     /// # Errors
     /// As [`Infer::admit`].
-    pub fn check(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
+    pub fn check(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         self.broker
-            .admit(model, images)
-            .map_err(|error| self.honest(model, error, images, bytes))?;
-        self.check_room(model, images, bytes)
+            .admit(model, needed.load.jobs, needed.priority)
+            .map_err(|error| self.honest(model, error, needed))?;
+        self.check_room(model, needed)
     }
 
     /// Says what [`Infer::admit_later`] would say now, and takes no room.
     ///
     /// # Errors
     /// As [`Infer::admit_later`].
-    pub fn check_later(&self, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
+    pub fn check_later(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         self.broker
-            .admit_later(model, images)
-            .map_err(|error| self.honest(model, error, images, bytes))?;
-        self.check_room(model, images, bytes)
+            .admit_later(model, needed.load.jobs, needed.priority)
+            .map_err(|error| self.honest(model, error, needed))?;
+        self.check_room(model, needed)
     }
 
-    fn check_room(&self, model: &ServedModel, jobs: usize, bytes: u64) -> Result<(), Error> {
+    fn check_room(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         let models = self.catalog.all().len();
-        admission::check(&self.admission, model.door(), models, jobs, bytes)
-            .map_err(|full| self.refuse(model, full, Load { jobs, bytes }))
+        admission::check(
+            &self.admission,
+            model.door(),
+            models,
+            needed.load,
+            needed.priority,
+        )
+        .map_err(|full| self.refuse(model, full, needed))
     }
 
-    fn enter(&self, model: &ServedModel, jobs: usize, bytes: u64) -> Result<Permit, Error> {
+    fn enter(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         self.admission
-            .admit(jobs, bytes)
+            .admit(needed.load.jobs, needed.load.bytes, needed.priority)
             .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
-            .map_err(|full| self.refuse(model, full, Load { jobs, bytes }))
+            .map_err(|full| self.refuse(model, full, needed))
     }
 
     /// The error for a house that is full: its time is what is ahead in the queue.
-    fn refuse(&self, model: &ServedModel, full: Full, needed: Load) -> Error {
+    fn refuse(&self, model: &ServedModel, full: Full, needed: Needed) -> Error {
         if full.closed {
             return Error::Unloaded;
         }
         let ahead = model.estimate(full.load.jobs);
         let retry_after = ahead.unwrap_or(Duration::from_secs(1));
-        self.honest(model, Error::QueueFull { retry_after }, needed.jobs, needed.bytes)
+        self.honest(model, Error::QueueFull { retry_after }, needed)
     }
 
     /// The error, unless it invites a request back that will never fit.
-    fn honest(&self, model: &ServedModel, error: Error, jobs: usize, bytes: u64) -> Error {
+    fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority }: Needed) -> Error {
         let (house, own) = (self.admission.limits(), model.door().limits());
         let models = self.catalog.all().len();
         match error {
-            Error::QueueFull { .. } if !admission::fits_empty(house, own, models, Load { jobs, bytes }) => {
+            Error::QueueFull { .. } if !admission::fits_empty(house, own, models, load, priority) => {
+                let Load { jobs, bytes } = load;
+                let priority = priority.name();
                 Error::TooLarge(format!(
-                    "the request needs room for {jobs} images and {bytes} bytes at once, more than the queue may hold for \
-                     one model; send less at once, or raise --queue-jobs and --queue-bytes"
+                    "the request needs room for {jobs} images and {bytes} bytes at once, more than the queue may hold of \
+                     priority {priority} for one model; send less at once, or raise --queue-jobs and --queue-bytes"
                 ))
             }
             error => error,

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::leased::Leased;
+use crate::admission::open_to;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::job::{ModelId, Priority};
@@ -178,10 +179,10 @@ impl ModelQueue {
             if queue.closed {
                 return Err(QueueFull::Closed(Box::new(leased)));
             }
-            if queue.jobs.len() >= shared.capacity {
+            if !queue.has_room(shared.capacity, leased.job.priority) {
                 queue.drop_dead(&shared.metrics);
             }
-            if queue.jobs.len() >= shared.capacity {
+            if !queue.has_room(shared.capacity, leased.job.priority) {
                 return Err(QueueFull::Full(Box::new(leased)));
             }
             queue.jobs.push(leased.job.priority, leased);
@@ -285,6 +286,15 @@ impl Queue {
             live.extend(leased.unless_dead(now, metrics));
         }
         live
+    }
+
+    /// Whether a queue of `capacity` jobs takes one more of this priority. Lower priorities leave a part of it free. Admission,
+    /// which counts all images, has the same rule; this one counts only jobs that the part is kept free of, so that
+    /// it refuses no image that was admitted before higher priorities filled the rest.
+    fn has_room(&self, capacity: usize, priority: Priority) -> bool {
+        let lower = Priority::ALL.into_iter().skip(priority.index());
+        let lower: usize = lower.map(|lower| self.jobs.len_of(lower)).sum();
+        self.jobs.len() < capacity && (lower as u64) < open_to(capacity as u64, priority)
     }
 
     /// Makes room: what nobody waits for must not keep others out.

@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use super::predict_output::{Said, heading, render};
 use super::predict_sources::{Source, expand};
 use super::settings;
-use crate::admission::AdmissionLimits;
+use crate::admission::{AdmissionLimits, Load};
 use crate::cli::{OutputFormat, PredictArgs};
-use crate::infer::{self, Deadline, Infer};
+use crate::infer::{self, Deadline, Infer, Needed};
 use crate::job::Priority;
 use crate::model::ServedModel;
 use crate::outcome::{Outcome, Want};
@@ -114,9 +114,17 @@ impl Task {
         let bytes = spawn_blocking(move || source.read())
             .await
             .map_err(|error| error.to_string())??;
+        let needed = Needed {
+            load: Load {
+                jobs: 1,
+                bytes: bytes.len() as u64,
+            },
+            // Nothing else runs here, so the whole queue is open to it.
+            priority: Priority::High,
+        };
         let permit = self
             .infer
-            .admit(&self.model, 1, bytes.len() as u64)
+            .admit(&self.model, needed)
             .map_err(|error| error.to_string())?;
         let request = infer::Request {
             model: Arc::clone(&self.model),

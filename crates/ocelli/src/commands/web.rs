@@ -19,8 +19,7 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
         Wire::Native => WebWire::Native(WebConfig {
             prefix: args.redis.prefix.clone(),
             name,
-            max_jobs: args.limits.queue_jobs.get(),
-            max_bytes: args.limits.queue_bytes.as_u64(),
+            limits: settings::admission(&args.limits),
             max_result_bytes: args.jobs.max_job_bytes.as_u64(),
         }),
         Wire::Tutorial => WebWire::Tutorial { name },

@@ -14,9 +14,9 @@ use super::answer::Arrival;
 use super::body::{BodySlot, check_declared};
 use super::inputs::{InputForm, Most};
 use super::receiving::Arriving;
-use crate::admission::Permit;
+use crate::admission::{Load, Permit};
 use crate::error::Error;
-use crate::infer::{self, Deadline};
+use crate::infer::{self, Deadline, Needed};
 use crate::job::Priority;
 use crate::model::ServedModel;
 use crate::outcome::Want;
@@ -77,14 +77,17 @@ where
     let incoming = incoming(state, parts)?;
     let declared = incoming.declared;
     let (found, ()) = with_model(&order, (model, want), |model| {
-        order.door.check(state, model, 1, needed(model, 1, declared))
+        order
+            .door
+            .check(state, model, needed(model, 1, declared, priority))
     })?;
     let received = incoming.read(state, parts, order.most, order.deadline).await?;
     // A model may have been replaced while the body was on its way.
     let ((model, want), permit) = with_model(&order, found, |model| {
         let count = received.images.len();
-        let bytes = needed(model, count, received.length);
-        order.door.admit(state, model, count, bytes)
+        order
+            .door
+            .admit(state, model, needed(model, count, received.length, priority))
     })?;
     Ok(Asked {
         request: infer::Request {
@@ -179,31 +182,30 @@ where
     }
 }
 
-/// Bytes that `images` hold in a body of `length` bytes: their files first and their pixels later, never both for long.
-fn needed(model: &ServedModel, images: usize, length: u64) -> u64 {
-    length.max((images * model.input().elements()) as u64)
+/// What `images` in a body of `length` bytes need. They hold bytes as their files first and as their pixels later, never both
+/// for long.
+fn needed(model: &ServedModel, images: usize, length: u64, priority: Priority) -> Needed {
+    let load = Load {
+        jobs: images,
+        bytes: length.max((images * model.input().elements()) as u64),
+    };
+    Needed { load, priority }
 }
 
 impl Door {
     /// Says whether there is room now, and takes none.
-    fn check(&self, state: &AppState, model: &ServedModel, images: usize, bytes: u64) -> Result<(), Error> {
+    fn check(&self, state: &AppState, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         match self {
-            Self::Now => state.infer.check(model, images, bytes),
-            Self::Later => state.infer.check_later(model, images, bytes),
+            Self::Now => state.infer.check(model, needed),
+            Self::Later => state.infer.check_later(model, needed),
         }
     }
 
     /// Takes room.
-    fn admit(
-        &self,
-        state: &AppState,
-        model: &ServedModel,
-        images: usize,
-        bytes: u64,
-    ) -> Result<Permit, Error> {
+    fn admit(&self, state: &AppState, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         match self {
-            Self::Now => state.infer.admit(model, images, bytes),
-            Self::Later => state.infer.admit_later(model, images, bytes),
+            Self::Now => state.infer.admit(model, needed),
+            Self::Later => state.infer.admit_later(model, needed),
         }
     }
 }

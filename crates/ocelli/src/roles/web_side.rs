@@ -60,12 +60,12 @@ impl WebWire {
         match self {
             Self::Native(config) => {
                 let limits = Limits {
-                    queue_bytes: config.max_bytes,
+                    queue_bytes: config.limits.bytes,
                     result_bytes: config.max_result_bytes,
                 };
                 tracing::info!(
-                    queue_jobs = config.max_jobs,
-                    queue_bytes = config.max_bytes,
+                    queue_jobs = config.limits.jobs,
+                    queue_bytes = config.limits.bytes,
                     "each model may hold this much in Redis"
                 );
                 let needs = Needs {

@@ -2,6 +2,7 @@
 //! engines and as the request.
 
 mod contract;
+mod full;
 mod harness;
 
 pub(crate) use harness::{Harness, Limits};

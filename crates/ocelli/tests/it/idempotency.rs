@@ -24,7 +24,9 @@ struct House {
 }
 
 impl House {
-    async fn start(binary: &Binary) -> Self {
+    /// `None` where there is no Redis.
+    async fn start() -> Option<Self> {
+        let binary = &Binary::redis()?;
         let redis = RedisServer::start(binary, Options::default()).await;
         let network = Proxy::start(redis.address()).await;
         let worker = worker(&redis.url(), &["--drain-delay", "0s"]).await;
@@ -34,12 +36,36 @@ impl House {
         assert_eq!(worker.ended().await.0, Some(0));
         misses_the_worker(&slow).await;
         misses_the_worker(&other).await;
-        Self {
+        Some(Self {
             redis,
             network,
             slow,
             other,
+        })
+    }
+
+    /// The first request, on its way to Redis for as long as the network stalls at `words`. Meanwhile its claim lapses and
+    /// the same request is accepted by the other process; gives what the first was answered then, and the job of the other.
+    async fn overtaken(&self, words: &'static [&'static str]) -> (Answer, String) {
+        self.network.trap(words, Spring::Stall);
+        let slow = Self::call(self.slow.address).spawn();
+        self.network.sprung().await;
+        self.claims_lapse().await;
+        let winner = accepted(&Self::call(self.other.address).send().await);
+        self.network.resume();
+        let first = slow.await.unwrap();
+        if first.status == 202 {
+            assert_eq!(accepted(&first), winner);
         }
+        (first, winner)
+    }
+
+    /// The answer to the first request, whose connection to Redis is cut at `words`.
+    async fn cut(&self, words: &'static [&'static str]) -> Answer {
+        self.network.trap(words, Spring::Cut);
+        let first = Self::call(self.slow.address).send().await;
+        first.refused(503, "broker_unavailable");
+        first
     }
 
     fn photos() -> [Photo; 2] {
@@ -114,19 +140,9 @@ impl House {
 
 #[tokio::test]
 async fn a_slow_process_that_lost_its_claim_answers_with_the_job_of_the_other() {
-    let Some(binary) = Binary::redis() else { return };
-    let house = House::start(&binary).await;
+    let Some(house) = House::start().await else { return };
     // Everything is decoded by then, and nothing recorded.
-    house.network.trap(&["{@jobs}:kept"], Spring::Stall);
-    let slow = House::call(house.slow.address).spawn();
-    house.network.sprung().await;
-    house.claims_lapse().await;
-    let winner = accepted(&House::call(house.other.address).send().await);
-    house.network.resume();
-    let first = slow.await.unwrap();
-    if first.status == 202 {
-        assert_eq!(accepted(&first), winner);
-    }
+    let (first, winner) = house.overtaken(&["{@jobs}:kept"]).await;
     assert_eq!(accepted(&house.repeated(house.slow.address).await), winner);
     assert_eq!(house.queued().await, 2, "the photos of one job");
     house.has_one_job(first).await;
@@ -134,11 +150,8 @@ async fn a_slow_process_that_lost_its_claim_answers_with_the_job_of_the_other() 
 
 #[tokio::test]
 async fn a_job_is_not_queued_before_its_key_is_settled() {
-    let Some(binary) = Binary::redis() else { return };
-    let house = House::start(&binary).await;
-    house.network.trap(&["ocelli:once:", "accepted:"], Spring::Cut);
-    let first = House::call(house.slow.address).send().await;
-    first.refused(503, "broker_unavailable");
+    let Some(house) = House::start().await else { return };
+    let first = house.cut(&["ocelli:once:", "accepted:"]).await;
     assert_eq!(house.queued().await, 0, "the client was not told of a job");
     accepted(&house.repeated(house.other.address).await);
     assert_eq!(house.queued().await, 2, "the photos of one job");
@@ -147,40 +160,24 @@ async fn a_job_is_not_queued_before_its_key_is_settled() {
 
 #[tokio::test]
 async fn a_job_whose_last_step_fails_is_not_one() {
-    let Some(binary) = Binary::redis() else { return };
-    let house = House::start(&binary).await;
+    let Some(house) = House::start().await else { return };
     let last = include_str!("../../src/broker/redis/lua/record_queued.lua");
     let last: &str = redis::Script::new(last).get_hash().to_owned().leak();
-    house.network.trap(vec![last].leak(), Spring::Cut);
-    let first = House::call(house.slow.address).send().await;
-    first.refused(503, "broker_unavailable");
+    let first = house.cut(vec![last].leak()).await;
     house.has_one_job(first).await;
 }
 
 #[tokio::test]
 async fn a_job_that_is_half_queued_is_not_one() {
-    let Some(binary) = Binary::redis() else { return };
-    let house = House::start(&binary).await;
-    house.network.trap(&["jobs:normal", "ocelli:job:"], Spring::Cut);
-    let first = House::call(house.slow.address).send().await;
-    first.refused(503, "broker_unavailable");
+    let Some(house) = House::start().await else { return };
+    let first = house.cut(&["jobs:normal", "ocelli:job:"]).await;
     house.has_one_job(first).await;
 }
 
 #[tokio::test]
 async fn a_process_that_loses_its_record_while_it_queues_has_no_job() {
-    let Some(binary) = Binary::redis() else { return };
-    let house = House::start(&binary).await;
-    house.network.trap(&["jobs:normal", "ocelli:job:"], Spring::Stall);
-    let slow = House::call(house.slow.address).spawn();
-    house.network.sprung().await;
-    house.claims_lapse().await;
-    let winner = accepted(&House::call(house.other.address).send().await);
-    house.network.resume();
-    let first = slow.await.unwrap();
-    if first.status == 202 {
-        assert_eq!(accepted(&first), winner);
-    }
+    let Some(house) = House::start().await else { return };
+    let (first, _) = house.overtaken(&["jobs:normal", "ocelli:job:"]).await;
     house.has_one_job(first).await;
 }
 
@@ -239,7 +236,7 @@ async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_a
     const LONG: Duration = Duration::from_secs(600);
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
-    let harness = Harness::redis(&redis.url(), None, Limits { jobs: 9, ahead: 1 }).await;
+    let harness = Harness::redis(&redis.url(), None, Limits::jobs(9, 1)).await;
     let Broker::Redis(broker) = &harness.broker else {
         panic!("it is over Redis");
     };

@@ -120,6 +120,31 @@ fn a_full_queue_refuses_unless_it_is_full_of_the_dead() {
 }
 
 #[test]
+fn low_leaves_room_for_normal_and_both_leave_room_for_high() {
+    let queue = queue(20, Arc::default());
+    let mut pending = Vec::new();
+    let counts = [Priority::Low, Priority::Normal, Priority::High].map(|priority| {
+        let before = pending.len();
+        pending.extend(std::iter::from_fn(|| push(&queue, 0, priority, LONG).ok()));
+        pending.len() - before
+    });
+    assert_eq!(counts, [16, 2, 2]);
+}
+
+#[test]
+fn what_was_admitted_is_queued_though_higher_priorities_came_in_between() {
+    let queue = queue(10, Arc::default());
+    let high: Vec<_> = (0..2)
+        .map(|pixel| push(&queue, pixel, Priority::High, LONG).expect("room"))
+        .collect();
+    // Eight of low were admitted before, and are decoded only now.
+    let low: Vec<_> = (0..8)
+        .map(|pixel| push(&queue, pixel, Priority::Low, LONG).expect("room"))
+        .collect();
+    assert_eq!(high.len() + low.len(), queue.depth());
+}
+
+#[test]
 fn what_was_accepted_before_the_close_is_still_handed_out() {
     let queue = queue(8, Arc::default());
     let _pending = submit(&queue, 0, LONG).expect("open");

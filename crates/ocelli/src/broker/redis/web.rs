@@ -19,12 +19,13 @@ use super::link::{Link, LinkError};
 use super::scripts::SUBMIT;
 use super::waiting::{Abandoned, Form, Waiting};
 use super::watcher::Watcher;
+use crate::admission::{AdmissionLimits, open_to};
 use crate::broker::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader, WantMessage};
 use crate::broker::{Waiter, retry_after};
 use crate::catalog::Catalog;
 use crate::crew::Crew;
 use crate::error::Error;
-use crate::job::{Job, JobCost, JobError, JobId, ModelId, Reply};
+use crate::job::{Job, JobCost, JobError, JobId, ModelId, Priority, Reply};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 
@@ -53,10 +54,8 @@ pub struct WebConfig {
     pub prefix: String,
     /// The name of this process, which no other has.
     pub name: String,
-    /// The most jobs of a model in Redis, waiting and being computed.
-    pub max_jobs: usize,
-    /// The most bytes that they may hold.
-    pub max_bytes: u64,
+    /// The most jobs of a model in Redis, waiting and being computed, and the most bytes that they may hold.
+    pub limits: AdmissionLimits,
     /// The most bytes of the results of asynchronous jobs, of all models.
     pub max_result_bytes: u64,
 }
@@ -161,31 +160,30 @@ impl RedisBroker {
         self.shared.link.trouble()
     }
 
-    /// Says whether `images` more images for `model` would be taken, as far as is known.
+    /// Says whether `images` more images of this priority would be taken for `model`, as far as is known.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
-    pub fn admit(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+    pub fn admit(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
         self.available()?;
         model.ready()?;
-        self.room(model, images)
+        self.room(model, images, priority)
     }
 
     /// The same for images that may wait until a worker is there.
     ///
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::BrokerUnavailable`].
-    pub fn admit_later(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+    pub fn admit_later(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
         self.available()?;
-        self.room(model, images)
+        self.room(model, images, priority)
     }
 
-    fn room(&self, model: &ServedModel, images: usize) -> Result<(), Error> {
+    fn room(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
+        let most = open_to(self.shared.config.limits.jobs as u64, priority) as usize;
         let depth = self.shared.depths.lock().get(&model.id).copied();
         match depth {
-            Some(Depth { jobs, at })
-                if at.elapsed() < DEPTH_COUNTS && jobs + images > self.shared.config.max_jobs =>
-            {
+            Some(Depth { jobs, at }) if at.elapsed() < DEPTH_COUNTS && jobs + images > most => {
                 let retry_after = retry_after(model, jobs);
                 Err(Error::QueueFull { retry_after })
             }
@@ -338,6 +336,8 @@ impl Shared {
         let left = form.deadline.saturating_duration_since(Instant::now());
         let mut header = form.header.clone();
         header.timeout_us = left.as_micros() as u64;
+        let limits = self.config.limits;
+        let open = |limit| open_to(limit, form.priority);
         let (code, depth, entry): (i64, usize, Option<String>) = {
             let mut script = SUBMIT.prepare_invoke();
             for key in keys.jobs.iter().chain([&keys.bytes, &keys.index]) {
@@ -345,8 +345,9 @@ impl Shared {
             }
             script
                 .arg(form.priority.index() + 1)
-                .arg(self.config.max_jobs)
-                .arg(self.config.max_bytes)
+                .arg(open(limits.jobs as u64))
+                .arg(open(limits.bytes))
+                .arg(limits.bytes)
                 .arg((left + KEEP_LONGER).as_millis() as u64)
                 .arg(form.most_reply)
                 .arg(header.encode_frame())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ocelli::admission::AdmissionLimits;
 use ocelli::broker::redis::{self, Link, RedisWorker, Target, WebConfig, WorkerSideConfig, WorkerTasks};
 use ocelli::broker::{Broker, JobQueue, Leased, MemoryBroker, ModelQueue, Pending, Supplier, waiter};
 use ocelli::catalog::Catalog;
@@ -26,8 +27,21 @@ pub(crate) const LEASE: Duration = Duration::from_millis(1200);
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) jobs: usize,
+    /// Means something over Redis only; in one process, admission counts bytes.
+    pub(crate) bytes: u64,
     /// Jobs that a worker leases ahead; means something over Redis only.
     pub(crate) ahead: usize,
+}
+
+impl Limits {
+    /// Of jobs, with room for any number of bytes.
+    pub(crate) const fn jobs(jobs: usize, ahead: usize) -> Self {
+        Self {
+            jobs,
+            bytes: u64::MAX >> 16,
+            ahead,
+        }
+    }
 }
 
 /// A broker with one worker.
@@ -83,8 +97,10 @@ impl Harness {
         let config = WebConfig {
             prefix: prefix.clone(),
             name: "web".to_owned(),
-            max_jobs: limits.jobs,
-            max_bytes: u64::MAX >> 16,
+            limits: AdmissionLimits {
+                jobs: limits.jobs,
+                bytes: limits.bytes,
+            },
             max_result_bytes: 1 << 20,
         };
         let (broker, tasks) = redis::web(
@@ -101,7 +117,7 @@ impl Harness {
         eventually("the web side knows the worker", async || {
             catalog
                 .find(None)
-                .is_ok_and(|model| broker.admit(&model, 1).is_ok())
+                .is_ok_and(|model| broker.admit(&model, 1, Priority::High).is_ok())
         })
         .await;
         let model = catalog.find(None).unwrap();
