@@ -158,6 +158,11 @@ macro_rules! metrics {
             $( #[doc = $help] pub $field: $kind, )*
         }
 
+        impl Metrics {
+            /// The name of each metric, without the prefix `ocelli_`, and its type.
+            pub const KINDS: &[(&str, &str)] = &[$( (stringify!($field), stringify!($kind)), )*];
+        }
+
         impl Default for Metrics {
             fn default() -> Self {
                 let mut registry = Registry::with_prefix("ocelli");

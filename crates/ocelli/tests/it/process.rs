@@ -215,29 +215,34 @@ impl Process {
         (status.unwrap().code(), log)
     }
 
-    /// A line `name: 123 kB` of what Linux says of the process's memory, in bytes; `None` elsewhere.
-    pub(crate) fn memory(&self, name: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().unwrap();
-        Some(kilobytes * 1024)
+    /// A file in which Linux describes the process.
+    fn described(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
-    /// How many files it has open; `None` where the system does not tell.
-    pub(crate) fn open_files(&self) -> Option<usize> {
+    /// A line `name: 123 kB` of what Linux says of the process's memory, in bytes.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let status = self.described("status");
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = number.expect("Linux shows it").parse().unwrap();
+        kilobytes * 1024
+    }
+
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
         let folder = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
-        Some(folder.ok()?.count())
+        folder.unwrap().count()
     }
 
-    /// How many it may have open; `None` where the system does not tell.
-    pub(crate) fn file_limit(&self) -> Option<u64> {
-        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).ok()?;
-        let line = limits
-            .lines()
-            .find_map(|line| line.strip_prefix("Max open files"))?;
-        line.split_whitespace().next()?.parse().ok()
+    /// How many it may have open.
+    pub(crate) fn file_limit(&self) -> u64 {
+        let limits = self.described("limits");
+        let mut lines = limits.lines();
+        let line = lines.find_map(|line| line.strip_prefix("Max open files"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("Linux shows it").parse().unwrap()
     }
 
     pub(crate) fn get(&self, target: &str) -> Call {

@@ -9,6 +9,7 @@ use ocelli::admission::AdmissionLimits;
 use ocelli::decoders::DecodeConfig;
 use ocelli::http::{ConnectionConfig, Cors, HttpConfig, ReceivingLimits, SendingLimits};
 use ocelli::jobs::{JobsConfig, KeptSize};
+use ocelli::metrics::Metrics;
 use ocelli::roles::{DrainTimes, Ending, ModelSet, Models, Pipeline, PipelineConfig, ServeConfig, serve};
 use ocelli::worker::WorkerConfig;
 use ocelli_engine::fake::FakeControl;
@@ -272,12 +273,48 @@ impl Drop for Server {
     }
 }
 
-/// The value of a metric in the text of `/metrics`; 0 where it is missing.
+/// The value of a metric in the text of `/metrics`; 0 while nothing was counted. A name that no metric has fails the test.
 pub(crate) fn value(metrics: &str, name: &str) -> f64 {
+    let sample = name.split('{').next().unwrap();
+    assert!(is_sample(sample), "no metric is called {sample}");
     metrics
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
         .map_or(0.0, |value| value.parse().unwrap())
+}
+
+/// Whether one of our metrics has samples of this name.
+fn is_sample(name: &str) -> bool {
+    Metrics::KINDS.iter().any(|(field, kind)| {
+        let end = name
+            .strip_prefix("ocelli_")
+            .and_then(|name| name.strip_prefix(field));
+        match end {
+            Some("_total") => kind.contains("Counter"),
+            Some("_bucket" | "_count" | "_sum") => kind.contains("Histogram"),
+            Some("") => kind.contains("Gauge"),
+            _ => false,
+        }
+    })
+}
+
+#[test]
+fn a_metric_that_does_not_exist_is_not_zero() {
+    for name in ["ocelli_leases", "ocelli_batch_size_count", "ocelli_dropped_total"] {
+        assert!(is_sample(name), "{name}");
+    }
+    for name in [
+        "ocelli_lease",
+        "leases",
+        "ocelli_dropped",
+        "ocelli_leases_total",
+        "ocelli_batch_size",
+    ] {
+        assert!(!is_sample(name), "{name}");
+        let value = std::panic::catch_unwind(|| value("", name));
+        assert!(value.is_err(), "{name}");
+    }
+    assert_eq!(value("", "ocelli_dropped_total{reason=\"client_gone\"}"), 0.0);
 }
 
 /// The fake, which may claim the cores as an engine that computes on them does.

@@ -157,10 +157,7 @@ async fn receivers_that_are_silent_do_not_use_up_the_files() {
     assert_eq!(process.get("/livez").send().await.status, 200);
     assert_eq!(ask(process.address, &jobs[0]).await.status, 200);
     let open = process.open_files();
-    assert!(
-        open.is_none_or(|open| open < 128 + 40 + 64),
-        "{open:?} files are open"
-    );
+    assert!(open < 128 + 40 + 64, "{open} files are open");
 }
 
 #[tokio::test]
@@ -170,11 +167,8 @@ async fn the_limit_of_files_is_raised_by_what_is_needed() {
     let connections = ["--max-connections", "100", "--max-webhook-calls", "50"];
     let arguments = [&allowed(&key)[..], &connections].concat();
     let process = limited(64, 1000, &arguments).await;
-    assert!(
-        process
-            .file_limit()
-            .is_none_or(|limit| (300..=400).contains(&limit))
-    );
+    let limit = process.file_limit();
+    assert!((300..=400).contains(&limit), "{limit}");
     drop(process);
     // No more than there may be, and then fewer connections, which is said.
     let mut process = limited(64, 300, &arguments).await;
