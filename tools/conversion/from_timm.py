@@ -15,14 +15,15 @@ from .original import ACTIVATIONS, INPUT, Original, settle
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
-    model, origin = _model(source, arguments)
+    model, origin, notes = _model(source, arguments)
     config = resolve_data_config({"interpolation": arguments.interpolation}, model=model)
     spec = describe(config)
     transform = create_transform(**config, is_training=False)
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, source.value)
     task = arguments.task or ("classification" if getattr(model, "num_classes", 0) else "embedding")
-    task, notes = settle(task, classes)
+    task, said = settle(task, classes)
+    notes += said
     own = _labels(model, classes) if task != "embedding" else None
     names, said = labels.choose(task, arguments.labels, classes, own, source.value)
     notes += said
@@ -73,16 +74,16 @@ def _interpolation(name: str) -> str:
     return {"random": "bilinear", "lanczos": "lanczos"}.get(name, name)
 
 
-def _model(source: Source, arguments: argparse.Namespace) -> tuple[torch.nn.Module, str]:
+def _model(source: Source, arguments: argparse.Namespace) -> tuple[torch.nn.Module, str, list[str]]:
     name = f"local-dir:{Path(source.value).resolve()}" if source.is_path else source.value
     shown = Path(source.value).resolve().name if source.is_path else source.value
     features = {"num_classes": 0} if arguments.task == "embedding" else {}
     given = arguments.weights
     try:
         if given == "none":
-            return timm.create_model(name, pretrained=False, **features), f"{shown} with random weights"
+            return timm.create_model(name, pretrained=False, **features), f"{shown} with random weights", []
         if given is None:
-            return timm.create_model(name, pretrained=True, **features), shown
+            return timm.create_model(name, pretrained=True, **features), shown, []
     except Exception as error:
         raise _cannot_make(source, given, error) from None
     path = Path(given)
@@ -90,15 +91,23 @@ def _model(source: Source, arguments: argparse.Namespace) -> tuple[torch.nn.Modu
         raise Failure(
             f"--weights {given} does not exist: name a file, or none; timm's own are part of the name, as in NAME.TAG"
         )
-    tensors = torch_model.read_weights(path)
+    tensors, notes = torch_model.read_weights(path)
     try:
-        model = timm.create_model(name, pretrained=False, num_classes=torch_model.last_size(tensors))
+        weights = torch_model.fit(
+            tensors, lambda classes: timm.create_model(name, pretrained=False, num_classes=classes), path
+        )
+        torch_model.check_classifier(weights, arguments.task, path)
+        # A model whose classes cannot be chosen has those that it is made with.
+        count = {"num_classes": weights.classes or 0} if weights.classifier else {}
+        model = timm.create_model(name, pretrained=False, **count)
+    except Failure:
+        raise
     except Exception as error:
         raise _cannot_make(source, given, error) from None
-    torch_model.load_weights(model, tensors, shown, path)
+    torch_model.load_weights(model, weights, shown, path)
     if features:
         model.reset_classifier(0)
-    return model, f"{shown} with the weights {path.name}"
+    return model, f"{shown} with the weights {path.name}", notes + weights.notes
 
 
 def _cannot_make(source: Source, given: str | None, error: Exception) -> Failure:

@@ -107,7 +107,9 @@ def _eager(folder: Path, archive: mar.Archive) -> torch.nn.Module:
         ) from None
     finally:
         sys.path.remove(str(folder))
-    weights = torch_model.read_weights(folder / archive.serialized)
+    path = folder / archive.serialized
+    tensors, _ = torch_model.read_weights(path)
+    weights = torch_model.fit(tensors, lambda _: model, path)
     torch_model.load_weights(model, weights, classes[0].__name__, Path(archive.serialized))
     return model
 

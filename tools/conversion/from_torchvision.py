@@ -23,14 +23,15 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if name not in known:
         raise Failure(f"torchvision has no classifier {name!r}: it has {', '.join(known)}")
     available = torchvision.models.get_model_weights(name)
-    model, weights, origin = _model(name, available, arguments)
+    model, weights, origin, notes = _model(name, available, arguments)
     if arguments.task == "embedding":
         _remove_head(model, name)
     rule = _transforms(weights, arguments)
     spec = describe(rule)
     model.eval()
     classes = torch_model.classes_of(model, spec.shape, name)
-    task, notes = settle(arguments.task or "classification", classes)
+    task, said = settle(arguments.task or "classification", classes)
+    notes += said
     names, said = labels.choose(task, arguments.labels, classes, list(weights.meta["categories"]), origin)
     notes += said + _notes(arguments.weights, available, spec)
     return Original(
@@ -63,15 +64,15 @@ def describe(rule) -> Input:
     )
 
 
-def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.nn.Module, object, str]:
-    """The model, the published weights whose preprocessing it takes, and where its weights are from."""
+def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.nn.Module, object, str, list[str]]:
+    """The model, the published weights whose preprocessing it takes, where its weights are from, and notes on them."""
     given = arguments.weights
     if given == "none":
-        return torchvision.models.get_model(name, weights=None), available.DEFAULT, f"{name} with random weights"
+        return torchvision.models.get_model(name, weights=None), available.DEFAULT, f"{name} with random weights", []
     if given in available.__members__ or given is None:
         weights = available[given or "DEFAULT"]
         try:
-            return torchvision.models.get_model(name, weights=weights), weights, f"{name}, {weights.name}"
+            return torchvision.models.get_model(name, weights=weights), weights, f"{name}, {weights.name}", []
         except OSError as error:
             place = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
             raise Failure(
@@ -81,10 +82,16 @@ def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.n
     path = Path(given)
     if not path.is_file():
         raise Failure(f"--weights {given}: {name} has {', '.join(available.__members__)}, and there is no such file")
-    tensors = torch_model.read_weights(path)
-    model = torchvision.models.get_model(name, weights=None, num_classes=torch_model.last_size(tensors) or 1)
-    torch_model.load_weights(model, tensors, name, path)
-    return model, available.DEFAULT, f"{name} with the weights {path.name}"
+    tensors, notes = torch_model.read_weights(path)
+
+    def make(classes: int) -> torch.nn.Module:
+        return torchvision.models.get_model(name, weights=None, num_classes=classes)
+
+    weights = torch_model.fit(tensors, make, path)
+    torch_model.check_classifier(weights, arguments.task, path)
+    model = make(weights.classes or 1)
+    torch_model.load_weights(model, weights, name, path)
+    return model, available.DEFAULT, f"{name} with the weights {path.name}", notes + weights.notes
 
 
 def _notes(given: str | None, available, spec: Input) -> list[str]:

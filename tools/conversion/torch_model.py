@@ -1,5 +1,7 @@
 """What torchvision, timm, transformers and TorchServe have in common: PyTorch modules, their weights and their export."""
 
+import argparse
+import pathlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import graph
+from . import checkpoint, graph
 from .failure import Failure
 from .original import INPUT, OPSET
 
-# Keys under which training scripts keep the weights inside of a checkpoint.
-NESTED = ("state_dict", "model_state_dict", "model", "state_dict_ema")
-# The prefix of a model that was trained on several devices.
-PARALLEL = "module."
+# What training scripts save beside the weights that runs no code when it is read: their command line and paths in it.
+HARMLESS = [argparse.Namespace, pathlib.PosixPath]
 
 
 def evaluate(model: Callable, batch: np.ndarray) -> np.ndarray:
@@ -60,14 +60,15 @@ def export(model: torch.nn.Module, shape: tuple[int, ...], classes: int, path: P
     graph.write(proto, path)
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors in a checkpoint. Never runs what a pickle may hold besides."""
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors in a checkpoint, and what to tell the user. Never runs what a pickle may hold besides."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path), []
+        with torch.serialization.safe_globals(HARMLESS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise Failure(f"--weights {path} cannot be read ({error}): check the path") from None
     except Exception as error:
@@ -75,24 +76,46 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"--weights {path} holds more than weights, or none ({' '.join(str(error).split())[:200]}): save the weights "
             "alone, torch.save(model.state_dict(), 'weights.pth')"
         ) from None
-    for key in NESTED:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise Failure(f"--weights {path} is no state dict: save one, torch.save(model.state_dict(), 'weights.pth')")
-    return {key.removeprefix(PARALLEL): value for key, value in content.items()}
-
-
-def last_size(weights: dict[str, torch.Tensor]) -> int | None:
-    """How many classes a classifier with these weights has: the size of its last layer, which libraries define last."""
-    sizes = [value.shape[0] for value in weights.values() if value.ndim in {1, 2}]
-    return sizes[-1] if sizes else None
-
-
-def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], name: str, path: Path) -> None:
     try:
-        model.load_state_dict(weights)
+        return checkpoint.unwrap(content)
+    except Failure as failure:
+        raise Failure(f"--weights {path} {failure}") from None
+
+
+def fit(tensors: dict[str, torch.Tensor], make: Callable[[int], torch.nn.Module], path: Path) -> checkpoint.Weights:
+    """`tensors` as the architecture that `make(classes)` makes names them, and how many classes they have."""
+    try:
+        # No memory and no random numbers for a model of which only the shapes are wanted.
+        with torch.device("meta"):
+            probe = make(checkpoint.PROBE)
+    except RuntimeError:
+        # Some architectures compute with numbers while they are made.
+        probe = make(checkpoint.PROBE)
+    shapes = {key: tuple(value.shape) for key, value in probe.state_dict().items()}
+    try:
+        return checkpoint.fit(tensors, shapes)
+    except Failure as failure:
+        raise Failure(f"--weights {path} {failure}") from None
+
+
+def load_weights(model: torch.nn.Module, weights: checkpoint.Weights, name: str, path: Path) -> None:
+    """Raises Failure unless `weights` are all that `model` needs, its classifier excepted if they have none."""
+    try:
+        found = model.load_state_dict(weights.tensors, strict=False)
     except RuntimeError as error:
         lines = str(error).splitlines()
         raise Failure(f"--weights {path} are not those of a {name}: {' '.join(lines[1:3]).strip()[:300]}") from None
+    missing = [key for key in found.missing_keys if weights.classes is not None or key not in weights.classifier]
+    for what, keys in [("lack", missing), ("have", found.unexpected_keys)]:
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise Failure(f"--weights {path} are not those of a {name}: they {what} {', '.join(keys[:3])}{more}")
+
+
+def check_classifier(weights: checkpoint.Weights, task: str | None, path: Path) -> None:
+    """Raises Failure where classes are wanted of weights without a classifier."""
+    if weights.classes is None and task != "embedding" and weights.classifier:
+        raise Failure(
+            f"--weights {path} have no classifier ({', '.join(sorted(weights.classifier))}): take the features with "
+            "--task embedding, or save the whole model"
+        )
