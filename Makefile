@@ -58,7 +58,7 @@ serve: compile ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 ##@ Develop
 
 .PHONY: test
-test: test-rust test-tools test-convert-keras ## Run all tests
+test: test-rust test-tools test-docs test-convert-keras ## Run all tests
 
 .PHONY: check
 check: check-sources check-format check-scripts check-deploy check-packages check-lints check-docs ## Run everything that judges Ocelli without running it: formats, lints, docs, licences, deploy/
@@ -146,6 +146,13 @@ test-rust: runtime test-servers test-tutorial ## Run the tests of the crates, on
 test-tools: ## Run the tests of the Python tools
 	tools/venv.sh .venv-model tools/requirements-model.txt
 	.venv-model/bin/python -m unittest discover --start-directory tools
+
+# With the binary that test-rust has built.
+.PHONY: test-docs
+test-docs: runtime test-servers ## Run the commands of README and docs, and compare what they print with what the pages show
+	cargo build --locked --package ocelli
+	OCELLI='$(CARGO_TARGET_DIR)/debug/ocelli' PYTHONPATH=tools \
+	    python3 -m unittest discover --start-directory tools/end_to_end --pattern test_pages.py
 
 # With the binary that test-rust has built, for nothing is measured here.
 .PHONY: test-convert-keras
