@@ -192,21 +192,31 @@ fn merge_shapes(one: &[Option<usize>], other: &[Option<usize>]) -> Option<Vec<Op
 }
 
 /// The shape of a graph's output that has the declared axes, and between them axes of 1 that hold nothing:
-/// convolutional networks end in `[batch, classes, 1, 1]`.
+/// convolutional networks end in `[batch, classes, 1, 1]`. Open axes are taken to be 1 where the fixed ones are all that is
+/// declared; where they are not, they stay open, and only a run can tell.
 fn merge_around_ones(declared: &[Option<usize>], graph: &[Option<usize>]) -> Option<Vec<Option<usize>>> {
-    let (batch, axes) = graph.split_first()?;
-    let is_one = |axis: &Option<usize>| *axis == Some(1);
-    let counted = |batch: Option<usize>, axes: &[Option<usize>]| -> Vec<Option<usize>> {
-        let counted = axes.iter().copied().filter(|axis| !is_one(axis));
-        std::iter::once(batch).chain(counted).collect()
-    };
     let (own_batch, own_axes) = declared.split_first()?;
-    let mut merged = merge_shapes(&counted(*own_batch, own_axes), &counted(*batch, axes))?.into_iter();
-    let first = merged.next()?;
-    let rest = axes
-        .iter()
-        .map(|axis| if is_one(axis) { Some(*axis) } else { merged.next() });
-    std::iter::once(Some(first)).chain(rest).collect()
+    let (batch, axes) = graph.split_first()?;
+    let batch = merge_dims(*own_batch, *batch)?;
+    let counted = |axes: &[Option<usize>], with_open: bool| -> Vec<Option<usize>> {
+        let counts = |axis: &Option<usize>| axis.map_or(with_open, |length| length != 1);
+        axes.iter().copied().filter(counts).collect()
+    };
+    let own = counted(own_axes, true);
+    let whole = |axes: Vec<Option<usize>>| std::iter::once(batch).chain(axes).collect();
+    for with_open in [true, false] {
+        if let Some(merged) = merge_shapes(&own, &counted(axes, with_open)) {
+            let mut merged = merged.into_iter();
+            let axis = |axis: &Option<usize>| match axis {
+                Some(1) => Some(Some(1)),
+                None if !with_open => Some(Some(1)),
+                _ => merged.next(),
+            };
+            return axes.iter().map(axis).collect::<Option<Vec<_>>>().map(whole);
+        }
+    }
+    let can_hold_all = counted(axes, false).is_empty() && counted(axes, true).len() > own.len();
+    can_hold_all.then(|| whole(axes.to_vec()))
 }
 
 fn names(specs: &[TensorSpec]) -> String {

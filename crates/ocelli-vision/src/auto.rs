@@ -7,6 +7,7 @@
 mod agreement;
 mod error;
 mod files;
+mod head;
 mod hugging_face;
 mod json;
 mod labels;
@@ -36,7 +37,7 @@ pub use preset::Preset;
 pub use source::LABEL_FILES;
 pub use variant::{Variant, choose_variant};
 
-use crate::{Interpolation, ModelPackage};
+use crate::{Interpolation, ModelPackage, Task};
 
 /// What a package that was made calls its file of labels.
 const LABELS_FILE: &str = "labels.txt";
@@ -52,6 +53,10 @@ pub struct Hints {
     pub interpolation: Option<Interpolation>,
     /// Whether the filter widens where a photo shrinks, instead of what files or the preset say.
     pub antialias: Option<bool>,
+    /// Which of the graph's outputs is answered, by its name.
+    pub output: Option<String>,
+    /// What that output is, instead of what files say or its form suggests.
+    pub task: Option<Task>,
     /// What to call the model; made from the folder's name if left out.
     pub name: Option<String>,
     /// Its version; `1`, or the number of its folder, if left out.

@@ -5,6 +5,7 @@
 //! can be run: the engine has the last word. Files come from elsewhere: no length in one is believed, and what is kept
 //! of it is smaller than the file, or a small constant.
 
+mod axes;
 mod ending;
 mod error;
 mod messages;
@@ -17,6 +18,7 @@ mod wire;
 
 use std::fmt;
 
+pub use axes::PerImage;
 pub use error::GraphError;
 use messages::{Model, Parts};
 use wire::{Fields, Malformed};
@@ -145,19 +147,6 @@ impl fmt::Display for TensorInfo {
     }
 }
 
-impl GraphOutput {
-    /// How many classes or features each image gets: the length of the last of at least two axes, where it is fixed.
-    pub fn width(&self) -> Option<u64> {
-        let shape = self.tensor.shape.as_ref().filter(|shape| shape.len() >= 2)?;
-        *shape.last()?
-    }
-
-    /// Whether each image gets one number that nothing has made a probability of.
-    pub(crate) fn is_one_score(&self) -> bool {
-        self.width() == Some(1) && self.ending == Ending::Scores
-    }
-}
-
 impl Graph {
     /// Reads what the file `bytes` says.
     ///
@@ -236,6 +225,13 @@ impl Graph {
     /// The output of that name.
     pub fn output(&self, name: &str) -> Option<&GraphOutput> {
         self.outputs.iter().find(|output| output.tensor.name == name)
+    }
+
+    /// What each image gets of an output of this graph.
+    pub fn per_image(&self, output: &GraphOutput) -> PerImage {
+        let input = self.inputs.first().and_then(|input| input.shape.as_ref());
+        let batch = input.and_then(|shape| *shape.first()?);
+        PerImage::of_shape(output.tensor.shape.as_deref(), batch)
     }
 
     /// What may keep ONNX Runtime 1.31 from running it, each in a sentence that says what to do.

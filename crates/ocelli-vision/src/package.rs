@@ -46,6 +46,8 @@ pub struct ModelPackage {
     pub external: Vec<ExternalData>,
     /// Where `onnx` was read, for messages; nowhere where it was made or is part of the program.
     pub origin: Option<PathBuf>,
+    /// The `model.toml` that says so; nowhere where the package was made of other files.
+    pub stated_in: Option<PathBuf>,
 }
 
 /// A package without its weights: all that is needed to prepare images for the model and to name what comes out.
@@ -185,7 +187,12 @@ impl ModelPackage {
             version: version.to_owned(),
             ..old.clone()
         };
-        Self::build(manifest, self.onnx, self.external, &self.card.labels)
+        let renamed = Self::build(manifest, self.onnx, self.external, &self.card.labels)?;
+        Ok(Self {
+            origin: self.origin,
+            stated_in: self.stated_in,
+            ..renamed
+        })
     }
 
     fn assemble(
@@ -224,6 +231,7 @@ impl ModelPackage {
             onnx,
             external,
             origin: None,
+            stated_in: None,
         }
     }
 }

@@ -41,6 +41,7 @@ enum Place {
 pub struct ModelFile {
     name: String,
     origin: Option<PathBuf>,
+    stated_in: Option<PathBuf>,
     onnx: Cow<'static, [u8]>,
     external: Vec<ExternalFile>,
     signature: Signature,
@@ -72,6 +73,7 @@ impl ServedModel {
         let file = ModelFile {
             name: package.card.manifest.name.clone(),
             origin: package.origin,
+            stated_in: package.stated_in,
             onnx: package.onnx,
             external: package
                 .external
@@ -303,25 +305,34 @@ impl ModelFile {
     /// What an engine says of this model before it has ever served, with the file that it is about and what to do.
     #[must_use]
     pub fn blamed(&self, error: EngineError) -> EngineError {
+        let shown = |path: &PathBuf| path.strip_prefix(".").unwrap_or(path).display().to_string();
         let model = match &self.origin {
-            Some(path) => {
-                let path = path.strip_prefix(".").unwrap_or(path);
-                format!("{} ({})", self.name, path.display())
-            }
+            Some(path) => format!("{} ({})", self.name, shown(path)),
             None => self.name.clone(),
+        };
+        let remedy = match &self.stated_in {
+            Some(path) => format!("correct {} if it is wrong", shown(path)),
+            None => "say what is known of it with --model-output, --task and --labels".to_owned(),
         };
         match error {
             EngineError::LoadFailed { reason, .. } => EngineError::LoadFailed { model, reason },
-            EngineError::SignatureMismatch { reason, .. } => EngineError::SignatureMismatch {
-                model,
-                reason: format!("{reason}; correct model.toml, or export the model again"),
+            EngineError::SignatureMismatch { reason, .. } => match &self.stated_in {
+                Some(_) => EngineError::SignatureMismatch {
+                    model,
+                    reason: format!("{reason}; {remedy}, or export the model again"),
+                },
+                // The user has no package that declares anything.
+                None => {
+                    let reason = reason.replace("the package declares", "Ocelli expected");
+                    EngineError::LoadFailed {
+                        model,
+                        reason: format!("{reason}; {remedy}, or export the model again"),
+                    }
+                }
             },
             EngineError::Fault(reason) | EngineError::BadInput(reason) => EngineError::LoadFailed {
                 model,
-                reason: format!(
-                    "its first run failed: {reason}; correct model.toml if it says something else than the file does, or \
-                     export the model again"
-                ),
+                reason: format!("its first run failed: {reason}; {remedy}, or export the model again"),
             },
             other => other,
         }
@@ -384,37 +395,65 @@ pub fn builtin() -> Result<ModelPackage, PackageError> {
 mod tests {
     use super::*;
 
+    /// What is said of a model at `nets/lite0.onnx`, in all the forms of a model that is not what it should be.
+    fn blamed(stated_in: Option<&str>) -> Vec<String> {
+        let mut package = builtin().expect("built in");
+        package.origin = Some("./nets/lite0.onnx".into());
+        package.stated_in = stated_in.map(Into::into);
+        // Models of a folder of models are called as their folders.
+        let package = package.renamed("lite0", None).expect("a name");
+        let (_, file) = ServedModel::split(package);
+        let unlike = EngineError::SignatureMismatch {
+            model: String::new(),
+            reason: "the package declares it out of shape".into(),
+        };
+        [EngineError::Fault("out of shape".into()), unlike]
+            .map(|error| file.blamed(error).to_string())
+            .into()
+    }
+
     #[test]
     fn an_engines_errors_name_the_file_and_a_remedy() {
         let mut package = builtin().expect("built in");
         package.origin = Some("./nets/lite0.onnx".into());
         let (_, file) = ServedModel::split(package);
-        let said = |error| file.blamed(error).to_string();
-        let name = "efficientnet-lite0 (nets/lite0.onnx)";
         let refused = EngineError::LoadFailed {
             model: "efficientnet-lite0".into(),
             reason: "no such operator".into(),
         };
         assert_eq!(
-            said(refused),
-            format!("model {name} cannot be loaded: no such operator")
+            file.blamed(refused).to_string(),
+            "model efficientnet-lite0 (nets/lite0.onnx) cannot be loaded: no such operator"
         );
-        for error in [
-            EngineError::Fault("out of shape".into()),
-            EngineError::SignatureMismatch {
-                model: String::new(),
-                reason: "out of shape".into(),
-            },
-        ] {
-            let said = said(error);
+        for said in blamed(Some("./nets/model.toml")) {
             for part in [
-                name,
+                "lite0 (nets/lite0.onnx)",
                 "out of shape",
-                "correct model.toml",
+                "correct nets/model.toml",
                 "export the model again",
             ] {
                 assert!(said.contains(part), "no {part} in {said}");
             }
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_model_toml_is_corrected_by_options() {
+        for said in blamed(None) {
+            for part in [
+                "lite0 (nets/lite0.onnx)",
+                "out of shape",
+                "--model-output",
+                "--task",
+                "--labels",
+                "export the model again",
+            ] {
+                assert!(said.contains(part), "no {part} in {said}");
+            }
+            assert!(
+                !said.contains("model.toml") && !said.contains("package"),
+                "{said}"
+            );
         }
     }
 }

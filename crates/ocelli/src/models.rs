@@ -138,6 +138,8 @@ fn built_in(hints: &Hints) -> Result<Opened, OpenError> {
         ("--labels", hints.labels.is_some()),
         ("--interpolation", hints.interpolation.is_some()),
         ("--antialias", hints.antialias.is_some()),
+        ("--model-output", hints.output.is_some()),
+        ("--task", hints.task.is_some()),
     ];
     if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
         return Err(OpenError::BuiltIn(option));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use ocelli_engine::{EngineError, Tensor};
-use ocelli_vision::{OutputSpec, Pool, l2_normalize, rank};
+use ocelli_vision::{OutputSpec, PerImage, Pool, l2_normalize, rank};
 
 use crate::error::Error;
 use crate::model::ServedModel;
@@ -188,13 +188,32 @@ fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Predi
 /// # Errors
 /// [`EngineError::Fault`] for any other shape.
 pub fn vector_length(output: &OutputSpec, shape: &[usize]) -> Result<usize, EngineError> {
-    let axes: Vec<usize> = shape.iter().copied().filter(|&axis| axis != 1).collect();
-    match (output.pool, axes.as_slice()) {
-        (_, []) => Ok(1),
-        (_, [features]) | (Pool::First | Pool::Mean, [_, features]) => Ok(*features),
+    match (PerImage::of_tensor(shape), output.pool) {
+        (PerImage::Row(Some(features)), _) | (PerImage::Rows(features), Pool::First | Pool::Mean) => {
+            Ok(features as usize)
+        }
         _ => Err(EngineError::Fault(format!(
-            "an image's output '{}' has the shape {shape:?}, which is no feature vector; set pool = \"first\" or \"mean\" for \
-             one of tokens x features, or name another output",
+            "output `{}` gives {shape:?} for each image, which is no feature vector; set pool = \"first\" or \"mean\" in a \
+             model.toml for one of tokens x features, or name another output",
+            output.name
+        ))),
+    }
+}
+
+/// Checks that an output of classes gives one row of scores for each image, whose shape without the batch axis is `shape`.
+///
+/// # Errors
+/// [`EngineError::Fault`] for several rows, and where the scores are not one for each of `labels`, unless there are none.
+pub fn check_scores(output: &OutputSpec, shape: &[usize], labels: usize) -> Result<(), EngineError> {
+    match PerImage::of_tensor(shape) {
+        PerImage::Row(Some(scores)) if labels == 0 || scores == labels as u64 => Ok(()),
+        PerImage::Row(_) => Err(EngineError::Fault(format!(
+            "output `{}` gives {shape:?} for each image, and there are {labels} labels: it must be one score for each",
+            output.name
+        ))),
+        _ => Err(EngineError::Fault(format!(
+            "output `{}` gives {shape:?} for each image, which is no row of scores as a classifier gives it, but looks like a \
+             map or like detections",
             output.name
         ))),
     }
@@ -283,6 +302,31 @@ mod tests {
         assert_eq!(vector(Pool::Mean, &[1, 3]), Ok(vec![0.0, 1.0, 2.0]));
         assert!(vector(Pool::None, &[2, 3]).is_err());
         assert!(vector(Pool::First, &[2, 3, 4]).is_err());
+    }
+
+    #[test]
+    fn scores_are_one_row_and_one_for_each_label() {
+        let output = OutputSpec {
+            name: "scores".to_owned(),
+            activation: Activation::Softmax,
+            labels: None,
+            threshold: None,
+            normalize: false,
+            pool: Pool::None,
+        };
+        let said =
+            |shape: &[usize], labels| check_scores(&output, shape, labels).map_err(|error| error.to_string());
+        for shape in [&[10][..], &[10, 1, 1], &[1, 10], &[1, 1, 10]] {
+            assert_eq!((said(shape, 10), said(shape, 0)), (Ok(()), Ok(())), "{shape:?}");
+            assert!(said(shape, 9).unwrap_err().contains("9 labels"));
+        }
+        assert_eq!((said(&[], 1), said(&[1, 1], 1)), (Ok(()), Ok(())));
+        for shape in [&[1, 8, 8][..], &[10, 49], &[21, 64, 64]] {
+            assert!(
+                said(shape, 0).unwrap_err().contains("no row of scores"),
+                "{shape:?}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A softmax can stand in a graph in more forms than any reading of it knows. A second one leaves the order of the classes
 //! as it is and makes all of them nearly as likely, so that nobody notices; but numbers that are probabilities already
 //! look like it. This owns the look, on a few images that are made up. It changes nothing: the package has the last word,
-//! and people get a sentence.
+//! and people get a sentence. Only an output whose form cannot be answered at all is refused.
 
 use std::{fmt, slice};
 
@@ -11,7 +11,7 @@ use ocelli_engine::{Engine, EngineError, Tensor, TensorData, TensorError};
 use ocelli_vision::{Activation, InputSpec, InputType, Layout, OutputSpec};
 
 use crate::model::ServedModel;
-use crate::outcome::vector_length;
+use crate::outcome::{check_scores, vector_length};
 
 /// How far from 1 the sum of probabilities may be that a graph computed in half precision.
 const ROUNDING: f32 = 0.01;
@@ -79,27 +79,26 @@ pub fn twice(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<Twice>,
         .collect())
 }
 
-/// How many numbers the feature vector of an image has, for each output; 0 for an output of classes.
+/// Runs the model once and checks that each output can be answered as its package says: one score for each class, or
+/// numbers that become one feature vector. Gives the length of that vector for each output; 0 for an output of classes.
 ///
 /// # Errors
-/// What the engine says, and [`EngineError::Fault`] for an output that cannot become one vector.
+/// What the engine says, and [`EngineError::Fault`] for an output of another form. Graphs may leave their shapes open, so that
+/// nothing but a run shows it, and requests must not be the first to.
 pub fn vector_lengths(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<usize>, EngineError> {
     let outputs = &model.card.manifest.outputs;
-    if !outputs.iter().any(OutputSpec::is_vector) {
-        return Ok(vec![0; outputs.len()]);
-    }
     let spec = model.input();
     let input =
         tensor(spec, &made_up(spec, IMAGES[0])).map_err(|error| EngineError::BadInput(error.to_string()))?;
     let given = engine.infer(slice::from_ref(&input))?;
-    let length = |(spec, tensor): (&OutputSpec, &Tensor)| {
+    let length = |(place, (spec, tensor)): (usize, (&OutputSpec, &Tensor))| {
         if spec.is_vector() {
             vector_length(spec, tensor.row_shape())
         } else {
-            Ok(0)
+            check_scores(spec, tensor.row_shape(), model.labels_of(place).len()).map(|()| 0)
         }
     };
-    outputs.iter().zip(&given).map(length).collect()
+    outputs.iter().zip(&given).enumerate().map(length).collect()
 }
 
 /// Whether the numbers of one image look as if `activation` had made them.

@@ -158,7 +158,8 @@ fn copy(spec: &TensorSpec, value: &DynValue, batch: usize) -> Result<Tensor, Eng
         .collect();
     if shape.first() != Some(&batch) {
         return Err(EngineError::Fault(format!(
-            "output {} has the shape {shape:?} for a batch of {batch}; its first axis must be the batch",
+            "output {} has the shape {shape:?} for a batch of {batch}, and its first axis must be the batch: export the model with \
+             a batch axis in its output",
             spec.name
         )));
     }

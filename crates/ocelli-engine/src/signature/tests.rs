@@ -83,6 +83,31 @@ fn scores_may_have_axes_of_one_between_them() {
             "{axes:?}"
         );
     }
+    // An open axis may be one, and has to be where another holds the classes.
+    for (axes, merged) in [
+        (
+            &[None, Some(10), None, None][..],
+            &[None, Some(10), Some(1), Some(1)][..],
+        ),
+        (&[None, None, Some(10)], &[None, Some(1), Some(10)]),
+        (&[None, None, None], &[None, None, None]),
+        (&[None, None, Some(1), None], &[None, None, Some(1), None]),
+    ] {
+        assert_eq!(
+            Signature::reconcile(&declared(10), &graph(axes)),
+            Ok(graph(merged)),
+            "{axes:?}"
+        );
+    }
+    assert_eq!(
+        Signature::reconcile(&declared(1), &graph(&[None, None, Some(1)])),
+        Ok(graph(&[None, Some(1), Some(1)]))
+    );
+    assert_eq!(
+        Signature::reconcile(&declared(1), &graph(&[None])),
+        Ok(graph(&[None]))
+    );
+    assert!(Signature::reconcile(&declared(10), &graph(&[None, Some(12), None])).is_err());
     let input = signature(&[image(&[None, Some(1), Some(10)])], &[]);
     assert!(Signature::reconcile(&signature(&[image(&[None, Some(10)])], &[]), &input).is_err());
 }

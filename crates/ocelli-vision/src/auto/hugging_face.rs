@@ -2,41 +2,13 @@
 
 use super::{
     AutoError, Note,
+    head::{Bare, Head},
     json::Place,
     labels::{self, Labels},
     processors::{self, Processor, Quirk, Size},
     recipe::{Arithmetic, Recipe, Resize},
 };
 use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
-
-/// What `config.json` says of what comes out.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Head {
-    pub(super) task: Option<Task>,
-    pub(super) labels: Option<Labels>,
-    /// What to say of classes without a classifier.
-    pub(super) bare: Option<Bare>,
-}
-
-/// An architecture whose name says no purpose.
-#[derive(Debug, PartialEq)]
-pub(super) struct Bare {
-    pub(super) class: String,
-    /// Whether it is named as transformers names those that give features; else it is somebody's own class.
-    pub(super) gives_features: bool,
-}
-
-impl Bare {
-    fn of(class: &str) -> Self {
-        let gives_features = ["Model", "ModelWithProjection", "Backbone"]
-            .iter()
-            .any(|end| class.ends_with(end));
-        Self {
-            class: class.to_owned(),
-            gives_features,
-        }
-    }
-}
 
 /// Reads the task and the labels of a `config.json`.
 ///
@@ -96,62 +68,6 @@ fn several(config: &Place<'_>) -> Result<bool, AutoError> {
     match place.text()? {
         "regression" => Err(place.error("is regression: Ocelli serves classifiers and feature extractors")),
         problem => Ok(problem == "multi_label_classification"),
-    }
-}
-
-impl Head {
-    /// The labels that are `given` (`--labels`), or `beside` the model, decide where the configuration does not.
-    ///
-    /// # Errors
-    /// When labels are given to a model that has no classes, in words.
-    pub(super) fn with_labels(
-        self,
-        given: Option<Labels>,
-        beside: Option<Labels>,
-        notes: &mut Vec<Note>,
-    ) -> Result<Self, String> {
-        let is_given = given.is_some();
-        let labels = given.or(self.labels).or(beside);
-        let Some(bare) = &self.bare else {
-            if is_given && self.task == Some(Task::Embedding) {
-                return Err("gives features and has no classes (config.json): leave --labels away".into());
-            }
-            return Ok(Self { labels, ..self });
-        };
-        let class = &bare.class;
-        match labels {
-            Some(labels) if !bare.gives_features => {
-                let task = self.task.unwrap_or(Task::Classification);
-                notes.push(Note::read(format!(
-                    "{class} (config.json) has labels, so it is a classifier"
-                )));
-                Ok(Self {
-                    task: Some(task),
-                    labels: Some(labels),
-                    ..self
-                })
-            }
-            Some(_) if is_given => Err(format!(
-                "gives features and has no classes (config.json: {class}): leave --labels away"
-            )),
-            labels => {
-                notes.push(Note::read(format!(
-                    "task embedding, from config.json: {class} has no classifier"
-                )));
-                notes.extend(labels.map(|labels| {
-                    let count = labels.names.len();
-                    Note::warning(format!(
-                        "the {count} labels from {} are left out, for features have no classes",
-                        labels.from
-                    ))
-                }));
-                Ok(Self {
-                    task: Some(Task::Embedding),
-                    labels: None,
-                    ..self
-                })
-            }
-        }
     }
 }
 

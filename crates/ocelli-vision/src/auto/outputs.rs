@@ -1,13 +1,13 @@
 //! Which of a graph's outputs is answered, and what has to be applied to it.
 
+mod choice;
+
 use super::{
     Note,
     labels::{self, Labels},
 };
-use crate::{
-    Activation, Ending, OutputSpec, Pool, Task,
-    graph::{Element, Graph, GraphOutput},
-};
+use crate::{Activation, Ending, Graph, GraphOutput, OutputSpec, PerImage, Pool, Task};
+use choice::{Choice, is_tokens};
 
 /// ImageNet-1k has so many classes, and one more with TensorFlow's background.
 const IMAGENET: u64 = 1000;
@@ -22,11 +22,24 @@ pub(super) struct Outputs {
 }
 
 /// What the source says, and what may be guessed with.
+#[derive(Default)]
 pub(super) struct Said<'a> {
     pub(super) task: Option<Task>,
     pub(super) labels: Option<Labels>,
+    /// The output that the user names.
+    pub(super) output: Option<&'a str>,
+    /// Whether the task is the user's.
+    pub(super) is_stated: bool,
+    /// A task of the graph's metadata that is not one of classes.
+    pub(super) made_for: Option<&'a str>,
     /// The classes of ImageNet-1k, one a line.
     pub(super) imagenet: Option<&'a str>,
+}
+
+impl Said<'_> {
+    fn wants_features(&self) -> bool {
+        self.task == Some(Task::Embedding) && self.labels.is_none()
+    }
 }
 
 impl Outputs {
@@ -35,25 +48,19 @@ impl Outputs {
     /// # Errors
     /// When no output can be answered, or the labels are not as many as the classes, in words.
     pub(super) fn choose(graph: &Graph, said: Said<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
-        let has_labels = said.labels.is_some();
-        let wants_features = said.task == Some(Task::Embedding) && !has_labels;
-        let output = best(graph, wants_features)?;
-        if graph.outputs.len() > 1 {
-            let others: Vec<&str> = graph
-                .outputs
-                .iter()
-                .map(|other| other.tensor.name.as_str())
-                .filter(|name| *name != output.tensor.name)
-                .collect();
-            notes.push(Note::read(format!(
-                "output `{}` is answered; left out: {}",
-                output.tensor.name,
-                others.join(", ")
+        let choice = choice::choose(graph, &said)?;
+        let (output, gives) = choice;
+        note_choice(graph, output, &said, notes);
+        let task = task(choice, &said, notes);
+        choice::check(graph, choice, task)?;
+        if gives == PerImage::Open {
+            notes.push(Note::warning(format!(
+                "`{}` is {}: only its first run, when it is loaded, shows whether it can be answered",
+                output.tensor.name, output.tensor
             )));
         }
-        let task = task(output, &said, notes);
         if task == Task::Embedding {
-            return Ok(features(output, notes));
+            return Ok(features(choice, notes));
         }
         let spec = OutputSpec {
             name: output.tensor.name.clone(),
@@ -63,7 +70,7 @@ impl Outputs {
             normalize: false,
             pool: Pool::None,
         };
-        let labels = classes(output, said, notes)?;
+        let labels = classes(choice, said, notes)?;
         Ok(Self {
             task,
             spec: OutputSpec {
@@ -75,54 +82,63 @@ impl Outputs {
     }
 }
 
-/// The output that is most likely meant.
-fn best(graph: &Graph, wants_features: bool) -> Result<&GraphOutput, String> {
-    /// Names that exporters give to feature vectors, the best first.
-    const FEATURES: [&str; 5] = [
-        "image_embeds",
-        "pooler_output",
-        "embedding",
-        "feature",
-        "last_hidden_state",
-    ];
-    let is_number = |output: &&GraphOutput| {
-        matches!(
-            output.tensor.element,
-            Element::Float16 | Element::Float32 | Element::Float64
-        )
-    };
-    let rank = |output: &GraphOutput| output.tensor.shape.as_ref().map(Vec::len);
-    let is_row = |output: &&GraphOutput| matches!(rank(output), None | Some(2));
-    let numbers = || graph.outputs.iter().filter(is_number);
-    if wants_features
-        && let Some(output) = FEATURES
-            .iter()
-            .find_map(|name| numbers().find(|output| output.tensor.name.contains(name)))
-    {
-        return Ok(output);
+/// Holds what a `model.toml` says of an output against the output's form.
+///
+/// # Errors
+/// The key that cannot be right, and why.
+pub(super) fn check_stated(
+    graph: &Graph,
+    output: &GraphOutput,
+    spec: &OutputSpec,
+) -> Result<(), (&'static str, String)> {
+    let gives = graph.per_image(output);
+    if matches!(gives, PerImage::Rows(_)) && spec.is_vector() {
+        return match spec.pool {
+            Pool::First | Pool::Mean => Ok(()),
+            Pool::None => Err((
+                "output.pool",
+                format!(
+                    "is missing: `{}` ({}) gives several rows for each image; write pool = \"first\" or \"mean\", or name \
+                     another output",
+                    output.tensor.name, output.tensor
+                ),
+            )),
+        };
     }
-    let named = |name: &str| numbers().filter(is_row).find(|output| output.tensor.name == name);
-    let found = named("logits")
-        .or_else(|| numbers().find(is_row))
-        // Tokens or a map of features.
-        .or_else(|| numbers().find(|output| matches!(rank(output), Some(3 | 4))));
-    found.ok_or_else(|| {
-        let outputs: Vec<String> = graph
-            .outputs
-            .iter()
-            .map(|output| format!("{} {}", output.tensor.name, output.tensor))
-            .collect();
-        format!(
-            "gives no scores or features ({}): export it with its scores as the output, [batch, classes] of float32",
-            outputs.join(", ")
-        )
-    })
+    choice::check(graph, (output, gives), Task::Classification)
+        .map_err(|problem| ("output.name", format!("cannot be answered: the model {problem}")))
 }
 
-fn task(output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
+/// Says which output is answered where there are several, and what the user stated.
+fn note_choice(graph: &Graph, output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) {
+    let others: Vec<&str> = graph
+        .outputs
+        .iter()
+        .map(|other| other.tensor.name.as_str())
+        .filter(|name| *name != output.tensor.name)
+        .collect();
+    let why = if said.output.is_some() {
+        ", as --model-output says"
+    } else {
+        ""
+    };
+    if !others.is_empty() {
+        notes.push(Note::read(format!(
+            "output `{}` is answered{why}; left out: {}",
+            output.tensor.name,
+            others.join(", ")
+        )));
+    }
+    if let Some(task) = said.task.filter(|_| said.is_stated) {
+        let task = format!("{task:?}").to_ascii_lowercase();
+        notes.push(Note::read(format!("task {task}, as --task says")));
+    }
+}
+
+fn task((output, gives): Choice<'_>, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
     let name = output.tensor.name.to_ascii_lowercase();
-    let is_row = output.tensor.shape.as_ref().is_none_or(|shape| shape.len() == 2);
-    if output.is_one_score()
+    let is_one_score = gives == PerImage::Row(Some(1)) && output.ending == Ending::Scores;
+    if is_one_score
         && !matches!(said.task, Some(Task::Multilabel | Task::Embedding))
         && (said.task.is_some() || said.labels.is_some() || !names_features(&name))
     {
@@ -143,9 +159,9 @@ fn task(output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
         }
         (None, Ending::Softmax | Ending::LogSoftmax) => Task::Classification,
         (None, Ending::Scores) if said.labels.is_some() => Task::Classification,
-        (None, Ending::Scores) if !is_row || names_features(&name) => {
+        (None, Ending::Scores) if names_features(&name) => {
             notes.push(Note::guessed(format!(
-                "features (task embedding), by the name and shape of output `{}`; --labels FILE makes it classes",
+                "features (task embedding), by the name of output `{}`; --labels FILE makes it classes",
                 output.tensor.name
             )));
             Task::Embedding
@@ -204,8 +220,8 @@ pub(super) fn in_words(ending: Ending) -> &'static str {
 }
 
 /// Feature vectors: one row, or tokens of which the first stands for the image.
-fn features(output: &GraphOutput, notes: &mut Vec<Note>) -> Outputs {
-    let is_tokens = output.tensor.shape.as_ref().is_some_and(|shape| shape.len() == 3);
+fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
+    let (output, is_tokens) = (choice.0, is_tokens(choice));
     if is_tokens {
         notes.push(Note::guessed(format!(
             "`{}` is tokens, of which the first stands for the image (pool = \"first\"; \"mean\" is the other way)",
@@ -227,12 +243,20 @@ fn features(output: &GraphOutput, notes: &mut Vec<Note>) -> Outputs {
 }
 
 /// The names of the classes.
-fn classes(output: &GraphOutput, said: Said<'_>, notes: &mut Vec<Note>) -> Result<Vec<String>, String> {
+fn classes(
+    (output, gives): Choice<'_>,
+    said: Said<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<String>, String> {
     let name = &output.tensor.name;
+    let count = match gives {
+        PerImage::Row(count) => count,
+        _ => None,
+    };
     if let Some(labels) = said.labels {
         let are_placeholders = labels.are_placeholders();
         let Labels { names, from } = labels;
-        if let Some(count) = output.width() {
+        if let Some(count) = count {
             labels::check_count(&names, count, name).map_err(|problem| format!("{from}: {problem}"))?;
         }
         notes.push(Note::read(format!("{} labels from {from}", names.len())));
@@ -243,7 +267,7 @@ fn classes(output: &GraphOutput, said: Said<'_>, notes: &mut Vec<Note>) -> Resul
         }
         return Ok(names);
     }
-    let Some(count) = output.width() else {
+    let Some(count) = count else {
         notes.push(Note::guessed(format!(
             "classes have no names, and the graph leaves open how many `{name}` has; --labels FILE names them"
         )));

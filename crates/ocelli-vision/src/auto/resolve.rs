@@ -6,19 +6,23 @@ use super::{
     AutoError, Hints, Kind, Note, Preset, Resolved,
     agreement::{self, Mismatch},
     files::{self, Folder},
-    hugging_face::{self, Head},
+    head::Head,
+    hugging_face,
     json::Document,
     labels::{self, Labels},
     naming,
-    outputs::{Outputs, Said, in_words},
+    outputs::{self, Outputs, Said, in_words},
     recipe::Recipe,
     source::{self, Parts, Source},
     tensor::{Tensor, Usual},
     timm,
     triton::Config,
 };
-use crate::{Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage, PackageError};
+use crate::{
+    Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage, OutputSpec, PackageError, PerImage,
+};
 
+const MANIFEST: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
 const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -42,7 +46,7 @@ fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoErr
     let input = graph.input().map_err(|source| files::in_graph(&onnx, source))?;
     let mut manifest = package.card.manifest.clone();
     let mismatch = |(key, problem): Mismatch| AutoError::Value {
-        path: folder.path("model.toml"),
+        path: folder.path(MANIFEST),
         key: key.into(),
         problem: format!(
             "{problem}; `ocelli model show` on the ONNX file alone says what it takes and gives"
@@ -53,49 +57,69 @@ fn of_package(folder: &Folder, mut notes: Vec<Note>) -> Result<Resolved, AutoErr
         agreement::check_output(output, &graph).map_err(mismatch)?;
     }
     for (output, labels) in manifest.outputs.iter_mut().zip(&package.card.labels) {
-        let Some(found) = graph.output(&output.name) else {
-            continue;
-        };
-        if let Some(classes) = found.width().filter(|_| !labels.is_empty()) {
-            let file = folder.path(output.labels.as_deref().unwrap_or_default());
-            labels::check_count(labels, classes, &output.name)
-                .map_err(|problem| AutoError::unsuitable(file, problem))?;
-        }
-        if found.is_one_score() && output.activation == Activation::Softmax {
-            return Err(AutoError::Value {
-                path: folder.path("model.toml"),
-                key: "output.activation".into(),
-                problem: format!(
-                    "is \"softmax\", and `{}` gives one number, of which it always makes 1: write task = \
-                     \"multilabel\" and activation = \"sigmoid\"",
-                    output.name
-                ),
-            });
-        }
-        let twice = matches!(
-            (output.activation, found.ending),
-            (Activation::Softmax, Ending::Softmax) | (Activation::Sigmoid, Ending::Sigmoid)
-        );
-        if twice {
-            output.activation = Activation::None;
-            notes.push(Note::warning(format!(
-                "model.toml applies a {0} to `{1}`, and the graph ends in one: it is not applied twice; write \
-                 activation = \"none\"",
-                in_words(found.ending),
-                output.name
-            )));
-        }
+        notes.extend(of_output(folder, &graph, output, labels)?);
     }
     if manifest != package.card.manifest {
         package = ModelPackage::build(manifest, package.onnx, package.external, &package.card.labels)?;
     }
     package.origin = Some(onnx.clone());
+    package.stated_in = Some(folder.path(MANIFEST));
     Ok(Resolved {
         package,
         kind: Kind::Package,
         onnx,
         notes,
     })
+}
+
+/// Holds an `[[output]]` table against the graph: its classes, and what the graph has applied already, which is then not
+/// applied again.
+fn of_output(
+    folder: &Folder,
+    graph: &Graph,
+    output: &mut OutputSpec,
+    labels: &[String],
+) -> Result<Option<Note>, AutoError> {
+    let Some(found) = graph.output(&output.name) else {
+        return Ok(None);
+    };
+    let wrong = |key: &str, problem| AutoError::Value {
+        path: folder.path(MANIFEST),
+        key: key.into(),
+        problem,
+    };
+    outputs::check_stated(graph, found, output).map_err(|(key, problem)| wrong(key, problem))?;
+    let gives = graph.per_image(found);
+    if let PerImage::Row(Some(classes)) = gives
+        && !labels.is_empty()
+    {
+        let file = folder.path(output.labels.as_deref().unwrap_or_default());
+        labels::check_count(labels, classes, &output.name)
+            .map_err(|problem| AutoError::unsuitable(file, problem))?;
+    }
+    let is_one_score = gives == PerImage::Row(Some(1)) && found.ending == Ending::Scores;
+    if is_one_score && output.activation == Activation::Softmax {
+        let problem = format!(
+            "is \"softmax\", and `{}` gives one number, of which it always makes 1: write task = \"multilabel\" and \
+             activation = \"sigmoid\"",
+            output.name
+        );
+        return Err(wrong("output.activation", problem));
+    }
+    let twice = matches!(
+        (output.activation, found.ending),
+        (Activation::Softmax, Ending::Softmax) | (Activation::Sigmoid, Ending::Sigmoid)
+    );
+    if !twice {
+        return Ok(None);
+    }
+    output.activation = Activation::None;
+    Ok(Some(Note::warning(format!(
+        "model.toml applies a {0} to `{1}`, and the graph ends in one: it is not applied twice; write activation = \
+         \"none\"",
+        in_words(found.ending),
+        output.name
+    ))))
 }
 
 fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolved, AutoError> {
@@ -140,6 +164,9 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
     let said = Said {
         task: stated.head.task,
         labels: stated.head.labels,
+        output: hints.output.as_deref(),
+        is_stated: hints.task.is_some(),
+        made_for: None,
         imagenet: hints.imagenet,
     };
     let outputs = Outputs::choose(&graph, said, &mut notes).map_err(unsuitable)?;
@@ -221,9 +248,11 @@ impl Stated {
             Some(name) if given.is_none() && head.labels.is_none() => Some(labels_beside(folder, name)?),
             _ => None,
         };
+        let onnx = folder.path(&parts.onnx);
         let head = head
+            .said_to_be(hints.task)
             .with_labels(given, beside, notes)
-            .map_err(|problem| AutoError::unsuitable(folder.path(&parts.onnx), problem))?;
+            .map_err(|problem| AutoError::unsuitable(onnx, problem))?;
         // A preset takes the place of what files say, so that it also helps where they cannot be used.
         let recipe = match (hints.preset, timm_config) {
             (Some(_), _) => None,

@@ -4,7 +4,7 @@
 
 use super::{
     AutoError, Note,
-    hugging_face::Head,
+    head::Head,
     json::Place,
     labels::{self, Labels},
     preset::{IMAGENET_MEAN, IMAGENET_STD},

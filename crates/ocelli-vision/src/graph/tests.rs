@@ -53,7 +53,8 @@ fn a_small_classifier() {
     assert_eq!(input.to_string(), "float32 [batch, 3, 32, 24]");
     assert_eq!(input.shape, Some(vec![None, Some(3), Some(32), Some(24)]));
     let output = graph.output("logits").unwrap();
-    assert_eq!((output.ending, output.width()), (Ending::Scores, Some(10)));
+    assert_eq!(output.ending, Ending::Scores);
+    assert_eq!(graph.per_image(output), PerImage::Row(Some(10)));
     assert!(graph.external.is_empty() && graph.doubts().is_empty());
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use ocelli_vision::Interpolation;
 use ocelli_vision::auto::Preset;
+use ocelli_vision::{Interpolation, Task};
 
 use super::duration;
 
@@ -55,6 +55,33 @@ pub struct HintArgs {
     /// tensors of TensorFlow and PyTorch
     #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "WHETHER")]
     pub antialias: Option<Antialias>,
+    /// Which output of the graph to answer, by its name [default: the one that looks like scores or features]
+    #[arg(long, env = "OCELLI_MODEL_OUTPUT", value_name = "NAME")]
+    pub model_output: Option<String>,
+    /// What that output is [default: what the files say, or what its form suggests]
+    #[arg(long, env = "OCELLI_TASK", value_enum, value_name = "TASK")]
+    pub task: Option<TaskName>,
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// One class for each image
+    Classification,
+    /// Any number of classes for each image
+    Multilabel,
+    /// A feature vector
+    Embedding,
+}
+
+impl From<TaskName> for Task {
+    fn from(task: TaskName) -> Self {
+        match task {
+            TaskName::Classification => Self::Classification,
+            TaskName::Multilabel => Self::Multilabel,
+            TaskName::Embedding => Self::Embedding,
+        }
+    }
 }
 
 /// Whether a filter widens where a photo shrinks.

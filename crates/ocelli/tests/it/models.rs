@@ -19,6 +19,8 @@ mod init;
 mod loaders;
 #[path = "../../../ocelli-vision/src/graph/testing.rs"]
 mod onnx;
+#[path = "models_outputs.rs"]
+mod outputs;
 #[path = "models_serve.rs"]
 mod serve;
 #[path = "models_show.rs"]

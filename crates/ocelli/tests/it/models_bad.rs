@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{House, onnx, small};
 
 /// Every command that opens a model says the same of it.
-async fn refused(house: &House, spec: &str, words: &[&str]) {
+pub(super) async fn refused(house: &House, spec: &str, words: &[&str]) {
     for command in [
         &["model", "show", spec][..],
         &[

@@ -216,18 +216,26 @@ async fn a_graph_that_gives_something_else_than_it_states_is_named() {
         ("nets/net.onnx", &onnx::model(graph).encode_to_vec()),
         ("a.png", &photos::grey(3).bytes),
     ]);
-    for command in [
-        &["model", "check", "nets/net.onnx", "a.png"][..],
-        &["serve", "--listen", "127.0.0.1:0", "--model", "nets/net.onnx"],
+    house
+        .prints(&["model", "init", "nets/net.onnx", "--out", "mine"])
+        .await;
+    let options = "--model-output, --task and --labels, or export the model again";
+    let manifest = "correct mine/model.toml if it is wrong, or export the model again";
+    for (spec, file, remedy, other) in [
+        ("nets/net.onnx", "nets/net.onnx", options, "model.toml"),
+        ("mine", "mine/model.onnx", manifest, "--labels"),
     ] {
-        let (status, printed, said) = house.run_with(command, Some(&library)).await;
-        assert_eq!(status, 2, "{printed}");
-        for part in [
-            "model net (nets/net.onnx) is not what its package declares",
-            "[batch, 3]",
-            "correct model.toml, or export the model again",
+        for command in [
+            &["model", "check", spec, "a.png"][..],
+            &["serve", "--listen", "127.0.0.1:0", "--model", spec],
         ] {
-            assert!(said.contains(part), "{command:?}: no {part} in {said}");
+            let (status, printed, said) = house.run_with(command, Some(&library)).await;
+            assert_eq!(status, 2, "{printed}");
+            let error = said.lines().find(|line| line.starts_with("ocelli: ")).unwrap();
+            for part in [file, "[batch, 5]", "[batch, 3]", remedy] {
+                assert!(error.contains(part), "{command:?}: no {part} in {said}");
+            }
+            assert!(!error.contains(other), "{command:?}: {error}");
         }
     }
 }

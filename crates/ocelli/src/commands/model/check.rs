@@ -58,6 +58,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         .iter()
         .map(ToString::to_string)
         .collect();
+    probe::vector_lengths(&model, engine.as_mut()).map_err(blamed)?;
     if !args.json {
         print_warnings(&warnings)?;
     }
