@@ -9,6 +9,7 @@ mod axes;
 mod ending;
 mod error;
 mod messages;
+mod metadata;
 mod sniff;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,6 +22,7 @@ use std::fmt;
 pub use axes::PerImage;
 pub use error::GraphError;
 use messages::{Model, Parts};
+pub use metadata::Metadata;
 use wire::{Fields, Malformed};
 
 /// The newest versions that ONNX Runtime 1.31 runs, found by asking it (it refuses newer ones with an error).
@@ -54,6 +56,8 @@ pub struct Graph {
     pub outputs: Vec<GraphOutput>,
     /// Files beside it that hold weights, by name.
     pub external: Vec<ExternalFile>,
+    /// What it says beside the graph.
+    pub metadata: Metadata,
     /// Domains of operators that ONNX Runtime does not bring.
     foreign_domains: Vec<String>,
 }
@@ -182,6 +186,7 @@ impl Graph {
                 .zip(endings)
                 .map(|(tensor, ending)| GraphOutput { tensor, ending })
                 .collect(),
+            metadata: model.metadata,
             foreign_domains: foreign_domains.collect(),
             external: used
                 .files

@@ -25,7 +25,9 @@ mod scores;
 pub use decode::Decoder;
 pub use error::ImageError;
 pub use files::{FileError, Files};
-pub use graph::{Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, PerImage, TensorInfo};
+pub use graph::{
+    Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, Metadata, PerImage, TensorInfo,
+};
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{
     Align, Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,

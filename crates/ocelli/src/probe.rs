@@ -8,7 +8,7 @@
 use std::{fmt, slice};
 
 use ocelli_engine::{Engine, EngineError, Tensor, TensorData, TensorError};
-use ocelli_vision::{Activation, InputSpec, InputType, Layout, OutputSpec};
+use ocelli_vision::{Activation, InputSpec, InputType, Layout, OutputSpec, Task};
 
 use crate::model::ServedModel;
 use crate::outcome::{check_scores, vector_length};
@@ -91,11 +91,17 @@ pub fn vector_lengths(model: &ServedModel, engine: &mut dyn Engine) -> Result<Ve
     let input =
         tensor(spec, &made_up(spec, IMAGES[0])).map_err(|error| EngineError::BadInput(error.to_string()))?;
     let given = engine.infer(slice::from_ref(&input))?;
+    let gives_classes = model.card.manifest.task != Task::Embedding;
     let length = |(place, (spec, tensor)): (usize, (&OutputSpec, &Tensor))| {
+        let shape = tensor.row_shape();
+        // Probabilities of the graph's own look like a vector, but are what the model is for.
+        if !spec.is_vector() || (place == 0 && gives_classes) {
+            check_scores(spec, shape, model.labels_of(place).len())?;
+        }
         if spec.is_vector() {
-            vector_length(spec, tensor.row_shape())
+            vector_length(spec, shape)
         } else {
-            check_scores(spec, tensor.row_shape(), model.labels_of(place).len()).map(|()| 0)
+            Ok(0)
         }
     };
     outputs.iter().zip(&given).enumerate().map(length).collect()

@@ -56,6 +56,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
     Ok(names)
 }
 
+/// Reads JSON only.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse_json(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
+    of_json(&Document::parse(path, text)?.root())
+}
+
 /// A list of names, an object from numbers to names (`id2label`, Keras' class index) or from names to numbers
 /// (`class_indices`, `label2id`), or one of these under its usual key.
 fn of_json(place: &Place<'_>) -> Result<Vec<String>, AutoError> {

@@ -5,6 +5,7 @@ mod choice;
 use super::{
     Note,
     labels::{self, Labels},
+    metadata,
 };
 use crate::{Activation, Ending, Graph, GraphOutput, OutputSpec, PerImage, Pool, Task};
 use choice::{Choice, is_tokens};
@@ -30,8 +31,6 @@ pub(super) struct Said<'a> {
     pub(super) output: Option<&'a str>,
     /// Whether the task is the user's.
     pub(super) is_stated: bool,
-    /// A task of the graph's metadata that is not one of classes.
-    pub(super) made_for: Option<&'a str>,
     /// The classes of ImageNet-1k, one a line.
     pub(super) imagenet: Option<&'a str>,
 }
@@ -47,9 +46,12 @@ impl Outputs {
     ///
     /// # Errors
     /// When no output can be answered, or the labels are not as many as the classes, in words.
-    pub(super) fn choose(graph: &Graph, said: Said<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
+    pub(super) fn choose(graph: &Graph, mut said: Said<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
         let choice = choice::choose(graph, &said)?;
         let (output, gives) = choice;
+        if said.labels.is_none() && said.task != Some(Task::Embedding) {
+            said.labels = metadata::labels(graph, &output.tensor.name, gives.row(), notes);
+        }
         note_choice(graph, output, &said, notes);
         let task = task(choice, &said, notes);
         choice::check(graph, choice, task)?;
@@ -249,10 +251,7 @@ fn classes(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<String>, String> {
     let name = &output.tensor.name;
-    let count = match gives {
-        PerImage::Row(count) => count,
-        _ => None,
-    };
+    let count = gives.row();
     if let Some(labels) = said.labels {
         let are_placeholders = labels.are_placeholders();
         let Labels { names, from } = labels;

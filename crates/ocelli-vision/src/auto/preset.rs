@@ -62,6 +62,8 @@ pub enum Preset {
     TfjsAlignCorners,
     /// TensorFlow.js' `resizeBilinear` with its default, which is that of TensorFlow 1's `resize_images`.
     TfjsAsymmetric,
+    /// Ultralytics' classifiers: shorter edge to the size, centre, bilinear, 0 to 1.
+    YoloCls,
     /// Plain stretch, 0 to 255 as they are: the model normalises by itself (Keras' EfficientNet, ConvNeXt, MobileNetV3).
     Raw,
 }
@@ -125,8 +127,9 @@ const fn opencv(interpolation: Interpolation) -> Recipe {
 /// The table of presets. Sources: keras 3.15 `applications/imagenet_utils.py`, torchvision 0.29
 /// `transforms/_presets.py` (`ImageClassification`), timm 1.0 `data/transforms_factory.py` and `data/constants.py`,
 /// transformers 5 `models/vit` and `models/clip`;
+/// ultralytics 8.4 `data/augment.py` (`classify_transforms`);
 /// keras 3.15 `utils/image_dataset_utils.py`, `utils/image_utils.py` and `legacy/preprocessing/image.py`.
-const TABLE: [Entry; 20] = [
+const TABLE: [Entry; 21] = [
     Entry {
         preset: Preset::KerasCaffe,
         name: "keras-caffe",
@@ -212,6 +215,17 @@ const TABLE: [Entry; 20] = [
             resize: Resize::Centre { share: 1.0 },
             mean: CLIP_MEAN,
             std: CLIP_STD,
+            ..STRETCHED
+        },
+    },
+    Entry {
+        preset: Preset::YoloCls,
+        name: "yolo-cls",
+        aliases: &["yolo", "ultralytics"],
+        about: "Ultralytics' classifiers (YOLO-cls): shorter edge to the size, centre, bilinear, 0 to 1",
+        recipe: Recipe {
+            resize: Resize::CentreOfSquare,
+            interpolation: Interpolation::Bilinear,
             ..STRETCHED
         },
     },

@@ -55,6 +55,8 @@ pub(super) enum Resize {
     Fixed(ResizePolicy),
     /// Keeps the ratio, and keeps this share of it in each direction as the centre.
     Centre { share: f64 },
+    /// The centre of a square that keeps the ratio; stretches where the tensor is none.
+    CentreOfSquare,
     /// Stretches, and keeps this share in each direction as the centre (timm's "squash").
     Squash { share: f64 },
     /// Fits all of it into what this share is the centre of (timm's "border").
@@ -70,6 +72,8 @@ impl Resize {
         match self {
             Self::Stretch => ResizePolicy::Stretch,
             Self::Fixed(policy) => policy,
+            Self::CentreOfSquare if width != height => ResizePolicy::Stretch,
+            Self::CentreOfSquare => Self::Centre { share: 1.0 }.policy([width, height]),
             Self::Centre { share } if width == height => ResizePolicy::ShortestEdge {
                 size: grown(share)[0],
                 rounding,
@@ -165,7 +169,10 @@ impl Recipe {
                      init` with --preset begins one)",
                     self.size_from
                 )),
-                Resize::Centre { .. } | Resize::Squash { .. } | Resize::Border { .. } => {
+                Resize::Centre { .. }
+                | Resize::CentreOfSquare
+                | Resize::Squash { .. }
+                | Resize::Border { .. } => {
                     notes.push(Note::read(format!(
                         "{fixed_width} x {fixed_height} pixels, as the graph fixes them, instead of {width} x {height}"
                     )));

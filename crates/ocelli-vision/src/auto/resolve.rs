@@ -10,7 +10,7 @@ use super::{
     hugging_face,
     json::Document,
     labels::{self, Labels},
-    naming,
+    metadata, naming,
     outputs::{self, Outputs, Said, in_words},
     recipe::Recipe,
     source::{self, Parts, Source},
@@ -24,6 +24,8 @@ use crate::{
 
 const MANIFEST: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
+/// Where Ultralytics keeps the size.
+const IMGSZ: &str = "the ONNX metadata `imgsz`";
 const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 /// Holds the same under `image_processor`.
@@ -140,33 +142,13 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         notes.extend(config.notes());
     }
     let stated = Stated::read(parts, hints, &tensor, &mut notes)?;
-    let mut recipe = match (hints.preset, stated.recipe) {
-        (Some(preset), _) => {
-            notes.push(Note::read(format!(
-                "photos are prepared as --preset {preset} says"
-            )));
-            preset.recipe()
-        }
-        (None, Some(recipe)) => recipe,
-        (None, None) => guessed(&tensor, &mut notes).recipe(),
-    };
-    if let Some(interpolation) = hints.interpolation {
-        recipe.interpolation = interpolation;
-    }
-    if let Some(antialias) = hints.antialias {
-        recipe.arithmetic.antialias = antialias;
-    }
-    // Neither a preset nor a file without a size knows it, and the graph may leave it open.
-    if recipe.size.is_none() && tensor.size.is_none() {
-        (recipe.size, recipe.size_from) = (stated.size, CONFIG);
-    }
+    let recipe = recipe(hints, &stated, &graph, &tensor, &mut notes);
     let input = recipe.input_spec(tensor, &mut notes).map_err(unsuitable)?;
     let said = Said {
         task: stated.head.task,
         labels: stated.head.labels,
         output: hints.output.as_deref(),
         is_stated: hints.task.is_some(),
-        made_for: None,
         imagenet: hints.imagenet,
     };
     let outputs = Outputs::choose(&graph, said, &mut notes).map_err(unsuitable)?;
@@ -191,6 +173,39 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         onnx,
         notes,
     })
+}
+
+/// How photos are prepared: as the user says, else as files say, else as the graph's metadata says, else as a guess.
+fn recipe(hints: &Hints, stated: &Stated, graph: &Graph, tensor: &Tensor, notes: &mut Vec<Note>) -> Recipe {
+    let mut recipe = match (hints.preset, stated.recipe) {
+        (Some(preset), _) => {
+            notes.push(Note::read(format!(
+                "photos are prepared as --preset {preset} says"
+            )));
+            preset.recipe()
+        }
+        (None, Some(recipe)) => recipe,
+        (None, None) => unsaid(graph, tensor, notes).recipe(),
+    };
+    if let Some(interpolation) = hints.interpolation {
+        recipe.interpolation = interpolation;
+    }
+    if let Some(antialias) = hints.antialias {
+        recipe.arithmetic.antialias = antialias;
+    }
+    // Neither a preset nor a file without a size knows it, and the graph may leave it open.
+    if recipe.size.is_none() && tensor.size.is_none() {
+        (recipe.size, recipe.size_from) = (stated.size, CONFIG);
+        if recipe.size.is_none() {
+            (recipe.size, recipe.size_from) = (metadata::size(graph, notes), IMGSZ);
+            notes.extend(
+                recipe
+                    .size
+                    .map(|[width, height]| Note::read(format!("{width} x {height} pixels, from {IMGSZ}"))),
+            );
+        }
+    }
+    recipe
 }
 
 /// What is wrong with a package that was made, of which there is no `model.toml` to look into.
@@ -293,6 +308,17 @@ fn labels_at(path: &Path, text: &str) -> Result<Labels, AutoError> {
         names: labels::parse(path, text)?,
         from: path.display().to_string(),
     })
+}
+
+/// What the metadata of a graph says, or else what models of its form are mostly prepared with.
+fn unsaid(graph: &Graph, tensor: &Tensor, notes: &mut Vec<Note>) -> Preset {
+    let Some(preset) = metadata::preset(graph) else {
+        return guessed(tensor, notes);
+    };
+    notes.push(Note::read(format!(
+        "photos are prepared as preset {preset} says, for the ONNX metadata names Ultralytics and the task classify"
+    )));
+    preset
 }
 
 /// What models of this form are mostly prepared with.

@@ -2,6 +2,7 @@ mod bad_files;
 mod bare;
 mod hugging_face;
 mod loaders;
+mod metadata;
 mod outputs;
 mod packages;
 mod timm;

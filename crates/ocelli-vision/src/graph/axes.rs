@@ -41,6 +41,15 @@ impl PerImage {
         }
     }
 
+    /// How many numbers the one row has, where that is known.
+    #[must_use]
+    pub fn row(self) -> Option<u64> {
+        match self {
+            Self::Row(length) => length,
+            Self::Rows(_) | Self::Map | Self::Open | Self::NoBatch => None,
+        }
+    }
+
     /// The same of a tensor that has been computed.
     #[must_use]
     pub fn of_tensor(row_shape: &[usize]) -> Self {

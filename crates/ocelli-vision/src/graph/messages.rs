@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    Element, GraphError, TensorInfo,
+    Element, GraphError, Metadata, TensorInfo,
     wire::{Fields, Malformed, Value, text},
 };
 
@@ -33,6 +33,7 @@ pub(super) struct Model<'a> {
     pub(super) graph: Option<&'a [u8]>,
     /// Functions that the file brings itself.
     pub(super) functions: Functions<'a>,
+    pub(super) metadata: Metadata,
 }
 
 impl<'a> Model<'a> {
@@ -55,6 +56,7 @@ impl<'a> Model<'a> {
                     return Err(GraphError::Damaged);
                 }
                 (8, Value::Bytes(import)) => model.opset = standard_opset(import)?.or(model.opset),
+                (14, Value::Bytes(entry)) => model.metadata.add(entry)?,
                 (25, Value::Bytes(function)) => model.functions.add(function)?,
                 _ => {}
             }

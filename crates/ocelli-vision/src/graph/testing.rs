@@ -20,6 +20,7 @@ messages! {
         #[prost(string, tag = "3")] producer_version: String,
         #[prost(message, optional, tag = "7")] graph: Option<GraphProto>,
         #[prost(message, repeated, tag = "8")] opset_import: Vec<OperatorSetIdProto>,
+        #[prost(message, repeated, tag = "14")] metadata_props: Vec<StringStringEntryProto>,
         #[prost(message, repeated, tag = "25")] functions: Vec<FunctionProto>,
     }
     OperatorSetIdProto {

@@ -3,7 +3,7 @@ use prost::Message as _;
 
 use super::testing::{
     AttributeProto, FLOAT, FLOAT16, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    Small, UINT8, external, model, node, value,
+    Small, StringStringEntryProto, UINT8, external, model, node, value,
 };
 use super::{messages::MOST_NODES, *};
 
@@ -388,7 +388,12 @@ fn file_with_everything() -> Vec<u8> {
     let mut graph = small().graph();
     graph.initializer.push(external("a", "weights.bin", 0, 400));
     graph.node[1].domain = "org.custom".into();
-    model(graph).encode_to_vec()
+    let mut file = model(graph);
+    file.metadata_props.push(StringStringEntryProto {
+        key: "names".into(),
+        value: "{0: 'a', 1: 'b'}".into(),
+    });
+    file.encode_to_vec()
 }
 
 proptest! {

@@ -59,7 +59,7 @@ pub struct HintArgs {
     #[arg(long, env = "OCELLI_MODEL_OUTPUT", value_name = "NAME")]
     pub model_output: Option<String>,
     /// What that output is [default: what the files say, or what its form suggests]
-    #[arg(long, env = "OCELLI_TASK", value_enum, value_name = "TASK")]
+    #[arg(long, env = "OCELLI_TASK", value_enum, value_name = "NAME")]
     pub task: Option<TaskName>,
 }
 

@@ -27,10 +27,10 @@ fn reshaped(to: &[i64], shape: &[i64]) -> Vec<u8> {
     onnx::model(graph).encode_to_vec()
 }
 
-/// A model that gives the photo's channels, of which its file says `shape`.
+/// A model that gives the photo's channels as probabilities, of which its file says `shape`.
 fn map(shape: &[i64]) -> Vec<u8> {
     let mut graph = small().graph();
-    graph.node.push(onnx::node("Relu", "planes", "out"));
+    graph.node.push(onnx::node("Sigmoid", "planes", "out"));
     graph.output = vec![onnx::value("out", onnx::FLOAT, shape)];
     onnx::model(graph).encode_to_vec()
 }

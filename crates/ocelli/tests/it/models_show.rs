@@ -1,5 +1,6 @@
 //! `ocelli model show`.
 
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::{House, Small, small};
@@ -59,6 +60,37 @@ async fn an_onnx_file_alone_is_guessed_and_what_is_said_is_not() {
     );
     assert_eq!(said["labels"], json!([3]));
     assert_ne!(said["digest"], guessed["digest"]);
+}
+
+/// What an export of Ultralytics says of itself needs no options and no guess.
+#[tokio::test]
+async fn metadata_of_the_onnx_file_is_shown_with_its_source() {
+    let mut file = super::onnx::model(small().graph());
+    for (key, value) in [
+        ("author", "Ultralytics"),
+        ("task", "classify"),
+        ("names", "{0: 'tit', 1: \"owl's\", 2: 'robin'}"),
+    ] {
+        file.metadata_props.push(super::onnx::StringStringEntryProto {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+    }
+    let house = House::new(&[("birds.onnx", &file.encode_to_vec())]);
+    let printed = house.prints(&["model", "show", "birds.onnx"]).await;
+    for words in [
+        "3 labels: tit, owl's, robin\n",
+        "  - 3 labels from the ONNX metadata `names`\n",
+        "  - photos are prepared as preset yolo-cls says, for the ONNX metadata names Ultralytics",
+    ] {
+        assert!(printed.contains(words), "{words}\n{printed}");
+    }
+    assert!(!printed.contains("guessed: photos"), "{printed}");
+    house
+        .prints(&["model", "init", "birds.onnx", "--out", "mine"])
+        .await;
+    let written = std::fs::read_to_string(house.path("mine/labels.txt")).unwrap();
+    assert_eq!(written, "tit\nowl's\nrobin\n");
 }
 
 /// The filter is named with its library, and whether it widens is always said.

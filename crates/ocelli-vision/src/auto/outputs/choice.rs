@@ -1,6 +1,6 @@
 //! Which output is meant, and which graphs have none that can be answered.
 
-use super::{Said, names_features};
+use super::{Said, metadata, names_features};
 use crate::{
     Graph, GraphOutput, PerImage, Task,
     graph::{Element, TensorInfo},
@@ -29,8 +29,9 @@ pub(super) fn choose<'a>(graph: &'a Graph, said: &Said<'_>) -> Result<Choice<'a>
     if let Some(name) = said.output {
         return named(graph, name);
     }
-    if !said.is_stated {
-        refuse_detectors(graph, said.made_for)?;
+    // What files or the user say of the task wins over how things are called.
+    if said.task.is_none() {
+        refuse_detectors(graph)?;
     }
     let outputs: Vec<Choice<'a>> = graph
         .outputs
@@ -112,8 +113,8 @@ fn named<'a>(graph: &'a Graph, name: &str) -> Result<Choice<'a>, String> {
 }
 
 /// A row beside boxes is no row of classes.
-fn refuse_detectors(graph: &Graph, made_for: Option<&str>) -> Result<(), String> {
-    if let Some(task) = made_for {
+fn refuse_detectors(graph: &Graph) -> Result<(), String> {
+    if let Some(task) = metadata::made_for(graph) {
         return Err(format!(
             "is no classifier: its metadata says task `{task}`. Its outputs are {}: {WHAT_IS_ANSWERED}",
             all(graph)
