@@ -87,9 +87,10 @@ class PresetTest(unittest.TestCase):
     def test_names_are_the_servers(self):
         table = (Path(__file__).parents[1] / "crates/ocelli-vision/src/auto/preset.rs").read_text()
         names = re.findall(r'^        name: "([^"]+)"', table, re.MULTILINE)
-        self.assertEqual(list(PRESETS), names)
+        # The server also knows presets of loaders that the converter does not compare with.
+        self.assertEqual(list(PRESETS), [name for name in names if name in PRESETS])
         aliases = re.findall(r'"([^"]+)"', "".join(re.findall(r"^        aliases: &\[(.*)\]", table, re.MULTILINE)))
-        self.assertEqual(set(ALIASES), {*aliases, "none"})
+        self.assertLessEqual(set(ALIASES), {*aliases, "none"})
         for text, preset in [("none", "raw"), ("caffe", "keras-caffe"), ("clip", "clip")]:
             self.assertEqual(parser().parse_args(["x", "--preset", text]).preset, preset)
 

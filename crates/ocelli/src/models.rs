@@ -54,7 +54,7 @@ pub enum OpenError {
     #[error("{source}; did you mean {meant}, a model of the Hugging Face hub?")]
     Elsewhere {
         /// What was looked for.
-        source: AutoError,
+        source: Box<AutoError>,
         /// What may be meant.
         meant: HubSpec,
     },
@@ -108,7 +108,10 @@ pub fn open(
         Place::BuiltIn => built_in(&hints),
         Place::Here { path, variant } => {
             here(&path, Hints { variant, ..hints }).map_err(|error| match (error, spec.and_then(on_hub)) {
-                (OpenError::Auto(source), Some(meant)) => OpenError::Elsewhere { source, meant },
+                (OpenError::Auto(source), Some(meant)) => OpenError::Elsewhere {
+                    source: Box::new(source),
+                    meant,
+                },
                 (error, _) => error,
             })
         }

@@ -53,7 +53,7 @@ pub struct HintArgs {
     pub interpolation: Option<Filter>,
     /// Whether that filter widens where a photo shrinks, instead of what the preset or the files say: on for Pillow, off for
     /// tensors of TensorFlow and PyTorch
-    #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "WHETHER")]
+    #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "SWITCH")]
     pub antialias: Option<Antialias>,
     /// Which output of the graph to answer, by its name [default: the one that looks like scores or features]
     #[arg(long, env = "OCELLI_MODEL_OUTPUT", value_name = "NAME")]

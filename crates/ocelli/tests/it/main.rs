@@ -60,6 +60,7 @@ mod repository_admin;
 mod repository_memory;
 mod repository_reload;
 mod repository_stop;
+mod repository_under_load;
 mod repository_worker;
 mod responses;
 #[path = "../../../ocelli-vision/tests/support/riff.rs"]

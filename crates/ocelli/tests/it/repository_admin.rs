@@ -92,14 +92,12 @@ async fn models_come_and_go_as_they_are_asked_to() {
 async fn what_cannot_be_loaded_says_why_and_takes_nothing_away() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
-    shelf.put("wrong", ("other", "1", "x"));
+    shelf.put("wrong", ("wrong", "1", "x"));
+    std::fs::write(shelf.path().join("wrong/model.onnx"), "no graph").unwrap();
     let (process, admin) = start(&shelf, &["--load-model", "a"]).await;
     let refused = change(admin, "wrong/load").await;
-    assert!(
-        refused
-            .refused(422, "load_failed")
-            .contains("the folder stands for \"wrong\"")
-    );
+    let text = refused.refused(422, "load_failed");
+    assert!(text.contains("model.onnx"), "{text}");
     let shown = index(admin).await;
     assert_eq!(shown[1]["state"], "failed");
     assert!(

@@ -51,7 +51,7 @@ pub(super) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>
         }
         for done in ended.drain(..) {
             match done {
-                Done::Completed(task, reply) => outgoing.push(encode(shared, task, reply)),
+                Done::Completed(task, reply) => outgoing.push(encode(shared, task, &reply)),
                 // Not renewed any more, it is another worker's soon.
                 Done::GivenUp(place) => shared.leases.end(&place),
             }
@@ -68,9 +68,9 @@ pub(super) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>
     }
 }
 
-fn encode(shared: &Shared, task: Task, reply: Reply) -> Outgoing {
+fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
     Outgoing {
-        frame: wire::encode_reply(task.id, &reply, &shared.config.name),
+        frame: wire::encode_reply(task.id, reply, &shared.config.name),
         task,
         written: false,
         finished: false,

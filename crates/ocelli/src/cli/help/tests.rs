@@ -113,7 +113,7 @@ fn long_help_shows_every_option_but_those_of_tests() {
 
 #[test]
 fn names_of_values_say_the_unit() {
-    const PLAIN: [&str; 20] = [
+    const PLAIN: [&str; 21] = [
         "ADDRESS",
         "COUNT",
         "DIR",
@@ -133,6 +133,7 @@ fn names_of_values_say_the_unit() {
         "PREFIX",
         "PROBABILITY",
         "SPEC",
+        "SWITCH",
         "URL",
     ];
     options(&shown(Cli::command(), false), &mut |command, argument| {
