@@ -49,7 +49,7 @@ pub struct Photo {
     pub trace: Option<Arc<str>>,
     /// When nobody wants the answer any more.
     pub deadline: Instant,
-    /// What is wanted of it.
+    /// The outcome that the request asks for.
     pub want: Want,
     /// Room in the house, held at least until the file is let go.
     pub permit: Arc<Permit>,

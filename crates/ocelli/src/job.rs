@@ -92,7 +92,7 @@ pub struct Job {
     pub priority: Priority,
     /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
     pub trace: Option<Arc<str>>,
-    /// What is wanted of the image, in the order of the reply's outcomes.
+    /// The outcomes that the request asks for, in the order of the reply.
     pub wants: Vec<Want>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,

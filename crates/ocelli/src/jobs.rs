@@ -137,7 +137,7 @@ pub enum State {
 }
 
 impl Submission {
-    /// What is kept of it.
+    /// How much it counts among the jobs that are kept.
     fn size(&self) -> KeptSize {
         let images = self.images.len();
         KeptSize {

@@ -115,7 +115,7 @@ impl Resampling {
         }
     }
 
-    /// Checks that it can do what is asked of it.
+    /// Checks that this library has the filter, with this antialiasing and these coordinates.
     ///
     /// # Errors
     /// The key that is wrong and what to write instead.

@@ -83,7 +83,7 @@ fn compressed_pixels_end_where_the_tags_say() {
         let lengths = entries
             .position(|entry| matches!(entry, [0x17, 1, 3 | 4, 0]))
             .unwrap();
-        // The tag becomes one that nobody knows.
+        // The tag becomes an unknown one.
         let refusal = refused(&changed(&file, lengths + 1, 0x7F));
         assert!(matches!(refusal, ImageError::Corrupt(_)), "{name}: {refusal}");
         assert_eq!(picture(&[&file[..], b"more"].concat()), seen, "{name}");

@@ -191,7 +191,7 @@ proptest! {
 }
 
 #[test]
-fn behind_a_closed_door_everybody_ends_and_nobody_comes() {
+fn a_closed_queue_admits_nothing_and_empties() {
     let model = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
     let permit = model.admit(1, 1, High).expect("it is open");
     model.close();

@@ -55,7 +55,7 @@ pub struct JobHeader {
     /// Which part of an asynchronous job this is.
     #[prost(uint32, tag = "9")]
     pub part: u32,
-    /// What is wanted, in the order of the reply's outcomes; at least one.
+    /// The outcomes that the job asks for, at least one, in the order of the reply.
     #[prost(message, repeated, tag = "10")]
     pub wants: Vec<WantMessage>,
 }

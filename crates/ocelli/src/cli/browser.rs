@@ -8,8 +8,10 @@ use crate::http::CorsOrigin;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Web pages")]
 pub struct BrowserArgs {
-    /// Origins whose web pages may read responses (CORS), such as https://app.example or http://localhost:3000; '*' allows
-    /// those of every origin. May be given several times, or separated by commas [default: none]
+    /// Origins whose web pages may read responses (CORS), separated by commas [default: none]
+    ///
+    /// An origin is a scheme, a host and, where it is not the scheme's own, a port, as browsers send it in the Origin header;
+    /// '*' allows every origin. The option may be given several times.
     #[arg(
         long = "cors-origin",
         env = "OCELLI_CORS_ORIGIN",

@@ -23,6 +23,9 @@ use crate::results::labelled;
 use crate::roles::{Pipeline, PipelineConfig};
 use crate::wish::Wish;
 
+/// Nothing else runs here, so the whole queue is open to each photo.
+const PRIORITY: Priority = Priority::High;
+
 /// Photos read and computed ahead of the one that is printed next, for each core.
 const AHEAD_PER_CORE: usize = 8;
 
@@ -119,8 +122,7 @@ impl Task {
                 jobs: 1,
                 bytes: bytes.len() as u64,
             },
-            // Nothing else runs here, so the whole queue is open to it.
-            priority: Priority::High,
+            priority: PRIORITY,
         };
         let permit = self
             .infer
@@ -129,7 +131,7 @@ impl Task {
         let request = infer::Request {
             model: Arc::clone(&self.model),
             want: self.want.clone(),
-            priority: Priority::default(),
+            priority: PRIORITY,
             trace: None,
             deadline: Deadline::new(Instant::now(), PATIENCE),
             permit: Arc::new(permit),

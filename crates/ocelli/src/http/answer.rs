@@ -76,7 +76,7 @@ pub(super) async fn finish(
     let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
         Ok(()) => match cors.preflight(&parts) {
             Some(response) => response,
-            None => handle(next, Request::from_parts(parts, Body::empty())).await,
+            None => handle(next, Request::from_parts(parts, Body::empty()), &id).await,
         },
         Err(error) => error.into_response(),
     };
@@ -114,11 +114,14 @@ pub(super) async fn finish(
 }
 
 /// Runs the handler. One that panics has a bug; its client gets a response all the same.
-async fn handle(next: Next, request: Request) -> Response {
+async fn handle(next: Next, request: Request, id: &HeaderValue) -> Response {
     AssertUnwindSafe(next.run(request))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Error::Internal.into_response())
+        .unwrap_or_else(|_| {
+            tracing::error!(request_id = id.to_str().unwrap_or_default(), "a handler panicked");
+            Error::Internal.into_response()
+        })
 }
 
 /// HTTP/1.1 names the host exactly once (RFC 9112, section 3.2); a proxy in front may read a second one differently.

@@ -211,7 +211,7 @@ fn overrun(jobs: usize) -> Ending {
     }
     tracing::error!(
         jobs,
-        "not everything was finished in time; other workers take what is left"
+        "the drain ended before these jobs were answered; other workers take them over"
     );
     Ending::CutShort
 }

@@ -6,7 +6,7 @@ use ocelli_engine::fake::FakeControl;
 use crate::client::{Answer, Call, Connection};
 use crate::process::{Process, ocelli};
 use crate::repository::Shelf;
-use crate::repository_admin::admin_of;
+use crate::repository_admin;
 use crate::server::{Server, Setup};
 use crate::support::redis::{Binary, Options, RedisServer};
 
@@ -97,17 +97,7 @@ async fn addresses_of_other_servers_are_told_ours() {
 async fn each_address_names_only_what_it_has() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
-    let dir = shelf.path().to_str().unwrap();
-    let explicit = [
-        "--model-dir",
-        dir,
-        "--model-control",
-        "explicit",
-        "--admin-listen",
-        "127.0.0.1:0",
-    ];
-    let mut process = Process::fake(&explicit).await;
-    let admin = admin_of(&mut process).await;
+    let (process, admin) = repository_admin::start(&shelf, &[]).await;
     let said = ask(Call::new(admin, Method::GET, "/v1/models"))
         .await
         .refused(404, "unknown_route");

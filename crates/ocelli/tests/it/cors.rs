@@ -13,7 +13,7 @@ use crate::jobs::job;
 use crate::photos;
 use crate::process::{Process, ocelli, run};
 use crate::repository::Shelf;
-use crate::repository_admin::admin_of;
+use crate::repository_admin;
 use crate::server::{Server, Setup};
 
 const PAGE: &str = "https://app.example";
@@ -189,22 +189,12 @@ async fn no_page_reads_anything_by_default() {
 async fn origins_come_from_options_and_the_environment_and_reach_no_admin_address() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
-    let dir = shelf.path().to_str().unwrap();
-    let explicit = [
-        "--model-dir",
-        dir,
-        "--model-control",
-        "explicit",
-        "--admin-listen",
-        "127.0.0.1:0",
-    ];
     let cors = ["--cors-origin", "*", "--cors-origin", PAGE];
-    let mut process = Process::fake(&[&explicit[..], &cors].concat()).await;
+    let (process, admin) = repository_admin::start(&shelf, &cors).await;
     may_read(
         &process.get("/v1/models").header("Origin", PAGE).send().await,
         "*",
     );
-    let admin = admin_of(&mut process).await;
     for method in [Method::GET, Method::POST, Method::OPTIONS] {
         let call = Call::new(admin, method, "/v2/repository/index")
             .header("Origin", PAGE)

@@ -2,6 +2,7 @@
 //! before the server is ready.
 
 use std::fs;
+use std::path::Path;
 
 use prost::Message as _;
 use serde_json::Value;
@@ -43,6 +44,22 @@ fn house(model: &[u8]) -> House {
     ])
 }
 
+/// What `model check` says of the house's model, with these options.
+async fn checked(house: &House, options: &[&str], library: &Path) -> Value {
+    let command = [
+        "model",
+        "check",
+        "--json",
+        "net.onnx",
+        "photo.png",
+        "--preset",
+        "unit",
+    ];
+    let (status, printed, said) = house.run_with(&[&command, options].concat(), Some(library)).await;
+    assert_eq!(status, 0, "{options:?}: {said}");
+    serde_json::from_str(&printed).unwrap()
+}
+
 #[tokio::test]
 async fn classes_are_answered_from_any_axis() {
     let Some(library) = onnxruntime() else { return };
@@ -57,19 +74,7 @@ async fn classes_are_answered_from_any_axis() {
     ] {
         let house = house(&reshaped(to, shape));
         for labels in [&[][..], &["--labels", "names"]] {
-            let arguments = [
-                "model",
-                "check",
-                "--json",
-                "net.onnx",
-                "photo.png",
-                "--preset",
-                "unit",
-            ];
-            let arguments = [&arguments[..], labels].concat();
-            let (status, printed, said) = house.run_with(&arguments, Some(&library)).await;
-            assert_eq!(status, 0, "{shape:?} {labels:?}: {said}");
-            let said: Value = serde_json::from_str(&printed).unwrap();
+            let said = checked(&house, labels, &library).await;
             let best = &said["predictions"][0];
             // The scores are 0, 1 and 2.
             let expected = 2_f64.exp() / (1.0 + 1_f64.exp() + 2_f64.exp());
@@ -147,22 +152,12 @@ async fn tokens_are_answered_where_the_user_says_that_they_are() {
         .output
         .push(onnx::value("tokens", onnx::FLOAT, &[0, 3, 128]));
     let house = house(&onnx::model(graph).encode_to_vec());
-    let arguments = [
-        "model",
-        "check",
-        "--json",
-        "net.onnx",
-        "photo.png",
-        "--preset",
-        "unit",
-        "--model-output",
-        "tokens",
-        "--task",
-        "embedding",
-    ];
-    let (status, printed, said) = house.run_with(&arguments, Some(&library)).await;
-    assert_eq!(status, 0, "{said}");
-    let said: Value = serde_json::from_str(&printed).unwrap();
+    let said = checked(
+        &house,
+        &["--model-output", "tokens", "--task", "embedding"],
+        &library,
+    )
+    .await;
     assert_eq!(said["output"]["name"], "tokens", "{said}");
     assert_eq!(said["output"]["shape"], serde_json::json!([1, 3, 128]), "{said}");
 }

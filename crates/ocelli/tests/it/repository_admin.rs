@@ -11,7 +11,7 @@ use crate::process::{Process, ocelli, run};
 use crate::repository::{Shelf, maker};
 
 /// A server of a shelf, and the address of its API.
-async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, SocketAddr) {
+pub(crate) async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, SocketAddr) {
     let explicit = ["--model-control", "explicit", "--admin-listen", "127.0.0.1:0"];
     let dir = [
         "--fake-image-time",

@@ -183,7 +183,9 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
     .await;
     let done = until(server.address, &waiting, "done").await;
     let results = done["results"].as_array().unwrap();
-    assert!(results[0]["predictions"].is_array(), "{done}");
+    // Photos may be decoded in another order than they are sent.
+    let computed = results.iter().filter(|result| result["predictions"].is_array());
+    assert!(computed.count() > 0, "none is computed: {done}");
     let refused = results.iter().filter(|result| result["error"].is_string());
     assert!(refused.count() > 0, "all are computed: {done}");
     assert_eq!(ask(server.address, &waiting).await.ok(), done);

@@ -52,7 +52,7 @@ fn labels_are_read_and_their_source_is_named() {
             said.contains(&format!("3 labels from the ONNX metadata `{key}`")),
             "{said}"
         );
-        // Metadata of nobody says nothing of photos.
+        // These keys alone do not say how photos are prepared.
         assert!(
             said.contains("guessed: photos are prepared as preset torchvision"),
             "{said}"

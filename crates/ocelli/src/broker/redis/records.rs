@@ -79,8 +79,9 @@ impl Records {
         keys::record(&self.prefix, id)
     }
 
-    /// Begins a record of which `left` parts are to be computed within `life`, and at whose end `webhook` is told unless it is empty; gives the microseconds of Redis' clock. It expires after `hold`
-    /// unless it is renewed or accepted.
+    /// Creates the record of a job with `left` parts to compute within `life`, and returns the microseconds of Redis' clock.
+    /// `webhook`, unless it is empty, is called when the job has ended. The record expires after `hold` unless it is renewed
+    /// or accepted.
     ///
     /// # Errors
     /// [`LinkError`].

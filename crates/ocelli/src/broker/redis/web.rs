@@ -268,7 +268,7 @@ impl Shared {
         let _ = outbox.send(Outgoing::Job(id));
     }
 
-    /// Height, width and channels of what goes in, what is wanted of it, and the most bytes that the reply may have.
+    /// Height, width and channels of the image, the outcomes that the job asks for, and the most bytes of its reply.
     fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<WantMessage>, u64) {
         let models = self.catalog.all();
         let served = models.iter().find(|served| *served.id == *job.model);

@@ -50,7 +50,7 @@ pub struct JobRecord {
     pub most_bytes: u64,
 }
 
-/// What is wanted of an image: of the worker that computes it, and of whoever answers from its reply.
+/// The outcome that a request asks for: workers compute it, and web processes check the reply against it.
 #[derive(Clone, PartialEq, Message)]
 pub struct WantMessage {
     /// The name of the output.

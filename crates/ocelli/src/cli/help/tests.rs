@@ -113,7 +113,7 @@ fn long_help_shows_every_option_but_those_of_tests() {
 
 #[test]
 fn names_of_values_say_the_unit() {
-    const PLAIN: [&str; 21] = [
+    const PLAIN: [&str; 22] = [
         "ADDRESS",
         "COUNT",
         "DIR",
@@ -126,6 +126,7 @@ fn names_of_values_say_the_unit() {
         "NAME",
         "NAME=MODEL[/VERSION]",
         "NAME[/VERSION]",
+        "NAME[/VERSION[/DIGEST]]",
         "ORIGIN",
         "PATH",
         "PER_SECOND",
