@@ -4,8 +4,9 @@
 -- Returns -1, or the milliseconds until the next job is forgotten where there is no room.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local images = tonumber(redis.call('HGET', KEYS[2], 'images') or '0')
-local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
+-- A job that left after its size was forgotten makes no room.
+local images = math.max(tonumber(redis.call('HGET', KEYS[2], 'images') or '0'), 0)
+local bytes = math.max(tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0'), 0)
 -- Those that have ended since the last time; the rest of a great many is left for the next time.
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
   redis.call('ZREM', KEYS[1], job)
