@@ -72,6 +72,11 @@ proptest! {
         ]),
         ratio in 0.01..=1.0,
     ) {
+        // OpenCV's own Lanczos makes 254 of white here and there: its rounded weights do not always add up to one.
+        let darkest = match (resampler, interpolation) {
+            (Resampling::OpenCv, Interpolation::Lanczos) => 254,
+            _ => 255,
+        };
         let mut decoder = Decoder::new().unwrap();
         let white = vec![255; (width * height * 3) as usize];
         for resize in policies(size, rounding, ratio) {
@@ -97,14 +102,15 @@ proptest! {
                 ResizePolicy::Letterbox { fill, .. } | ResizePolicy::FitHeight { fill } => fill,
                 _ => [0; 3],
             };
-            let is_known = |pixel: &[u8; 3]| *pixel == [255; 3] || *pixel == fill;
+            let is_white = |pixel: &[u8; 3]| pixel.iter().all(|&value| value >= darkest);
+            let is_known = |pixel: &[u8; 3]| is_white(pixel) || *pixel == fill;
             prop_assert!(pixels.as_chunks().0.iter().all(is_known), "{resize:?}");
             // The middle is always of the photo, or the corner where it is aligned so.
             let middle = match resize {
                 ResizePolicy::FitHeight { .. } | ResizePolicy::Letterbox { align: Align::TopLeft, .. } => 0,
                 _ => ((target[1] - 1) / 2 * target[0] + (target[0] - 1) / 2) as usize,
             };
-            prop_assert_eq!(&pixels[middle * 3..][..3], &[255; 3], "{:?}", resize);
+            prop_assert!(is_white(&pixels.as_chunks().0[middle]), "{resize:?}");
         }
     }
 }
