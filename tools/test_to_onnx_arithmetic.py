@@ -75,10 +75,51 @@ class ProcessorsTest(unittest.TestCase):
             with self.subTest(settings=settings), self.assertRaises(Failure):
                 processors.geometry("ViTImageProcessor", settings)
 
-    def processor(self, kind: str, **settings):
+    def processor(self, kind: str, backend: str = "pil", **settings):
         defaults = {"size": {"height": 8, "width": 8}, "resample": 3, "do_rescale": True, "rescale_factor": 0.5}
         defaults |= {"do_normalize": True, "image_mean": [1.0, 2.0, 3.0], "image_std": [2.0, 4.0, 8.0]}
-        return type(kind, (), {"to_dict": lambda self: defaults | settings})()
+        return type(kind, (), {"to_dict": lambda self: defaults | settings, "backend": backend})()
+
+    def test_the_table_is_the_servers(self):
+        # What `geometry` and `_normalisation` have an arithmetic for.
+        own = {"convnext", "levit", "poolformer", "efficientnet", "mobilevit"}
+        self.assertEqual(set(processors.QUIRKS.values()), {"none", *own})
+        self.assertLessEqual({"SegformerImageProcessor", "ChineseCLIPImageProcessor"}, set(processors.QUIRKS))
+
+    def test_whose_arithmetic_resizes(self):
+        for kind, backend, expected in [
+            ("ViTImageProcessor", "torchvision", "torch"),
+            ("ViTImageProcessorPil", "pil", "pillow"),
+            ("ViTImageProcessor", None, "pillow"),
+        ]:
+            found = processors.describe(self.processor(kind, backend), None)
+            self.assertEqual(found.resampler, expected, kind)
+
+    def test_plain_settings_of_an_unknown_processor_are_followed_with_a_note(self):
+        known = self.processor("ViTImageProcessor")
+        unknown = self.processor(
+            "BlipImageProcessorPil", do_resize=True, do_pad=False, pad_size=None, _own="x", odd=None
+        )
+        self.assertEqual(processors.describe(unknown, None), processors.describe(known, None))
+        self.assertIn("BlipImageProcessor is not known here, but its settings only", processors.notes(unknown)[0])
+        self.assertEqual(processors.notes(known), [])
+
+    def test_what_settings_do_not_say_is_refused_with_what_to_do(self):
+        plain = {"do_resize": True}
+        half = {"image_mean": [0.5] * 3}
+        for kind, settings, words in [
+            ("Donut", plain | {"do_thumbnail": True}, "do_thumbnail is more than .* --preset torchvision"),
+            ("Donut", plain | half | {"size_divisor": 32}, "size_divisor is more than .* --preset vit"),
+            ("Own", plain | {"image_std": None}, "it has no image_std .*ConvNext, .*Segformer"),
+            ("Own", plain | {"resample": None}, "it has no resample"),
+            ("Own", plain | {"do_center_crop": True}, "it has no crop_size"),
+            ("Own", plain | {"crop_size": {"height": 8, "width": 8}}, "it has no do_center_crop"),
+            ("Own", {}, "it does not say do_resize"),
+            ("Perceiver", plain, "cannot be followed: it crops before it resizes"),
+            ("ViT", {"do_pad": True, "do_normalize": False}, "pads photos .* --preset unit"),
+        ]:
+            with self.subTest(kind, settings=settings), self.assertRaisesRegex(Failure, f"(?s){words}"):
+                processors.describe(self.processor(f"{kind}ImageProcessor", **settings), None)
 
     def test_normalisation(self):
         found = processors.describe(self.processor("ViTImageProcessorPil"), None)

@@ -8,12 +8,11 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
-from . import labels, torch_model
+from . import labels, processors, torch_model
 from .arguments import Source
 from .failure import Failure
 from .original import ACTIVATIONS, Original, settle
 from .photos import open_upright
-from .processors import describe
 
 CLASSIFIER = "ForImageClassification"
 # What transformers calls a class that nobody has named.
@@ -33,12 +32,13 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     task = arguments.task or _task(config)
     kind = AutoModel if task == "embedding" else AutoModelForImageClassification
     model = _Scores(*_model(kind, name, config, arguments, task), task).eval()
-    spec = describe(processor, arguments.interpolation)
+    spec = processors.describe(processor, arguments.interpolation)
     options = {}
     if arguments.interpolation is not None:
         options["resample"] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[arguments.interpolation]
     classes = torch_model.classes_of(model, spec.shape, shown)
     task, notes = settle(task, classes)
+    notes += processors.notes(processor)
     own = _labels(config, classes) if task != "embedding" else None
     names, said = labels.choose(task, arguments.labels, classes, own, shown)
     notes += said

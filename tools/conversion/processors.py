@@ -1,45 +1,43 @@
 """What the image processors of transformers do, said in the words of model.toml.
 
 Read from a processor as it was loaded, in which old spellings of its settings are resolved. A processor that is not known
-here is refused: its settings may mean something else.
+here is followed if its settings say all that it does, and refused otherwise.
 """
+
+import json
+from pathlib import Path
 
 from .failure import Failure
 from .manifest import Input, Normalisation
 from .original import INPUT
+from .presets import PRESETS
 
-# Those that do what their settings say, in the order resize, centre crop, rescale, normalise.
-PLAIN = {
-    "BeitImageProcessor",
-    "BitImageProcessor",
-    "ChineseCLIPImageProcessor",
-    "CLIPImageProcessor",
-    "DeiTImageProcessor",
-    "DINOv3ViTImageProcessor",
-    "MobileNetV1ImageProcessor",
-    "MobileNetV2ImageProcessor",
-    "PvtImageProcessor",
-    "SegformerImageProcessor",
-    "SiglipImageProcessor",
-    "ViTImageProcessor",
-}
-# Those with an arithmetic of their own, which `describe` knows.
-SPECIAL = {
-    "ConvNextImageProcessor",
-    "EfficientNetImageProcessor",
-    "LevitImageProcessor",
-    "MobileViTImageProcessor",
-    "PoolFormerImageProcessor",
-}
+# The server's table: which processors there are, which of them have an arithmetic of their own, which of those that are not
+# there only look plain, and which settings are those of resizing, cropping, rescaling and normalising.
+TABLE = json.loads(
+    (Path(__file__).resolve().parents[2] / "crates/ocelli-vision/src/auto/processors.json").read_text(encoding="utf-8")
+)
+SUFFIX = "ImageProcessor"
+
+
+def _quirk(row: dict) -> str:
+    """What the processor does in its own way, without its numbers, which a processor that was loaded has itself."""
+    return row["quirk"] if isinstance(row["quirk"], str) else next(iter(row["quirk"]))
+
+
+QUIRKS = {row["name"] + SUFFIX: _quirk(row) for row in TABLE["processors"]}
+TIMM = "TimmWrapperImageProcessor"
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+# Means that differ by less are the same one, rounded.
+SAME_MEAN = 0.002
 # Up to here ConvNeXT's processor crops; from here on it stretches.
 CONVNEXT_STRETCHES = 384
 
 
 def describe(processor, interpolation: str | None) -> Input:
     """The `[input]` of `processor`; `interpolation` if not None replaces its own."""
-    kind = type(processor).__name__.removesuffix("Fast").removesuffix("Pil")
-    if kind == "TimmWrapperImageProcessor":
+    kind = _kind(processor)
+    if kind == TIMM:
         if interpolation is not None:
             raise Failure(
                 "--interpolation: timm prepares for this model, so convert it as one of timm's, with timm:NAME"
@@ -47,43 +45,117 @@ def describe(processor, interpolation: str | None) -> Input:
         from .from_timm import describe as describe_timm
 
         return describe_timm(processor.data_config)
-    if kind not in PLAIN | SPECIAL:
-        raise Failure(
-            f"the processor {kind} is not known here: export the model with torch.onnx.export and write the model.toml for "
-            f"it by hand (known are {', '.join(sorted(PLAIN | SPECIAL))})"
-        )
     settings = processor.to_dict()
+    if kind not in QUIRKS:
+        check_plain(kind, settings, interpolation)
     if settings.get("do_pad"):
-        raise Failure(f"the processor {kind} pads, which is not known here: write the model.toml by hand")
+        raise Failure(f"the processor {kind} pads photos to a common size: {advice(settings)}")
     width, height, resize = geometry(kind, settings)
     resample = interpolation or RESAMPLE.get(int(settings.get("resample") or 0))
     if resample is None:
         raise Failure(f"the processor resizes with filter {settings['resample']}: choose one with --interpolation")
-    return Input(INPUT, width, height, "nchw", _normalisation(kind, settings), resize, resample)
+    return Input(
+        INPUT, width, height, "nchw", _normalisation(kind, settings), resize, resample, resampler=_resampler(processor)
+    )
+
+
+def notes(processor) -> list[str]:
+    """What to tell the user of the processor."""
+    kind = _kind(processor)
+    if kind in QUIRKS or kind == TIMM:
+        return []
+    return [
+        f"the processor {kind} is not known here, but its settings only resize, crop, rescale and normalise, and are followed "
+        "as they stand: see below whether the input tensor agrees"
+    ]
+
+
+def check_plain(kind: str, settings: dict, interpolation: str | None) -> None:
+    """Raises Failure unless the settings of an unknown processor only resize, crop, rescale and normalise, and say everything
+    about that: the rule of the server, in crates/ocelli-vision/src/auto/unknown.rs."""
+    difference = TABLE["different"].get(kind.removesuffix(SUFFIX))
+    if difference is not None:
+        raise Failure(f"the processor {kind} cannot be followed: {difference}; {advice(settings)}")
+    plain = {*TABLE["steps"], *TABLE["inert"]}
+    more = [key for key, value in settings.items() if key not in plain and not key.startswith("_")]
+    more = [key for key in more if settings[key] is not None and settings[key] is not False]
+    wanted = ["size", "do_normalize"]
+    if interpolation is None:
+        wanted.append("resample")
+    if settings.get("do_center_crop"):
+        wanted.append("crop_size")
+    elif settings.get("do_center_crop") is None and settings.get("crop_size"):
+        wanted.append("do_center_crop")
+    if settings.get("do_normalize"):
+        wanted += ["image_mean", "image_std"]
+    missing = [key for key in wanted if settings.get(key) is None]
+    why = None
+    if more:
+        why = f"{more[0]} is more than resizing, cropping, rescaling and normalising"
+    elif missing:
+        why = f"it has no {missing[0]}"
+    elif settings.get("do_resize") is not True:
+        why = "it does not say do_resize"
+    if why is not None:
+        known = ", ".join(row["name"] for row in TABLE["processors"])
+        raise Failure(
+            f"the processor {kind} is not known here, and {why} (known are the image processors of {known}): {advice(settings)}"
+        )
+
+
+def advice(settings: dict) -> str:
+    """What to do with a processor that cannot be followed: the preset that is nearest to it, and how to correct that."""
+    preset = "unit"
+    if settings.get("do_normalize", True):
+        mean = settings.get("image_mean")
+        keeps_ratio = "shortest_edge" in (settings.get("size") or {})
+        nearest = ["vit", "clip"] if keeps_ratio else ["vit", "clip", "keras-torch"]
+        preset = next((name for name in nearest if _is_near(mean, PRESETS[name].normalisation.mean)), "torchvision")
+    return (
+        "export the model with torch.onnx.export, then correct the model.toml that "
+        f"`ocelli model init model.onnx --preset {preset} --out DIR` writes"
+    )
+
+
+def _is_near(mean, other: tuple[float, float, float]) -> bool:
+    return isinstance(mean, (list, tuple)) and all(
+        abs(one - two) < SAME_MEAN for one, two in zip(mean, other, strict=False)
+    )
+
+
+def _kind(processor) -> str:
+    """The name of its class without what its generations add."""
+    return type(processor).__name__.removesuffix("Fast").removesuffix("Pil")
+
+
+def _resampler(processor) -> str:
+    """Whose arithmetic it resizes with: classes of transformers 5 resize PyTorch's tensors, but for those of its Pillow
+    backend and those that are older."""
+    return "torch" if getattr(processor, "backend", None) == "torchvision" else "pillow"
 
 
 def geometry(kind: str, settings: dict) -> tuple[int, int, dict]:
     """Width and height of the tensor, and the `resize` table that leads to them."""
+    quirk = QUIRKS.get(kind, "none")
     size = {key: value for key, value in (settings.get("size") or {}).items() if value is not None}
     crop = settings.get("crop_size") if settings.get("do_center_crop") else None
     if not settings.get("do_resize", True):
         raise Failure(
-            "the processor does not resize, so photos would have to come in the model's size: turn do_resize on"
+            "the processor does not resize, so photos would have to come in the model's size: turn do_resize on, or "
+            + advice(settings)
         )
-    if kind == "ConvNextImageProcessor":
+    if quirk == "convnext":
         edge = size["shortest_edge"]
         if edge >= CONVNEXT_STRETCHES:
             return edge, edge, {"policy": "stretch"}
         return edge, edge, _shortest_edge(int(edge / settings["crop_pct"]))
     edge, share = size.get("shortest_edge"), settings.get("crop_pct")
-    if kind == "LevitImageProcessor" and edge:
+    if quirk == "levit" and edge:
         edge = int(256 / 224 * edge)
-    if kind == "PoolFormerImageProcessor" and share is not None:
+    if quirk == "poolformer" and share is not None:
         sides = {edge} if edge else {size.get("height"), size.get("width")}
         if len(sides) != 1:
-            raise Failure(
-                f"the processor's size {size} is not square, which is not known here: write the model.toml by hand"
-            )
+            raise Failure(f"the processor's size {size} is not square, which is not known here: {advice(settings)}")
         edge, size = int(sides.pop() / share), {}
     if edge and "longest_edge" not in size:
         if not crop:
@@ -92,7 +164,7 @@ def geometry(kind: str, settings: dict) -> tuple[int, int, dict]:
             )
         return crop["width"], crop["height"], _shortest_edge(edge)
     if set(size) != {"height", "width"}:
-        raise Failure(f"the processor's size {size} is not known here: write the model.toml by hand")
+        raise Failure(f"the processor's size {size} is not known here: {advice(settings)}")
     sides = [size["width"], size["height"]]
     if not crop or [crop["width"], crop["height"]] == sides:
         return *sides, {"policy": "stretch"}
@@ -109,14 +181,14 @@ def _normalisation(kind: str, settings: dict) -> Normalisation:
     mean, std = [0.0] * 3, [1.0] * 3
     if settings.get("do_normalize"):
         mean, std = _three(settings["image_mean"]), _three(settings["image_std"])
-    channels = "rgb"
-    if kind == "EfficientNetImageProcessor":
+    channels, quirk = "rgb", QUIRKS.get(kind, "none")
+    if quirk == "efficientnet":
         if settings.get("rescale_offset"):
             mean = [value + 1 for value in mean]
         if settings.get("include_top"):
             # It divides by the deviation a second time.
             std = [a * b for a, b in zip(std, _three(settings["image_std"]), strict=True)]
-    if kind == "MobileViTImageProcessor":
+    if quirk == "mobilevit":
         mean, std = [0.0] * 3, [1.0] * 3
         channels = "bgr" if settings.get("do_flip_channel_order") else "rgb"
     return Normalisation(channels, scale, tuple(mean), tuple(std))

@@ -26,6 +26,7 @@ mod tests;
 mod text_proto;
 mod timm;
 mod triton;
+mod unknown;
 mod variant;
 
 use std::{

@@ -7,6 +7,7 @@ use super::{
     labels::{self, Labels},
     processors::{self, Processor, Quirk, Size},
     recipe::{Arithmetic, Recipe, Resize},
+    unknown,
 };
 use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
 
@@ -118,30 +119,31 @@ pub(super) fn recipe(
     let named = ["image_processor_type", "feature_extractor_type"]
         .iter()
         .find_map(|key| file.get(key));
-    let processor = match &named {
-        Some(place) => {
-            let class = place.text()?;
-            processors::by_name(class).ok_or_else(|| {
-                place.error(format!(
-                    "is {class}, which Ocelli does not know; it knows {}. Say with --preset how photos are prepared",
-                    processors::names()
-                ))
-            })?
-        }
-        None => model_type.and_then(processors::by_model_type).ok_or_else(|| {
-            file.error(
-                "says neither image_processor_type nor feature_extractor_type: say with --preset how photos are prepared",
-            )
-        })?,
+    let class = named.as_ref().map(Place::text).transpose()?;
+    let known = match class {
+        Some(class) => processors::by_name(class),
+        None => model_type.and_then(processors::by_model_type),
     };
-    notes.push(Note::read(format!(
-        "preprocessing from {name} ({}ImageProcessor)",
-        processor.name
-    )));
+    let unknown;
+    let processor = if let Some(processor) = known {
+        notes.push(Note::read(format!(
+            "preprocessing from {name} ({}ImageProcessor)",
+            processor.name
+        )));
+        processor
+    } else {
+        unknown = unknown::processor(file, class, asked.is_some())?;
+        notes.push(Note::guessed(format!(
+            "preprocessing from {name}: Ocelli does not know {}, but its settings only resize, crop, rescale and normalise, \
+             and are followed as they stand; compare `ocelli model check` with your own pipeline",
+            unknown.name
+        )));
+        &unknown
+    };
     let states_size = ["size", "crop_size"].iter().any(|key| file.get(key).is_some());
     let reading = Reading {
         processor,
-        arithmetic: processors::arithmetic(named.as_ref().and_then(|place| place.text().ok())),
+        arithmetic: processors::arithmetic(class),
         file: Some(file),
         asked,
         wanted: fixed.filter(|_| !states_size),
@@ -200,11 +202,19 @@ impl<'a> Reading<'a> {
         self.get(key).map_or(Ok(default), |place| place.number())
     }
 
+    /// An error that says what to do instead.
+    fn refused(&self, place: &Place<'_>, why: &str) -> AutoError {
+        place.error(match self.file {
+            Some(file) => format!("{why}. Instead, {}", unknown::advice(file)),
+            None => why.to_owned(),
+        })
+    }
+
     fn recipe(&self, notes: &mut Vec<Note>) -> Result<Recipe, AutoError> {
         if let Some(place) = self.get("do_pad")
             && place.flag()?
         {
-            return Err(place.error("pads photos to a common size: Ocelli does not do that; say with --preset how photos are prepared"));
+            return Err(self.refused(&place, "pads photos to a common size, which Ocelli does not do"));
         }
         let size = match self.get("size") {
             Some(place) => self.size(&place)?,
@@ -275,9 +285,9 @@ impl<'a> Reading<'a> {
             return match (pixels("height")?, pixels("width")?, pixels("shortest_edge")?) {
                 (Some(height), Some(width), None) => Ok(Size::Sides([height, width])),
                 (None, None, Some(edge)) if place.get("longest_edge").is_none() => Ok(Size::Edge(edge)),
-                _ => Err(place.error(
-                    "must have height and width, or shortest_edge: Ocelli resizes to one of these; say with --preset \
-                     how photos are prepared",
+                _ => Err(self.refused(
+                    place,
+                    "must have height and width, or shortest_edge, for Ocelli resizes to one of these",
                 )),
             };
         }
@@ -301,13 +311,15 @@ impl<'a> Reading<'a> {
         let crop = self.crop()?;
         if !do_resize {
             return match (crop, self.get("do_resize")) {
-                (Some(_), Some(place)) => Err(place.error(
-                    "is false, and the centre is cut out of photos as they are: Ocelli does not do that; say with \
-                     --preset how photos are prepared",
+                (Some(_), Some(place)) => Err(self.refused(
+                    &place,
+                    "is false, and the centre is cut out of photos as they are, which Ocelli does not do",
                 )),
                 _ => {
-                    notes.push(Note::guessed(
-                        format!("photos are stretched to the model's size, for do_resize is false in {}", self.size_from)));
+                    notes.push(Note::guessed(format!(
+                        "photos are stretched to the model's size, for do_resize is false in {}",
+                        self.size_from
+                    )));
                     Ok((None, Resize::Stretch))
                 }
             };

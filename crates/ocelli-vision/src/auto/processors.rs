@@ -1,17 +1,21 @@
-//! The image processors of Hugging Face's transformers: their defaults, and what each does in its own way.
+//! The image processors of Hugging Face's transformers: their defaults, and what each does in its own way (`processors.json`).
 //!
 //! From `transformers` 5.23, `models/*/image_processing_*.py`. Names of all its generations are known: with and without
 //! `Fast` and `Pil`, and `FeatureExtractor` for `ImageProcessor`.
 
-use super::preset::{CLIP_MEAN, CLIP_STD, HALF, IMAGENET_MEAN, IMAGENET_STD};
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde::Deserialize;
+
 use super::recipe::Arithmetic;
-use crate::Interpolation::{self, Bicubic, Bilinear};
+use crate::Interpolation;
 
 /// A processor: what holds where a file leaves a key out.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Processor {
     /// Its name without `ImageProcessor`.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) resample: Interpolation,
     pub(super) mean: [f64; 3],
     pub(super) std: [f64; 3],
@@ -26,7 +30,8 @@ pub(super) struct Processor {
 }
 
 /// What a photo is resized to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
 pub(super) enum Size {
     /// Height and width.
     Sides([u32; 2]),
@@ -35,7 +40,8 @@ pub(super) enum Size {
 }
 
 /// What a processor does in its own way.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Quirk {
     None,
     /// Below 384: the shorter edge to `size / crop_pct`, then the centre; from 384 on a plain stretch.
@@ -54,175 +60,61 @@ pub(super) enum Quirk {
     MobileVit,
 }
 
-const PLAIN: Processor = Processor {
-    name: "ViT",
-    resample: Bilinear,
-    mean: HALF,
-    std: HALF,
-    size: Size::Sides([224, 224]),
-    is_square: true,
-    crops: false,
-    crop: 224,
-    normalizes: true,
-    quirk: Quirk::None,
-};
+/// What is known of processors, here and in the converter (`tools/conversion/processors.py`), which reads the same file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    processors: Vec<Processor>,
+    /// Model types and the names of their processors (`models/auto/image_processing_auto.py`).
+    model_types: BTreeMap<String, String>,
+    /// Processors whose settings look plain and mean something else, with what they do.
+    different: BTreeMap<String, String>,
+    /// The settings of resizing, cropping, rescaling and normalising.
+    steps: Vec<String>,
+    /// Settings that leave the pixels of photos as they are.
+    inert: Vec<String>,
+}
 
-const EDGE: Processor = Processor {
-    resample: Bicubic,
-    size: Size::Edge(224),
-    is_square: false,
-    crops: true,
-    ..PLAIN
-};
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let table = serde_json::from_str(include_str!("processors.json"));
+    table.expect("a test parses it")
+});
 
-const TABLE: [Processor; 15] = [
-    PLAIN,
-    Processor {
-        name: "DeiT",
-        resample: Bicubic,
-        size: Size::Sides([256, 256]),
-        crops: true,
-        ..PLAIN
-    },
-    Processor {
-        name: "Beit",
-        resample: Bicubic,
-        ..PLAIN
-    },
-    Processor {
-        name: "ConvNext",
-        size: Size::Edge(384),
-        crops: false,
-        quirk: Quirk::ConvNext {
-            crop_pct: 224.0 / 256.0,
-        },
-        ..EDGE
-    },
-    Processor {
-        name: "EfficientNet",
-        resample: Bicubic,
-        size: Size::Sides([346, 346]),
-        crop: 289,
-        quirk: Quirk::EfficientNet,
-        ..PLAIN
-    },
-    Processor {
-        name: "MobileNetV1",
-        resample: Bilinear,
-        size: Size::Edge(256),
-        ..EDGE
-    },
-    Processor {
-        name: "MobileNetV2",
-        resample: Bilinear,
-        size: Size::Edge(256),
-        ..EDGE
-    },
-    Processor {
-        name: "MobileViT",
-        crop: 256,
-        normalizes: false,
-        quirk: Quirk::MobileVit,
-        ..EDGE
-    },
-    Processor {
-        name: "Bit",
-        mean: CLIP_MEAN,
-        std: CLIP_STD,
-        ..EDGE
-    },
-    Processor {
-        name: "CLIP",
-        mean: CLIP_MEAN,
-        std: CLIP_STD,
-        ..EDGE
-    },
-    Processor {
-        name: "Siglip",
-        resample: Bicubic,
-        is_square: false,
-        ..PLAIN
-    },
-    Processor {
-        name: "Levit",
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
-        quirk: Quirk::Levit,
-        ..EDGE
-    },
-    Processor {
-        name: "PoolFormer",
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
-        quirk: Quirk::PoolFormer { crop_pct: 0.9 },
-        ..EDGE
-    },
-    Processor {
-        name: "Pvt",
-        resample: Bicubic,
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
-        ..PLAIN
-    },
-    Processor {
-        name: "DINOv3ViT",
-        mean: IMAGENET_MEAN,
-        std: IMAGENET_STD,
-        ..PLAIN
-    },
-];
+/// The name of the class that a file calls `class`, without what its generations add, as in `ConvNextFeatureExtractor` or
+/// `ViTImageProcessorFast`.
+fn base(class: &str) -> &str {
+    let strip = |name, ends: [&str; 2]| {
+        ends.iter()
+            .find_map(|end| str::strip_suffix(name, end))
+            .unwrap_or(name)
+    };
+    strip(
+        strip(class, ["Fast", "Pil"]),
+        ["ImageProcessor", "FeatureExtractor"],
+    )
+}
 
-/// Model types whose processor has another name (`models/auto/image_processing_auto.py`).
-const MODEL_TYPES: [(&str, &str); 34] = [
-    ("vit", "ViT"),
-    ("vit_msn", "ViT"),
-    ("vit_mae", "ViT"),
-    ("ijepa", "ViT"),
-    ("swin", "ViT"),
-    ("swinv2", "ViT"),
-    ("swiftformer", "ViT"),
-    ("dinat", "ViT"),
-    ("deit", "DeiT"),
-    ("beit", "Beit"),
-    ("data2vec-vision", "Beit"),
-    ("convnext", "ConvNext"),
-    ("convnextv2", "ConvNext"),
-    ("resnet", "ConvNext"),
-    ("regnet", "ConvNext"),
-    ("cvt", "ConvNext"),
-    ("efficientnet", "EfficientNet"),
-    ("mobilenet_v1", "MobileNetV1"),
-    ("mobilenet_v2", "MobileNetV2"),
-    ("mobilevit", "MobileViT"),
-    ("mobilevitv2", "MobileViT"),
-    ("bit", "Bit"),
-    ("dinov2", "Bit"),
-    ("focalnet", "Bit"),
-    ("hiera", "Bit"),
-    ("levit", "Levit"),
-    ("poolformer", "PoolFormer"),
-    ("pvt", "Pvt"),
-    ("dinov3_vit", "DINOv3ViT"),
-    ("dinov2_with_registers", "Bit"),
-    ("clip", "CLIP"),
-    ("clip_vision_model", "CLIP"),
-    ("siglip", "Siglip"),
-    ("siglip_vision_model", "Siglip"),
-];
-
-/// The processor that a file calls `name`, such as `ConvNextFeatureExtractor` or `ViTImageProcessorFast`.
-pub(super) fn by_name(name: &str) -> Option<&'static Processor> {
-    let name = ["Fast", "Pil"]
-        .iter()
-        .find_map(|end| name.strip_suffix(end))
-        .unwrap_or(name);
-    let name = ["ImageProcessor", "FeatureExtractor"]
-        .iter()
-        .find_map(|end| name.strip_suffix(end))
-        .unwrap_or(name);
+/// The processor that a file calls `class`.
+pub(super) fn by_name(class: &str) -> Option<&'static Processor> {
+    let name = base(class);
     TABLE
+        .processors
         .iter()
         .find(|processor| processor.name.eq_ignore_ascii_case(name))
+}
+
+/// What a processor does that its settings do not say, where that is known.
+pub(super) fn difference(class: &str) -> Option<&'static str> {
+    TABLE.different.get(base(class)).map(String::as_str)
+}
+
+/// Whether a setting is of resizing, cropping, rescaling and normalising, or leaves the pixels as they are.
+pub(super) fn is_plain(setting: &str) -> bool {
+    TABLE
+        .steps
+        .iter()
+        .chain(&TABLE.inert)
+        .any(|known| known == setting)
 }
 
 /// Whose arithmetic the class that a file names resizes with. Classes of transformers 5 resize PyTorch's tensors, but for
@@ -237,17 +129,13 @@ pub(super) fn arithmetic(class: Option<&str>) -> Arithmetic {
 
 /// The processor of a model type, such as `resnet`.
 pub(super) fn by_model_type(model_type: &str) -> Option<&'static Processor> {
-    let (_, name) = MODEL_TYPES.iter().find(|(known, _)| *known == model_type)?;
-    by_name(name)
+    by_name(TABLE.model_types.get(model_type)?)
 }
 
 /// All that are known, for messages.
 pub(super) fn names() -> String {
-    let names: Vec<String> = TABLE
-        .iter()
-        .map(|processor| format!("{}ImageProcessor", processor.name))
-        .collect();
-    names.join(", ")
+    let names = TABLE.processors.iter().map(|processor| &*processor.name);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -266,12 +154,17 @@ mod tests {
             assert_eq!(by_name(name).unwrap().name, "ConvNext", "{name}");
         }
         assert_eq!(by_name("DetrImageProcessor"), None);
+        assert!(difference("PerceiverImageProcessorPil").is_some());
     }
 
     #[test]
-    fn every_model_type_has_its_processor() {
-        for (model_type, name) in MODEL_TYPES {
-            assert_eq!(by_model_type(model_type).unwrap().name, name);
+    fn every_name_in_the_table_is_one_processor() {
+        for processor in &TABLE.processors {
+            assert_eq!(by_name(&processor.name), Some(processor));
+            assert_eq!(difference(&processor.name), None);
+        }
+        for (model_type, name) in &TABLE.model_types {
+            assert_eq!(by_model_type(model_type).unwrap().name, *name);
         }
         assert_eq!(by_model_type("detr"), None);
     }

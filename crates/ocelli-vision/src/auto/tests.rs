@@ -5,6 +5,7 @@ mod loaders;
 mod metadata;
 mod outputs;
 mod packages;
+mod processors;
 mod timm;
 mod triton;
 

@@ -72,7 +72,7 @@ pub(super) fn recipe(
             },
             other => {
                 return Err(place.error(format!(
-                    "is {other:?}: timm has center, squash and border; say with --preset how photos are prepared"
+                    "is {other:?}: timm has center, squash and border; say how photos are prepared with --preset timm or another one"
                 )));
             }
         },

@@ -60,6 +60,8 @@ fn defaults_of_every_processor() {
         ("PoolFormerImageProcessor", 224, edge(248), 0.485),
         ("PvtImageProcessor", 224, ResizePolicy::Stretch, 0.485),
         ("DINOv3ViTImageProcessor", 224, ResizePolicy::Stretch, 0.485),
+        ("SegformerImageProcessor", 512, ResizePolicy::Stretch, 0.485),
+        ("ChineseCLIPImageProcessor", 224, edge(224), 0.481_454_66),
     ] {
         let folder = hugging_face(side, &format!(r#"{{"image_processor_type": "{name}"}}"#));
         let resolved = resolved(&folder);
@@ -155,26 +157,6 @@ fn efficientnet_offsets_and_divides_twice() {
     assert_eq!(
         (input.scale, input.mean, input.std),
         (1.0 / 127.5, [1.5, 1.0, 1.0], [0.25, 4.0, 1.0])
-    );
-}
-
-#[test]
-fn an_unknown_processor_lists_those_that_are_known() {
-    let folder = hugging_face(224, r#"{"image_processor_type": "DonutImageProcessor"}"#);
-    let message = error(folder.path(), &Hints::default());
-    for word in [
-        "`image_processor_type` is DonutImageProcessor",
-        "ConvNextImageProcessor",
-        "--preset",
-    ] {
-        assert!(message.contains(word), "{message}");
-    }
-    let resolved = resolve(folder.path(), &preset(Preset::Vit)).unwrap();
-    assert_eq!(input(&resolved).resize, ResizePolicy::Stretch);
-    assert_eq!(
-        resolved.package.card.labels[0].len(),
-        3,
-        "labels are still the folder's"
     );
 }
 
