@@ -5,7 +5,6 @@ import errno
 import io
 import json
 import os
-import re
 import stat
 import tempfile
 import tomllib
@@ -15,11 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from conversion import labels, launch, mar, package
-from conversion.arguments import ALIASES, Source, package_name, parse_source, parser
+from conversion.arguments import Source, package_name, parse_source, parser
 from conversion.failure import Failure
-from conversion.manifest import PRESETS, Input, Manifest, Normalisation, Output
+from conversion.manifest import Input, Manifest, Normalisation, Output
 from conversion.original import settle
-from conversion.photos import centre, draw_pictures, list_photos, open_upright
+from conversion.photos import draw_pictures, list_photos, open_upright
+from conversion.presets import PRESETS
 from PIL import Image
 
 
@@ -59,6 +59,8 @@ class ManifestTest(unittest.TestCase):
         self.assertEqual((read["input"]["width"], read["input"]["height"]), (224, 192))
         self.assertEqual(read["input"]["resize"], {"policy": "stretch"})
         self.assertIs(read["input"]["antialias"], True)
+        self.assertEqual(read["input"]["resampler"], "pillow")
+        self.assertNotIn("coordinates", read["input"])
         self.assertEqual(read["output"], [{"name": "logits", "activation": "softmax", "labels": "labels.txt"}])
 
     def test_scales_survive_the_text(self):
@@ -68,6 +70,14 @@ class ManifestTest(unittest.TestCase):
         read = tomllib.loads(manifest(input=spec).to_toml())
         self.assertEqual(read["input"]["scale"], 1 / 127.5)
         self.assertEqual(read["input"]["resize"], {"policy": "shortest-edge", "size": 9})
+
+    def test_it_says_whose_arithmetic_resizes(self):
+        reading = PRESETS["tfjs-align-corners"].reading
+        spec = Input("image", 8, 8, "nhwc", Normalisation(), {"policy": "stretch"}, **vars(reading))
+        read = tomllib.loads(manifest(input=spec).to_toml())["input"]
+        self.assertEqual(
+            (read["resampler"], read["antialias"], read["coordinates"]), ("tensorflow", False, "align-corners")
+        )
 
     def test_pixels_as_they_are_have_no_normalisation(self):
         spec = Input("image", 8, 8, "nhwc", Normalisation(), {"policy": "stretch"}, "bilinear", dtype="uint8")
@@ -81,45 +91,6 @@ class ManifestTest(unittest.TestCase):
         grey = Normalisation("gray")
         self.assertEqual(Input("i", 4, 3, "nchw", Normalisation(), {}, "bicubic").shape, (3, 3, 4))
         self.assertEqual(Input("i", 4, 3, "nhwc", grey, {}, "bicubic").shape, (3, 4, 1))
-
-
-class PresetTest(unittest.TestCase):
-    def test_names_are_the_servers(self):
-        table = (Path(__file__).parents[1] / "crates/ocelli-vision/src/auto/preset.rs").read_text()
-        names = re.findall(r'^        name: "([^"]+)"', table, re.MULTILINE)
-        # The server also knows presets of loaders that the converter does not compare with.
-        self.assertEqual(list(PRESETS), [name for name in names if name in PRESETS])
-        aliases = re.findall(r'"([^"]+)"', "".join(re.findall(r"^        aliases: &\[(.*)\]", table, re.MULTILINE)))
-        self.assertLessEqual(set(ALIASES), {*aliases, "none"})
-        for text, preset in [("none", "raw"), ("caffe", "keras-caffe"), ("clip", "clip")]:
-            self.assertEqual(parser().parse_args(["x", "--preset", text]).preset, preset)
-
-    def test_geometry(self):
-        for name, width, height, expected in [
-            ("vit", 224, 224, {"policy": "stretch"}),
-            ("torchvision", 224, 224, {"policy": "shortest-edge", "size": 256}),
-            ("torchvision-v2", 224, 224, {"policy": "shortest-edge", "size": 232}),
-            ("timm", 299, 299, {"policy": "shortest-edge", "size": 341}),
-            ("clip", 336, 336, {"policy": "shortest-edge", "size": 336}),
-            ("timm", 256, 128, {"policy": "cover", "size": [292, 146]}),
-        ]:
-            with self.subTest(name, width=width):
-                self.assertEqual(PRESETS[name].resize(width, height), expected)
-
-    def test_the_centre(self):
-        image = Image.new("L", (300, 100))
-        image.paste(255, (100, 0, 200, 100))
-        for resize, width, expected in [
-            ({"policy": "shortest-edge", "size": 50}, 40, (255, 255)),
-            ({"policy": "shortest-edge", "size": 60}, 50, (255, 255)),
-            ({"policy": "cover", "size": [90, 30]}, 60, (0, 0)),
-        ]:
-            with self.subTest(resize):
-                spec = Input("i", width, 30, "nhwc", Normalisation(), resize, "bilinear")
-                found = centre(image, spec)
-                self.assertEqual(found.size, (width, 30))
-                self.assertEqual((found.getpixel((0, 15)), found.getpixel((width - 1, 15))), expected)
-                self.assertEqual(found.getpixel((width // 2, 15)), 255)
 
 
 class LabelsTest(Folder):
@@ -356,6 +327,9 @@ class CommandTest(Folder):
             (["timm:x", *out, "--size", "224"], ["--size", "timm"]),
             (["torchvision:x", *out, "--size", "224"], ["--size", "torchvision"]),
             (["transformers:x", *out, "--size", "224"], ["--size", "transformers"]),
+            (["timm:x", *out, "--preprocess", "load_img"], ["--preprocess is for Keras", "timm"]),
+            (["torchvision:x", *out, "--antialias", "off"], ["--antialias is for Keras", "torchvision"]),
+            (["transformers:x", *out, "--interpolation", "area"], ["--interpolation area", "bilinear"]),
             (["timm:x", *out, "--weights", "no/such.pth"], ["no/such.pth does not exist"]),
             (["timm:x", *out, "--trust"], ["--trust", "timm:x", "no code"]),
             (["torchvision:x", *out, "--trust"], ["--trust", "no code"]),

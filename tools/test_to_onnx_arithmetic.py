@@ -160,7 +160,7 @@ class QuantiseTest(unittest.TestCase):
             photos.append(self.folder / f"{index}.png")
             Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(photos[-1])
         original = SimpleNamespace(
-            prepare=lambda image: np.asarray(image, np.float32).transpose(2, 0, 1) / 255,
+            prepare=lambda photo: np.asarray(Image.open(photo), np.float32).transpose(2, 0, 1) / 255,
             output="logits",
             activation="softmax",
         )
@@ -172,7 +172,7 @@ class QuantiseTest(unittest.TestCase):
         self.assertIn(TensorProto.INT8, [item.data_type for item in quantised.graph.initializer])
         last = next(node for node in quantised.graph.node if "logits" in node.output)
         self.assertEqual(last.op_type, "MatMul")
-        tensors = np.stack([original.prepare(Image.open(photo)) for photo in photos])
+        tensors = np.stack([original.prepare(photo) for photo in photos])
         session = onnxruntime.InferenceSession(self.folder / "int8.onnx", providers=["CPUExecutionProvider"])
         self.assertEqual(session.run(None, {"image": tensors})[0].shape, (8, 10))
 
@@ -202,8 +202,8 @@ class ConvertTest(unittest.TestCase):
         folder = Path(holder.name)
         draw_pictures(folder)
 
-        def prepare(image):
-            return np.asarray(image.resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
+        def prepare(photo):
+            return np.asarray(Image.open(photo).resize((8, 8)), np.float32).transpose(2, 0, 1) / 255
 
         def scores(batch):
             return quantise._run(network(), batch)
@@ -222,6 +222,7 @@ class ConvertTest(unittest.TestCase):
             input=spec,
             task="classification",
             activation="softmax",
+            pipeline="load_img, bicubic",
             prepare=prepare,
             scores=scores,
             export=lambda path, output: onnx.save(exchanged(swap), path),

@@ -8,22 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .failure import Failure
-from .manifest import PRESETS
+from .presets import ALIASES, INTERPOLATIONS, LOADERS, PRESETS
 
 LIBRARIES = ("keras", "torchvision", "timm", "transformers")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 # Weights without the architecture that they belong to.
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors")
-# Other names: the server's, and what "raw" was called here.
-ALIASES = {
-    "caffe": "keras-caffe",
-    "tf": "keras-tf",
-    "torch": "torchvision",
-    "imagenet": "torchvision",
-    "rescale": "unit",
-}
-ALIASES |= {"none": "raw"}
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 TASKS = ("classification", "multilabel", "embedding")
 MAX_NAME_LENGTH = 64
 
@@ -116,6 +106,15 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
+def _loader(text: str) -> str:
+    name = ALIASES.get(text, text)
+    if name not in LOADERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} reads no photos: use one of {', '.join(LOADERS)}, or --preset for what is done to their values"
+        )
+    return name
+
+
 def parser(description: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="to_onnx.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -151,7 +150,21 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         choices=tuple(PRESETS),
         help="how photos become numbers, for Keras and TorchServe; the names are those of ocelli serve --preset",
     )
+    given.add_argument(
+        "--preprocess",
+        metavar="NAME",
+        type=_loader,
+        help="the function that read the photos in training, for Keras: "
+        + ", ".join(LOADERS)
+        + "; the package is compared "
+        "with that function",
+    )
     given.add_argument("--interpolation", choices=INTERPOLATIONS, help="the resampling filter of training")
+    given.add_argument(
+        "--antialias",
+        choices=("on", "off"),
+        help="whether that filter widened where photos were made smaller, for Keras and TensorFlow",
+    )
     given.add_argument("--size", type=_size, metavar="WxH", help="the input's size, where the model takes any")
     given.add_argument("--task", choices=TASKS, help="what the output is for")
 

@@ -9,21 +9,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-
 from . import agreement, package
 from .arguments import Source
-from .failure import Failure
+from .comparison import Comparison
 from .manifest import Manifest, Output
 from .ocelli import ROOT, Ocelli
-from .original import INPUT, Original
-from .photos import draw_pictures, list_photos, open_upright
+from .original import Original
+from .photos import draw_pictures, list_photos
 
-# Comparing tensors value by value takes a second a photo, and a handful shows whether they are the same.
-TENSOR_PHOTOS = 4
 SCORE_PHOTOS = 50
-BATCH = 8
 DISAGREES = 1
 
 
@@ -52,6 +46,7 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
         comparison = Comparison(original, manifest, photos[:SCORE_PHOTOS])
         kind = f"photos of {arguments.photos}" if arguments.photos else "drawn pictures (--photos DIR takes yours)"
         print(f"Agreement with {original.title} on {len(comparison.photos)} {kind}")
+        print(f"  {comparison.basis}")
         print(f"  package side  {comparison.side}")
         final = float32
         verdict = comparison.report(float32, "float32")
@@ -82,57 +77,6 @@ def _conclude(verdict: agreement.Verdict, arguments: argparse.Namespace) -> int:
     _say(f"{verdict.remedy} (--force: exit with status 0 all the same)")
     print(verdict.text)
     return 0 if arguments.force else DISAGREES
-
-
-class Comparison:
-    """The original's tensors and scores on some photos, and what a package is away from them."""
-
-    def __init__(self, original: Original, manifest: Manifest, photos: list[Path]):
-        self.original, self.manifest, self.photos = original, manifest, photos
-        self.ocelli = Ocelli.find()
-        self.tensors = np.stack([original.prepare(open_upright(photo)) for photo in photos]).astype(np.float32)
-        if self.tensors.shape[1:] != original.input.shape:
-            raise Failure(
-                f"the original's pipeline makes tensors of {self.tensors.shape[1:]}, and the package would make "
-                f"{original.input.shape}: please report this"
-            )
-        self.scores = np.concatenate([original.scores(batch) for batch in _batches(self.tensors)])
-
-    @property
-    def side(self) -> str:
-        if self.ocelli:
-            return f"{self.ocelli.binary}, on the files"
-        return "ONNX Runtime in Python, on the original's tensors, for no ocelli is built: its preprocessing is not compared"
-
-    def report(self, model: Path, name: str) -> agreement.Verdict:
-        """Prints the differences, and judges them by the limits of `name`: float32 or int8."""
-        tensor = None
-        if self.ocelli and name == "float32":
-            some = self.photos[:TENSOR_PHOTOS]
-            made = self.ocelli.tensors(self.manifest, some)
-            tensor = agreement.compare_tensors(self.original.input, self.tensors[: len(some)], made)
-            print(f"  input tensor  {agreement.describe_tensors(tensor)}")
-        if self.ocelli:
-            made = self.ocelli.scores(self.manifest, model, self.photos, self.scores.shape[1])
-        else:
-            made = run(model, self.tensors)
-        scores = agreement.compare_scores(self.scores, made, self.original.activation)
-        print(f"  {name:<12}  {agreement.describe_scores(scores)}", flush=True)
-        if name == "int8":
-            return agreement.judge_int8(scores, self.original.task)
-        return agreement.judge(tensor, scores, self.original.task)
-
-
-def run(model: Path, tensors: np.ndarray) -> np.ndarray:
-    """The outputs of the graph at `model`, in Python."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {INPUT: batch})[0] for batch in _batches(tensors)])
-
-
-def _batches(tensors: np.ndarray) -> list[np.ndarray]:
-    return [tensors[start : start + BATCH] for start in range(0, len(tensors), BATCH)]
 
 
 def _load(source: Source, arguments: argparse.Namespace) -> Original:

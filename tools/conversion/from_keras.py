@@ -1,14 +1,14 @@
 """Keras: files (.keras, .h5) and names of keras.applications.
 
-A Keras file does not say how its pixels were prepared. The architectures of keras.applications do, by their names; for others
-the user has to.
+A Keras file does not say how its photos were read, nor how their pixels were prepared. The architectures of
+keras.applications say the latter, by their names; for the rest the user has to, or an assumption is made and named.
 """
 
 import argparse
 import os
 import re
 from collections.abc import Iterator
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 
 # Before TensorFlow is loaded: its log, and its choice of kernels whose sums differ from run to run.
@@ -19,15 +19,16 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 import numpy as np
 import tensorflow
-from keras.applications.imagenet_utils import preprocess_input
 
-from . import graph, labels, photos
+from . import graph, labels
 from .arguments import Source
 from .failure import Failure
 from .identity import sha256_of
+from .keras_loaders import Pipeline
 from .labels import IMAGENET_CLASSES, imagenet_labels
-from .manifest import PRESETS, Input, Normalisation
-from .original import ACTIVATIONS, INPUT, OPSET, Original, settle
+from .manifest import Input, Normalisation
+from .original import ACTIVATIONS, INPUT, OPSET, Assumption, Decoder, Original, settle
+from .presets import IMAGE_DATASET, LOAD_IMG, LOADERS, OPENCV, PRESETS, Plan, plan
 
 # Parts of the names that keras.applications gives its models, lower-case; the first that fits decides.
 ARCHITECTURES = (
@@ -49,8 +50,12 @@ ARITHMETIC = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 # What TensorFlow takes for the name of a scope, which every layer opens.
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 DEFAULT_SIZE = 224
-# The modes of `preprocess_input`.
-MODES = {"keras-caffe": "caffe", "keras-tf": "tf", "keras-torch": "torch"}
+# How photos are mostly read for Keras: by the functions' defaults, and as the tutorials of keras.applications do.
+USUAL = (
+    (IMAGE_DATASET, PRESETS["image-dataset"].reading),
+    (LOAD_IMG, PRESETS["load-img"].reading),
+    (LOAD_IMG, PRESETS["raw"].reading),
+)
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
@@ -64,7 +69,10 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if arguments.task == "embedding" and _last_activation(model) is not None:
         model = _without_head(model, source.value)
     preset, notes = _preset(model, source.value, arguments.preset)
-    spec = _input(model, preset, arguments)
+    reading = _plan(model, preset, arguments)
+    spec = _input(model, preset, reading, arguments)
+    pipeline = Pipeline(spec, preset, reading.loader, reading.original)
+    notes += _reading_notes(reading, pipeline)
     elements = _classes(model, source.value)
     ends_in = _last_activation(model)
     task, said = _task(model, ends_in, elements, arguments)
@@ -82,11 +90,15 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         input=spec,
         task=task,
         activation=activation,
-        prepare=lambda image: _prepare(image, spec, preset),
+        pipeline=pipeline.name,
+        prepare=pipeline.prepare,
         scores=exported.scores,
         export=exported.write,
         labels=names,
         notes=notes,
+        assumption=None if reading.is_known else _assumption(pipeline),
+        decoder=_decoder(pipeline),
+        lacks=pipeline.missing,
     )
 
 
@@ -253,7 +265,52 @@ def _preset(model: keras.Model, name: str, given: str | None) -> tuple[str, list
     )
 
 
-def _input(model: keras.Model, preset: str, arguments: argparse.Namespace) -> Input:
+def _plan(model: keras.Model, preset: str, arguments: argparse.Namespace) -> Plan:
+    # A model of one's own that rescales its pixels is most often one of Keras' guides, which read photos like that.
+    is_own = all(part not in name for name in _names(model) for part, _ in (*ARCHITECTURES, ("resnet", "")))
+    return plan(
+        preset,
+        is_given=arguments.preset is not None,
+        preprocess=arguments.preprocess,
+        interpolation=arguments.interpolation,
+        antialias=None if arguments.antialias is None else arguments.antialias == "on",
+        guess="image-dataset" if is_own and preset == "raw" else "",
+    )
+
+
+def _reading_notes(reading: Plan, pipeline: Pipeline) -> list[str]:
+    notes = []
+    if not reading.is_known:
+        notes.append(
+            "warning: a Keras file does not say how photos were read in training. Assumed: "
+            f"{pipeline.name}. The agreement below holds only if that is right. Otherwise name the function with --preprocess "
+            f"({', '.join(LOADERS)}), and its filter with --interpolation"
+        )
+    if reading.loader == OPENCV:
+        order = "BGR, as cv2.imread reads them" if pipeline.is_bgr else "RGB, as after cv2.cvtColor"
+        notes.append(f"photos are taken for {order}: correct channels in [input] if training had the other order")
+    return notes
+
+
+def _assumption(pipeline: Pipeline) -> Assumption:
+    """The other ways in which the photos may have been read."""
+    if pipeline.spec.resize["policy"] != "stretch":
+        return Assumption([])
+    assumed = (pipeline.loader, pipeline.reading)
+    others = [replace(pipeline, loader=loader, reading=usual) for loader, usual in USUAL if (loader, usual) != assumed]
+    return Assumption([(other.name, other.prepare) for other in others])
+
+
+def _decoder(pipeline: Pipeline) -> Decoder | None:
+    if not pipeline.has_own_decoder:
+        return None
+    name = "TensorFlow decodes JPEG with INTEGER_FAST"
+    if pipeline.spec.normalisation.channels == "gray":
+        name += ", and rounds down where it makes grey of colours"
+    return Decoder(name, pipeline.decode_and_prepare)
+
+
+def _input(model: keras.Model, preset: str, reading: Plan, arguments: argparse.Namespace) -> Input:
     shape = model.inputs[0].shape
     nhwc = len(shape) == 4 and shape[3] in {1, 3}
     nchw = len(shape) == 4 and not nhwc and shape[1] in {1, 3}
@@ -270,35 +327,21 @@ def _input(model: keras.Model, preset: str, arguments: argparse.Namespace) -> In
         if preset == "keras-caffe":
             raise Failure("--preset keras-caffe is for three channels, and the model has one: choose another")
         normalisation = Normalisation("gray", normalisation.scale, normalisation.mean, normalisation.std)
-    # `keras.utils.load_img` has "nearest" unless told.
-    interpolation = arguments.interpolation or PRESETS[preset].interpolation
-    layout = "nhwc" if nhwc else "nchw"
-    return Input(INPUT, given[0], given[1], layout, normalisation, PRESETS[preset].resize(*given), interpolation)
-
-
-def _prepare(image, spec: Input, preset: str) -> np.ndarray:
-    """As a Keras user writes it: `load_img`, `img_to_array`, `preprocess_input`; what is no mode of that, by hand."""
-    if spec.resize["policy"] != "stretch":
-        image = photos.centre(image, spec)
-    file = BytesIO()
-    image.save(file, "png")
-    gray = spec.normalisation.channels == "gray"
-    loaded = keras.utils.load_img(
-        file,
-        color_mode="grayscale" if gray else "rgb",
-        target_size=(spec.height, spec.width),
-        interpolation=spec.interpolation,
+    elif reading.loader == OPENCV and preset == "raw" and arguments.preset is None:
+        # The layer that prepares pixels gets them as `cv2.imread` reads them.
+        normalisation = replace(normalisation, channels="bgr")
+    return Input(
+        name=INPUT,
+        width=given[0],
+        height=given[1],
+        layout="nhwc" if nhwc else "nchw",
+        normalisation=normalisation,
+        resize=PRESETS[preset].resize(*given),
+        interpolation=reading.package.interpolation,
+        antialias=reading.package.antialias,
+        resampler=reading.package.resampler,
+        coordinates=reading.package.coordinates,
     )
-    layout = "channels_last" if spec.layout == "nhwc" else "channels_first"
-    pixels = keras.utils.img_to_array(loaded, data_format=layout)
-    rule = spec.normalisation
-    if gray:
-        # `preprocess_input` knows three channels only.
-        return (pixels * rule.scale - rule.mean[0]) / rule.std[0]
-    if preset in MODES:
-        return preprocess_input(pixels, data_format=layout, mode=MODES[preset])
-    mean, std = (np.reshape(value, (3, 1, 1) if spec.layout == "nchw" else 3) for value in (rule.mean, rule.std))
-    return (pixels * rule.scale - mean) / std
 
 
 def _classes(model: keras.Model, name: str) -> int:

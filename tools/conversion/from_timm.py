@@ -12,6 +12,7 @@ from .arguments import Source
 from .failure import Failure
 from .manifest import BYTE, Input, Normalisation
 from .original import ACTIVATIONS, INPUT, Original, settle
+from .photos import open_upright
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
@@ -33,7 +34,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         input=spec,
         task=task,
         activation=ACTIVATIONS[task],
-        prepare=lambda image: transform(image).numpy(),
+        pipeline="timm's create_transform",
+        prepare=lambda photo: transform(open_upright(photo)).numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
         labels=names,

@@ -19,6 +19,7 @@ from .failure import Failure
 from .identity import sha256_of
 from .manifest import BYTE, IMAGENET_MEAN, IMAGENET_STD, Input, Normalisation
 from .original import ACTIVATIONS, INPUT, Original, settle
+from .photos import open_upright
 
 # `ts/torch_handler/image_classifier.py`.
 EDGE, SIDE = 256, 224
@@ -63,7 +64,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         task=task,
         # The handler applies a softmax itself.
         activation=ACTIVATIONS[task],
-        prepare=lambda image: pipeline(image).numpy(),
+        pipeline="the steps of TorchServe's image_classifier",
+        prepare=lambda photo: pipeline(open_upright(photo)).numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda onnx, output: torch_model.export(model, spec.shape, classes, onnx, output),
         labels=names,

@@ -12,6 +12,7 @@ from .arguments import Source
 from .failure import Failure
 from .manifest import BYTE, Input, Normalisation
 from .original import ACTIVATIONS, INPUT, Original, settle
+from .photos import open_upright
 
 # Where torchvision's architectures keep their last layer.
 HEADS = ("fc", "classifier", "heads", "head")
@@ -40,7 +41,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         input=spec,
         task=task,
         activation=ACTIVATIONS[task],
-        prepare=lambda image: rule(image).numpy(),
+        pipeline=f"torchvision's transforms of {weights.name}",
+        prepare=lambda photo: rule(open_upright(photo)).numpy(),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
         labels=names,

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
@@ -11,6 +12,7 @@ from . import labels, torch_model
 from .arguments import Source
 from .failure import Failure
 from .original import ACTIVATIONS, Original, settle
+from .photos import open_upright
 from .processors import describe
 
 CLASSIFIER = "ForImageClassification"
@@ -46,12 +48,17 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         input=spec,
         task=task,
         activation=ACTIVATIONS[task],
-        prepare=lambda image: processor(image, return_tensors="pt", **options)["pixel_values"][0].numpy(),
+        pipeline=f"transformers' {type(processor).__name__}",
+        prepare=lambda photo: _prepare(processor, photo, options),
         scores=lambda batch: torch_model.evaluate(model, batch),
         export=lambda path, output: torch_model.export(model, spec.shape, classes, path, output),
         labels=names,
         notes=notes,
     )
+
+
+def _prepare(processor, photo: Path, options: dict) -> np.ndarray:
+    return processor(open_upright(photo), return_tensors="pt", **options)["pixel_values"][0].numpy()
 
 
 class _Scores(torch.nn.Module):

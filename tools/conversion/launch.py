@@ -23,6 +23,8 @@ ROOT = TOOLS.parent
 # What each environment takes on disk while it is installed (downloads included), in bytes.
 SPACE = {"keras": 3 << 30, "torch": 12 << 30}
 BAD_INPUT = 2
+# What torchvision, timm and transformers all have.
+TORCH_FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 # What a file of that format begins with.
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -94,6 +96,7 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         mar.check(mar.read(Path(source.value)), trust=arguments.trust, preset=arguments.preset)
     elif source.library != "keras" and arguments.preset is not None:
         raise Failure(f"--preset is for Keras and TorchServe: {source.library} says itself how its models are fed")
+    check_reading(arguments, source)
     if source.library != "keras" and arguments.size is not None:
         raise Failure(
             f"--size is for Keras models that take any size: {source.library} says itself which its models take"
@@ -105,6 +108,17 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         raise Failure(f"--weights {weights} does not exist: check the path")
     if source.is_path and Path(source.value).suffix == ".keras":
         check_keras(Path(source.value))
+
+
+def check_reading(arguments: argparse.Namespace, source: Source) -> None:
+    """Only Keras leaves it to the user how photos are read; the other libraries resize with Pillow's filters."""
+    if source.library == "keras":
+        return
+    for option, value in [("--preprocess", arguments.preprocess), ("--antialias", arguments.antialias)]:
+        if value is not None:
+            raise Failure(f"{option} is for Keras: {source.library} says itself how its photos are read")
+    if arguments.interpolation not in {None, *TORCH_FILTERS}:
+        raise Failure(f"--interpolation {arguments.interpolation}: {source.library} has {', '.join(TORCH_FILTERS)}")
 
 
 def check_keras(path: Path) -> None:

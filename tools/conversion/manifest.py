@@ -20,43 +20,6 @@ class Normalisation:
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A way to prepare photos. `grown`: None if they are stretched to the input's size; else the shorter edge gets this many
-    pixels for every 224 of it, and the centre is kept."""
-
-    normalisation: Normalisation
-    interpolation: str
-    grown: int | None = None
-
-    def resize(self, width: int, height: int) -> dict:
-        """The `resize` table of an input of this size."""
-        if self.grown is None:
-            return {"policy": "stretch"}
-        sides = [side * self.grown // SIDE for side in (width, height)]
-        return {"policy": "shortest-edge", "size": sides[0]} if width == height else {"policy": "cover", "size": sides}
-
-
-# What the sizes of crops are told for.
-SIDE = 224
-_IMAGENET = Normalisation(scale=BYTE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-_CLIP = Normalisation(scale=BYTE, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
-# Those of the server (`ocelli serve --preset`), whose table is in crates/ocelli-vision/src/auto/preset.rs. The first three
-# are the modes of `keras.applications.imagenet_utils.preprocess_input`, resized as Pillow's `Image.resize` does unless told.
-PRESETS = {
-    "keras-caffe": Preset(Normalisation("bgr", mean=(103.939, 116.779, 123.68)), "bicubic"),
-    "keras-tf": Preset(Normalisation(scale=1 / 127.5, mean=(1.0, 1.0, 1.0)), "bicubic"),
-    "keras-torch": Preset(_IMAGENET, "bicubic"),
-    "torchvision": Preset(_IMAGENET, "bilinear", 256),
-    "torchvision-v2": Preset(_IMAGENET, "bilinear", 232),
-    "timm": Preset(_IMAGENET, "bicubic", 256),
-    "vit": Preset(Normalisation(scale=BYTE, mean=(0.5,) * 3, std=(0.5,) * 3), "bilinear"),
-    "clip": Preset(_CLIP, "bicubic", 224),
-    "unit": Preset(Normalisation(scale=BYTE), "bilinear"),
-    "raw": Preset(Normalisation(), "bicubic"),
-}
-
-
-@dataclass(frozen=True)
 class Input:
     """The `[input]` table. `resize` is its inline table, `policy` and what belongs to it."""
 
@@ -69,6 +32,8 @@ class Input:
     interpolation: str
     antialias: bool = True
     dtype: str = "float32"
+    resampler: str = "pillow"
+    coordinates: str = "half-pixel"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -134,7 +99,13 @@ def _input_table(spec: Input) -> dict:
             "mean": list(spec.normalisation.mean),
             "std": list(spec.normalisation.std),
         }
-    return table | {"resize": spec.resize, "interpolation": spec.interpolation, "antialias": spec.antialias}
+    table |= {
+        "resize": spec.resize,
+        "interpolation": spec.interpolation,
+        "resampler": spec.resampler,
+        "antialias": spec.antialias,
+    }
+    return table if spec.coordinates == "half-pixel" else table | {"coordinates": spec.coordinates}
 
 
 def _output_table(spec: Output) -> dict:

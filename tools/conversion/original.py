@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL.Image import Image
 
 from .manifest import Input
 
@@ -29,14 +28,38 @@ def settle(task: str, classes: int) -> tuple[str, list[str]]:
     ]
 
 
+Prepare = Callable[[Path], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """That photos were read with the original's pipeline, which nothing says. `others`: the pipelines that it may have been
+    as well, by name."""
+
+    others: list[tuple[str, Prepare]]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A library's own decoder. `name`: what differs from Pillow's, in words. `prepare` is `Original.prepare` with it."""
+
+    name: str
+    prepare: Prepare
+
+
 @dataclass(frozen=True)
 class Original:
     """`prepare` is the library's own pipeline, and `scores` its own arithmetic: Ocelli is compared with them.
 
-    `prepare`: one upright RGB image -> its tensor, float32 of `input.shape`.
+    `pipeline`: what the user knows that pipeline as.
+    `prepare`: one photo, turned upright -> its tensor, float32 of `input.shape`, of pixels as Pillow decodes them.
     `scores`: such tensors, [images, *input.shape] -> what the exported graph computes, [images, classes].
     `export(path, output)` writes the graph, from `INPUT` to `output`.
     `activation` is what turns scores into answers, which the graph leaves to the server.
+    `assumption`: None if the source or the user says that `pipeline` is what the model was trained with.
+    `decoder`: None if the library decodes photos as Pillow does.
+    `lacks`: the package without which `pipeline` does not run; `prepare` then makes tensors of another kind, with which no
+    preprocessing is compared.
     """
 
     title: str
@@ -44,12 +67,16 @@ class Original:
     input: Input
     task: str
     activation: str
-    prepare: Callable[[Image], np.ndarray]
+    pipeline: str
+    prepare: Prepare
     scores: Callable[[np.ndarray], np.ndarray]
     export: Callable[[Path, str], None]
     labels: list[str] | None = None
     license: str | None = None
     notes: list[str] = field(default_factory=list)
+    assumption: Assumption | None = None
+    decoder: Decoder | None = None
+    lacks: str | None = None
 
     @property
     def output(self) -> str:

@@ -20,7 +20,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from .agreement import compare_scores
 from .original import INPUT, Original
-from .photos import open_upright
 
 # Of the photos, every so many is left out of the calibration and judges it.
 JUDGE_EVERY = 4
@@ -51,7 +50,7 @@ class Activations:
 
 def quantise(float32: Path, int8: Path, original: Original, photos: list[Path]) -> str:
     """Writes the int8 form of the graph at `float32` to `int8`; returns what was chosen, for people."""
-    tensors = np.stack([original.prepare(open_upright(photo)) for photo in photos]).astype(np.float32)
+    tensors = np.stack([original.prepare(photo) for photo in photos]).astype(np.float32)
     judges = np.arange(len(tensors)) % JUDGE_EVERY == 0 if len(tensors) >= FEW else np.full(len(tensors), True)
     calibrating = ~judges if len(tensors) >= FEW else judges
     with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:

@@ -14,7 +14,8 @@ import numpy as np
 from conversion.labels import imagenet_labels
 from conversion.photos import draw_pictures
 from keras.applications.imagenet_utils import preprocess_input
-from keras.utils import img_to_array, load_img
+from keras.utils import image_dataset_from_directory, img_to_array, load_img
+from PIL import Image
 
 
 @keras.saving.register_keras_serializable("mine")
@@ -66,6 +67,22 @@ def named_by_people() -> keras.Model:
     return keras.Model(image, keras.Sequential(inner.layers, name="_inner one")(image), name="Transfer Learn")
 
 
+def guide(folder: Path, picture: Path) -> dict[str, float]:
+    """The flow of Keras' guide "Image classification from scratch": `image_dataset_from_directory`, `Rescaling` inside. Writes
+    the model, and returns what it answers on a picture."""
+    model = small()
+    end = model.layers[-1]
+    kernel, bias = end.get_weights()
+    end.set_weights([kernel * 20, bias])
+    model.save(folder / "guide.keras")
+    dataset = image_dataset_from_directory(
+        picture.parent, labels=None, image_size=(48, 64), batch_size=1, shuffle=False, verbose=False
+    )
+    position = [Path(path).name for path in dataset.file_paths].index(picture.name)
+    probabilities = model.predict(dataset, verbose=0)[position]
+    return {f"class {index}": float(p) for index, p in enumerate(probabilities)}
+
+
 def prepared_inside(size: int, mode: str, *middle) -> keras.Model:
     """A model that was built with `preprocess_input` on its input, as Keras' tutorials of transfer learning do."""
     image = keras.Input((size, size, 3))
@@ -83,7 +100,14 @@ def main(folder: Path) -> None:
     pictures = draw_pictures(folder / "photos")
     model = keras.applications.ResNet50(weights=None)
     model.save(folder / "resnet50.keras")
-    expected = {"resnet50": tutorial(model, pictures[0])}
+    expected = {"resnet50": tutorial(model, pictures[0]), "guide": guide(folder, pictures[0])}
+    (folder / "jpegs").mkdir()
+    for picture in pictures:
+        with Image.open(picture) as image:
+            image.save(folder / "jpegs" / f"{picture.stem}.jpg", quality=80)
+    convolution = keras.layers.Conv2D(8, 5, strides=3, activation="relu")
+    pool, classes = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")
+    keras.Sequential([keras.Input((48, 48, 1)), convolution, pool, classes]).save(folder / "grey.h5")
     cats = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(96, 96, 3), classes=4)
     tell_apart(cats).save(folder / "cats.h5")
     keras.applications.MobileNetV2(

@@ -1,8 +1,16 @@
 """Keras files through `to_onnx.py` and the real server. Run by `make test-convert-keras`."""
 
+import subprocess
+import sys
+import tomllib
 import unittest
 
-from common import ROOT, Conversions
+from common import LIMIT_S, OCELLI, ROOT, Conversions
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+from conversion.manifest import Input, Manifest, Output
+from conversion.presets import PRESETS
 
 
 class KerasTest(Conversions):
@@ -24,6 +32,110 @@ class KerasTest(Conversions):
         # Keras has the softmax in the model; the package has it in the server.
         self.assertEqual((read["task"], read["output"][0]["activation"]), ("classification", "softmax"))
         self.assert_served("models/resnet50", "resnet50")
+
+    def test_a_file_does_not_say_how_photos_were_read(self):
+        text = self.convert("guide.keras", "--photos", "jpegs", photos=False)
+        self.assertIn("note: warning: a Keras file does not say how photos were read in training", text)
+        self.assertIn("--preprocess (image-dataset, load-img, ", text)
+        loader = "image_dataset_from_directory, bilinear without antialiasing"
+        self.assertRegex(text, rf"Assumed: {loader}\. (?s:.*)compared with {loader} \(assumed\)")
+        for other in ["load_img, nearest", "load_img, bicubic"]:
+            self.assertRegex(text, rf"otherwise +does not agree with {other}: mean difference [1-9]")
+        self.assertRegex(text, rf"\nagrees, if photos were read as assumed: .*; compared with {loader}\n")
+
+    def test_the_flow_of_keras_own_guide(self):
+        loader = ["--preprocess", "image_dataset_from_directory"]
+        text = self.convert("guide.keras", *loader, "--out", "guide")
+        self.assertRegex(
+            text, r"\nagrees: input tensor 0\.[0-4].*; compared with image_dataset_from_directory, bilinear"
+        )
+        self.assertNotIn("INTEGER_FAST", text)
+        spec = self.manifest("guide")["input"]
+        self.assertEqual(
+            (spec["resampler"], spec["interpolation"], spec["antialias"], spec["scale"]),
+            ("tensorflow", "bilinear", False, 1.0),
+        )
+        self.assert_served("guide", "guide")
+        # TensorFlow's own decoder is compared with as well.
+        text = self.convert("guide.keras", *loader, "--out", "guide-jpegs", "--photos", "jpegs", photos=False)
+        self.assertRegex(text, r"\nagrees: .* of 255 where TensorFlow decodes JPEG with INTEGER_FAST \(limit 2\.5\)")
+
+    def test_another_loader_than_in_training_does_not_agree(self):
+        wrong = ["guide.keras", "--preset", "load-img", "--preprocess", "image_dataset_from_directory"]
+        text = self.convert(*wrong, "--out", "wrong-loader", status=1)
+        self.assertRegex(text, r"does not agree: input tensor [1-9].*; compared with image_dataset_from_directory")
+        self.convert(*wrong, "--out", "wrong-loader", "--force")
+
+    def test_every_loader_is_keras_own(self):
+        for source, options, pipeline in [
+            ("guide.keras", ["--preprocess", "load_img"], "load_img, nearest"),
+            (
+                "guide.keras",
+                ["--preprocess", "flow_from_directory", "--interpolation", "box"],
+                "flow_from_directory, box",
+            ),
+            ("guide.keras", ["--preprocess", "tfjs"], "TensorFlow's bilinear resizing with align-corners coordinates"),
+            (
+                "cats.h5",
+                ["--preprocess", "image-dataset"],
+                "image_dataset_from_directory, bilinear without antialiasing",
+            ),
+            (
+                "cats.h5",
+                ["--preprocess", "tf-image-resize", "--interpolation", "lanczos", "--antialias", "on"],
+                "tf.image.resize, lanczos with antialiasing",
+            ),
+            ("grey.h5", ["--preset", "flow-from-directory"], "flow_from_directory, nearest"),
+            (
+                "grey.h5",
+                ["--preset", "unit", "--preprocess", "load_img", "--interpolation", "bicubic"],
+                "load_img, bicubic",
+            ),
+            (
+                "grey.h5",
+                ["--preset", "image-dataset-unit"],
+                "image_dataset_from_directory, bilinear without antialiasing",
+            ),
+        ]:
+            with self.subTest(source, options=options):
+                text = self.convert(source, *options, "--out", "read", "--force", "--photos", "jpegs", photos=False)
+                self.assertRegex(text, rf"\nagrees: input tensor 0\.[0-4].*; compared with {pipeline}\n")
+                self.assertNotIn("warning", text)
+
+    def test_a_loader_that_is_not_installed(self):
+        text = self.convert("guide.keras", "--preprocess", "opencv-area", "--out", "opencv")
+        self.assertIn("not compared with cv2.resize, area: that needs opencv-python-headless", text)
+        self.assertRegex(text, r"\nagrees: .*the preprocessing was not compared; not compared with cv2\.resize, area")
+        spec = self.manifest("opencv")["input"]
+        self.assertEqual((spec["resampler"], spec["interpolation"], spec["channels"]), ("opencv", "area", "bgr"))
+
+    def test_presets_are_the_servers(self):
+        """What the converter writes for each preset is what the server makes of its name."""
+        self.convert("guide.keras", "--out", "for-presets", photos=False)
+        # Beside a model.toml a preset is not asked for.
+        graph = self.folder / "alone" / "model.onnx"
+        graph.parent.mkdir()
+        (self.folder / "for-presets" / "model.onnx").rename(graph)
+        for name, preset in PRESETS.items():
+            with self.subTest(name):
+                out = self.folder / "of-server" / name
+                command = [OCELLI, "model", "init", graph, "--preset", name, "--out", out]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                server = tomllib.loads((out / "model.toml").read_text())["input"]
+                spec = Input(
+                    "image", 64, 48, "nhwc", preset.normalisation, preset.resize(64, 48), **vars(preset.reading)
+                )
+                text = Manifest("x", "1", "classification", "x", spec, Output("logits", "softmax", False)).to_toml()
+                ours = tomllib.loads(text)["input"]
+                self.assertEqual(server.pop("exif"), True)
+                server.setdefault("resampler", "pillow")
+                for key in ("scale", "mean", "std"):
+                    numbers = [table.pop(key) for table in (server, ours)]
+                    pairs = zip(*[value if isinstance(value, list) else [value] for value in numbers], strict=True)
+                    for one, other in pairs:
+                        self.assertAlmostEqual(one, other, delta=1e-6 * abs(other))
+                self.assertEqual(ours, server)
 
     def test_an_old_file_with_classes_of_its_own(self):
         text = self.convert("cats.h5", "--labels", self.labels(), "--interpolation", "nearest")
@@ -90,7 +202,7 @@ class KerasTest(Conversions):
     def test_a_model_that_prepares_its_pixels_itself(self):
         text = self.convert("transfer.keras", status=2)
         self.assertIn("has the layer true_divide, which prepares pixels itself: say which with --preset raw", text)
-        self.assertNotIn("warning", self.convert("transfer.keras", "--preset", "raw"))
+        self.assertNotIn("prepares the pixels, and", self.convert("transfer.keras", "--preset", "raw"))
         for name, layer in [("transfer", "true_divide"), ("tags", "rescaling")]:
             text = self.convert(f"{name}.keras", "--preset", "keras-tf", "--out", f"twice/{name}")
             self.assertRegex(
