@@ -200,6 +200,7 @@ fn package(dir: &Path, hints: &Hints) -> Result<Source, AutoError> {
         ("--labels", hints.labels.is_some()),
         ("--interpolation", hints.interpolation.is_some()),
         ("--antialias", hints.antialias.is_some()),
+        ("--channels", hints.channels.is_some()),
         ("--model-output", hints.output.is_some()),
         ("--task", hints.task.is_some()),
     ];

@@ -63,6 +63,13 @@ fn a_package_is_not_told_how_photos_are_prepared() {
                 ..Hints::default()
             },
         ),
+        (
+            "--channels",
+            Hints {
+                channels: Some(Channels::Bgr),
+                ..Hints::default()
+            },
+        ),
     ] {
         let error = error(folder.path(), &hints);
         assert!(error.contains(&format!("says what {option} would")), "{error}");
