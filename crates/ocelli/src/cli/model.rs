@@ -51,11 +51,12 @@ pub struct HintArgs {
     /// Resize filter [default: the one of the model or preset]
     #[arg(long, env = "OCELLI_INTERPOLATION", value_enum, value_name = "NAME")]
     pub interpolation: Option<Filter>,
-    /// Whether that filter widens where a photo shrinks, instead of what the preset or the files say: on for Pillow, off for
-    /// tensors of TensorFlow and PyTorch
+    /// Whether that filter widens where a photo shrinks
+    ///
+    /// Instead of what the preset or the files say: on for Pillow, off for tensors of TensorFlow and PyTorch.
     #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "SWITCH")]
     pub antialias: Option<Antialias>,
-    /// Channels of the input and their order [default: those of the model or preset]
+    /// Channels of the input [default: those of the model or preset]
     #[arg(long, env = "OCELLI_CHANNELS", value_enum, value_name = "NAME")]
     pub channels: Option<ChannelOrder>,
     /// Which output of the graph to answer, by its name [default: the one that looks like scores or features]
