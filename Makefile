@@ -166,6 +166,12 @@ test-convert: test-convert-keras ## Convert models of Keras and PyTorch for real
 	tools/venv.sh .venv-convert-torch tools/requirements-torch.txt
 	$(CONVERT) test_torch.py
 
+.PHONY: test-optimum
+test-optimum: runtime ## Export a model with the versions of optimum that docs/models.md names, and read it (installs 6 GB)
+	tools/venv.sh .venv-optimum tools/requirements-optimum.txt
+	cargo build --locked --package ocelli
+	$(CONVERT) test_optimum.py
+
 .PHONY: check-tools
 check-tools:
 	tools/venv.sh .venv-check tools/ci/requirements.txt

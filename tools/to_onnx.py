@@ -7,6 +7,8 @@
     tools/to_onnx.py timm:resnet50.a1_in1k               a name of timm
     tools/to_onnx.py transformers:microsoft/resnet-50    a name or a folder of transformers
     tools/to_onnx.py resnet18.mar                        a TorchServe archive
+    tools/to_onnx.py net.pt --preset unit --size 224     a TorchScript file
+    tools/to_onnx.py FOLDER --preset unit                a SavedModel of TensorFlow
 
 Runs with any Python from 3.11 on: it installs what the source needs into an environment of its own, at the first use.
 """

@@ -7,20 +7,21 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import formats, mar
 from .failure import Failure
 from .presets import ALIASES, INTERPOLATIONS, LOADERS, PRESETS
 
 LIBRARIES = ("keras", "torchvision", "timm", "transformers")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-# Weights without the architecture that they belong to.
-WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".safetensors")
+SAVED_MODEL = "saved_model.pb"
 TASKS = ("classification", "multilabel", "embedding")
 MAX_NAME_LENGTH = 64
 
 
 @dataclass(frozen=True)
 class Source:
-    """`library`: one of `LIBRARIES` or "torchserve". `value`: a name that the library knows, or a path if `is_path`."""
+    """`library`: one of `LIBRARIES`, "torchserve", "torchscript" or "saved-model". `value`: a name that the library knows, or a
+    path if `is_path`."""
 
     library: str
     value: str
@@ -29,7 +30,7 @@ class Source:
     @property
     def environment(self) -> str:
         """Which of the two environments has what this source needs."""
-        return "keras" if self.library == "keras" else "torch"
+        return "keras" if self.library in {"keras", "saved-model"} else "torch"
 
     @property
     def short_name(self) -> str:
@@ -49,17 +50,42 @@ def package_name(text: str) -> str:
 
 
 def _source_of_folder(path: Path) -> Source:
-    if (path / "saved_model.pb").is_file():
-        raise Failure(f"{path} is a TensorFlow SavedModel: save the Keras model as a file, model.save('model.keras')")
+    if (path / SAVED_MODEL).is_file():
+        return Source("saved-model", str(path), is_path=True)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Failure(f"{path} has no config.json: name a folder that transformers or timm has saved") from None
+        raise _no_source(path) from None
     except (OSError, ValueError) as error:
         raise Failure(f"{path / 'config.json'} cannot be read ({error}): save the model again") from None
     # timm names one architecture, transformers lists the classes of the model.
     library = "timm" if isinstance(config, dict) and "architecture" in config else "transformers"
     return Source(library, str(path), is_path=True)
+
+
+def _no_source(folder: Path) -> Failure:
+    """Of a folder in which nothing says what it is."""
+    own, inside = formats.of_path(folder.resolve()), formats.among(folder)
+    if own is not None:
+        return Failure(f"{folder} {own.sentence}")
+    if inside is not None:
+        return Failure(f"{folder} has no config.json, and {inside[0]} {inside[1].sentence}")
+    return Failure(f"{folder} has no config.json: name a folder that transformers or timm has saved, or a SavedModel")
+
+
+def _source_of_file(path: Path, found: formats.Format) -> Source:
+    """Raises Failure for formats that nothing here converts, with what does."""
+    library = {"keras": "keras", "torchserve": "torchserve", "saved-model": "saved-model"}.get(found.id)
+    if library is None and found.id != "pytorch":
+        raise Failure(f"{path} {found.sentence}")
+    if not path.is_file():
+        raise Failure(f"{path} does not exist: check the path")
+    if found.id == "pytorch":
+        inside = mar.format_of(path)
+        if inside != "pytorch":
+            raise Failure(f"{path} {formats.BY_ID[inside].sentence}")
+        library = "torchscript"
+    return Source(library, str(path.parent if found.id == "saved-model" else path), is_path=True)
 
 
 def parse_source(text: str) -> Source:
@@ -81,17 +107,11 @@ def parse_source(text: str) -> Source:
         return _source_of_folder(path)
     if suffix == ".onnx":
         raise Failure(f"{text} is ONNX already: run ocelli serve --model {shlex.quote(text)}")
-    if suffix in WEIGHTS_SUFFIXES:
-        raise Failure(
-            f"{text} holds weights, not the architecture that they belong to: name that, as in "
-            f"torchvision:resnet50 --weights {shlex.quote(text)} (or timm:NAME)"
-        )
-    if suffix in KERAS_SUFFIXES or suffix == ".mar":
-        if not path.is_file():
-            raise Failure(f"{text} does not exist: check the path")
-        return Source("torchserve" if suffix == ".mar" else "keras", text, is_path=True)
+    found = formats.of_path(path)
+    if found is not None:
+        return _source_of_file(path, found)
     if path.exists():
-        raise Failure(f"{text} is none of .keras, .h5, .mar or a folder of transformers or timm")
+        raise Failure(f"{text} is none of .keras, .h5, .pt, .mar, a SavedModel, or a folder of transformers or timm")
     choices = ", ".join(f"{library}:{text}" for library in LIBRARIES)
     raise Failure(f"{text!r} is no file here; if it is a model's name, say whose: {choices}")
 
@@ -148,7 +168,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         "--preset",
         type=lambda text: ALIASES.get(text, text),
         choices=tuple(PRESETS),
-        help="how photos become numbers, for Keras and TorchServe; the names are those of ocelli serve --preset",
+        help="how photos become numbers, for Keras, SavedModels, TorchScript and TorchServe; the names are those of ocelli serve --preset",
     )
     given.add_argument(
         "--preprocess",
@@ -165,7 +185,12 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         choices=("on", "off"),
         help="whether that filter widened where photos were made smaller, for Keras and TensorFlow",
     )
-    given.add_argument("--size", type=_size, metavar="WxH", help="the input's size, where the model takes any")
+    given.add_argument(
+        "--size",
+        type=_size,
+        metavar="WxH",
+        help="the input's size, where the model takes any: Keras, SavedModels, TorchScript",
+    )
     given.add_argument("--task", choices=TASKS, help="what the output is for")
 
     photos = parser.add_argument_group("photos of your own")

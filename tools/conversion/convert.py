@@ -92,6 +92,10 @@ def _load(source: Source, arguments: argparse.Namespace) -> Original:
             from . import from_transformers as library
         case "torchserve":
             from . import from_torchserve as library
+        case "torchscript":
+            from . import from_torchscript as library
+        case "saved-model":
+            from . import from_saved_model as library
     return library.load(source, arguments)
 
 

@@ -25,7 +25,7 @@ from .arguments import Source
 from .failure import Failure
 from .identity import sha256_of
 from .keras_loaders import Pipeline
-from .labels import IMAGENET_CLASSES, imagenet_labels
+from .labels import IMAGENET_CLASSES
 from .manifest import Input, Normalisation
 from .original import ACTIVATIONS, INPUT, OPSET, Assumption, Decoder, Original, settle
 from .presets import IMAGE_DATASET, LOAD_IMG, LOADERS, OPENCV, PRESETS, Plan, plan
@@ -70,14 +70,14 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         model = _without_head(model, source.value)
     preset, notes = _preset(model, source.value, arguments.preset)
     reading = _plan(model, preset, arguments)
-    spec = _input(model, preset, reading, arguments)
+    spec = input_of(model.inputs[0].shape, preset, reading, arguments)
     pipeline = Pipeline(spec, preset, reading.loader, reading.original)
-    notes += _reading_notes(reading, pipeline)
+    notes += reading_notes(reading, pipeline)
     elements = _classes(model, source.value)
     ends_in = _last_activation(model)
     task, said = _task(model, ends_in, elements, arguments)
     notes += said
-    names, said = _labels(task, arguments, elements, source)
+    names, said = labels.choose_or_imagenet(task, arguments.labels, elements, source.value)
     notes += said
     exported = _Exported(model, spec, ends_in if task != "embedding" else None, elements)
     activation = ACTIVATIONS[task]
@@ -96,8 +96,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         export=exported.write,
         labels=names,
         notes=notes,
-        assumption=None if reading.is_known else _assumption(pipeline),
-        decoder=_decoder(pipeline),
+        assumption=None if reading.is_known else assumption_of(pipeline),
+        decoder=decoder_of(pipeline),
         lacks=pipeline.missing,
     )
 
@@ -278,11 +278,11 @@ def _plan(model: keras.Model, preset: str, arguments: argparse.Namespace) -> Pla
     )
 
 
-def _reading_notes(reading: Plan, pipeline: Pipeline) -> list[str]:
+def reading_notes(reading: Plan, pipeline: Pipeline) -> list[str]:
     notes = []
     if not reading.is_known:
         notes.append(
-            "warning: a Keras file does not say how photos were read in training. Assumed: "
+            "warning: the model does not say how photos were read in training. Assumed: "
             f"{pipeline.name}. The agreement below holds only if that is right. Otherwise name the function with --preprocess "
             f"({', '.join(LOADERS)}), and its filter with --interpolation"
         )
@@ -292,7 +292,7 @@ def _reading_notes(reading: Plan, pipeline: Pipeline) -> list[str]:
     return notes
 
 
-def _assumption(pipeline: Pipeline) -> Assumption:
+def assumption_of(pipeline: Pipeline) -> Assumption:
     """The other ways in which the photos may have been read."""
     if pipeline.spec.resize["policy"] != "stretch":
         return Assumption([])
@@ -301,7 +301,7 @@ def _assumption(pipeline: Pipeline) -> Assumption:
     return Assumption([(other.name, other.prepare) for other in others])
 
 
-def _decoder(pipeline: Pipeline) -> Decoder | None:
+def decoder_of(pipeline: Pipeline) -> Decoder | None:
     if not pipeline.has_own_decoder:
         return None
     name = "TensorFlow decodes JPEG with INTEGER_FAST"
@@ -310,8 +310,8 @@ def _decoder(pipeline: Pipeline) -> Decoder | None:
     return Decoder(name, pipeline.decode_and_prepare)
 
 
-def _input(model: keras.Model, preset: str, reading: Plan, arguments: argparse.Namespace) -> Input:
-    shape = model.inputs[0].shape
+def input_of(shape: tuple, preset: str, reading: Plan, arguments: argparse.Namespace) -> Input:
+    """The `[input]` of a model that takes tensors of `shape`, the batch's axis included."""
     nhwc = len(shape) == 4 and shape[3] in {1, 3}
     nchw = len(shape) == 4 and not nhwc and shape[1] in {1, 3}
     if not (nhwc or nchw):
@@ -410,16 +410,6 @@ def _task(
 def _ends_in_dense(model: keras.Model) -> bool:
     last = _last_layer(model)
     return isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
-
-
-def _labels(
-    task: str, arguments: argparse.Namespace, classes: int, source: Source
-) -> tuple[list[str] | None, list[str]]:
-    own = imagenet_labels() if classes == IMAGENET_CLASSES else None
-    names, notes = labels.choose(task, arguments.labels, classes, own, source.value)
-    if names is not None and arguments.labels is None:
-        notes = ["1,000 classes: taken for ImageNet's, in their usual order (--labels names others)"]
-    return names, notes
 
 
 def _origin(source: Source, model: keras.Model) -> str:

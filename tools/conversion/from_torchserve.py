@@ -31,7 +31,10 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     mar.check(archive, trust=arguments.trust, preset=arguments.preset)
     with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:
         archive.unpack(Path(folder))
-        model = _script(Path(folder), archive) if archive.is_torchscript else _eager(Path(folder), archive)
+        if archive.is_torchscript:
+            model, notes = torch_model.script(Path(folder, archive.serialized), f"{path}: {archive.serialized}"), []
+        else:
+            model, notes = _eager(Path(folder), archive)
     model.eval()
     interpolation = arguments.interpolation or "bilinear"
     pipeline = Compose(
@@ -52,7 +55,8 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         interpolation=interpolation,
     )
     classes = torch_model.classes_of(model, spec.shape, path.name)
-    task, notes = settle(arguments.task or "classification", classes)
+    task, said = settle(arguments.task or "classification", classes)
+    notes += said
     if task != "embedding" and archive.labels is not None and arguments.labels is None:
         labels.check_count(archive.labels, classes, f"{path}: {mar.LABELS}")
     names, said = labels.choose(task, arguments.labels, classes, archive.labels, path.name)
@@ -73,17 +77,9 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     )
 
 
-def _script(folder: Path, archive: mar.Archive) -> torch.nn.Module:
-    try:
-        return torch.jit.load(folder / archive.serialized, map_location="cpu")
-    except RuntimeError as error:
-        raise Failure(
-            f"{archive.path}: {archive.serialized} cannot be loaded ({_short(error)}): save it again"
-        ) from None
-
-
-def _eager(folder: Path, archive: mar.Archive) -> torch.nn.Module:
-    """Runs the model file, which the user has said to trust: as TorchServe does, it must define one class, the model."""
+def _eager(folder: Path, archive: mar.Archive) -> tuple[torch.nn.Module, list[str]]:
+    """Runs the model file, which the user has said to trust: as TorchServe does, it must define one class, the model. Also
+    what to tell the user of its weights."""
     sys.path.insert(0, str(folder))
     try:
         spec = importlib.util.spec_from_file_location("torchserve_model", folder / archive.model_file)
@@ -104,17 +100,13 @@ def _eager(folder: Path, archive: mar.Archive) -> torch.nn.Module:
         raise
     except Exception as error:
         raise Failure(
-            f"{archive.path}: {archive.model_file} fails here ({type(error).__name__}: {_short(error)}): install what it needs "
+            f"{archive.path}: {archive.model_file} fails here ({type(error).__name__}: {torch_model.short(error)}): install what it needs "
             "into a Python of your own and run this there with --here"
         ) from None
     finally:
         sys.path.remove(str(folder))
     path = folder / archive.serialized
-    tensors, _ = torch_model.read_weights(path)
+    tensors, notes = torch_model.read_weights(path)
     weights = torch_model.fit(tensors, lambda _: model, path)
     torch_model.load_weights(model, weights, classes[0].__name__, Path(archive.serialized))
-    return model
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return model, notes + weights.notes

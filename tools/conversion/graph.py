@@ -33,13 +33,7 @@ def drop_last(model: onnx.ModelProto, operator: str) -> bool:
     graph = model.graph
     if len(graph.output) != 1:
         return False
-    producers = {name: node for node in graph.node for name in node.output}
-    last = producers.get(graph.output[0].name)
-    # Exporters leave an Identity behind the end.
-    after = []
-    while last is not None and last.op_type == "Identity":
-        after.append(last)
-        last = producers.get(last.input[0])
+    last, after = _last(graph)
     if last is None or last.op_type != operator or sum(last.output[0] in node.input for node in graph.node) > 1:
         return False
     element = graph.output[0].type.tensor_type.elem_type
@@ -49,6 +43,23 @@ def drop_last(model: onnx.ModelProto, operator: str) -> bool:
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(source, element, None))
     return True
+
+
+def ending(model: onnx.ModelProto) -> str | None:
+    """The operator that makes the first output."""
+    last, _ = _last(model.graph)
+    return None if last is None else last.op_type
+
+
+def _last(graph: onnx.GraphProto) -> tuple[onnx.NodeProto | None, list[onnx.NodeProto]]:
+    """The node that makes the first output, and those that exporters leave behind it: each an Identity."""
+    producers = {name: node for node in graph.node for name in node.output}
+    last = producers.get(graph.output[0].name)
+    after = []
+    while last is not None and last.op_type == "Identity":
+        after.append(last)
+        last = producers.get(last.input[0])
+    return last, after
 
 
 def fill(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> None:

@@ -106,6 +106,15 @@ def choose(
     ]
 
 
+def choose_or_imagenet(task: str, given: Path | None, classes: int, origin: str) -> tuple[list[str] | None, list[str]]:
+    """As `choose`, for models that bring no names: a thousand classes are ImageNet's."""
+    own = imagenet_labels() if classes == IMAGENET_CLASSES else None
+    names, notes = choose(task, given, classes, own, origin)
+    if names is not None and given is None:
+        notes = ["1,000 classes: taken for ImageNet's, in their usual order (--labels names others)"]
+    return names, notes
+
+
 def check_unused(given: Path | None, origin: str) -> None:
     if given is not None:
         raise Failure(

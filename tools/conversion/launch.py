@@ -23,6 +23,8 @@ ROOT = TOOLS.parent
 # What each environment takes on disk while it is installed (downloads included), in bytes.
 SPACE = {"keras": 3 << 30, "torch": 12 << 30}
 BAD_INPUT = 2
+# Sources that say nothing of how photos become numbers.
+SILENT = ("torchscript", "saved-model")
 # What torchvision, timm and transformers all have.
 TORCH_FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 # What a file of that format begins with.
@@ -87,20 +89,10 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         read_labels(arguments.labels)
     if arguments.task == "embedding":
         check_unused(arguments.labels, source.value)
-    # What a file or transformers' remote code brings is seen when it is opened.
-    if arguments.trust and (
-        source.library in {"torchvision", "timm"} or (source.library == "keras" and not source.is_path)
-    ):
-        raise Failure(f"--trust: {source.library}:{source.value} brings no code that would need it: leave it out")
     if source.library == "torchserve":
         mar.check(mar.read(Path(source.value)), trust=arguments.trust, preset=arguments.preset)
-    elif source.library != "keras" and arguments.preset is not None:
-        raise Failure(f"--preset is for Keras and TorchServe: {source.library} says itself how its models are fed")
+    check_options(arguments, source)
     check_reading(arguments, source)
-    if source.library != "keras" and arguments.size is not None:
-        raise Failure(
-            f"--size is for Keras models that take any size: {source.library} says itself which its models take"
-        )
     weights = arguments.weights
     if weights is not None and source.is_path:
         raise Failure(f"--weights: {source.value} has weights of its own")
@@ -110,13 +102,35 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
         check_keras(Path(source.value))
 
 
+def check_options(arguments: argparse.Namespace, source: Source) -> None:
+    """Refuses options that `source` has no use for, and asks for those without which nothing can be said of it."""
+    library = source.library
+    shown = source.value if source.is_path else f"{library}:{source.value}"
+    # What a file or transformers' remote code brings is seen when it is opened.
+    if arguments.trust and (
+        library in {"torchvision", "timm", "torchscript"} or (library == "keras" and not source.is_path)
+    ):
+        raise Failure(f"--trust: {shown} brings no code that would need it: leave it out")
+    if library in SILENT and arguments.preset is None:
+        raise Failure(
+            f"{shown} does not say how its pixels are prepared: pass --preset torchvision (as torchvision's classifiers), unit (0 "
+            "to 1), raw (0 to 255), or another that docs/models.md lists"
+        )
+    if library not in {"keras", "torchserve", *SILENT} and arguments.preset is not None:
+        raise Failure(f"--preset is for models that do not say how they are fed: {library} says it itself")
+    if library == "torchscript" and arguments.size is None:
+        raise Failure(f"{shown} does not say the size of its images: pass it with --size, as in --size 224")
+    if library not in {"keras", *SILENT} and arguments.size is not None:
+        raise Failure(f"--size is for models that take any size: {library} says itself which its models take")
+
+
 def check_reading(arguments: argparse.Namespace, source: Source) -> None:
-    """Only Keras leaves it to the user how photos are read; the other libraries resize with Pillow's filters."""
-    if source.library == "keras":
+    """Only models of TensorFlow leave it to the user how photos are read; the other libraries resize with Pillow's filters."""
+    if source.environment == "keras":
         return
     for option, value in [("--preprocess", arguments.preprocess), ("--antialias", arguments.antialias)]:
         if value is not None:
-            raise Failure(f"{option} is for Keras: {source.library} says itself how its photos are read")
+            raise Failure(f"{option} is for Keras and SavedModels: photos for {source.library} are read with Pillow")
     if arguments.interpolation not in {None, *TORCH_FILTERS}:
         raise Failure(f"--interpolation {arguments.interpolation}: {source.library} has {', '.join(TORCH_FILTERS)}")
 

@@ -140,6 +140,23 @@ def _is_torchscript(archive: zipfile.ZipFile, name: str) -> bool:
     with archive.open(name) as file:
         try:
             with zipfile.ZipFile(file) as inner:
-                return any("/code/" in member for member in inner.namelist())
+                return _has_code(inner)
         except zipfile.BadZipFile:
             return False
+
+
+def _has_code(archive: zipfile.ZipFile) -> bool:
+    return any("/code/" in member for member in archive.namelist())
+
+
+def format_of(path: Path) -> str:
+    """What the file of PyTorch at `path` is, as the table of formats calls it: "pytorch" for TorchScript, "torch-export" or
+    "weights"."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(PurePosixPath(member).name == "archive_format" for member in archive.namelist()):
+                return "torch-export"
+            return "pytorch" if _has_code(archive) else "weights"
+    except (zipfile.BadZipFile, NotImplementedError, EOFError):
+        # What `torch.save` wrote before PyTorch 1.6.
+        return "weights"

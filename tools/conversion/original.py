@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .failure import Failure
 from .manifest import Input
 
 # What graphs call their ends, whatever the library called them.
@@ -26,6 +27,23 @@ def settle(task: str, classes: int) -> tuple[str, list[str]]:
     return "multilabel", [
         "one output: taken for the probability of one class, with sigmoid (--task embedding: the number itself)"
     ]
+
+
+def of_ending(operator: str | None, given: str | None, classes: int) -> tuple[str, str, list[str]]:
+    """Task and activation of a model whose graph ends in `operator`, and what to tell the user. `given`: the task that the
+    user says. What the graph does is not done again."""
+    if operator == "Softmax" and classes == 1 and given != "embedding":
+        raise Failure(
+            "the model ends in a softmax over one class, which is always 1, whatever the photo: train it with two"
+        )
+    ends_in = {"Softmax": "classification", "Sigmoid": "multilabel"}.get(operator)
+    task, notes = settle(given or ends_in or "classification", classes)
+    if given is None and ends_in is None and classes > 1:
+        notes.append(
+            "the graph does not end in probabilities: taken for logits, to which softmax is applied (--task multilabel: sigmoid; "
+            "--task embedding: they are features)"
+        )
+    return task, "none" if ends_in else ACTIVATIONS[task], notes
 
 
 Prepare = Callable[[Path], np.ndarray]

@@ -2,11 +2,13 @@
 
 import argparse
 import pathlib
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 from . import checkpoint, graph
@@ -37,6 +39,14 @@ def classes_of(model: Callable, shape: tuple[int, ...], name: str) -> int:
 
 def export(model: torch.nn.Module, shape: tuple[int, ...], classes: int, path: Path, output: str) -> None:
     """Writes the graph of `model`, for any number of images of `shape`."""
+    with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:
+        proto = trace(model, shape, Path(folder, "traced.onnx"), output)
+    graph.tidy(proto, output, classes)
+    graph.write(proto, path)
+
+
+def trace(model: torch.nn.Module, shape: tuple[int, ...], path: Path, output: str) -> onnx.ModelProto:
+    """The graph as PyTorch writes it to `path`."""
     images = torch.zeros(2, *shape)
     scripted = isinstance(model, torch.jit.ScriptModule)
     # The present exporter takes Python modules only; TorchScript has the one of its time.
@@ -55,9 +65,19 @@ def export(model: torch.nn.Module, shape: tuple[int, ...], classes: int, path: P
             verbose=False,
             **axes,
         )
-    proto = graph.read(path)
-    graph.tidy(proto, output, classes)
-    graph.write(proto, path)
+    return graph.read(path)
+
+
+def script(path: Path, name: str) -> torch.nn.Module:
+    """The TorchScript at `path`. No Python of it is run."""
+    try:
+        return torch.jit.load(path, map_location="cpu").eval()
+    except RuntimeError as error:
+        raise Failure(f"{name} cannot be loaded ({short(error)}): save it again") from None
+
+
+def short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], list[str]]:

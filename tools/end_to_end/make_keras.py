@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import keras
 import numpy as np
+import tensorflow
 from conversion.labels import imagenet_labels
 from conversion.photos import draw_pictures
 from keras.applications.imagenet_utils import preprocess_input
@@ -29,6 +30,13 @@ def tutorial(model: keras.Model, picture: Path) -> dict[str, float]:
     image = img_to_array(load_img(picture, target_size=(224, 224), interpolation="bicubic"))
     batch = preprocess_input(np.expand_dims(image, axis=0), mode="caffe")
     return {label: float(p) for label, p in zip(imagenet_labels(), model.predict(batch, verbose=0)[0], strict=True)}
+
+
+def stretched(model: keras.Model, picture: Path) -> dict[str, float]:
+    """As the preset image-dataset prepares photos."""
+    image = tensorflow.image.resize(img_to_array(load_img(picture)), (48, 64))
+    names = ["cat", "dog", "owl"]
+    return {name: float(p) for name, p in zip(names, model.predict(image[None], verbose=0)[0], strict=True)}
 
 
 def small(*layers, classes: int = 3, activation: str | None = "softmax") -> keras.Sequential:
@@ -126,6 +134,17 @@ def main(folder: Path) -> None:
     small(Halve()).save(folder / "custom.keras")
     small(keras.layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
     (folder / "broken.keras").write_bytes((folder / "tags.keras").read_bytes()[:1000])
+    saved = small()
+    saved.export(folder / "saved", verbose=False)
+    tensorflow.saved_model.save(small(classes=2, activation=None), folder / "logits")
+    writer = tensorflow.Module()
+    writer.serve = tensorflow.function(
+        lambda image: (tensorflow.io.write_file("ran", "x"), tensorflow.reduce_mean(image, axis=[1, 2]))[1],
+        input_signature=[tensorflow.TensorSpec([None, 48, 64, 3], tensorflow.float32)],
+    )
+    tensorflow.saved_model.save(writer, folder / "writer", signatures={"serving_default": writer.serve})
+    (folder / "net.tflite").write_bytes(tensorflow.lite.TFLiteConverter.from_keras_model(saved).convert())
+    expected["saved"] = stretched(saved, pictures[0])
     (folder / "expected.json").write_text(json.dumps(expected))
 
 

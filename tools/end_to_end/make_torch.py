@@ -14,6 +14,7 @@ import torchvision
 import transformers
 from conversion.photos import draw_pictures
 from PIL import Image
+from safetensors.torch import save_file
 
 NAMES = {0: "cat", 1: "dog", 2: "bird"}
 MODEL_FILE = """
@@ -58,6 +59,13 @@ def torchserve(folder: Path, picture: Image.Image) -> dict[str, float]:
     archive(folder, "script.mar", ["net.pt", labels_file], handler=handler, serializedFile="net.pt")
     eager = {"handler": handler, "serializedFile": "net.pth", "modelFile": "net.py"}
     archive(folder, "eager.mar", ["net.pth", "net.py", labels_file], **eager)
+    parallel = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": parallel}, folder / "parallel.pth")
+    archive(
+        folder, "parallel.mar", ["parallel.pth", "net.py", labels_file], **eager | {"serializedFile": "parallel.pth"}
+    )
+    probabilities = torch.nn.Sequential(network, torch.nn.Softmax(dim=1))
+    torch.jit.trace(probabilities.eval(), torch.zeros(1, 3, 224, 224)).save(folder / "probabilities.pt")
     evil = eager | {"serializedFile": "evil.pth"}
     archive(folder, "evil.mar", ["evil.pth", "net.py", labels_file], **evil)
     # TorchServe's own handler.
@@ -97,6 +105,18 @@ def main(folder: Path) -> None:
     with torch.inference_mode():
         expected = {"torchserve": torchserve(folder, picture), "vit": of_transformers(folder, picture)}
     torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), folder / "tuned.pth")
+    for library, prefix, network in [
+        ("torchvision", "model.", torchvision.models.mobilenet_v3_small(num_classes=3)),
+        ("timm", "backbone.", timm.create_model("resnet18", num_classes=3)),
+    ]:
+        tensors = {f"{prefix}{name}": value.contiguous() for name, value in network.state_dict().items()}
+        save_file(tensors, folder / f"{library}.safetensors")
+    program = torch.export.export(
+        torchvision.models.resnet18(num_classes=3).eval(),
+        (torch.zeros(2, 3, 224, 224),),
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    torch.export.save(program, folder / "program.pt2")
     network = timm.create_model("resnet18", num_classes=3)
     timm.models.save_for_hf(network, folder / "timm", model_args={"num_classes": 3})
     (folder / "expected.json").write_text(json.dumps(expected))

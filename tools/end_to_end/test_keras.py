@@ -1,5 +1,7 @@
 """Keras files through `to_onnx.py` and the real server. Run by `make test-convert-keras`."""
 
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -9,6 +11,7 @@ from common import LIMIT_S, OCELLI, ROOT, Conversions
 
 sys.path.insert(0, str(ROOT / "tools"))
 
+from conversion.formats import BY_ID
 from conversion.manifest import Input, Manifest, Output
 from conversion.presets import PRESETS
 
@@ -235,6 +238,47 @@ class KerasTest(Conversions):
         self.convert("lambda.keras", "--trust")
         for name in ["tags.keras", "cats.h5"]:
             self.assertIn("leave it out", self.convert(name, "--trust", "--out", "trusted", status=2))
+
+    def test_saved_models(self):
+        (self.folder / "pets.txt").write_text("cat\ndog\nowl\n")
+        text = self.convert("saved", "--preset", "image-dataset", "--labels", "pets.txt")
+        self.assertRegex(text, r"input tensor +mean difference 0\.[0-4]")
+        self.assertIn("\nagrees: ", text)
+        self.assertIn("compared with image_dataset_from_directory", text)
+        read = self.manifest("models/saved")
+        # The graph ends in a softmax.
+        self.assertEqual((read["task"], read["output"][0]["activation"]), ("classification", "none"))
+        self.assertEqual((read["input"]["width"], read["input"]["height"]), (64, 48))
+        self.assert_served("models/saved", "saved")
+        text = self.convert("logits/saved_model.pb", "--preset", "raw", "--out", "saved-logits", photos=False)
+        self.assertIn("taken for logits", text)
+        self.assertEqual(self.manifest("saved-logits")["output"][0]["activation"], "softmax")
+
+    def test_a_saved_model_that_writes_files_needs_trust(self):
+        text = self.convert("writer", "--preset", "raw", status=2)
+        self.assertIn("writer reads or writes files, or runs Python (WriteFile)", text)
+        self.assertFalse((self.folder / "ran").exists())
+        self.assertIn("leave it out", self.convert("saved", "--preset", "raw", "--trust", "--out", "no", status=2))
+
+    def test_the_command_for_tensorflow_lite(self):
+        commands = re.findall(r"`([^`]+)`", BY_ID["tflite"].sentence)
+        [command] = [command for command in commands if "tf2onnx" in command]
+        words = shlex.split(command.replace("FILE", "net.tflite"))
+        python = ROOT / ".venv-convert-keras" / "bin" / "python"
+        for line in [[python, *words[1:]], [OCELLI, "model", "show", "model.onnx", "--preset", "raw"]]:
+            done = subprocess.run(line, cwd=self.folder, check=False, timeout=LIMIT_S, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("[batch, 48, 64, 3]", done.stdout)
+
+    def test_options_of_other_commands_exist(self):
+        python = ROOT / ".venv-convert-keras" / "bin" / "python"
+        done = subprocess.run(
+            [python, "-m", "tf2onnx.convert", "--help"], check=True, timeout=LIMIT_S, capture_output=True, text=True
+        )
+        for entry in BY_ID.values():
+            for command in re.findall(r"`(python -m tf2onnx[^`]+)`", entry.sentence):
+                for option in re.findall(r"--[a-z-]+", command):
+                    self.assertIn(option, done.stdout, command)
 
     def test_broken_files(self):
         self.assertIn("broken.keras is damaged", self.convert("broken.keras", status=2))

@@ -1,8 +1,16 @@
 """torchvision, timm, transformers and TorchServe through `to_onnx.py` and the real server. Run by `make test-convert`."""
 
+import re
+import subprocess
+import sys
 import unittest
+from pathlib import Path
 
-from common import Conversions
+from common import LIMIT_S, OCELLI, ROOT, Conversions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from conversion.formats import BY_ID
 
 AGREES = r"(?s)input tensor +mean difference 0\.[0-4].*same first class on 6 of 6"
 
@@ -19,6 +27,53 @@ class TorchTest(Conversions):
         self.assertIn("--trust", self.convert("eager.mar", status=2))
         self.assertRegex(self.convert("eager.mar", "--trust"), AGREES)
         self.assert_served("models/eager", "torchserve")
+
+    def test_torchserve_says_which_prefixes_it_removed(self):
+        text = self.convert("parallel.mar", "--trust")
+        self.assertRegex(text, AGREES)
+        self.assertIn("note: the weights are those under state_dict of the checkpoint", text)
+        self.assertIn("note: the prefix 'module.' is removed from the names of the weights", text)
+        self.assert_served("models/parallel", "torchserve")
+
+    def test_torchscript(self):
+        told = ["--preset", "torchvision", "--size", "224", "--labels", "index_to_name.json"]
+        text = self.convert("net.pt", *told)
+        self.assertRegex(text, AGREES)
+        self.assertIn("taken for logits", text)
+        self.assertIn("agrees: ", text)
+        self.assert_served("models/net", "torchserve")
+        # A softmax in the graph is not applied twice.
+        self.assertRegex(self.convert("probabilities.pt", *told), AGREES)
+        self.assertEqual(self.manifest("models/probabilities")["output"][0]["activation"], "none")
+        self.assert_served("models/probabilities", "torchserve")
+        self.assertIn(
+            "--preset image-dataset reads photos",
+            self.convert("net.pt", "--preset", "image-dataset", "--size", "224", "--out", "wrong", status=2),
+        )
+
+    def test_weights_in_safetensors_with_a_prefix(self):
+        for source, prefix in [("torchvision:mobilenet_v3_small", "model."), ("timm:resnet18", "backbone.")]:
+            library = source.split(":")[0]
+            text = self.convert(source, "--weights", f"{library}.safetensors", "--out", f"safe/{library}")
+            self.assertRegex(text, AGREES)
+            self.assertIn(f"note: the prefix '{prefix}' is removed from the names of the weights", text)
+            outputs = (self.folder / f"safe/{library}/model.toml").read_text()
+            self.assertIn('activation = "softmax"', outputs)
+
+    def test_the_command_for_programs_of_torch_export(self):
+        [command] = re.findall(r"`([^`]+)`", BY_ID["torch-export"].sentence)
+        python = ROOT / ".venv-convert-torch" / "bin" / "python"
+        code = "import torch; " + command.replace("FILE", "program.pt2")
+        subprocess.run([python, "-c", code], cwd=self.folder, check=True, timeout=LIMIT_S, capture_output=True)
+        shown = subprocess.run(
+            [OCELLI, "model", "show", "model.onnx", "--preset", "torchvision"],
+            cwd=self.folder,
+            check=True,
+            timeout=LIMIT_S,
+            capture_output=True,
+            text=True,
+        )
+        self.assertIn("[batch, 3, 224, 224]", shown.stdout)
 
     def test_pickles_run_nothing_even_then(self):
         self.assertIn("evil.pth", self.convert("evil.mar", "--trust", status=2))

@@ -40,7 +40,7 @@ pub use preset::Preset;
 pub use source::LABEL_FILES;
 pub use variant::{Variant, choose_variant};
 
-use crate::{Interpolation, ModelPackage, Task};
+use crate::{Channels, Interpolation, ModelPackage, Task};
 
 /// What a package that was made calls its file of labels.
 const LABELS_FILE: &str = "labels.txt";
@@ -56,6 +56,8 @@ pub struct Hints {
     pub interpolation: Option<Interpolation>,
     /// Whether the filter widens where a photo shrinks, instead of what files or the preset say.
     pub antialias: Option<bool>,
+    /// The channels of a tensor of three, instead of what files or the preset say.
+    pub channels: Option<Channels>,
     /// Which of the graph's outputs is answered, by its name.
     pub output: Option<String>,
     /// What that output is, instead of what files say or its form suggests.

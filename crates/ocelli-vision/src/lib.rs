@@ -13,6 +13,7 @@ pub mod auto;
 mod decode;
 mod error;
 mod files;
+mod formats;
 mod geometry;
 mod graph;
 mod header;
@@ -25,6 +26,7 @@ mod scores;
 pub use decode::Decoder;
 pub use error::ImageError;
 pub use files::{FileError, Files};
+pub use formats::Format;
 pub use graph::{
     Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, Metadata, PerImage, TensorInfo,
 };

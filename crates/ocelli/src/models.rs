@@ -141,6 +141,7 @@ fn built_in(hints: &Hints) -> Result<Opened, OpenError> {
         ("--labels", hints.labels.is_some()),
         ("--interpolation", hints.interpolation.is_some()),
         ("--antialias", hints.antialias.is_some()),
+        ("--channels", hints.channels.is_some()),
         ("--model-output", hints.output.is_some()),
         ("--task", hints.task.is_some()),
     ];

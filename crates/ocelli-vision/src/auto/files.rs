@@ -7,7 +7,7 @@ use std::{
 
 use super::AutoError;
 use crate::{
-    ExternalData, FileError,
+    ExternalData, FileError, Format,
     files::Files,
     graph::{Graph, GraphError},
     package::{MAX_TEXT_BYTES, read_external, read_onnx},
@@ -15,23 +15,6 @@ use crate::{
 
 /// Files of a folder that are looked at.
 const MAX_ENTRIES: usize = 10_000;
-
-/// Endings of files that hold pickles or other weights without a graph, which are never opened.
-const WEIGHTS: [&str; 13] = [
-    "pt",
-    "pth",
-    "bin",
-    "pkl",
-    "pickle",
-    "ckpt",
-    "mar",
-    "h5",
-    "keras",
-    "hdf5",
-    "safetensors",
-    "joblib",
-    "tflite",
-];
 
 /// A model's folder.
 pub(super) struct Folder {
@@ -78,7 +61,7 @@ impl Folder {
 
     /// An ONNX file.
     pub(super) fn onnx(&self, name: &str) -> Result<Vec<u8>, AutoError> {
-        refuse_weights(&self.path(name))?;
+        refuse_foreign(&self.path(name))?;
         Ok(read_onnx(&self.files, &self.path(name))?)
     }
 
@@ -121,22 +104,12 @@ pub(super) fn named_text(path: &Path) -> Result<String, AutoError> {
     Ok(files.read_text(path, MAX_TEXT_BYTES)?)
 }
 
-/// Refuses files by their names that hold no graph, without opening them.
-pub(super) fn refuse_weights(path: &Path) -> Result<(), AutoError> {
-    let ending = path
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or_default();
-    if WEIGHTS.contains(&ending.to_ascii_lowercase().as_str()) {
-        return Err(AutoError::unsuitable(
-            path,
-            format!(
-                ".{ending} files hold weights or Python objects and are never opened: make an ONNX file of it with \
-                 tools/to_onnx.py"
-            ),
-        ));
+/// Refuses models in other formats by their names, without opening them: some hold Python objects.
+pub(super) fn refuse_foreign(path: &Path) -> Result<(), AutoError> {
+    match Format::of_path(path) {
+        Some(format) => Err(in_graph(path, GraphError::Foreign(format))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn in_graph(path: &Path, source: GraphError) -> AutoError {

@@ -142,6 +142,21 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         notes.extend(config.notes());
     }
     let stated = Stated::read(parts, hints, &tensor, &mut notes)?;
+    if let Some(channels) = hints
+        .channels
+        .filter(|channels| (channels.count() == 1) != tensor.is_gray)
+    {
+        let takes = if tensor.is_gray { 1 } else { 3 };
+        return Err(unsuitable(format!(
+            "takes {takes} channels, and --channels says {}: choose {}",
+            channels.name(),
+            if tensor.is_gray {
+                "gray"
+            } else {
+                "rgb, bgr or gray3"
+            }
+        )));
+    }
     let recipe = recipe(hints, &stated, &graph, &tensor, &mut notes);
     let input = recipe.input_spec(tensor, &mut notes).map_err(unsuitable)?;
     let said = Said {
@@ -192,6 +207,9 @@ fn recipe(hints: &Hints, stated: &Stated, graph: &Graph, tensor: &Tensor, notes:
     }
     if let Some(antialias) = hints.antialias {
         recipe.arithmetic.antialias = antialias;
+    }
+    if let Some(channels) = hints.channels {
+        recipe.channels = channels;
     }
     // Neither a preset nor a file without a size knows it, and the graph may leave it open.
     if recipe.size.is_none() && tensor.size.is_none() {

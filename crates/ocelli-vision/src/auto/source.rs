@@ -9,10 +9,12 @@ use super::{
     triton::{CONFIG_FILE, Config},
     variant::choose_variant,
 };
-use crate::FileError;
+use crate::{FileError, Format, GraphError};
 
 const MANIFEST_FILE: &str = "model.toml";
 const ONNX_FILE: &str = "model.onnx";
+/// In numbered folders of TensorFlow Serving, which are looked into to say what is there.
+const SAVED_MODEL: &str = "saved_model.pb";
 /// Names under which people keep labels beside a model, the first that is there.
 pub const LABEL_FILES: [&str; 4] = ["labels.txt", "classes.txt", "labels.json", "class_indices.json"];
 
@@ -62,7 +64,7 @@ impl Parts {
 /// When there is nothing that can be served.
 pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, AutoError> {
     if !path.is_dir() {
-        files::refuse_weights(path)?;
+        files::refuse_foreign(path)?;
     }
     let metadata = fs::metadata(path).map_err(|error| {
         let problem = format!("{error}; name a folder with a model, or an .onnx file");
@@ -95,7 +97,7 @@ pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<
         return triton(parent, version, hints, notes);
     }
     let holds_model = |folder: &Path| {
-        [MANIFEST_FILE, ONNX_FILE]
+        [MANIFEST_FILE, ONNX_FILE, SAVED_MODEL]
             .iter()
             .any(|name| folder.join(name).exists())
     };
@@ -151,7 +153,11 @@ fn folder(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, A
     } else {
         let names = folder.names()?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let variant = choose_variant(&names).map_err(|problem| AutoError::unsuitable(path, problem))?;
+        let variant = choose_variant(&names).map_err(|problem| {
+            // Some formats are folders.
+            let of_folder = files::refuse_foreign(path).err();
+            of_folder.unwrap_or_else(|| AutoError::unsuitable(path, problem))
+        })?;
         notes.push(Note::read(format!("{}: {}", variant.name, variant.why)));
         variant.name
     };
@@ -194,6 +200,7 @@ fn package(dir: &Path, hints: &Hints) -> Result<Source, AutoError> {
         ("--labels", hints.labels.is_some()),
         ("--interpolation", hints.interpolation.is_some()),
         ("--antialias", hints.antialias.is_some()),
+        ("--channels", hints.channels.is_some()),
         ("--model-output", hints.output.is_some()),
         ("--task", hints.task.is_some()),
     ];
@@ -226,6 +233,7 @@ fn triton(dir: &Path, version: &str, hints: &Hints, notes: &mut Vec<Note>) -> Re
 }
 
 fn triton_parts(folder: Folder, version: &str, hints: &Hints) -> Result<Parts, AutoError> {
+    refuse_version(&folder, version)?;
     let path = folder.path(CONFIG_FILE);
     let config = Config::parse(&path, &folder.text(CONFIG_FILE)?.unwrap_or_default())?;
     let name = naming::of_path(folder.dir());
@@ -248,6 +256,20 @@ fn triton_parts(folder: Folder, version: &str, hints: &Hints) -> Result<Parts, A
         version: hints.version.clone().unwrap_or_else(|| version.to_owned()),
         folder,
     })
+}
+
+/// Refuses a version of a Triton model that is in another format, whatever its `config.pbtxt` says.
+fn refuse_version(folder: &Folder, version: &str) -> Result<(), AutoError> {
+    let version = Folder::open(&folder.path(version), Some(folder.root()))?;
+    let names = version.names()?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if names.iter().any(|name| name.ends_with(".onnx")) {
+        return Ok(());
+    }
+    match Format::among(&names) {
+        Some((name, format)) => Err(files::in_graph(&version.path(name), GraphError::Foreign(format))),
+        None => Ok(()),
+    }
 }
 
 /// The version asked for, or the highest of the folders named by numbers that `holds_model`.

@@ -1,5 +1,6 @@
 mod bad_files;
 mod bare;
+mod formats;
 mod hugging_face;
 mod loaders;
 mod metadata;

@@ -1,5 +1,7 @@
 //! Which of a folder's ONNX files to take.
 
+use crate::Format;
+
 /// How the numbers of a variant are kept, by the endings that optimum and transformers.js give to file names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Precision {
@@ -74,7 +76,10 @@ pub fn choose_variant(names: &[&str]) -> Result<Variant, String> {
     candidates.retain(|candidate| candidate.runs_here || names.len() == 1);
     candidates.sort();
     let [first, rest @ ..] = candidates.as_slice() else {
-        return Err("holds no ONNX file that can be served: make one with tools/to_onnx.py, or with `optimum-cli export onnx`".into());
+        return Err(match Format::among(names) {
+            Some((name, format)) => format!("holds no ONNX file that can be served: {name} {format}"),
+            None => "holds no ONNX file that can be served: name a folder with one".to_owned(),
+        });
     };
     let families: Vec<&str> = rest
         .iter()
@@ -285,6 +290,8 @@ mod tests {
         );
         assert!(choose_variant(&["resnet_18.onnx", "resnet_50.onnx"]).is_err());
         let error = choose_variant(&["model.safetensors", "README.md"]).unwrap_err();
-        assert!(error.contains("to_onnx.py"), "{error}");
+        assert!(error.contains("model.safetensors holds weights"), "{error}");
+        let error = choose_variant(&["README.md"]).unwrap_err();
+        assert!(error.contains("name a folder"), "{error}");
     }
 }

@@ -1,9 +1,14 @@
 //! Why a graph cannot be used, in words for whoever has the file. Whoever knows its path puts it in front.
 
+use crate::Format;
+
 /// A graph that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
+    /// The file is a model in another format.
+    #[error("{0}")]
+    Foreign(&'static Format),
     /// The file is something else.
     #[error("is not an ONNX file: it is {looks_like}; {remedy}")]
     NotOnnx {

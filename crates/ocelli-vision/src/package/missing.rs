@@ -2,24 +2,10 @@
 
 use std::{fs, path::Path};
 
-use crate::{FileError, PackageError};
+use crate::{FileError, Format, PackageError};
 
 /// How many files of the folder are looked at.
 const MOST_ENTRIES: usize = 1000;
-
-/// Files of other frameworks, by how their names end. Many are pickles, which run programs when they are opened.
-const FOREIGN: [&str; 10] = [
-    ".pt",
-    ".pth",
-    ".bin",
-    ".pkl",
-    ".ckpt",
-    ".mar",
-    ".h5",
-    ".keras",
-    ".safetensors",
-    ".tflite",
-];
 
 /// The same error, or what to do where the file is missing from the package `dir`.
 pub(super) fn explain(error: FileError, dir: &Path) -> PackageError {
@@ -31,18 +17,14 @@ pub(super) fn explain(error: FileError, dir: &Path) -> PackageError {
     }
     let wants_onnx = path.extension().is_some_and(|end| end == "onnx");
     let names = names(dir);
-    let ending = |ends: &[&str]| {
-        names
-            .iter()
-            .find(|name| ends.iter().any(|end| name.ends_with(end)))
-    };
-    let remedy = match (wants_onnx, ending(&[".onnx"]), ending(&FOREIGN)) {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let remedy = match (
+        wants_onnx,
+        names.iter().find(|name| name.ends_with(".onnx")),
+        Format::among(&names),
+    ) {
         (true, Some(other), _) => format!("rename {other} to model.onnx"),
-        (true, None, Some(foreign)) => {
-            format!(
-                "{foreign} is another framework's file, which Ocelli never opens; make an ONNX file of it with tools/to_onnx.py"
-            )
-        }
+        (true, None, Some((foreign, format))) => format!("{foreign} {format}"),
         _ => "a package is a folder with model.toml, model.onnx and its labels".to_owned(),
     };
     PackageError::Missing {

@@ -218,7 +218,9 @@ fn a_package_of_another_framework_is_sent_to_the_converter() {
         "{text}"
     );
     fs::write(&model, b"PK\x03\x04 a zip").unwrap();
-    assert!(refusal(&folder).contains("tools/to_onnx.py"));
+    assert!(refusal(&folder).contains("is a zip archive"));
+    fs::write(&model, b"\x89HDF\r\n\x1a\n").unwrap();
+    assert!(refusal(&folder).contains("model.onnx is a Keras model"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use ocelli_vision::auto::Preset;
-use ocelli_vision::{Interpolation, Task};
+use ocelli_vision::{Channels, Interpolation, Task};
 
 use super::duration;
 
@@ -51,10 +51,14 @@ pub struct HintArgs {
     /// Resize filter [default: the one of the model or preset]
     #[arg(long, env = "OCELLI_INTERPOLATION", value_enum, value_name = "NAME")]
     pub interpolation: Option<Filter>,
-    /// Whether that filter widens where a photo shrinks, instead of what the preset or the files say: on for Pillow, off for
-    /// tensors of TensorFlow and PyTorch
+    /// Whether that filter widens where a photo shrinks
+    ///
+    /// Instead of what the preset or the files say: on for Pillow, off for tensors of TensorFlow and PyTorch.
     #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "SWITCH")]
     pub antialias: Option<Antialias>,
+    /// Channels of the input [default: those of the model or preset]
+    #[arg(long, env = "OCELLI_CHANNELS", value_enum, value_name = "NAME")]
+    pub channels: Option<ChannelOrder>,
     /// Which output of the graph to answer, by its name [default: the one that looks like scores or features]
     #[arg(long, env = "OCELLI_MODEL_OUTPUT", value_name = "NAME")]
     pub model_output: Option<String>,
@@ -80,6 +84,32 @@ impl From<TaskName> for Task {
             TaskName::Classification => Self::Classification,
             TaskName::Multilabel => Self::Multilabel,
             TaskName::Embedding => Self::Embedding,
+        }
+    }
+}
+
+/// The channels of a model's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChannelOrder {
+    /// Red, green, blue
+    Rgb,
+    /// Blue, green, red, as OpenCV reads photos
+    Bgr,
+    /// One channel of grey
+    #[value(alias = "grey")]
+    Gray,
+    /// Grey in three channels
+    #[value(alias = "grey3")]
+    Gray3,
+}
+
+impl From<ChannelOrder> for Channels {
+    fn from(order: ChannelOrder) -> Self {
+        match order {
+            ChannelOrder::Rgb => Self::Rgb,
+            ChannelOrder::Bgr => Self::Bgr,
+            ChannelOrder::Gray => Self::Gray,
+            ChannelOrder::Gray3 => Self::Gray3,
         }
     }
 }
@@ -246,6 +276,19 @@ mod tests {
         assert_eq!(parsed(&["--antialias", "off"]).unwrap(), Some(false));
         assert_eq!(parsed(&[]).unwrap(), None);
         assert!(parsed(&["--antialias", "yes"]).is_err());
+    }
+
+    #[test]
+    fn channels_are_those_of_a_package() {
+        for (name, channels) in [
+            ("rgb", Channels::Rgb),
+            ("bgr", Channels::Bgr),
+            ("grey", Channels::Gray),
+            ("gray3", Channels::Gray3),
+        ] {
+            let parsed = Only::try_parse_from(["x", "--channels", name]).unwrap();
+            assert_eq!(parsed.hints.channels.map(Channels::from), Some(channels));
+        }
     }
 
     #[test]

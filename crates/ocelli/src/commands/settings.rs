@@ -57,6 +57,7 @@ pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenE
         labels: hints.labels.clone(),
         interpolation: hints.interpolation.map(Into::into),
         antialias: hints.antialias.map(Into::into),
+        channels: hints.channels.map(Into::into),
         output: hints.model_output.clone(),
         task: hints.task.map(Into::into),
         ..Hints::default()
@@ -86,11 +87,12 @@ pub(super) fn models(
         || hints.labels.is_some()
         || hints.interpolation.is_some()
         || hints.antialias.is_some()
+        || hints.channels.is_some()
         || hints.model_output.is_some()
         || hints.task.is_some();
     anyhow::ensure!(
         alone || source.model.is_some() || !hinted,
-        "--preset, --labels, --interpolation, --antialias, --model-output and --task say what the files of --model do not; for a model of \
+        "--preset, --labels, --interpolation, --antialias, --channels, --model-output and --task say what the files of --model do not; for a model of \
          --model-dir write a model.toml (`ocelli model init` begins one)"
     );
     let given = (alone || source.model.is_some()).then(|| package(source));

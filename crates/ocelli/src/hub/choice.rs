@@ -1,5 +1,6 @@
 //! Which files of a repository make a model: a package if there is one, or one of its ONNX files and what describes it.
 
+use ocelli_vision::Format;
 use ocelli_vision::auto::{LABEL_FILES, choose_variant};
 
 use super::error::HubError;
@@ -31,10 +32,13 @@ pub(super) struct Choice<'a> {
 /// What of `listing` to serve.
 pub(super) fn choose<'a>(spec: &HubSpec, listing: &'a Listing) -> Result<Choice<'a>, HubError> {
     let onnx: Vec<&RepoFile> = listing.files.iter().filter(|file| file.path.is_onnx()).collect();
+    refuse_foreign(spec, listing)?;
     if onnx.is_empty() {
+        let names: Vec<&str> = listing.files.iter().map(|file| file.path.as_str()).collect();
         return Err(HubError::NoModel {
             repository: spec.repository.clone(),
-            files: listing.files.iter().map(|file| file.path.to_string()).collect(),
+            foreign: Format::among(&names).map(|(file, format)| (file.to_owned(), format)),
+            files: names.into_iter().map(str::to_owned).collect(),
         });
     }
     let (chosen, why) = match &spec.file {
@@ -53,6 +57,20 @@ pub(super) fn choose<'a>(spec: &HubSpec, listing: &'a Listing) -> Result<Choice<
             .filter(|_| chosen.path.name() == PACKAGE_ONNX)
             .and_then(|path| listing.find(&path)),
     })
+}
+
+/// Refuses a file that the user wants and that is a model in another format.
+fn refuse_foreign(spec: &HubSpec, listing: &Listing) -> Result<(), HubError> {
+    let named = spec.file.as_ref().and_then(|path| listing.find(path));
+    let names: Vec<&str> = named.iter().map(|file| file.path.as_str()).collect();
+    match Format::among(&names) {
+        Some((file, format)) => Err(HubError::Foreign {
+            repository: spec.repository.clone(),
+            file: file.to_owned(),
+            format,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The file that the user wants.
@@ -170,12 +188,31 @@ mod tests {
     }
 
     #[test]
-    fn without_a_graph_the_tool_that_makes_one_is_named() {
-        let said = chosen("hf:a/b", &["config.json", "model.safetensors"]);
-        assert!(
-            said.contains("tools/to_onnx.py") && said.contains("model.safetensors"),
-            "{said}"
-        );
+    fn models_in_other_formats_get_their_one_sentence() {
+        for format in Format::all() {
+            for pattern in format.files() {
+                let name = pattern.replacen('*', "net", 1).replace('*', "1");
+                let names = match format.is_paired() {
+                    true => vec!["config.json", "net.bin", &name],
+                    false => vec!["config.json", &name],
+                };
+                let sentence = format!("{} {format}", names[1]);
+                let said = chosen("hf:a/b", &names);
+                assert!(
+                    said.contains(&format!(
+                        "a/b has no ONNX file that can be served: {sentence}; it has"
+                    )),
+                    "{said}"
+                );
+                // Named, beside an ONNX file.
+                if !format.is_paired() {
+                    let said = chosen(&format!("hf:a/b#{name}"), &[&names[..], &["net.onnx"]].concat());
+                    assert_eq!(said, format!("a/b: {sentence}"));
+                }
+            }
+        }
+        let said = chosen("hf:a/b", &["README.md"]);
+        assert_eq!(said, "a/b has no ONNX file that can be served; it has README.md");
     }
 
     #[test]

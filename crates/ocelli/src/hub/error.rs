@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use ocelli_vision::Format;
 
 use super::names::Repository;
 
@@ -103,14 +104,27 @@ pub enum HubError {
     },
     /// There is nothing in it that can be served.
     #[error(
-        "{repository} has no ONNX file: convert it with tools/to_onnx.py and serve the folder that this makes{}",
+        "{repository} has no ONNX file that can be served{}{}",
+        foreign.as_ref().map(|(file, format)| format!(": {file} {format}")).unwrap_or_default(),
         listed("; it has", files)
     )]
     NoModel {
         /// Which.
         repository: Repository,
+        /// A model in another format.
+        foreign: Option<(String, &'static Format)>,
         /// What is there instead.
         files: Vec<String>,
+    },
+    /// A file that was named is a model in another format.
+    #[error("{repository}: {file} {format}")]
+    Foreign {
+        /// Where.
+        repository: Repository,
+        /// Which.
+        file: String,
+        /// What it is.
+        format: &'static Format,
     },
     /// It has several, which are not one model in several forms.
     #[error(

@@ -50,3 +50,40 @@ pub fn open(entry: &Entry) -> Result<Resolved, OpenError> {
     }
     Ok(Resolved { package, ..resolved })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ocelli_vision::Format;
+
+    use super::super::scan::scan;
+    use super::*;
+
+    #[test]
+    fn models_in_other_formats_get_their_one_sentence() {
+        for format in Format::all() {
+            for pattern in format.files() {
+                let name = pattern.replacen('*', "net", 1).replace('*', "1");
+                let names = match format.is_paired() {
+                    true => vec!["net.bin", name.as_str()],
+                    false => vec![name.as_str()],
+                };
+                let repository = tempfile::tempdir().unwrap();
+                for folder in ["flat", "numbered/1"] {
+                    let folder = repository.path().join(folder);
+                    fs::create_dir_all(&folder).unwrap();
+                    for name in &names {
+                        fs::write(folder.join(name), "x").unwrap();
+                    }
+                }
+                let entries = scan(repository.path()).unwrap();
+                assert_eq!(entries.len(), 2);
+                for entry in &entries {
+                    let said = open(entry).unwrap_err().to_string();
+                    assert!(said.contains(&format!("{} {format}", names[0])), "{said}");
+                }
+            }
+        }
+    }
+}

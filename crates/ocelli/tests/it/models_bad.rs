@@ -92,7 +92,7 @@ async fn damaged_files_are_named() {
     refused(
         &house,
         "weights.pt",
-        &["weights.pt", "never opened", "tools/to_onnx.py"],
+        &["weights.pt is TorchScript or holds weights", "tools/to_onnx.py"],
     )
     .await;
     refused(&house, "nothing", &["nothing", "name a folder"]).await;

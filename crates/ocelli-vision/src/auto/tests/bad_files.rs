@@ -12,7 +12,7 @@ fn a_broken_onnx_file_is_named_with_what_to_do() {
     let whole = small().bytes();
     assert!(damaged(&whole[..whole.len() / 2]).contains("net.onnx is cut off"));
     assert!(damaged(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
-    assert!(damaged(b"\x80\x02}q\0").contains("tools/to_onnx.py"));
+    assert!(damaged(b"\x80\x02}q\0").contains("net.onnx is a Python pickle"));
     let mut two = small().graph();
     two.input.push(value("mask", FLOAT, &[0, 1]));
     assert!(damaged(&model(two).encode_to_vec()).contains("2 inputs (pixels, mask)"));
@@ -46,10 +46,7 @@ fn files_of_weights_are_never_opened() {
     ] {
         let folder = folder(&[(name, b"")]);
         let error = error(&folder.path().join(name), &Hints::default());
-        assert!(
-            error.contains("never opened") && error.contains("tools/to_onnx.py"),
-            "{error}"
-        );
+        assert!(error.contains("tools/to_onnx.py"), "{error}");
     }
     let folder = folder(&[("pytorch_model.bin", b""), ("config.json", b"{}")]);
     assert!(error(folder.path(), &Hints::default()).contains("tools/to_onnx.py"));

@@ -122,6 +122,22 @@ fn a_user_says_the_filter_and_antialiasing_instead_of_a_preset() {
 }
 
 #[test]
+fn a_user_says_the_channels_instead_of_a_preset() {
+    let with = |channels| Hints {
+        channels: Some(channels),
+        ..preset(Preset::OpenCvLinear)
+    };
+    for channels in [Channels::Rgb, Channels::Bgr, Channels::Gray3] {
+        assert_eq!(prepared(&with(channels)).channels, channels);
+    }
+    let error = resolved_alone(&with(Channels::Gray)).unwrap_err().to_string();
+    assert!(
+        error.contains("takes 3 channels, and --channels says gray"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_a_library_does_not_have_is_refused() {
     for (name, interpolation, antialias, words) in [
         (

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Interpolation;
 
-fn package(activation: &str, labels: &[u8], model: &[u8]) -> TempDir {
+pub(super) fn package(activation: &str, labels: &[u8], model: &[u8]) -> TempDir {
     let toml = format!(
         r#"
 schema = 1
@@ -30,7 +30,7 @@ labels = "labels.txt"
     ])
 }
 
-const LABELS: &[u8] = b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+pub(super) const LABELS: &[u8] = b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
 
 #[test]
 fn a_package_is_taken_as_it_is() {
@@ -60,6 +60,13 @@ fn a_package_is_not_told_how_photos_are_prepared() {
             "--antialias",
             Hints {
                 antialias: Some(false),
+                ..Hints::default()
+            },
+        ),
+        (
+            "--channels",
+            Hints {
+                channels: Some(Channels::Bgr),
                 ..Hints::default()
             },
         ),

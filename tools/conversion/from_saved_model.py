@@ -1,0 +1,144 @@
+"""SavedModel folders of TensorFlow: a graph with its weights, which says nothing of photos but their size."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from . import from_keras, graph, labels
+from .arguments import SAVED_MODEL, Source
+from .failure import Failure
+
+# By way of a module that sets up TensorFlow's environment first.
+from .from_keras import tensorflow
+from .keras_loaders import Pipeline
+from .original import INPUT, OPSET, Original, of_ending
+from .presets import plan
+
+# Exporters' names for what a model does, the first that is there.
+SIGNATURES = ("serving_default", "serve")
+# Operations that reach files, or Python.
+REACHING = {
+    "EagerPyFunc",
+    "MatchingFiles",
+    "PyFunc",
+    "PyFuncStateless",
+    "ReadFile",
+    "WriteFile",
+}
+
+
+def load(source: Source, arguments: argparse.Namespace) -> Original:
+    folder = Path(source.value)
+    description = (folder / SAVED_MODEL).read_bytes()
+    _check_operations(description, folder, trust=arguments.trust)
+    signature = _signature(folder)
+    [(argument, taken)] = signature.structured_input_signature[1].items()
+    [(answer, given)] = signature.structured_outputs.items()
+    if taken.dtype != tensorflow.float32 or taken.shape.rank != 4 or taken.shape[0] is not None:
+        raise Failure(
+            f"{folder} takes {taken.dtype.name} {taken.shape}: export a signature that takes float32 images with an open first "
+            "axis, [None, height, width, 3]"
+        )
+    if given.shape.rank != 2 or given.shape[1] is None:
+        raise Failure(
+            f"{folder} answers with the shape {given.shape}, and Ocelli serves one vector per image: export its classes"
+        )
+    classes = given.shape[1]
+    reading = plan(
+        arguments.preset,
+        is_given=True,
+        preprocess=arguments.preprocess,
+        interpolation=arguments.interpolation,
+        antialias=None if arguments.antialias is None else arguments.antialias == "on",
+    )
+    spec = from_keras.input_of(tuple(taken.shape), arguments.preset, reading, arguments)
+    pipeline = Pipeline(spec, arguments.preset, reading.loader, reading.original)
+    exported = _Exported(lambda image: signature(**{argument: image})[answer], spec.shape, classes)
+    task, activation, notes = of_ending(graph.ending(exported.proto), arguments.task, classes)
+    notes += from_keras.reading_notes(reading, pipeline)
+    names, said = labels.choose_or_imagenet(task, arguments.labels, classes, folder.name)
+    return Original(
+        title=f"TensorFlow {tensorflow.__version__}",
+        origin=f"SavedModel {folder.name} (sha256 of {SAVED_MODEL} {hashlib.sha256(description).hexdigest()})",
+        input=spec,
+        task=task,
+        activation=activation,
+        pipeline=pipeline.name,
+        prepare=pipeline.prepare,
+        scores=exported.scores,
+        export=exported.write,
+        labels=names,
+        notes=notes + said,
+        assumption=None if reading.is_known else from_keras.assumption_of(pipeline),
+        decoder=from_keras.decoder_of(pipeline),
+        lacks=pipeline.missing,
+    )
+
+
+class _Exported:
+    """The graph, and the same arithmetic in TensorFlow."""
+
+    def __init__(self, function, shape: tuple[int, ...], classes: int):
+        import tf2onnx
+
+        self.classes = classes
+        signature = [tensorflow.TensorSpec([None, *shape], tensorflow.float32, name=INPUT)]
+        self.function = tensorflow.function(function, input_signature=signature)
+        self.proto, _ = tf2onnx.convert.from_function(self.function, input_signature=signature, opset=OPSET)
+
+    def write(self, path: Path, output: str) -> None:
+        graph.tidy(self.proto, output, self.classes)
+        graph.write(self.proto, path)
+
+    def scores(self, batch: np.ndarray) -> np.ndarray:
+        return self.function(tensorflow.constant(batch)).numpy().astype(np.float64)
+
+
+def _check_operations(description: bytes, folder: Path, *, trust: bool) -> None:
+    """Raises Failure for a graph that reaches files or Python, which loading it may already run."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = saved_model_pb2.SavedModel()
+    try:
+        content.ParseFromString(description)
+    except Exception as error:
+        raise Failure(f"{folder / SAVED_MODEL} cannot be read ({error}): copy or save the model again") from None
+    found = set()
+    for meta in content.meta_graphs:
+        functions = meta.graph_def.library.function
+        nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
+        found |= {node.op for node in nodes} & REACHING
+    if found and not trust:
+        raise Failure(
+            f"{folder} reads or writes files, or runs Python ({', '.join(sorted(found))}): if you trust who made it, convert it "
+            "with --trust"
+        )
+    if trust and not found:
+        raise Failure(f"--trust: {folder} brings no code that would need it: leave it out")
+
+
+def _signature(folder: Path):
+    try:
+        loaded = tensorflow.saved_model.load(str(folder))
+    except Exception as error:
+        # TensorFlow raises many kinds of errors for damaged files; its text says what is missing.
+        raise Failure(
+            f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]}): save the model again"
+        ) from None
+    name = next((name for name in SIGNATURES if name in loaded.signatures), None)
+    if name is None:
+        known = ", ".join(loaded.signatures) or "none"
+        raise Failure(
+            f"{folder} has no signature serving_default (it has {known}): save it with one, model.export('FOLDER') in Keras"
+        )
+    signature = loaded.signatures[name]
+    counts = len(signature.structured_input_signature[1]), len(signature.structured_outputs)
+    if counts != (1, 1):
+        raise Failure(
+            f"the signature {name} of {folder} has {counts[0]} inputs and {counts[1]} outputs: it must have one each"
+        )
+    # The signature holds the variables weakly.
+    signature.ocelli_owner = loaded
+    return signature
