@@ -3,7 +3,6 @@
 import unittest
 
 import numpy as np
-
 from real_models.judge import PHOTOS, Answers, Unproven, compare, steps_of
 
 STEPS = np.full((1, 1, 1, 1), 1 / 255)
