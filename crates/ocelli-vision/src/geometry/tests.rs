@@ -185,6 +185,26 @@ fn a_centre_between_two_pixels_is_rounded_as_the_library_does() {
     }
 }
 
+/// 256 * 376 / 263 is 365.99: torchvision takes 365 and PaddleClas 366. Of a rest of 35 (243 x 240 at 256) it crops at 17.
+#[test]
+fn the_longer_edge_is_rounded_as_the_library_does() {
+    let left = |width, height, rounding| {
+        let policy = ResizePolicy::ShortestEdge { size: 256, rounding };
+        let sampling = plan(width, height, policy).sampling;
+        // In pixels of the resized photo: where the centre begins, and how long the longer edge is.
+        let factor = f64::from(sampling.width) / sampling.source.width;
+        (
+            (sampling.source.left * factor).round(),
+            (f64::from(width) * factor).round(),
+        )
+    };
+    assert_eq!(left(376, 263, Rounding::Even), (70.0, 365.0));
+    assert_eq!(left(376, 263, Rounding::Down), (70.0, 365.0));
+    assert_eq!(left(376, 263, Rounding::Nearest), (71.0, 366.0));
+    assert_eq!(left(243, 240, Rounding::Even), (18.0, 259.0));
+    assert_eq!(left(243, 240, Rounding::Nearest), (17.0, 259.0));
+}
+
 /// Seen with Pillow 13.0.0 and sizes to 224 x 224. The sizes of the whole photo decide, not those at which it is
 /// decoded, and a photo that is turned is as tall as it is viewed.
 #[test]

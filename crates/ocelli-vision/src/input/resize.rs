@@ -59,6 +59,9 @@ impl TryFrom<Table> for ResizePolicy {
         };
         let is_lone = ratio.is_none() && fill.is_none() && align.is_none();
         let is_plain = is_lone && rounding.is_none();
+        if cut == Rounding::Nearest && !matches!(policy, Policy::ShortestEdge) {
+            return Err("`rounding = \"nearest\"` is for the policy \"shortest-edge\"");
+        }
         match (policy, size) {
             (Policy::Stretch, None) if is_plain => Ok(Self::Stretch),
             (Policy::Stretch, Some(Sides(size))) if is_lone => Ok(Self::StretchCrop { size, rounding: cut }),

@@ -175,6 +175,7 @@ impl Display for Cut {
         match self.0 {
             Rounding::Even => Ok(()),
             Rounding::Down => f.write_str(", rounding = \"down\""),
+            Rounding::Nearest => f.write_str(", rounding = \"nearest\""),
         }
     }
 }

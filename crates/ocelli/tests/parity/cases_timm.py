@@ -60,14 +60,18 @@ def make(wanted):
 
 def network(config):
     channels = config["input_size"][0]
-    model = timm.create_model("test_resnet", num_classes=CLASSES, in_chans=channels, **SMALL)
+    return configured(timm.create_model("test_resnet", num_classes=CLASSES, in_chans=channels, **SMALL), config)
+
+
+def configured(model, config):
     model.pretrained_cfg = model.default_cfg = config
     return model
 
 
-def make_one(name, config, photos):
+def make_one(name, config, photos, model=None):
+    """With a `model` of its own instead of the small ResNet."""
     folder = model_folder(name)
-    model, grey = network(config), config["input_size"][0] == 1
+    model, grey = configured(model, config) if model else network(config), config["input_size"][0] == 1
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
     def prepare(path):
@@ -80,7 +84,7 @@ def make_one(name, config, photos):
     Case(
         name=name,
         library=LIBRARY,
-        pipeline="Image.open, create_transform(resolve_model_data_config), ResNet",
+        pipeline=f"Image.open, create_transform(resolve_model_data_config), {type(model).__name__}",
         prepare=prepare,
         compute=run(model),
         labels=LABELS[:CLASSES],

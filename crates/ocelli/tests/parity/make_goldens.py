@@ -7,7 +7,15 @@ make parity
 import importlib
 import sys
 
-FAMILIES = ("builtin", "transformers", "timm", "torchvision", "forms", "keras")
+# What the names of cases begin with, and the modules that make them.
+FAMILIES = {
+    "builtin": ("builtin",),
+    "transformers": ("transformers", "transformers_architectures"),
+    "timm": ("timm", "timm_architectures"),
+    "torchvision": ("torchvision",),
+    "forms": ("forms",),
+    "keras": ("keras",),
+}
 
 
 def main():
@@ -16,9 +24,10 @@ def main():
     def wanted(name):
         return not words or any(word in name for word in words)
 
-    for family in FAMILIES:
+    for family, modules in FAMILIES.items():
         if not words or any(word.startswith(family) for word in words):
-            importlib.import_module(f"cases_{family}").make(wanted)
+            for module in modules:
+                importlib.import_module(f"cases_{module}").make(wanted)
 
 
 if __name__ == "__main__":

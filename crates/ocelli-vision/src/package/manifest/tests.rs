@@ -128,6 +128,13 @@ fn every_resize_policy() {
             },
         ),
         (
+            r#"{ policy = "shortest-edge", size = 256, rounding = "nearest" }"#,
+            ResizePolicy::ShortestEdge {
+                size: 256,
+                rounding: Rounding::Nearest,
+            },
+        ),
+        (
             r#"{ policy = "cover", size = [256, 128] }"#,
             ResizePolicy::Cover {
                 size: [256, 128],
@@ -194,6 +201,9 @@ fn resize_tables_that_mean_nothing() {
         r#"{ policy = "cover", size = [256, 8193] }"#,
         r#"{ policy = "cover", size = [256, 256], ratio = 0.5 }"#,
         r#"{ policy = "stretch", rounding = "down" }"#,
+        r#"{ policy = "stretch", size = [256, 256], rounding = "nearest" }"#,
+        r#"{ policy = "cover", size = [256, 256], rounding = "nearest" }"#,
+        r#"{ policy = "letterbox", rounding = "nearest" }"#,
         r#"{ policy = "letterbox", size = [1, 0] }"#,
         r#"{ policy = "letterbox", size = 3 }"#,
         r#"{ policy = "letterbox", align = "right" }"#,

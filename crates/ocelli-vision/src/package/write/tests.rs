@@ -31,7 +31,10 @@ fn resize() -> BoxedStrategy<ResizePolicy> {
         (sides(), rounding())
             .prop_map(|(size, rounding)| ResizePolicy::StretchCrop { size, rounding })
             .boxed(),
-        (1..=8192_u32, rounding())
+        (
+            1..=8192_u32,
+            select(vec![Rounding::Even, Rounding::Down, Rounding::Nearest]),
+        )
             .prop_map(|(size, rounding)| ResizePolicy::ShortestEdge { size, rounding })
             .boxed(),
         (sides(), rounding())
