@@ -106,7 +106,8 @@ pub enum BenchError {
 impl BenchError {
     /// Tells a server that cannot be trusted from one that cannot be reached.
     pub(crate) fn unreachable(url: String, source: io::Error) -> Self {
-        if source.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
+        let is_tls = <dyn std::error::Error + Send + Sync>::is::<rustls::Error>;
+        if source.get_ref().is_some_and(is_tls) {
             Self::Tls { url, source }
         } else {
             Self::Unreachable { url, source }
