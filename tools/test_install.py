@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tempfile
+import tomllib
 import unittest
 from pathlib import Path
 
@@ -64,6 +65,13 @@ class Install(InTemporaryFolder):
                 self.make("install", *variables)
                 self.make("uninstall", *variables)
                 self.assertEqual(self.installed(), {})
+
+    def test_pages_name_the_oldest_rust_that_builds(self):
+        oldest = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
+        readme = (ROOT / "README.md").read_text()
+        self.assertIn(f"Rust {oldest} or later (`rustup toolchain install stable`", readme)
+        self.assertRegex(readme, r"The first build takes about \d+ minutes on two cores")
+        self.assertIn(f"FROM rust:{oldest}-", (ROOT / "deploy/Dockerfile").read_text())
 
     def test_build_says_what_to_do_next(self):
         said = self.make("build")
