@@ -33,6 +33,7 @@ CHAOS_ARGS ?=
 .PHONY: build
 build: compile ## Build target/release/ocelli, with the ONNX Runtime library beside it
 	@printf '%s\n' 'Built target/release/ocelli, with libonnxruntime.so beside it; it needs both.' \
+	    '  ocelli.debug beside them is for backtraces with line numbers, and may be left out.' \
 	    '  serve:    target/release/ocelli serve' \
 	    '  try:      curl -F image=@examples/dog.jpg http://localhost:5000/predict' \
 	    '  install:  make install PREFIX=/usr/local'
@@ -124,6 +125,7 @@ parity: ## Make the goldens of the training libraries again, with the libraries 
 .PHONY: compile
 compile: runtime
 	cargo build --release --locked --package ocelli
+	tools/split-symbols.sh '$(RELEASE)/ocelli'
 
 .PHONY: build-tools
 build-tools: ## Install cmake and nasm, if they are missing

@@ -32,6 +32,7 @@ pub(crate) struct Account {
     pub(crate) waited_for_connection: u64,
     pub(crate) body_bytes: u64,
     pub(crate) connections_opened: u64,
+    pub(crate) connections_used: u64,
     /// In the order in which the server names them.
     pub(crate) timings: Vec<TimingSum>,
     /// The start of the first and the end of the last measured request.
@@ -85,6 +86,7 @@ impl Account {
             waited_for_connection: 0,
             body_bytes: 0,
             connections_opened: 0,
+            connections_used: 0,
             timings: Vec::new(),
             span: None,
         }
@@ -128,6 +130,7 @@ impl Account {
         span.1 = span.1.max(ended);
         self.body_bytes += effort.body_bytes;
         self.connections_opened += u64::from(effort.connections_opened);
+        self.connections_used += u64::from(effort.connections_used);
         match outcome {
             Ok(headers) => {
                 self.ok += 1;
@@ -138,9 +141,9 @@ impl Account {
                     self.add_timing(name, duration_ms);
                 }
             }
-            Err(failure) => {
+            Err(failed) => {
                 self.failed += 1;
-                self.add_failure(failure);
+                self.add_failure(&failed.failure);
             }
         }
     }
@@ -198,6 +201,7 @@ mod tests {
         let effort = Effort {
             body_bytes: 100,
             connections_opened: 1,
+            connections_used: 1,
         };
         Exchange {
             ticket,
@@ -217,10 +221,11 @@ mod tests {
         account.finish(&exchange(
             ticket,
             begin + 500 * MS,
-            Err(Failure::new(FailureKind::Timeout)),
+            Err(Failure::new(FailureKind::Timeout).into()),
         ));
         assert_eq!((account.ok, account.failed, account.finished()), (1, 1, 2));
         assert_eq!((account.body_bytes, account.connections_opened), (200, 2));
+        assert_eq!(account.connections_used, 2);
         assert_eq!(account.latencies.len(), 1);
         assert!(account.latencies.max().abs_diff(20_000) <= 20);
         assert_eq!(account.elapsed(), 500 * MS, "failures take time as well");
@@ -232,7 +237,8 @@ mod tests {
         let begin = Instant::now();
         let ticket = ticket(begin, false, Delay::Generator);
         account.start(&ticket);
-        account.finish(&exchange(ticket, begin + MS, Err(Failure::new(FailureKind::Cut))));
+        let cut = Err(Failure::new(FailureKind::Cut).into());
+        account.finish(&exchange(ticket, begin + MS, cut));
         assert_eq!(
             (account.finished(), account.late_starts, account.body_bytes),
             (0, 0, 0)

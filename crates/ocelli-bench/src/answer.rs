@@ -6,8 +6,12 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use crate::failure::{Failure, FailureKind};
+use crate::failure::{Failed, Failure, FailureKind};
+
+/// A message is kept up to this many characters.
+const MAX_MESSAGE_CHARS: usize = 300;
 
 #[derive(Deserialize)]
 struct AnswerBody {
@@ -20,18 +24,40 @@ struct ResultItem {
     error: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct ErrorBody {
-    code: Option<String>,
+    code: Value,
+    error: Value,
+    message: Value,
+    detail: Value,
+}
+
+impl ErrorBody {
+    /// The message, under one of the names that it has in Ocelli, TorchServe and FastAPI.
+    fn message(&self) -> Option<&str> {
+        [&self.error, &self.message, &self.detail]
+            .into_iter()
+            .find_map(Value::as_str)
+    }
 }
 
 /// Accepts status 200 with `"success": true`, or with at least one result and no error among them.
-pub(crate) fn judge(status: u16, body: &[u8]) -> Result<(), Failure> {
+pub(crate) fn judge(status: u16, body: &[u8]) -> Result<(), Failed> {
+    let failed = |failure: fn(u16, Option<&str>) -> Failure| {
+        let error = serde_json::from_slice::<ErrorBody>(body);
+        let message = match &error {
+            Ok(error) => error.message().map(shorten),
+            Err(_) => Some(shorten(&String::from_utf8_lossy(body))),
+        };
+        let code = error.as_ref().ok().and_then(|error| error.code.as_str());
+        Failed {
+            failure: failure(status, code),
+            message: message.filter(|message| !message.is_empty()),
+        }
+    };
     if status != 200 {
-        let code = serde_json::from_slice::<ErrorBody>(body)
-            .ok()
-            .and_then(|body| body.code);
-        return Err(Failure::status(status, code.as_deref()));
+        return Err(failed(Failure::status));
     }
     let good = match serde_json::from_slice::<AnswerBody>(body) {
         Ok(AnswerBody {
@@ -47,8 +73,14 @@ pub(crate) fn judge(status: u16, body: &[u8]) -> Result<(), Failure> {
     if good {
         Ok(())
     } else {
-        Err(Failure::new(FailureKind::BadAnswer))
+        Err(failed(|_, _| Failure::new(FailureKind::BadAnswer)))
     }
+}
+
+/// The beginning of a text, in one line.
+fn shorten(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
 /// The metrics of a `Server-Timing` header with their durations in milliseconds, as the W3C
@@ -101,29 +133,43 @@ mod tests {
             r#"{"results":[{"predictions":[]},{"error":"not an image"}]}"#,
             r#"{"results":"none"}"#,
         ] {
-            assert_eq!(
-                judge(200, body.as_bytes()),
-                Err(Failure::new(FailureKind::BadAnswer)),
-                "{body}"
-            );
+            let failed = judge(200, body.as_bytes()).unwrap_err();
+            assert_eq!(failed.failure, Failure::new(FailureKind::BadAnswer), "{body}");
         }
     }
 
     #[test]
     fn other_statuses_fail_with_the_servers_code() {
+        let failure = |status, body: &[u8]| judge(status, body).unwrap_err().failure;
         let body = br#"{"success":false,"error":"the queue is full","code":"queue_full"}"#;
-        assert_eq!(judge(429, body), Err(Failure::status(429, Some("queue_full"))));
-        assert_eq!(judge(502, b"<html>"), Err(Failure::status(502, None)));
-        assert_eq!(
-            judge(201, br#"{"success":true}"#),
-            Err(Failure::status(201, None))
-        );
+        assert_eq!(failure(429, body), Failure::status(429, Some("queue_full")));
+        assert_eq!(failure(502, b"<html>"), Failure::status(502, None));
+        assert_eq!(failure(201, br#"{"success":true}"#), Failure::status(201, None));
+    }
+
+    #[test]
+    fn the_message_of_a_body_is_found() {
+        let message = |body: &str| judge(404, body.as_bytes()).unwrap_err().message;
+        for (body, expected) in [
+            (
+                r#"{"error":"no such path","code":"unknown_route"}"#,
+                "no such path",
+            ),
+            (r#"{"code":404,"type":"x","message":"no model"}"#, "no model"),
+            (r#"{"error":{"message":1},"detail":"Not Found"}"#, "Not Found"),
+            ("<h1>Not\n  Found</h1>\n", "<h1>Not Found</h1>"),
+        ] {
+            assert_eq!(message(body).as_deref(), Some(expected), "{body}");
+        }
+        assert_eq!(message(""), None);
+        assert_eq!(message("{}"), None);
+        assert_eq!(message(&"é".repeat(1000)), Some("é".repeat(MAX_MESSAGE_CHARS)));
     }
 
     #[test]
     fn a_long_code_is_cut() {
         let body = format!(r#"{{"code":"{}"}}"#, "é".repeat(1000));
-        let code = judge(500, body.as_bytes()).unwrap_err().code.unwrap();
+        let code = judge(500, body.as_bytes()).unwrap_err().failure.code.unwrap();
         assert_eq!(code.chars().count(), 64);
     }
 

@@ -1,8 +1,10 @@
 //! What to send, where, how fast and for how long. Checked here in full before a connection opens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::error::BenchError;
 use crate::photo::Photo;
@@ -26,8 +28,10 @@ pub const MAX_DURATION: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone)]
 pub struct BenchConfig {
     /// Where to post, for example `http://127.0.0.1:5000/predict`. An address without a path means
-    /// `/predict`, one without a scheme means `http`. Only plain HTTP/1.1 is spoken.
+    /// `/predict`, one without a scheme means `http`. HTTP/1.1 is spoken, and TLS below it for `https`.
     pub url: Uri,
+    /// Whom to trust as an `https` server. Required for such an address, and not used for others.
+    pub tls: Option<Arc<ClientConfig>>,
     /// The photos, sent in turn. At least one.
     pub photos: Vec<Photo>,
     /// How a photo travels.
@@ -89,6 +93,7 @@ impl BenchConfig {
         const STARTS_PER_SECOND: f64 = 20.0;
         Self {
             url,
+            tls: None,
             photos,
             body: BodyForm::Multipart,
             load: Load::Open {
@@ -107,7 +112,7 @@ impl BenchConfig {
     ///
     /// The first setting that is wrong, with what it may be.
     pub fn validate(&self) -> Result<(), BenchError> {
-        crate::target::check_url(&self.url)?;
+        crate::target::check_url(&self.url, self.tls.is_some())?;
         if self.photos.is_empty() {
             return Err(BenchError::NoPhotos {
                 searched: "an empty list".to_owned(),
@@ -198,7 +203,7 @@ mod tests {
     fn each_setting_has_limits() {
         type Change = fn(&mut BenchConfig);
         let cases: [(&str, Change); 13] = [
-            ("https", |c| c.url = Uri::from_static("https://h")),
+            ("TLS", |c| c.url = Uri::from_static("https://h")),
             ("no photo", |c| c.photos.clear()),
             ("concurrency is 0", |c| c.load = Load::Closed { concurrency: 0 }),
             ("concurrency is 16385", |c| {

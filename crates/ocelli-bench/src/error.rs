@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use tokio_rustls::rustls;
+
 /// Why a benchmark could not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,7 +75,42 @@ pub enum BenchError {
         source: io::Error,
     },
 
+    /// The server, or something before it, does not speak TLS as it should.
+    #[error(
+        "cannot make a TLS connection to {url}: {source}; name the authority that signed the server's certificate with \
+         --ca FILE, or use http:// for a server without TLS"
+    )]
+    Tls {
+        /// The address as given.
+        url: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+
+    /// Every request of the warm-up failed, so the others would.
+    #[error("every warm-up request to {url} failed ({requests} in all), the last one with {last}")]
+    WarmUp {
+        /// The address that was posted to.
+        url: String,
+        /// The number of requests.
+        requests: u64,
+        /// The status and the message of the last answer, or what happened instead.
+        last: String,
+    },
+
     /// The system refused the timer that paces an open loop.
     #[error("cannot make a timer for the open loop: {0}; raise the limit of open files (ulimit -n)")]
     Timer(#[source] io::Error),
+}
+
+impl BenchError {
+    /// Tells a server that cannot be trusted from one that cannot be reached.
+    pub(crate) fn unreachable(url: String, source: io::Error) -> Self {
+        let is_tls = <dyn std::error::Error + Send + Sync>::is::<rustls::Error>;
+        if source.get_ref().is_some_and(is_tls) {
+            Self::Tls { url, source }
+        } else {
+            Self::Unreachable { url, source }
+        }
+    }
 }

@@ -50,6 +50,30 @@ pub struct Failure {
     pub code: Option<String>,
 }
 
+/// A request that failed: how it is counted, and what the server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    /// The message in the answer's body.
+    pub(crate) message: Option<String>,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        let message = None;
+        Self { failure, message }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Some(message) => write!(f, "{}: {message}", self.failure),
+            None => self.failure.fmt(f),
+        }
+    }
+}
+
 impl Failure {
     /// A failure without an error body.
     pub(crate) fn new(kind: FailureKind) -> Self {

@@ -31,9 +31,11 @@ mod photo;
 mod report;
 mod run;
 mod schedule;
+mod stream;
 mod summary;
 mod table;
 mod target;
+mod warm_up;
 
 pub use config::{
     BenchConfig, BodyForm, Load, MAX_CONNECTIONS, MAX_DURATION, MAX_RATE, MAX_REQUESTS, MIN_RATE, Stop,

@@ -7,7 +7,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -19,12 +18,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::answer::judge;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::{Failed, Failure, FailureKind};
 use crate::schedule::Ticket;
+use crate::stream::Stream;
 use crate::target::Target;
 
 /// An answer's body may have this many bytes; more is a failure.
@@ -41,7 +40,9 @@ const CONNECT_BACKOFF: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Link {
     sender: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    connection: Connection<TokioIo<Stream>, Full<Bytes>>,
+    /// Whether it has carried a measured request.
+    is_counted: bool,
 }
 
 /// How a request ended.
@@ -56,13 +57,15 @@ pub(crate) struct Exchange {
 }
 
 /// The values of `Server-Timing` of a good answer, or what went wrong.
-pub(crate) type Outcome = Result<Vec<HeaderValue>, Failure>;
+pub(crate) type Outcome = Result<Vec<HeaderValue>, Failed>;
 
 /// What a request cost, kept apart from its outcome because a timeout takes that away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Effort {
     pub(crate) body_bytes: u64,
     pub(crate) connections_opened: u32,
+    /// Connections that carried their first measured request.
+    pub(crate) connections_used: u32,
 }
 
 /// An outcome with the connection it came over.
@@ -75,21 +78,26 @@ struct Answered {
 type Unsent = Box<Request<Full<Bytes>>>;
 
 impl Link {
-    /// Connects to the first of `addresses` that accepts. Boxed, for a link is large and changes hands often.
-    pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Box<Self>> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await??;
-        // The last part of a body must not wait for the acknowledgement of the one before.
-        stream.set_nodelay(true)?;
+    /// Connects to the target. Boxed, for a link is large and changes hands often.
+    pub(crate) async fn open(target: &Target) -> io::Result<Box<Self>> {
+        let connect = Stream::connect(&target.addresses, target.tls.as_ref());
+        let stream = timeout(CONNECT_TIMEOUT, connect).await??;
         let handshake = Builder::new().handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
-        Ok(Box::new(Self { sender, connection }))
+        Ok(Box::new(Self {
+            sender,
+            connection,
+            is_counted: false,
+        }))
     }
 
     /// Sends `request` and judges the answer.
     async fn send(mut self: Box<Self>, request: Request<Full<Bytes>>) -> Result<Answered, Unsent> {
         let mut closed = false;
         let outcome = {
-            let Self { sender, connection } = &mut *self;
+            let Self {
+                sender, connection, ..
+            } = &mut *self;
             let mut work = pin!(answer_to(sender, request));
             poll_fn(|cx| {
                 // Work first queues the request, the connection writes it or reads, work takes the answer.
@@ -105,7 +113,7 @@ impl Link {
         let whole = outcome
             .as_ref()
             .err()
-            .is_none_or(|failure| failure.kind.leaves_connection());
+            .is_none_or(|failed| failed.failure.kind.leaves_connection());
         let reusable = whole && !closed && !self.sender.is_closed();
         Ok(Answered {
             outcome,
@@ -123,14 +131,12 @@ pub(crate) async fn exchange(
 ) -> Exchange {
     let mut effort = Effort::default();
     // Dropping the attempt on timeout closes its connection: HTTP/1.1 cannot take a request back.
-    let answered = timeout(limit, attempt(target, idle, ticket.index, &mut effort))
+    let answered = timeout(limit, attempt(target, idle, ticket, &mut effort))
         .await
         .unwrap_or_else(|_| Answered::failed(FailureKind::Timeout));
     let ended = Instant::now();
-    if let Err(Failure {
-        kind: FailureKind::Refused | FailureKind::Connect,
-        ..
-    }) = answered.outcome
+    if let Err(failed) = &answered.outcome
+        && let FailureKind::Refused | FailureKind::Connect = failed.failure.kind
     {
         tokio::time::sleep(CONNECT_BACKOFF).await;
     }
@@ -143,15 +149,20 @@ pub(crate) async fn exchange(
     }
 }
 
-async fn attempt(target: &Target, mut idle: Option<Box<Link>>, index: u64, effort: &mut Effort) -> Answered {
-    let mut request = target.request(index);
+async fn attempt(
+    target: &Target,
+    mut idle: Option<Box<Link>>,
+    ticket: Ticket,
+    effort: &mut Effort,
+) -> Answered {
+    let mut request = target.request(ticket.index);
     let body_bytes = request.body().size_hint().exact().unwrap_or(0);
     loop {
         let reused = idle.is_some();
-        let link = match idle.take() {
+        let mut link = match idle.take() {
             Some(link) => link,
             // Boxed, so that this rare path does not make every request's future larger.
-            None => match Box::pin(Link::open(&target.addresses)).await {
+            None => match Box::pin(Link::open(target)).await {
                 Ok(link) => link,
                 Err(error) => return Answered::failed(connect_failure(&error)),
             },
@@ -159,7 +170,9 @@ async fn attempt(target: &Target, mut idle: Option<Box<Link>>, index: u64, effor
         *effort = Effort {
             body_bytes,
             connections_opened: u32::from(!reused),
+            connections_used: u32::from(ticket.measured && !link.is_counted),
         };
+        link.is_counted |= ticket.measured;
         match link.send(request).await {
             Ok(answered) => return answered,
             Err(unsent) if reused => request = *unsent,
@@ -173,7 +186,7 @@ async fn attempt(target: &Target, mut idle: Option<Box<Link>>, index: u64, effor
 impl Answered {
     fn failed(kind: FailureKind) -> Self {
         Self {
-            outcome: Err(Failure::new(kind)),
+            outcome: Err(Failure::new(kind).into()),
             link: None,
         }
     }
@@ -191,7 +204,7 @@ async fn answer_to(
         Err(mut error) => {
             return match error.take_message() {
                 Some(request) => Err(Box::new(request)),
-                None => Ok(Err(transport_failure(error.error()))),
+                None => Ok(Err(transport_failure(error.error()).into())),
             };
         }
     };
@@ -206,14 +219,14 @@ async fn read_answer(response: Response<Incoming>) -> Outcome {
 }
 
 /// The whole body. An answer usually fits into one frame, which is then not copied.
-async fn read_body(mut body: Incoming) -> Result<Bytes, Failure> {
+async fn read_body(mut body: Incoming) -> Result<Bytes, Failed> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| transport_failure(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > MAX_ANSWER_BYTES {
-            return Err(Failure::new(FailureKind::TooLarge));
+            return Err(Failure::new(FailureKind::TooLarge).into());
         }
         if first.is_empty() && rest.is_empty() {
             first = data;
@@ -246,7 +259,7 @@ fn transport_failure(error: &hyper::Error) -> Failure {
 mod tests {
     use http::Uri;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::config::{BenchConfig, Load};
@@ -277,7 +290,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = config(&listener);
         let target = Target::prepare(&config).await.unwrap();
-        let idle = Link::open(&target.addresses).await.unwrap();
+        let idle = Link::open(&target).await.unwrap();
         drop(listener.accept().await.unwrap());
         // What arrives here was sent after the close, so the runtime has been told of the close as well.
         let mut witness = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

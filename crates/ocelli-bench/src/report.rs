@@ -36,7 +36,9 @@ pub struct Report {
     pub images_per_s: f64,
     /// Bytes of the bodies sent, headers not counted.
     pub bytes_sent: u64,
-    /// Connections opened during the measurement.
+    /// Connections that carried measured requests.
+    pub connections: u64,
+    /// Those of them that were opened during the measurement, not before.
     pub connections_opened: u64,
     /// Latency of good answers; nothing where there is none.
     pub latency_ms: Option<LatencyMs>,
@@ -153,6 +155,7 @@ mod tests {
   "elapsed_s": 1.0,
   "images_per_s": 1000.0,
   "bytes_sent": 123456789,
+  "connections": 9,
   "connections_opened": 7,
   "latency_ms": {
     "min": 1.0,

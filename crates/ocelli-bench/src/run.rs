@@ -19,6 +19,7 @@ use crate::report::Report;
 use crate::schedule::{Next, Schedule, Ticket};
 use crate::summary::Ending;
 use crate::target::{Target, full_url};
+use crate::warm_up::WarmUp;
 
 /// Between two calls of the progress callback.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
@@ -59,7 +60,7 @@ pub enum Phase {
 /// # Errors
 ///
 /// A configuration that [`BenchConfig::validate`] refuses, a host without an address, or a server that
-/// accepts no connection at all. Requests that fail are in the report instead.
+/// accepts no connection at all or answers no request of the warm-up well. Requests that fail are in the report instead.
 pub async fn run(config: BenchConfig, progress: impl FnMut(Progress)) -> Result<Report, BenchError> {
     run_until(config, std::future::pending(), progress).await
 }
@@ -77,11 +78,8 @@ pub async fn run_until(
 ) -> Result<Report, BenchError> {
     config.validate()?;
     let target = Target::prepare(&config).await?;
-    let unreachable = |source| BenchError::Unreachable {
-        url: full_url(&config.url),
-        source,
-    };
-    let first_link = Link::open(&target.addresses).await.map_err(unreachable)?;
+    let unreachable = |source| BenchError::unreachable(full_url(&config.url), source);
+    let first_link = Link::open(&target).await.map_err(unreachable)?;
     let mut pacer = Pacer::new().map_err(BenchError::Timer)?;
     let mut ticks = tokio::time::interval(PROGRESS_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,6 +87,7 @@ pub async fn run_until(
     let mut in_flight = FuturesUnordered::new();
     let mut cancel = std::pin::pin!(cancel);
     let interrupted = loop {
+        driver.check_warm_up(&config)?;
         let next = loop {
             match driver.schedule.next(Instant::now(), in_flight.len()) {
                 Next::Start(ticket) => {
@@ -135,6 +134,7 @@ struct Driver {
     )]
     idle: Vec<Box<Link>>,
     measured_in_flight: u64,
+    warm_up: WarmUp,
     /// Begins with the first measured request.
     meter: Option<CpuMeter>,
 }
@@ -154,6 +154,7 @@ impl Driver {
             account: Account::new(),
             idle: vec![link],
             measured_in_flight: 0,
+            warm_up: WarmUp::default(),
             meter: None,
         }
     }
@@ -163,15 +164,34 @@ impl Driver {
         if ticket.measured {
             self.meter.get_or_insert_with(CpuMeter::start);
             self.measured_in_flight += 1;
+        } else {
+            self.warm_up.start();
         }
         self.account.start(ticket);
         self.idle.pop()
     }
 
     fn finish(&mut self, exchange: Exchange) {
-        self.measured_in_flight -= u64::from(exchange.ticket.measured);
+        if exchange.ticket.measured {
+            self.measured_in_flight -= 1;
+        } else {
+            self.warm_up.finish(&exchange.outcome);
+        }
         self.account.finish(&exchange);
         self.idle.extend(exchange.link);
+    }
+
+    /// Ends a run of which nothing can be expected.
+    fn check_warm_up(&self, config: &BenchConfig) -> Result<(), BenchError> {
+        let is_over = Instant::now() >= self.schedule.measure_from();
+        match self.warm_up.failure(is_over) {
+            None => Ok(()),
+            Some((requests, failed)) => Err(BenchError::WarmUp {
+                url: full_url(&config.url),
+                requests,
+                last: failed.to_string(),
+            }),
+        }
     }
 
     fn progress(&self, next: Next, in_flight: usize) -> Progress {

@@ -43,6 +43,7 @@ impl Report {
                 0.0
             },
             bytes_sent: account.body_bytes,
+            connections: account.connections_used,
             connections_opened: account.connections_opened,
             latency_ms: latency(account),
             server_timing: server_timing(account),
@@ -213,6 +214,7 @@ pub(crate) mod tests {
         let mut account = account(1000);
         account.body_bytes = 123_456_789;
         account.connections_opened = 7;
+        account.connections_used = 9;
         account.late_starts = 40;
         account.waited_for_connection = 5;
         account.failed = 12;

@@ -36,12 +36,11 @@ impl fmt::Display for Report {
             0.0
         };
         let sent = Bytes(self.bytes_sent as f64);
+        writeln!(f, "{:LABEL$}{sent}, {}/s", "sent", Bytes(rate))?;
         writeln!(
             f,
-            "{:LABEL$}{sent}, {}/s, {} connections opened",
-            "sent",
-            Bytes(rate),
-            self.connections_opened
+            "{:LABEL$}{} used, {} of them opened while measuring",
+            "connections", self.connections, self.connections_opened
         )?;
         if let Some(latency) = &self.latency_ms {
             write_latency(f, latency)?;
@@ -161,7 +160,8 @@ open loop, 500 requests/s: POST http://h:1/predict
 
 requests    1015 (1000 ok, 12 failed, 3 abandoned, 4 never sent)
 throughput  1000.0 images/s over 1.00 s
-sent        123.5 MB, 123.5 MB/s, 7 connections opened
+sent        123.5 MB, 123.5 MB/s
+connections 9 used, 7 of them opened while measuring
 latency            min      mean       p50       p90       p99     p99.9       max
                1.00 ms    501 ms    500 ms    900 ms    990 ms    999 ms   1000 ms
 server      decode 1.50 ms, infer 2.25 ms (means)

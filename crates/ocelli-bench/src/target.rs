@@ -12,16 +12,16 @@ use http_body_util::Full;
 use crate::body;
 use crate::config::BenchConfig;
 use crate::error::BenchError;
+use crate::stream::Tls;
 
 /// The route of the tutorial, meant by an address without a path.
 const DEFAULT_PATH: &str = "/predict";
-
-const DEFAULT_PORT: u16 = 80;
 
 /// Everything that is sent, ready to be cloned at the cost of reference counts.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) tls: Option<Tls>,
     path: Uri,
     messages: Vec<Message>,
 }
@@ -35,7 +35,11 @@ struct Message {
 impl Target {
     /// Resolves the host and builds the bodies. The configuration must be valid.
     pub(crate) async fn prepare(config: &BenchConfig) -> Result<Self, BenchError> {
-        let host = check_url(&config.url)?;
+        let host = check_url(&config.url, config.tls.is_some())?;
+        let tls = config.tls.as_ref().filter(|_| is_https(&config.url));
+        let tls = tls
+            .map(|tls| Tls::new(&config.url, host_of(&config.url), tls))
+            .transpose()?;
         let addresses = resolve(&config.url).await.map_err(|source| BenchError::Resolve {
             url: config.url.to_string(),
             source,
@@ -62,6 +66,7 @@ impl Target {
         let messages = config.photos.iter().map(message).collect();
         Ok(Self {
             addresses,
+            tls,
             path: Uri::from(path_of(&config.url)),
             messages,
         })
@@ -79,16 +84,29 @@ impl Target {
     }
 }
 
-/// Checks that this client can speak to `url`. Returns the `Host` header.
-pub(crate) fn check_url(url: &Uri) -> Result<HeaderValue, BenchError> {
+fn is_https(url: &Uri) -> bool {
+    url.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// The host, of which an IPv6 address has no brackets.
+fn host_of(url: &Uri) -> &str {
+    let host = url.host().unwrap_or_default();
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
+/// Checks that this client can speak to `url`, with TLS or without. Returns the `Host` header.
+pub(crate) fn check_url(url: &Uri, has_tls: bool) -> Result<HeaderValue, BenchError> {
     let wrong = |problem: &str| BenchError::Url {
         url: url.to_string(),
         problem: problem.to_owned(),
     };
-    if url.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
-        return Err(wrong(
-            "only plain http is spoken; give an address that begins with http://",
-        ));
+    if is_https(url) && !has_tls {
+        return Err(wrong("no TLS configuration is given"));
+    }
+    if url.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) && !is_https(url) {
+        return Err(wrong("give an address that begins with http:// or https://"));
     }
     let Some(authority) = url.authority().filter(|authority| !authority.host().is_empty()) else {
         return Err(wrong(
@@ -114,16 +132,13 @@ fn path_of(url: &Uri) -> PathAndQuery {
 /// The address with scheme and path, as the report shows it.
 pub(crate) fn full_url(url: &Uri) -> String {
     let authority = url.authority().map_or("", |authority| authority.as_str());
-    format!("http://{authority}{}", path_of(url))
+    let scheme = if is_https(url) { "https" } else { "http" };
+    format!("{scheme}://{authority}{}", path_of(url))
 }
 
 async fn resolve(url: &Uri) -> io::Result<Vec<SocketAddr>> {
-    let host = url.host().unwrap_or_default();
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    let addresses = tokio::net::lookup_host((host, url.port_u16().unwrap_or(DEFAULT_PORT))).await?;
+    let port = url.port_u16().unwrap_or(if is_https(url) { 443 } else { 80 });
+    let addresses = tokio::net::lookup_host((host_of(url), port)).await?;
     let addresses: Vec<_> = addresses.collect();
     if addresses.is_empty() {
         return Err(io::Error::other("the host has no address"));
@@ -153,21 +168,26 @@ mod tests {
             full_url(&Uri::from_static("localhost:5000")),
             "http://localhost:5000/predict"
         );
+        assert_eq!(full_url(&Uri::from_static("https://h")), "https://h/predict");
     }
 
     #[test]
     fn addresses_that_cannot_be_spoken_to_are_refused() {
         for (url, hint) in [
-            ("https://example.com/", "begins with http://"),
+            ("ftp://example.com/", "begins with http:// or https://"),
+            ("https://example.com/", "no TLS configuration"),
             ("/predict", "names no host"),
             ("http://user:secret@host/", "before the @"),
         ] {
-            let error = check_url(&Uri::from_static(url)).unwrap_err().to_string();
+            let error = check_url(&Uri::from_static(url), false).unwrap_err().to_string();
             assert!(error.contains(hint), "{error}");
         }
-        assert_eq!(check_url(&Uri::from_static("http://h:5000/x")).unwrap(), "h:5000");
         assert_eq!(
-            check_url(&Uri::from_static("localhost:5000")).unwrap(),
+            check_url(&Uri::from_static("http://h:5000/x"), false).unwrap(),
+            "h:5000"
+        );
+        assert_eq!(
+            check_url(&Uri::from_static("localhost:5000"), false).unwrap(),
             "localhost:5000"
         );
     }
@@ -178,6 +198,8 @@ mod tests {
         for (url, address) in [
             ("http://127.0.0.1:7", "127.0.0.1:7"),
             ("http://[::1]", "[::1]:80"),
+            ("https://[::1]", "[::1]:443"),
+            ("https://127.0.0.1:7", "127.0.0.1:7"),
         ] {
             let addresses = runtime.block_on(resolve(&Uri::from_static(url))).unwrap();
             assert_eq!(addresses, [address.parse().unwrap()]);

@@ -18,11 +18,27 @@ mod worker;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use ocelli_bench::BenchError;
 
 use crate::cli::{Cli, Command};
 use crate::lifecycle;
 use crate::printable::ReaderGone;
 use crate::telemetry;
+
+/// Nothing was done: the options, the model or the machine do not allow it.
+const NOT_STARTED: u8 = 2;
+
+/// Something was done, and it failed.
+const FAILED: u8 = 1;
+
+/// The exit status of a command that ends with `error`.
+#[must_use]
+pub fn status_of(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(BenchError::WarmUp { .. }) => FAILED,
+        _ => NOT_STARTED,
+    }
+}
 
 /// Runs a subcommand to its end.
 ///

@@ -316,6 +316,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_missing_worker_is_started_with_a_model_only_where_it_needs_one() {
+        assert_eq!(
+            Error::NoWorker("cats/2".to_owned()).to_string(),
+            "no live worker serves cats/2; try again shortly, or start one (ocelli worker --redis URL, with --model for a \
+             model other than the built-in one)"
+        );
+    }
+
+    #[test]
     fn each_error_has_its_row() {
         let rows = [
             (Error::InvalidRequest(String::new()), 400, "invalid_request"),

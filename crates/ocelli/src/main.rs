@@ -8,9 +8,6 @@ use ocelli::cli::LogFormat;
 use ocelli::telemetry::{self, Flush};
 use ocelli::{cli, commands, printable};
 
-/// Nothing was done: the options, the model or the machine do not allow it.
-const NOT_STARTED: u8 = 2;
-
 /// Unless this is 1, ONNX Runtime from 1.31 on tells its maker that and how it is used, from the moment it is loaded and
 /// whatever its own interface is told later. A server of people's photos tells nobody anything.
 const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
@@ -26,7 +23,7 @@ fn main() -> ExitCode {
         .and_then(|()| commands::run(cli))
         .unwrap_or_else(|error| {
             telemetry::say_failure(format, &said(&error));
-            ExitCode::from(NOT_STARTED)
+            ExitCode::from(commands::status_of(&error))
         })
 }
 

@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::lines::{Lines, Out};
 use crate::cli::{LogArgs, LogFormat, LogLevel};
 use crate::printable::{self, one_line};
+use crate::progress::Aside;
 
 /// How long the end of the process waits until the last lines are written. A reader that lives takes them in
 /// milliseconds, and a supervisor should not wait for one that does not.
@@ -37,7 +38,9 @@ static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 /// Whether a thread of its own writes the lines. Where the system gives no thread, each line is written by its author.
 static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
     let writer = thread::Builder::new().name("log".to_owned());
-    writer.spawn(|| LINES.write_all(Out::new(io::stderr()))).is_ok()
+    writer
+        .spawn(|| LINES.write_all(Out::new(Aside(io::stderr()))))
+        .is_ok()
 });
 
 /// Sends events to standard error from now on, panics among them. A second call changes nothing. `usual` is the level of a
@@ -125,7 +128,7 @@ fn put(line: Vec<u8>) {
     if *HAS_WRITER {
         LINES.push(line);
     } else {
-        LINES.write_now(&mut Out::new(io::stderr()), &line);
+        LINES.write_now(&mut Out::new(Aside(io::stderr())), &line);
     }
 }
 

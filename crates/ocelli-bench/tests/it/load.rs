@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::Uri;
 use ocelli_bench::{BenchError, Load, Phase, Stop, run, run_until};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::server::{Server, good, good_on_the_wire, read_request};
+use crate::server::{Server, answer, good, good_on_the_wire, read_request};
 
 #[tokio::test]
 async fn a_closed_loop_sends_the_count_over_one_connection_a_client() {
@@ -16,6 +17,8 @@ async fn a_closed_loop_sends_the_count_over_one_connection_a_client() {
     let report = run(config, |_| {}).await.unwrap();
     assert_eq!((report.requests, report.ok, report.failed), (100, 100, 0));
     assert_eq!((server.requests(), server.connections()), (100, 3));
+    // The first one was opened before the measurement.
+    assert_eq!((report.connections, report.connections_opened), (3, 2));
     assert!(!report.interrupted);
     let latency = report.latency_ms.unwrap();
     assert!(latency.min <= latency.p50 && latency.p50 <= latency.p999 && latency.p999 <= latency.max);
@@ -68,6 +71,43 @@ async fn the_warm_up_is_sent_but_not_reported() {
     assert_eq!(report.requests, 5);
     assert_eq!(report.bytes_sent, 5 * 6);
     assert!(server.requests() > 5);
+}
+
+#[tokio::test]
+async fn a_run_ends_with_a_warm_up_that_fails_as_a_whole() {
+    let body = r#"{"success":false,"error":"there is no /wrong","code":"unknown_route"}"#;
+    let server = Server::start(move |_, _| answer(404, body)).await;
+    for load in [Load::Closed { concurrency: 3 }, Load::Open { rate: 500.0 }] {
+        let before = server.requests();
+        let mut config = server.bench(1);
+        config.url = Uri::try_from(format!("http://{}/wrong", server.address)).unwrap();
+        config.load = load;
+        config.warmup = Duration::from_millis(20);
+        let error = run(config, |_| {}).await.unwrap_err();
+        let text = error.to_string();
+        let BenchError::WarmUp { requests, .. } = error else {
+            panic!("{text}")
+        };
+        let last = "the last one with 404 unknown_route: there is no /wrong";
+        let address = server.address;
+        assert_eq!(
+            text,
+            format!("every warm-up request to http://{address}/wrong failed ({requests} in all), {last}")
+        );
+        // Measured ones may start while the last of the warm-up are not answered yet.
+        let measured = (server.requests() - before) as u64 - requests;
+        assert!(measured <= 4, "{measured} of them were sent");
+    }
+}
+
+#[tokio::test]
+async fn a_run_goes_on_after_a_warm_up_that_fails_in_part() {
+    // The last answer of the warm-up is bad, and one before it was good.
+    let server = Server::start(|number, _| if number == 0 { good() } else { answer(503, "") }).await;
+    let mut config = server.bench(5);
+    config.warmup = Duration::from_millis(20);
+    let report = run(config, |_| {}).await.unwrap();
+    assert_eq!((report.requests, report.failed), (5, 5));
 }
 
 #[tokio::test]

@@ -120,6 +120,7 @@ impl Server {
     pub(crate) fn bench(&self, requests: u64) -> BenchConfig {
         BenchConfig {
             url: Uri::try_from(format!("http://{}", self.address)).unwrap(),
+            tls: None,
             photos: vec![photo("dog.jpg", b"\xff\xd8\xffdog")],
             body: BodyForm::Raw,
             load: Load::Closed { concurrency: 1 },

@@ -45,6 +45,9 @@ pub struct BenchArgs {
     /// Send the photo itself as the body, not a multipart form
     #[arg(long)]
     pub raw: bool,
+    /// Certificates (PEM) that may sign the certificate of an https:// server [default: those of the system]
+    #[arg(long = "ca", value_name = "FILE")]
+    pub authorities: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -11,7 +11,7 @@ use clap::{Arg, Command};
 const LARGE: [&str; 3] = ["serve", "web", "worker"];
 
 /// The options of these commands that most users need.
-const COMMON: [&str; 20] = [
+const COMMON: [&str; 21] = [
     "listen",
     "redis",
     "wire",
@@ -32,6 +32,7 @@ const COMMON: [&str; 20] = [
     "job-ttl",
     "lease",
     "drain-timeout",
+    "access-log",
 ];
 
 /// The units of values, by their type.
@@ -110,7 +111,7 @@ pub(super) const BENCH: &str = "\
 Examples:
   ocelli bench http://localhost:5000 --photos photos/
   ocelli bench http://localhost:5000 --photos photo.jpg --rate 50 --duration 30s
-  ocelli bench https://ocelli.example/predict --photos photos/ --concurrency 32 --json";
+  ocelli bench https://ocelli.example/predict --photos photos/ --ca ca.pem --json";
 
 pub(super) const CHECK: &str = "\
 Examples:

@@ -17,7 +17,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let short = arguments.iter().any(|argument| argument == "-h");
     let mut command = help::shown(without(Cli::command(), &is_empty), short);
-    let mut matches = command.try_get_matches_from_mut(arguments).map_err(improve)?;
+    let matches = command.try_get_matches_from_mut(&arguments);
+    let mut matches = matches.map_err(|error| improve(error, &arguments))?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 

@@ -1,43 +1,71 @@
 //! What to use instead of an option that Ocelli does not have.
 
+use std::ffi::OsString;
+
+use clap::CommandFactory as _;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::Cli;
+
 /// Options that other servers have, and what takes their place here.
-const ELSEWHERE: [(&[&str], &str); 6] = [
-    (
-        &["--host", "--port", "--bind", "--address", "--http-port", "-p"],
-        "the address is one option: --listen HOST:PORT, such as --listen 0.0.0.0:8080",
-    ),
-    (
-        &["--workers", "--num-workers", "--processes"],
-        "--instances COUNT sets how many batches are computed at once; `ocelli worker` computes in other processes",
-    ),
-    (
-        &["--config", "--config-file"],
-        "there is no configuration file; every option can be set by an environment variable, such as OCELLI_LISTEN",
-    ),
-    (
-        &["--reload"],
-        "--model-dir DIR serves a folder of models, which SIGHUP reloads without a restart",
-    ),
-    (
-        &["--model-repository", "--model-store"],
-        "--model-dir DIR serves a folder of models",
-    ),
-    (
-        &["--redis"],
-        "`ocelli serve` computes in its own process; `ocelli web --redis URL` answers with the workers behind a Redis",
-    ),
+struct Elsewhere {
+    names: &'static [&'static str],
+    /// The commands for which the tip is right.
+    commands: &'static [&'static str],
+    tip: &'static str,
+}
+
+const ELSEWHERE: [Elsewhere; 8] = [
+    Elsewhere {
+        names: &["--host", "--port", "--bind", "--address", "--http-port", "-p"],
+        commands: &["serve", "web", "worker"],
+        tip: "the address is one option: --listen HOST:PORT, such as --listen 0.0.0.0:8080",
+    },
+    Elsewhere {
+        names: &["--workers", "--num-workers", "--processes"],
+        commands: &["serve", "worker"],
+        tip: "--instances COUNT sets how many batches are computed at once; `ocelli worker` computes in other processes",
+    },
+    Elsewhere {
+        names: &["--workers", "--num-workers", "--processes"],
+        commands: &["web"],
+        tip: "workers are processes of their own: `ocelli worker --redis URL`, once for each",
+    },
+    Elsewhere {
+        names: &["--config", "--config-file"],
+        commands: &["serve", "web", "worker"],
+        tip: "there is no configuration file; every option can be set by an environment variable, such as OCELLI_LISTEN",
+    },
+    Elsewhere {
+        names: &["--reload"],
+        commands: &["serve", "worker"],
+        tip: "--model-dir DIR serves a folder of models, which SIGHUP reloads without a restart",
+    },
+    Elsewhere {
+        names: &["--reload", "--model", "--model-dir"],
+        commands: &["web"],
+        tip: "the workers have the models: `ocelli worker --redis URL --model-dir DIR`, which SIGHUP reloads without a restart",
+    },
+    Elsewhere {
+        names: &["--model-repository", "--model-store"],
+        commands: &["serve", "worker"],
+        tip: "--model-dir DIR serves a folder of models",
+    },
+    Elsewhere {
+        names: &["--redis"],
+        commands: &["serve"],
+        tip: "`ocelli serve` computes in its own process; `ocelli web --redis URL` answers with the workers behind a Redis",
+    },
 ];
 
 /// A suggestion of the parser is kept only if at most this many letters differ; it also suggests options that merely
 /// share letters.
 const MAX_EDITS: usize = 2;
 
-/// Replaces the suggestions of an error about an unknown option by better ones.
+/// Replaces the suggestions of an error about an unknown option by better ones, for the command that `arguments` name.
 #[must_use]
-pub(super) fn improve(mut error: clap::Error) -> clap::Error {
+pub(super) fn improve(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -45,7 +73,7 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
         return error;
     };
     let unknown = unknown.split('=').next().unwrap_or_default().to_owned();
-    if let Some(tip) = elsewhere(&unknown) {
+    if let Some(tip) = elsewhere(&unknown, arguments) {
         error.remove(ContextKind::SuggestedArg);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
@@ -58,11 +86,15 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
     error
 }
 
-fn elsewhere(unknown: &str) -> Option<&'static str> {
-    ELSEWHERE
+fn elsewhere(unknown: &str, arguments: &[OsString]) -> Option<&'static str> {
+    let known = Cli::command();
+    // Options of the log may come before it, and none of their values is the name of one.
+    let command = arguments
         .iter()
-        .find(|(names, _)| names.contains(&unknown))
-        .map(|(_, tip)| *tip)
+        .find_map(|argument| known.find_subcommand(argument))?;
+    let fits =
+        |entry: &&Elsewhere| entry.names.contains(&unknown) && entry.commands.contains(&command.get_name());
+    ELSEWHERE.iter().find(fits).map(|entry| entry.tip)
 }
 
 /// Whether the two look like one option, one of them mistyped or cut short.
@@ -77,11 +109,11 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::Cli;
 
     fn says(arguments: &[&str]) -> String {
-        let arguments = [&["ocelli"], arguments].concat();
-        improve(Cli::try_parse_from(arguments).expect_err("a mistake")).to_string()
+        let arguments: Vec<OsString> = ["ocelli"].iter().chain(arguments).map(OsString::from).collect();
+        let error = Cli::try_parse_from(&arguments).expect_err("a mistake");
+        improve(error, &arguments).to_string()
     }
 
     #[test]
@@ -90,9 +122,17 @@ mod tests {
             (&["serve", "--host", "0.0.0.0"][..], "--listen HOST:PORT"),
             (&["serve", "--port=80"], "--listen HOST:PORT"),
             (&["web", "--port", "80"], "--listen HOST:PORT"),
+            (
+                &["--log-level", "debug", "worker", "-p", "80"],
+                "--listen HOST:PORT",
+            ),
             (&["serve", "--workers", "4"], "--instances"),
+            (&["web", "--workers=4"], "ocelli worker --redis URL"),
             (&["worker", "--config", "x.toml"], "environment variable"),
+            (&["serve", "--config=x.toml"], "environment variable"),
             (&["serve", "--reload"], "SIGHUP"),
+            (&["web", "--reload"], "ocelli worker --redis URL --model-dir DIR"),
+            (&["web", "--model", "x"], "the workers have the models"),
             (
                 &["serve", "--redis", "redis://localhost"],
                 "ocelli web --redis URL",
@@ -104,6 +144,50 @@ mod tests {
                 "{arguments:?}: {said}"
             );
             assert!(!said.contains("similar"), "{arguments:?}: {said}");
+        }
+    }
+
+    /// The words that look like options.
+    fn options_in(tip: &str) -> impl Iterator<Item = &str> {
+        tip.split_whitespace().filter(|word| word.starts_with("--"))
+    }
+
+    #[test]
+    fn tips_name_only_what_their_commands_have() {
+        let command = Cli::command();
+        let has = |name: &str, option: &str| {
+            let command = command.find_subcommand(name).expect(name);
+            let long = |argument: &clap::Arg| argument.get_long() == option.strip_prefix("--");
+            command.get_arguments().any(long)
+        };
+        for entry in &ELSEWHERE {
+            for name in entry.commands {
+                // Where a tip shows another command, the options are those of that one.
+                let shown = entry
+                    .tip
+                    .split('`')
+                    .filter_map(|part| part.strip_prefix("ocelli "));
+                let named = shown.into_iter().find(|shown| shown.contains("--"));
+                let owner = named.map_or(*name, |shown| shown.split(' ').next().unwrap_or_default());
+                for option in options_in(named.unwrap_or(entry.tip)) {
+                    assert!(has(owner, option), "{owner} has no {option}: {}", entry.tip);
+                }
+                for unknown in entry.names.iter().filter(|unknown| unknown.starts_with("--")) {
+                    assert!(!has(name, unknown), "{name} has {unknown}");
+                }
+            }
+        }
+        for arguments in [
+            &["predict", "--port", "80", "x.jpg"][..],
+            &["bench", "--host", "h"],
+            &["model", "list", "--redis", "redis://h"],
+            &["queue", "status", "--workers", "2"],
+        ] {
+            assert!(
+                !says(arguments).contains("tip:"),
+                "{arguments:?}: {}",
+                says(arguments)
+            );
         }
     }
 

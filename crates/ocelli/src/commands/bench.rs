@@ -1,15 +1,20 @@
 //! `ocelli bench`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use axum::http::Uri;
 use ocelli_bench::{BenchConfig, BodyForm, Load, PhotoLimit, Stop, load_photos, run_until};
+use rustls::ClientConfig;
 
 use crate::cli::BenchArgs;
 use crate::lifecycle::StopSignals;
 use crate::printable::Lines;
+use crate::progress::Bar;
+use crate::tls;
 
 /// Photos are kept in memory while the benchmark runs.
 const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
@@ -22,16 +27,16 @@ const STEPS: u64 = 1000;
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let config = config(args)?;
-    let bar = progress_bar();
+    let mut bar = Bar::new(STEPS, "{wide_bar} {percent} %  {msg}");
     // One thread: the server under test needs the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let report = runtime.block_on(run_until(config, interrupted(), |progress| {
-        bar.set_position((progress.fraction * STEPS as f64) as u64);
-        bar.set_message(format!("{} ok, {} failed", progress.ok, progress.failed));
+        bar.say(format!("{} ok, {} failed", progress.ok, progress.failed));
+        bar.at((progress.fraction * STEPS as f64) as u64);
     }))?;
-    bar.finish_and_clear();
+    drop(bar);
     let mut out = Lines(io::stdout().lock());
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
@@ -47,11 +52,12 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
-    let url = args
+    let url: Uri = args
         .url
         .parse()
         .with_context(|| format!("'{}' is not a URL such as http://127.0.0.1:5000", args.url))?;
     let photos = load_photos(&args.photos, PHOTO_LIMIT)?;
+    let tls = tls_for(&url, args.authorities.as_deref())?;
     let body = if args.raw {
         BodyForm::Raw
     } else {
@@ -59,12 +65,14 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
     };
     if args.tutorial {
         return Ok(BenchConfig {
+            tls,
             body,
             ..BenchConfig::tutorial(url, photos)
         });
     }
     Ok(BenchConfig {
         url,
+        tls,
         photos,
         body,
         load: args.rate.map_or(
@@ -82,22 +90,25 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
     })
 }
 
+/// Whom to trust as the server, where it speaks TLS.
+fn tls_for(url: &Uri, authorities: Option<&Path>) -> anyhow::Result<Option<Arc<ClientConfig>>> {
+    let is_https = url.scheme_str() == Some("https");
+    let authorities = match authorities {
+        Some(path) if is_https => tls::authorities_of(path).context("--ca")?,
+        Some(_) => anyhow::bail!("--ca is for https:// servers, and {url} is none"),
+        None if is_https => {
+            let authorities = tls::system_authorities();
+            tls::warn_of_none(&authorities, "no https:// server can be trusted without --ca");
+            authorities
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(Arc::new(tls::client(authorities)?)))
+}
+
 async fn interrupted() {
     match StopSignals::begin() {
         Ok(mut signals) => _ = signals.next().await,
         Err(_) => std::future::pending().await,
     }
-}
-
-fn progress_bar() -> ProgressBar {
-    let target = if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr_with_hz(5)
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(STEPS), target);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent} %  {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -17,6 +17,14 @@ const BACKLOG: u32 = 4096;
 /// # Errors
 /// When the name cannot be resolved, or none of its addresses can be used.
 pub(super) fn listen(address: &ListenAddress, option: &str) -> anyhow::Result<TcpListener> {
+    listen_by(bind, address, option)
+}
+
+fn listen_by<T>(
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+    address: &ListenAddress,
+    option: &str,
+) -> anyhow::Result<T> {
     let resolved = address.resolve().with_context(|| {
         format!(
             "cannot listen on {address}: the host name cannot be resolved; {option} also takes an IP address"
@@ -73,6 +81,38 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_error() {
+        use rustix::io::Errno;
+        let text = |errno: Errno, address: &str| {
+            let fails = |_| Err::<(), _>(io::Error::from(errno));
+            let error = listen_by(fails, &address.parse().unwrap(), "--listen").expect_err(address);
+            format!("{error:#}")
+        };
+        for (errno, address, expected) in [
+            (
+                Errno::ADDRINUSE,
+                "localhost:5000",
+                "cannot listen on localhost:5000: another process uses port 5000; stop it, or choose another port, as in \
+                 --listen localhost:5001: Address already in use (os error 98)",
+            ),
+            (
+                Errno::ACCESS,
+                ":80",
+                "cannot listen on 0.0.0.0:80: a port below 1024 needs the capability CAP_NET_BIND_SERVICE; choose a \
+                 higher one, as in --listen 0.0.0.0:5000: Permission denied (os error 13)",
+            ),
+            (
+                Errno::ADDRNOTAVAIL,
+                "192.0.2.1:5000",
+                "cannot listen on 192.0.2.1:5000: this machine has no address 192.0.2.1; --listen 0.0.0.0:5000 listens on \
+                 every IPv4 address that it has: Cannot assign requested address (os error 99)",
+            ),
+        ] {
+            assert_eq!(text(errno, address), expected);
+        }
+    }
 
     #[test]
     fn each_reason_has_its_own_advice() {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::predict_output::{Said, heading, render};
 use super::predict_sources::{Source, expand};
@@ -19,6 +19,7 @@ use crate::job::Priority;
 use crate::model::ServedModel;
 use crate::outcome::{Outcome, Want};
 use crate::printable::ReaderGone;
+use crate::progress::{Bar, TICK, aside};
 use crate::results::labelled;
 use crate::roles::{Pipeline, PipelineConfig};
 use crate::wish::Wish;
@@ -33,8 +34,8 @@ const AHEAD_PER_CORE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    let (sources, left_out) = expand(&args.photos);
-    left_out.warn();
+    let (sources, skipped) = expand(&args.photos);
+    skipped.log();
     // Loading a model takes a while, and these need none.
     if sources.iter().all(|source| source.problem().is_some()) {
         return refuse(&sources, args.format);
@@ -152,36 +153,36 @@ async fn print_all(
     ahead: usize,
     format: OutputFormat,
 ) -> io::Result<usize> {
-    let progress = progress_bar(sources.len());
+    let mut bar = Bar::new(sources.len() as u64, "{wide_bar} {pos}/{len} photos{rate}{left}");
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut texts = std::pin::pin!(
         stream::iter(sources)
             .map(|source| task.describe(source, format))
             .buffered(ahead)
     );
-    let mut failed = 0;
-    let print =
-        |text: &str| progress.suspend(|| io::stdout().write_all(text.as_bytes()).map_err(ReaderGone::mark));
+    let (mut printed, mut failed) = (0, 0);
     print(heading(format))?;
-    while let Some((text, succeeded)) = texts.next().await {
-        failed += usize::from(!succeeded);
-        print(&text)?;
-        progress.inc(1);
+    loop {
+        tokio::select! {
+            text = texts.next() => {
+                let Some((text, succeeded)) = text else { return Ok(failed) };
+                failed += usize::from(!succeeded);
+                print(&text)?;
+                printed += 1;
+                bar.at(printed);
+            }
+            _ = ticks.tick() => bar.tick(),
+        }
     }
-    progress.finish_and_clear();
-    Ok(failed)
 }
 
-/// Drawn on a terminal while the answers go elsewhere, or when there are many of them.
-fn progress_bar(photos: usize) -> ProgressBar {
-    const MANY: usize = 20;
-    let target = if photos >= MANY && io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr_with_hz(10)
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    let write = |out: &mut io::Stdout| out.write_all(text.as_bytes()).map_err(ReaderGone::mark);
+    if out.is_terminal() {
+        aside(|| write(&mut out))
     } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(photos as u64), target);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} photos, {per_sec}, {eta} left") {
-        bar.set_style(style);
+        write(&mut out)
     }
-    bar
 }

@@ -1,5 +1,6 @@
 //! What `ocelli predict` is asked to look at: arguments turned into files.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
@@ -11,6 +12,12 @@ use ocelli_vision::{DecodeLimits, ImageError, ImageHeader};
 /// In folders, files with these extensions are photos, and those whose first bytes say so.
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
+/// Extensions of images in other formats, some of which are text. Users want to know that these are skipped.
+const UNDECODED: [&str; 16] = [
+    "heic", "heif", "avif", "jxl", "jp2", "psd", "dng", "cr2", "cr3", "nef", "arw", "svg", "eps", "ppm",
+    "pgm", "pbm",
+];
+
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
 
@@ -18,7 +25,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 /// Where a photo comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     /// A file.
     File(PathBuf),
@@ -33,29 +40,45 @@ pub(super) enum Source {
     },
 }
 
-/// The files of the folders that are left out.
+/// The files of folders that are skipped.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut(Vec<PathBuf>);
+pub(super) struct Skipped {
+    /// They may hold photos in a format that is not decoded, or cannot be read.
+    undecoded: Vec<PathBuf>,
+    /// They are hidden or text.
+    no_images: Vec<PathBuf>,
+}
 
-impl LeftOut {
-    /// Says which, if there are any: among them may be photos in a format that is not decoded.
-    pub(super) fn warn(&self) {
-        if !self.0.is_empty() {
+impl Skipped {
+    /// Logs which files may be missed, and how many others there are.
+    pub(super) fn log(&self) {
+        if !self.undecoded.is_empty() {
             tracing::warn!("{self}");
         }
+        if !self.no_images.is_empty() {
+            tracing::info!(files = self.no_images.len(), "skipped hidden files and text");
+        }
+    }
+
+    /// Forgets files that are read all the same, and those that were found before.
+    fn without(&mut self, known: &mut HashSet<Source>) {
+        let mut is_new = |path: &PathBuf| known.insert(identity(&Source::File(path.clone())));
+        self.undecoded.retain(&mut is_new);
+        self.no_images.retain(&mut is_new);
     }
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Files that are named; a folder may hold thousands of others.
         const NAMED: usize = 10;
-        let count = self.0.len();
+        let count = self.undecoded.len();
+        let noun = if count == 1 { "file" } else { "files" };
         write!(
             f,
-            "left out {count} files that are no JPEG, PNG, WebP, GIF, BMP or TIFF: "
+            "skipped {count} {noun} (not JPEG, PNG, WebP, GIF, BMP or TIFF): "
         )?;
-        for (index, path) in self.0.iter().take(NAMED).enumerate() {
+        for (index, path) in self.undecoded.iter().take(NAMED).enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{}", path.display())?;
         }
@@ -106,17 +129,31 @@ fn read(source: io::Result<impl io::Read>) -> Result<Bytes, String> {
     Ok(Bytes::from(bytes))
 }
 
-/// Every photo that the arguments lead to, in their order, and what is left out; folders and patterns sorted by name.
-pub(super) fn expand(arguments: &[String]) -> (Vec<Source>, LeftOut) {
-    let mut left_out = LeftOut::default();
-    let sources = arguments
+/// Every photo that the arguments lead to, once, in the order in which they are named first, and what is skipped. Folders
+/// and patterns are sorted by name.
+pub(super) fn expand(arguments: &[String]) -> (Vec<Source>, Skipped) {
+    let mut skipped = Skipped::default();
+    let mut sources: Vec<Source> = arguments
         .iter()
-        .flat_map(|argument| expand_one(argument, &mut left_out))
+        .flat_map(|argument| expand_one(argument, &mut skipped))
         .collect();
-    (sources, left_out)
+    let mut known = HashSet::new();
+    sources.retain(|source| known.insert(identity(source)));
+    skipped.without(&mut known);
+    (sources, skipped)
 }
 
-fn expand_one(argument: &str, left_out: &mut LeftOut) -> Vec<Source> {
+/// What two names of one source have in common: the absolute path without links. Hard links are files of their own:
+/// people who copy that way expect an answer for each. The numbers of inodes would not do, since some network file systems give
+/// one number to several files, and a photo would go unanswered.
+fn identity(source: &Source) -> Source {
+    match source {
+        Source::File(path) => Source::File(path.canonicalize().unwrap_or_else(|_| path.clone())),
+        Source::Stdin | Source::Nothing { .. } => source.clone(),
+    }
+}
+
+fn expand_one(argument: &str, skipped: &mut Skipped) -> Vec<Source> {
     if argument == "-" {
         return vec![Source::Stdin];
     }
@@ -130,7 +167,7 @@ fn expand_one(argument: &str, left_out: &mut LeftOut) -> Vec<Source> {
     // What exists is meant literally, whatever characters its name has.
     if path.is_dir() {
         let mut found = Vec::new();
-        search(path, MAX_DEPTH, &mut found, left_out);
+        search(path, MAX_DEPTH, &mut found, skipped);
         return if found.is_empty() {
             nothing("the folder holds no photos".to_owned())
         } else {
@@ -146,7 +183,7 @@ fn expand_one(argument: &str, left_out: &mut LeftOut) -> Vec<Source> {
             let mut found = Vec::new();
             for entry in matches {
                 match entry {
-                    Ok(path) if path.is_dir() => search(&path, MAX_DEPTH, &mut found, left_out),
+                    Ok(path) if path.is_dir() => search(&path, MAX_DEPTH, &mut found, skipped),
                     Ok(path) => found.push(Source::File(path)),
                     Err(error) => found.push(unreadable(error.path(), error.error())),
                 }
@@ -160,7 +197,7 @@ fn expand_one(argument: &str, left_out: &mut LeftOut) -> Vec<Source> {
     }
 }
 
-fn search(folder: &Path, depth: usize, found: &mut Vec<Source>, left_out: &mut LeftOut) {
+fn search(folder: &Path, depth: usize, found: &mut Vec<Source>, skipped: &mut Skipped) {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut paths: Vec<PathBuf> = match entries {
         Ok(entries) => entries.iter().map(fs::DirEntry::path).collect(),
@@ -168,13 +205,18 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Source>, left_out: &mut L
     };
     paths.sort_unstable();
     for path in paths {
+        // As shells do. Most of these files belong to programs, such as previews and version control.
+        if is_hidden(&path) {
+            skipped.no_images.push(path);
         // Links to folders are not followed: they can lead round in circles.
-        if path.is_dir() && !path.is_symlink() && depth > 0 {
-            search(&path, depth - 1, found, left_out);
-        } else if path.is_file() && is_photo(&path) {
-            found.push(Source::File(path));
+        } else if path.is_dir() && !path.is_symlink() && depth > 0 {
+            search(&path, depth - 1, found, skipped);
         } else {
-            left_out.0.push(path);
+            match Content::of(&path) {
+                Content::Photo => found.push(Source::File(path)),
+                Content::Text => skipped.no_images.push(path),
+                Content::Unknown => skipped.undecoded.push(path),
+            }
         }
     }
 }
@@ -186,26 +228,68 @@ fn unreadable(path: &Path, error: &io::Error) -> Source {
     }
 }
 
-fn is_photo(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default();
-    EXTENSIONS
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
-        || begins_as_photo(path)
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// Whether the first bytes are those of a photo, whatever the file is called.
-fn begins_as_photo(path: &Path) -> bool {
-    /// Enough for every signature.
-    const PREFIX: u64 = 64;
-    let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(PREFIX).read_to_end(&mut bytes));
-    // Its header ends early, of course; what counts is that it is one.
-    let header = ImageHeader::read(&bytes, &DecodeLimits::default());
-    read.is_ok() && !matches!(header, Err(ImageError::Empty | ImageError::Unrecognized { .. }))
+/// What a file of a folder holds, by its name and its first bytes.
+enum Content {
+    /// A photo in a format that is decoded.
+    Photo,
+    /// Text or nothing, and by its name no image.
+    Text,
+    /// Anything else, or it cannot be read.
+    Unknown,
+}
+
+impl Content {
+    fn of(path: &Path) -> Self {
+        /// Enough for every signature, and to tell text from the rest.
+        const PREFIX: u64 = 512;
+        // Pipes and sockets would be waited for.
+        if !path.is_file() {
+            return Self::Unknown;
+        }
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_one_of = |known: &[&str]| {
+            extension.is_some_and(|extension| known.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+        };
+        if is_one_of(&EXTENSIONS) {
+            return Self::Photo;
+        }
+        let mut bytes = Vec::new();
+        let read = fs::File::open(path).and_then(|file| file.take(PREFIX).read_to_end(&mut bytes));
+        if read.is_err() {
+            return Self::Unknown;
+        }
+        // The header ends early, of course; what counts is that it is one.
+        match ImageHeader::read(&bytes, &DecodeLimits::default()) {
+            Err(ImageError::Empty | ImageError::Unrecognized { .. }) => {
+                if is_text(&bytes) && !is_one_of(&UNDECODED) {
+                    Self::Text
+                } else {
+                    Self::Unknown
+                }
+            }
+            _ => Self::Photo,
+        }
+    }
+}
+
+/// Whether these are the first bytes of a text in UTF-8.
+fn is_text(bytes: &[u8]) -> bool {
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        // The last character may be cut off.
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.contains(|character: char| {
+        character.is_control() && !matches!(character, '\n' | '\r' | '\t' | '\x0c')
+    })
 }
 
 #[cfg(test)]
@@ -245,16 +329,6 @@ mod tests {
             ["phone/IMG_1"],
             "a file without an extension is looked into"
         );
-        let (_, left_out) = expand(&[root.display().to_string()]);
-        assert_eq!(
-            left_out.0,
-            [root.join("notes.txt"), root.join("phone/IMG_2.heic")]
-        );
-        let said = left_out.to_string();
-        assert!(
-            said.contains("left out 2 files") && said.contains("IMG_2.heic"),
-            "{said}"
-        );
         assert_eq!(names(&["deep", "b.jpg"]), ["deep/er/c.webp", "b.jpg"]);
         assert_eq!(names(&["*.jpg"]), ["b.jpg", "odd[1].jpg"]);
         assert_eq!(
@@ -270,5 +344,102 @@ mod tests {
         assert_eq!(names(&["empty", "*.gif"]), ["nothing", "nothing"]);
         assert_eq!(names(&["missing.jpg"]), ["missing.jpg"]);
         assert!(Source::File(root.join("missing.jpg")).read().is_err());
+    }
+    /// Makes files with the given beginnings in a new folder.
+    fn files(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("folder");
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+            fs::write(path, bytes).expect("file");
+        }
+        folder
+    }
+
+    const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF";
+
+    #[test]
+    fn only_files_that_may_be_images_are_named_when_they_are_skipped() {
+        let long = "größe ".repeat(100);
+        let folder = files(&[
+            ("a.jpg", JPEG),
+            ("README.md", b"# Photos\r\n\n\tby us\n"),
+            ("LICENSE", long.as_bytes()),
+            ("notes", &long.as_bytes()[..3]),
+            ("empty", b""),
+            (".DS_Store", b"\0\0\0\x01Bud1"),
+            ("._a.jpg", b"\0\x05\x16\x07"),
+            (".git/index", b"DIRC"),
+            ("b.heic", b"\0\0\0\x18ftypheic\0\0\0\0"),
+            ("c.heif", b""),
+            ("d.svg", b"<svg/>"),
+            ("e", b"\0\x01\x02"),
+            ("latin1", b"gr\xf6\xdfe"),
+        ]);
+        let root = folder.path();
+        std::os::unix::fs::symlink(root, root.join("round")).expect("link");
+        let (sources, skipped) = expand(&[root.display().to_string()]);
+        assert_eq!(sources, [Source::File(root.join("a.jpg"))]);
+        let named = ["b.heic", "c.heif", "d.svg", "e", "latin1", "round"].map(|name| root.join(name));
+        assert_eq!(skipped.undecoded, named);
+        let passed = [
+            ".DS_Store",
+            "._a.jpg",
+            ".git",
+            "LICENSE",
+            "README.md",
+            "empty",
+            "notes",
+        ];
+        assert_eq!(skipped.no_images, passed.map(|name| root.join(name)));
+        let said = skipped.to_string();
+        assert!(said.starts_with("skipped 6 files (not JPEG, PNG, WebP"), "{said}");
+        assert!(said.contains("b.heic") && !said.contains("README"), "{said}");
+        // Those that are named are taken, and are not skipped as well.
+        let (sources, skipped) =
+            expand(&[root.join("b.heic"), root.into()].map(|path| path.display().to_string()));
+        assert_eq!(sources[0], Source::File(root.join("b.heic")));
+        assert_eq!(skipped.undecoded, named[1..]);
+    }
+
+    #[test]
+    fn a_file_is_found_once_whatever_its_names() {
+        let folder = files(&[("a.jpg", JPEG), ("deep/b.jpg", JPEG), ("deep/x.heic", b"\0")]);
+        let root = folder.path();
+        std::os::unix::fs::symlink(root.join("deep/b.jpg"), root.join("link.jpg")).expect("link");
+        std::os::unix::fs::symlink(root.join("deep"), root.join("folder")).expect("link");
+        fs::hard_link(root.join("a.jpg"), root.join("hard.jpg")).expect("link");
+        let found = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(|argument| match *argument {
+                "-" => "-".to_owned(),
+                path => root.join(path).display().to_string(),
+            });
+            let (sources, skipped) = expand(&arguments.collect::<Vec<_>>());
+            let prefix = format!("{}/", root.display());
+            let names: Vec<String> = sources
+                .iter()
+                .map(|source| source.name().replace(&prefix, ""))
+                .collect();
+            (names.join(" "), skipped.undecoded.len())
+        };
+        for (arguments, names, skipped) in [
+            (&["a.jpg", "a.jpg"][..], "a.jpg", 0),
+            (&["deep/../a.jpg", "a.jpg"], "deep/../a.jpg", 0),
+            (&["link.jpg", "deep/b.jpg"], "link.jpg", 0),
+            (&["deep/b.jpg", "*.jpg"], "deep/b.jpg a.jpg hard.jpg", 0),
+            (&["deep", "folder", "deep"], "deep/b.jpg", 1),
+            (
+                &["hard.jpg", "folder/b.jpg", "."],
+                "hard.jpg folder/b.jpg ./a.jpg",
+                2,
+            ),
+            (&["-", "a.jpg", "-"], "- a.jpg", 0),
+            (&["no.jpg", "*.gif", "no.jpg", "*.gif"], "no.jpg *.gif", 0),
+        ] {
+            assert_eq!(found(arguments), (names.to_owned(), skipped), "{arguments:?}");
+        }
+        // Its photo is answered already, so the folder is not empty.
+        let (sources, _) = expand(&["deep/b.jpg", "deep"].map(|name| root.join(name).display().to_string()));
+        assert_eq!(sources.len(), 1);
     }
 }

@@ -18,6 +18,7 @@ use super::error::HubError;
 use super::hash::Hash;
 use super::listing::{BadListing, Listing, RepoFile};
 use super::names::{Commit, HubSpec, RepoPath, Repository};
+use crate::tls;
 
 /// Addresses that one request may lead through.
 const MAX_REDIRECTS: usize = 5;
@@ -60,20 +61,17 @@ pub(super) struct Answer {
 impl Client {
     /// A client of the hub that `config` names. It connects when it is asked something.
     pub(super) fn new(config: &HubConfig) -> Self {
-        let certificates = rustls_native_certs::load_native_certs().certs;
-        if certificates.is_empty() && config.endpoint.scheme() == "https" {
-            tracing::warn!(
-                "the system has no certificates to trust, so that no hub can be reached with https; install \
-                 ca-certificates, or name a file in SSL_CERT_FILE"
-            );
+        let authorities = tls::system_authorities();
+        if config.endpoint.scheme() == "https" {
+            tls::warn_of_none(&authorities, "no hub can be reached with https");
         }
-        let trusted: Vec<_> = certificates
+        let trusted: Vec<_> = authorities
             .iter()
             .map(|certificate| Certificate::from_der(certificate).to_owned())
             .collect();
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::Specific(Arc::new(trusted)))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .unversioned_rustls_crypto_provider(tls::provider())
             .build();
         let agent = Agent::config_builder()
             .tls_config(tls)

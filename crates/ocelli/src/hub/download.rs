@@ -73,14 +73,14 @@ impl Download<'_> {
         let mut part = self.resume(&partial)?;
         let kept = part.length;
         self.check_room(&partial, kept)?;
-        let progress = Progress::new(self.path, self.size);
-        self.complete(&mut part, &partial, &progress)?;
+        let mut progress = Progress::new(self.path, self.size);
+        self.complete(&mut part, &partial, &mut progress)?;
         let mut fetched = part.fetched;
         if kept > 0 && !self.is_right(&part) {
             // What was there before may be at fault.
             fs::write(&partial, b"").map_err(at(&partial))?;
             part = self.resume(&partial)?;
-            self.complete(&mut part, &partial, &progress)?;
+            self.complete(&mut part, &partial, &mut progress)?;
             fetched += part.fetched;
         }
         self.settle(part, &partial)?;
@@ -153,7 +153,7 @@ impl Download<'_> {
     }
 
     /// Fetches what is missing, in as many tries as it takes while each brings something.
-    fn complete(&self, part: &mut Part, partial: &Path, progress: &Progress) -> Result<(), HubError> {
+    fn complete(&self, part: &mut Part, partial: &Path, progress: &mut Progress) -> Result<(), HubError> {
         let (mut tries, mut pause) = (0, FIRST_PAUSE);
         while part.length < self.size {
             let before = part.length;
@@ -177,7 +177,7 @@ impl Download<'_> {
     }
 
     /// One request, and its bytes as far as they come.
-    fn attempt(&self, part: &mut Part, partial: &Path, progress: &Progress) -> Result<(), Trouble> {
+    fn attempt(&self, part: &mut Part, partial: &Path, progress: &mut Progress) -> Result<(), Trouble> {
         let answer = self
             .client
             .fetch(self.about, self.commit, self.path, part.length, self.size)

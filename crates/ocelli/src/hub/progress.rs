@@ -3,14 +3,14 @@
 use std::io::{self, IsTerminal as _};
 
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::names::RepoPath;
 use crate::printable::one_line;
+use crate::progress::Bar;
 
 /// Shows one file's download.
 pub(super) struct Progress {
-    bar: ProgressBar,
+    bar: Bar,
 }
 
 impl Progress {
@@ -18,29 +18,17 @@ impl Progress {
     pub(super) fn new(file: &RepoPath, size: u64) -> Self {
         if !io::stderr().is_terminal() {
             tracing::info!(%file, size = %ByteSize(size), "fetching");
-            return Self {
-                bar: ProgressBar::hidden(),
-            };
         }
-        let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(5));
-        let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+        let mut bar = Bar::new(
+            size,
+            "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}{left}",
         );
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        bar.set_message(one_line(file.name()).into_owned());
+        bar.say(one_line(file.name()).into_owned());
         Self { bar }
     }
 
     /// So many bytes are here.
-    pub(super) fn at(&self, bytes: u64) {
-        self.bar.set_position(bytes);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
+    pub(super) fn at(&mut self, bytes: u64) {
+        self.bar.at(bytes);
     }
 }

@@ -71,6 +71,7 @@ mod startup;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
+mod terminal;
 mod tutorial;
 
 mod webhook_bounds;

@@ -1,13 +1,14 @@
 //! `ocelli predict`.
 
-use std::fs;
-use std::process::Output;
+use std::fs::{self, File};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::photos;
 use crate::process::{ocelli, onnxruntime, run, run_unread};
+use crate::terminal::{CLEAR, Terminal};
 
 /// A folder with two photos and, deeper, one more and a file that only claims to be one.
 fn folder() -> TempDir {
@@ -38,32 +39,114 @@ fn json_lines(text: &str) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_is_left_out_of_a_folder_is_named() {
+async fn files_that_may_be_images_are_named_when_they_are_skipped() {
     let folder = folder();
     fs::write(folder.path().join("camera"), photos::DOG).unwrap();
     fs::write(folder.path().join("phone.heic"), b"\0\0\0\x18ftypheic\0\0\0\0").unwrap();
-    let mut command = ocelli(&[
-        "predict",
-        "--engine",
-        "fake",
-        "--fake-image-time",
-        "0s",
-        ".",
-        "--format",
-        "csv",
-    ]);
-    command.current_dir(&folder);
+    fs::write(folder.path().join(".hidden.jpg"), photos::DOG).unwrap();
+    let said = async |arguments: &[&str]| {
+        let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s", "."]);
+        command
+            .args(["--format", "csv"])
+            .args(arguments)
+            .current_dir(&folder);
+        let output = run(command, b"").await;
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            printed.contains("./camera,1,"),
+            "a photo without an extension is one: {printed}"
+        );
+        assert!(!printed.contains("hidden"), "{printed}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let usual = said(&[]).await;
+    assert!(
+        usual.contains("skipped 1 file (not JPEG") && usual.contains(": ./phone.heic"),
+        "{usual}"
+    );
+    assert!(!usual.contains("notes.txt") && !usual.contains("text"), "{usual}");
+    let all = said(&["--log-level", "info"]).await;
+    assert!(all.contains("skipped hidden files and text files=2"), "{all}");
+}
+
+#[tokio::test]
+async fn the_examples_are_predicted_without_a_warning() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s", examples]);
+    command.args(["--format", "jsonl"]);
     let output = run(command, b"").await;
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        printed.contains("./camera,1,"),
-        "a photo without an extension is one: {printed}"
-    );
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        said.contains("left out 2 files") && said.contains("./notes.txt, ./phone.heic"),
-        "{said}"
-    );
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(json_lines(str::from_utf8(&output.stdout).unwrap()).len(), 3);
+    assert_eq!(said(&output), "");
+}
+
+#[tokio::test]
+async fn a_file_with_several_names_is_answered_once() {
+    let folder = folder();
+    std::os::unix::fs::symlink("a.jpg", folder.path().join("link.jpg")).unwrap();
+    let arguments = ["link.jpg", "b.png", ".", "a.jpg", "*.png", "--format", "jsonl"];
+    let (_, printed) = predict(&folder, &arguments, b"").await;
+    let files: Vec<String> = json_lines(&printed).into_iter().map(|(file, _)| file).collect();
+    assert_eq!(files, ["link.jpg", "b.png", "./deep/bad.jpg", "./deep/c.PNG"]);
+}
+
+/// Starts it with the fake engine in `folder` on photos that end with `pipe.jpg`, which the test has to write, and waits for the
+/// progress bar.
+async fn predict_on(terminal: &Terminal, folder: &TempDir, photos: &[&str], stdout: Stdio) -> Child {
+    let made = Command::new("mkfifo")
+        .arg(folder.path().join("pipe.jpg"))
+        .status();
+    assert!(made.unwrap().success());
+    let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
+    command.args(["--format", "jsonl"]).args(photos).arg("pipe.jpg");
+    command
+        .current_dir(folder)
+        .stdout(stdout)
+        .stderr(terminal.stdio());
+    let child = command.spawn().unwrap();
+    let done = format!("{}/{} photos", photos.len(), photos.len() + 1);
+    terminal.shows(&done).await;
+    child
+}
+
+/// Writes the photo that the command waits for, and gives what it printed and whether it succeeded.
+fn finish(child: Child, folder: &TempDir) -> (bool, String) {
+    fs::write(folder.path().join("pipe.jpg"), photos::DOG).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn a_terminal_shows_progress_while_photos_take_their_time() {
+    let (folder, terminal) = (folder(), Terminal::open());
+    let child = predict_on(&terminal, &folder, &["a.jpg", "b.png"], Stdio::piped()).await;
+    let text = terminal.text();
+    let bar = &text[text.find("2/3 photos").unwrap()..];
+    assert!(bar.contains("/s, ") && bar.contains(" left"), "{bar:?}");
+    let (succeeded, printed) = finish(child, &folder);
+    assert!(succeeded, "{printed}");
+    assert_eq!(json_lines(&printed).len(), 3, "the bar is no part of the output");
+    let text = terminal.end();
+    let rest = text.rsplit("photos").next().unwrap();
+    assert!(rest.ends_with(CLEAR), "{rest:?}");
+}
+
+#[tokio::test]
+async fn answers_and_errors_do_not_run_into_the_progress_bar() {
+    let (folder, terminal) = (folder(), Terminal::open());
+    let child = predict_on(&terminal, &folder, &["a.jpg"], terminal.stdio()).await;
+    assert!(finish(child, &folder).0);
+    let text = terminal.end();
+    let (before, _) = text.split_once("{\"file\":\"pipe.jpg\"").unwrap();
+    assert!(before.ends_with(CLEAR), "{text:?}");
+    // The same for the error of a disk that is full.
+    let (folder, terminal) = (self::folder(), Terminal::open());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let child = predict_on(&terminal, &folder, &[], full.into()).await;
+    assert!(!finish(child, &folder).0);
+    let text = terminal.end();
+    let (before, error) = text.split_once("ocelli: ").unwrap();
+    assert!(before.ends_with(CLEAR) && error.contains("space"), "{text:?}");
 }
 
 #[tokio::test]
@@ -128,7 +211,6 @@ async fn a_bad_file_is_reported_and_the_rest_goes_on() {
             ("deep/c.PNG", false),
             ("missing.jpg", true),
             ("*.gif", true),
-            ("a.jpg", false),
         ]
     );
 }
@@ -233,7 +315,7 @@ async fn nothing_is_computed_for_a_reader_that_is_gone() {
     let folder = folder();
     // Whoever reads it waits for ever.
     let pipe = folder.path().join("pipe.jpg");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
     command.args(["--format", "csv", "pipe.jpg"]).current_dir(&folder);

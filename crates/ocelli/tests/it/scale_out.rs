@@ -149,6 +149,14 @@ async fn ends(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn a_redis_that_would_lose_work_or_lets_nobody_in_is_named() {
+    // What follows is what these files say.
+    for configuration in [
+        include_str!("../../../../deploy/valkey.conf"),
+        include_str!("../../../../deploy/kubernetes/valkey.yaml"),
+    ] {
+        assert!(configuration.contains("Ocelli refuses any other policy at start"));
+    }
+    assert!(include_str!("../../../../docs/scale-out.md").contains("and is refused at start"));
     let Some(binary) = Binary::redis() else { return };
     let evicting = Options::default()
         .set("maxmemory", "64mb")

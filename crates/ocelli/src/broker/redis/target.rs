@@ -19,6 +19,7 @@ use ::redis::{
 };
 
 use super::link::Connection;
+use crate::tls;
 
 /// The port of a sentinel where the URL names none.
 const SENTINEL_PORT: u16 = 26379;
@@ -129,7 +130,7 @@ impl Target {
             .collect::<Result<Vec<_>, _>>()?;
         if ["rediss", "valkeys"].contains(&plain) {
             // The client takes the process's cryptography, which somebody has to choose; a second choice changes nothing.
-            let _ = rustls::crypto::ring::default_provider().install_default();
+            tls::install_provider();
         }
         let certificates = authorities.map(|authorities| TlsCertificates {
             client_tls: None,

@@ -93,6 +93,14 @@ fn short_help_is_grouped_and_shows_defaults() {
 }
 
 #[test]
+fn short_help_shows_the_access_log() {
+    for name in ["ocelli serve", "ocelli web", "ocelli worker"] {
+        let help = help_of(name, true);
+        assert!(help.contains("--access-log"), "{help}");
+    }
+}
+
+#[test]
 fn long_help_shows_every_option_but_those_of_tests() {
     let helps = helps(false);
     options(&Cli::command(), &mut |command, argument| {

@@ -28,8 +28,8 @@ use crate::wish::Wish;
 const MOST_SAVED: usize = 1000;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (sources, left_out) = expand(&args.photos);
-    left_out.warn();
+    let (sources, skipped) = expand(&args.photos);
+    skipped.log();
     anyhow::ensure!(
         args.save_input.is_none() || sources.len() <= MOST_SAVED,
         "--save-input keeps {MOST_SAVED} photos at most, and there are {}",

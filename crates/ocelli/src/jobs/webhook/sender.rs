@@ -13,13 +13,13 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
+use crate::tls;
 
 use super::dispatch::Dispatcher;
 use super::{CallLimits, OwnListeners, Receiver, Turn, WebhookConfig, WebhookUrl};
@@ -99,18 +99,9 @@ impl Sender {
     /// # Errors
     /// When the cryptography that this program is built with cannot speak TLS.
     pub fn new(config: WebhookConfig) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        let (trusted, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if trusted == 0 {
-            tracing::warn!(
-                "the system has no certificates to trust, so that no webhook can be called with https; install \
-                 ca-certificates, or name a file in SSL_CERT_FILE"
-            );
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let authorities = tls::system_authorities();
+        tls::warn_of_none(&authorities, "no webhook can be called with https");
+        let tls = tls::client(authorities)?;
         Ok(Self {
             dispatcher: Dispatcher::new(config.calls),
             config: Arc::new(config),
