@@ -38,7 +38,14 @@ const ELSEWHERE: [(&[&str], &str); 10] = [
         "--log-level LEVEL sets how much is logged, such as --log-level debug",
     ),
     (
-        &["--ssl-keyfile", "--ssl-certfile", "--tls-cert", "--tls-key", "--keyfile", "--certfile"],
+        &[
+            "--ssl-keyfile",
+            "--ssl-certfile",
+            "--tls-cert",
+            "--tls-key",
+            "--keyfile",
+            "--certfile",
+        ],
         "Ocelli speaks HTTP; a proxy in front of it adds TLS, as in deploy/nginx and deploy/apache",
     ),
     (
@@ -75,7 +82,11 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
 
 /// The line "Usage:" goes too, since it names the suggested option.
 fn forget_suggestion(error: &mut clap::Error) {
-    for kind in [ContextKind::SuggestedArg, ContextKind::Suggested, ContextKind::Usage] {
+    for kind in [
+        ContextKind::SuggestedArg,
+        ContextKind::Suggested,
+        ContextKind::Usage,
+    ] {
         error.remove(kind);
     }
 }
