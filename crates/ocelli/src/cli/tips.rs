@@ -4,7 +4,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Options that other servers have, and what takes their place here.
-const ELSEWHERE: [(&[&str], &str); 10] = [
+const ELSEWHERE: [(&[&str], &str); 6] = [
     (
         &["--host", "--port", "--bind", "--address", "--http-port", "-p"],
         "the address is one option: --listen HOST:PORT, such as --listen 0.0.0.0:8080",
@@ -24,29 +24,6 @@ const ELSEWHERE: [(&[&str], &str); 10] = [
     (
         &["--model-repository", "--model-store"],
         "--model-dir DIR serves a folder of models",
-    ),
-    (
-        &["--batch-size", "--max-batch-size"],
-        "--max-batch COUNT limits the size of a batch; by default it is measured at start",
-    ),
-    (
-        &["--timeout", "--request-timeout"],
-        "--deadline DURATION limits the time for an answer, such as --deadline 30s",
-    ),
-    (
-        &["--verbose", "--debug", "--quiet", "-v", "-q"],
-        "--log-level LEVEL sets how much is logged, such as --log-level debug",
-    ),
-    (
-        &[
-            "--ssl-keyfile",
-            "--ssl-certfile",
-            "--tls-cert",
-            "--tls-key",
-            "--keyfile",
-            "--certfile",
-        ],
-        "Ocelli speaks HTTP; a proxy in front of it adds TLS, as in deploy/nginx and deploy/apache",
     ),
     (
         &["--redis"],
@@ -69,26 +46,16 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
     };
     let unknown = unknown.split('=').next().unwrap_or_default().to_owned();
     if let Some(tip) = elsewhere(&unknown) {
-        forget_suggestion(&mut error);
+        error.remove(ContextKind::SuggestedArg);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
     } else if let Some(ContextValue::String(suggested)) = error.get(ContextKind::SuggestedArg)
         && !is_close(&unknown, suggested)
     {
-        forget_suggestion(&mut error);
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::Suggested);
     }
     error
-}
-
-/// The line "Usage:" goes too, since it names the suggested option.
-fn forget_suggestion(error: &mut clap::Error) {
-    for kind in [
-        ContextKind::SuggestedArg,
-        ContextKind::Suggested,
-        ContextKind::Usage,
-    ] {
-        error.remove(kind);
-    }
 }
 
 fn elsewhere(unknown: &str) -> Option<&'static str> {
@@ -126,11 +93,6 @@ mod tests {
             (&["serve", "--workers", "4"], "--instances"),
             (&["worker", "--config", "x.toml"], "environment variable"),
             (&["serve", "--reload"], "SIGHUP"),
-            (&["serve", "--batch-size", "4"], "--max-batch"),
-            (&["web", "--timeout", "30"], "--deadline"),
-            (&["serve", "--verbose"], "--log-level"),
-            (&["worker", "-v"], "--log-level"),
-            (&["serve", "--ssl-keyfile", "key.pem"], "deploy/nginx"),
             (
                 &["serve", "--redis", "redis://localhost"],
                 "ocelli web --redis URL",
@@ -142,7 +104,6 @@ mod tests {
                 "{arguments:?}: {said}"
             );
             assert!(!said.contains("similar"), "{arguments:?}: {said}");
-            assert!(!said.contains("--preset"), "{arguments:?}: {said}");
         }
     }
 
@@ -155,17 +116,11 @@ mod tests {
             ("--max-delays", Some("--max-delay")),
             ("--print", None),
             ("--sort", None),
-            // The parser suggests --deadline and --drain-delay.
-            ("--device", None),
-            ("--api-key", None),
         ] {
             let said = says(&["serve", option]);
             match suggested {
                 Some(suggested) => assert!(said.contains(&format!("'{suggested}'")), "{option}: {said}"),
-                None => {
-                    assert!(!said.contains("similar"), "{option}: {said}");
-                    assert!(!said.contains("ocelli serve --"), "{option}: {said}");
-                }
+                None => assert!(!said.contains("similar"), "{option}: {said}"),
             }
         }
     }
