@@ -66,7 +66,7 @@ pub enum Error {
         instead: &'static str,
     },
     /// The route exists, with another method.
-    #[error("{0} does not take this method; the response's Allow header lists those that it takes")]
+    #[error("{0} does not take this method; {instead}", instead = right_method(.0))]
     MethodNotAllowed(String),
     /// The head of the request did not arrive in time.
     #[error(
@@ -309,6 +309,15 @@ fn absence(state: &Reason) -> String {
 /// `Retry-After` counts whole seconds; rounding up never invites a client back too early.
 fn retry_after_seconds(wait: Duration) -> u64 {
     (wait.as_millis().div_ceil(1000) as u64).max(1)
+}
+
+/// Browsers, which send GET, do not show headers.
+fn right_method(path: &str) -> &'static str {
+    if path.ends_with("/predict") || path.ends_with("/embed") {
+        "POST an image to it, as curl -F image=@photo.jpg does"
+    } else {
+        "the response's Allow header lists those that it takes"
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use ocelli_vision::{ModelPackage, PackageError};
 
 use crate::hub::{self, Fetched, HubConfig, HubError, HubSpec};
 use crate::model::{self, IMAGENET};
+use crate::repository::model_inside;
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +58,17 @@ pub enum OpenError {
         source: Box<AutoError>,
         /// What may be meant.
         meant: HubSpec,
+    },
+    /// It is a folder for `--model-dir`.
+    #[error(
+        "{folder}: this is a folder of models, not a single model; name one of them, such as {one}, or serve all of them with \
+         --model-dir {folder}"
+    )]
+    Many {
+        /// The folder.
+        folder: PathBuf,
+        /// The first of its models.
+        one: PathBuf,
     },
     /// The built-in model is broken, which a test forbids.
     #[error(transparent)]
@@ -107,15 +119,26 @@ pub fn open(
     match Place::parse(spec)? {
         Place::BuiltIn => built_in(&hints),
         Place::Here { path, variant } => {
-            here(&path, Hints { variant, ..hints }).map_err(|error| match (error, spec.and_then(on_hub)) {
-                (OpenError::Auto(source), Some(meant)) => OpenError::Elsewhere {
-                    source: Box::new(source),
-                    meant,
-                },
-                (error, _) => error,
+            here(&path, Hints { variant, ..hints }).map_err(|error| match error {
+                OpenError::Auto(source) => not_a_model(source, spec, path),
+                error => error,
             })
         }
         Place::Hub(spec) => from_hub(&spec, hints, &hub()?),
+    }
+}
+
+/// What may be meant by a path at which there is no model.
+fn not_a_model(source: AutoError, spec: Option<&str>, path: PathBuf) -> OpenError {
+    if let Some(meant) = spec.and_then(on_hub) {
+        return OpenError::Elsewhere {
+            source: Box::new(source),
+            meant,
+        };
+    }
+    match model_inside(&path) {
+        Some(one) => OpenError::Many { folder: path, one },
+        None => OpenError::Auto(source),
     }
 }
 

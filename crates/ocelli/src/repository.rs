@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 pub use open::{OpenError, open};
 pub use plan::{Step, plan};
+pub(crate) use scan::model_inside;
 pub use scan::{ScanError, scan};
 
 /// What a package is called by its place.

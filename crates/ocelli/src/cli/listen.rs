@@ -86,7 +86,8 @@ impl FromStr for ListenAddress {
         }
         if text.parse::<Ipv6Addr>().is_ok() {
             return Err(format!(
-                "an IPv6 address needs brackets and a port, as in [{text}]:5000"
+                "an IPv6 address needs brackets and a port, as in {}",
+                bracketed(text)
             ));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
@@ -106,6 +107,16 @@ impl FromStr for ListenAddress {
             host => host_of(host)?,
         };
         Ok(Self { host, port })
+    }
+}
+
+/// What is meant by an IPv6 address without brackets, whose end may be a port: `::1:5000`.
+fn bracketed(text: &str) -> String {
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok() => {
+            format!("[{host}]:{port}")
+        }
+        _ => format!("[{text}]:5000"),
     }
 }
 
@@ -175,7 +186,9 @@ mod tests {
             ("localhost:70000", "'70000' is not a port"),
             ("localhost:http", "'http' is not a port"),
             ("localhost:", "'' is not a port"),
-            ("::1", "[::1]:5000"),
+            ("::1", "in [::1]:5000"),
+            ("::1:5000", "in [::1]:5000"),
+            ("fe80::1:a", "in [fe80::1:a]:5000"),
             ("::1:x", "is not a port"),
             ("[::x]:5000", "not an IPv6 address"),
             ("fe80::1%eth0:5000", "neither"),

@@ -97,6 +97,24 @@ fn is_model(path: &Path) -> bool {
     paths.iter().any(|path| is_onnx(path)) && !paths.iter().any(|path| path.is_dir())
 }
 
+/// The first model of a folder that is no model itself: one of its folders, or a version of one. The folder `onnx` of a
+/// Hugging Face model is a part of it.
+pub(crate) fn model_inside(dir: &Path) -> Option<PathBuf> {
+    let inside = |dir: &Path| -> Vec<PathBuf> {
+        let mut found = folders(dir).unwrap_or_default();
+        found.retain(|(name, _)| name != "onnx");
+        found.sort();
+        found.into_iter().map(|(_, path)| path).collect()
+    };
+    if is_model(dir) {
+        return None;
+    }
+    inside(dir)
+        .into_iter()
+        .flat_map(|folder| [vec![folder.clone()], inside(&folder)].concat())
+        .find(|path| is_model(path))
+}
+
 fn same_name(path: &Path, name: &str, other: &str) -> Barred {
     Barred::Refused(format!(
         "{}: its model would be called {name}, as that of the folder {other}: rename one of them",
@@ -393,6 +411,25 @@ mod tests {
         let changed = look();
         fs::remove_file(folder.path().join("m/model.toml")).expect("removed");
         assert_ne!(look(), changed);
+    }
+
+    #[test]
+    fn a_repository_is_not_taken_for_a_single_model() {
+        for (files, first) in [
+            (&["b/model.toml", "a/notes.txt", "c/model.onnx"][..], Some("b")),
+            (&["net/2/model.toml", "net/10/model.toml"], Some("net/10")),
+            (&["onnx/model.onnx", "onnx/model_other.onnx"], None),
+            (&["model.toml", "1/model.toml"], None),
+            (&["photos/dog.jpg"], None),
+            (&[], None),
+        ] {
+            let folder = repository(files);
+            assert_eq!(
+                model_inside(folder.path()),
+                first.map(|first| folder.path().join(first)),
+                "{files:?}"
+            );
+        }
     }
 
     #[test]

@@ -89,9 +89,9 @@ impl WebWire {
             Self::Tutorial { name } => {
                 tracing::warn!(
                     list = tutorial::QUEUE,
-                    "--wire tutorial: replies have to be asked for again and again, a model process that dies or that \
-                     has another beside it loses jobs, and what it computes for clients that have left is computed all \
-                     the same. Use it only until the model side is Ocelli's too"
+                    "--wire tutorial: replies are polled, a model process that dies or has another one beside it loses \
+                     jobs, and jobs whose clients have left are still computed; use it only until the model side is \
+                     Ocelli's too"
                 );
                 let (link, _) = links(target, &name);
                 let (broker, task) = tutorial::web(link.clone(), suppliers, metrics);

@@ -95,9 +95,9 @@ impl WorkerWire {
             Self::Tutorial { .. } => {
                 tracing::warn!(
                     list = tutorial::QUEUE,
-                    "--wire tutorial: jobs have no deadlines and no bound, a job whose worker dies is lost, and web \
-                     processes ask for replies again and again; a model process of the tutorial beside this one \
-                     trims jobs away unread. Use it only until the web side is Ocelli's too"
+                    "--wire tutorial: jobs have no deadline and no limit, a job whose worker dies is lost, and web \
+                     processes poll for replies; a model process of the tutorial beside this one deletes jobs unread; \
+                     use it only until the web side is Ocelli's too"
                 );
                 let (side, tasks) = tutorial::worker(links, model, queue, metrics);
                 (WorkerSide::Tutorial(side), SideTasks::Tutorial(Box::new(tasks)))

@@ -116,6 +116,7 @@ async fn each_address_names_only_what_it_has() {
     assert!(answer.refused(405, "method_not_allowed").contains("Allow header"));
     assert_eq!(answer.header("allow"), "GET,HEAD,POST");
     let answer = process.get("/predict").send().await;
-    answer.refused(405, "method_not_allowed");
+    let said = answer.refused(405, "method_not_allowed");
+    assert!(said.contains("POST an image"), "{said}");
     assert_eq!(answer.header("allow"), "POST");
 }

@@ -62,6 +62,20 @@ async fn a_name_of_the_hub_is_recognised() {
     }
 }
 
+/// `--model` and `--model-dir` are easily confused.
+#[tokio::test]
+async fn a_folder_of_models_is_recognised() {
+    let house = House::new(&[("models/cats/model.onnx", b"x"), ("models/notes.txt", b"x")]);
+    for command in [
+        &["serve", "--listen", "127.0.0.1:0", "--model", "models"][..],
+        &["model", "show", "models"],
+    ] {
+        let said = house.fails(command).await;
+        assert!(said.contains("such as models/cats"), "{command:?}: {said}");
+        assert!(said.contains("--model-dir models"), "{command:?}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn damaged_files_are_named() {
     let whole = small().bytes();

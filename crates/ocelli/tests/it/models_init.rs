@@ -132,6 +132,12 @@ async fn printed_commands_can_be_copied() {
         printed.contains("Edit my pets/model.toml, then `ocelli model check 'my pets' PHOTO`"),
         "{printed}"
     );
+    // One empty line in front of it, also where there are no notes.
+    let printed = house.prints(&["model", "init", "--out", "built-in"]).await;
+    assert!(
+        printed.contains("built-in/model.toml\n\nEdit built-in/model.toml"),
+        "{printed}"
+    );
 }
 
 /// Into its own folder, beside what it is made of.

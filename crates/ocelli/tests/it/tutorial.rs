@@ -150,7 +150,7 @@ async fn a_web_process_feeds_the_tutorials_model_process_as_flask_does() {
     let _model = python.model_server(redis.address()).await;
     let (_flask, flask) = python.web_server(redis.address()).await;
     let mut web = web(&redis).await;
-    web.logs("--wire tutorial: replies have to be asked for").await;
+    web.logs("--wire tutorial: replies are polled").await;
     let flasks = ask_flask(flask).await;
     let ours = web.post("/predict").form([("image", photos::DOG)]).send().await;
     assert_eq!(
@@ -211,7 +211,7 @@ async fn a_worker_serves_the_tutorials_web_process() {
         return;
     };
     let mut worker = fake_worker(&redis).await;
-    worker.logs("--wire tutorial: jobs have no deadlines").await;
+    worker.logs("--wire tutorial: jobs have no deadline").await;
     let (_flask, flask) = python.web_server(redis.address()).await;
     let label = fake_label(&prepared_in_python(&python, photos::DOG).await);
     let answers = futures_util::future::join_all((0..6).map(|_| ask_flask(flask))).await;

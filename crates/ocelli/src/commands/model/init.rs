@@ -52,7 +52,9 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     for (part, way) in parts.iter().zip(ways) {
         writeln!(out, "{way:<9} {}", dir.join(&part.name).display())?;
     }
-    writeln!(out)?;
+    if !opened.notes.is_empty() {
+        writeln!(out)?;
+    }
     for note in &opened.notes {
         writeln!(out, "  - {note}")?;
     }
@@ -156,7 +158,7 @@ fn refuse_to_overwrite(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<()> {
         .collect();
     anyhow::ensure!(
         there.is_empty(),
-        "{} would be overwritten: name another folder with --out, or say --force",
+        "{} would be overwritten: name another folder with --out, or use --force",
         there.join(", ")
     );
     Ok(())
