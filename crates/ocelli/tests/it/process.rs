@@ -45,7 +45,8 @@ pub(crate) async fn run_unread(command: Command) -> Output {
     run_into(command, b"", writer.into()).await
 }
 
-async fn run_into(mut command: Command, input: &'static [u8], stdout: Stdio) -> Output {
+/// The same with its standard output there.
+pub(crate) async fn run_into(mut command: Command, input: &'static [u8], stdout: Stdio) -> Output {
     let run = move || {
         command
             .stdin(Stdio::piped())
