@@ -10,6 +10,11 @@ use std::io;
 #[error("nobody reads standard output any more")]
 pub struct ReaderGone;
 
+/// Any other reason why nothing can be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written: {0}")]
+struct Unwritable(io::Error);
+
 impl ReaderGone {
     /// Tells a write to standard output that failed for this from all other failures, broken connections among them. Of any
     /// other reason, it says what could not be written.
@@ -17,7 +22,7 @@ impl ReaderGone {
     pub fn mark(error: io::Error) -> io::Error {
         match error.kind() {
             io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Self),
-            kind => io::Error::new(kind, format!("standard output cannot be written: {error}")),
+            kind => io::Error::new(kind, Unwritable(error)),
         }
     }
 

@@ -46,96 +46,102 @@ async fn last_words_are_json(arguments: &[&str], says: &str) {
     assert!(words.contains(says), "{arguments:?}: {words}");
 }
 
+/// Commands that fail before they serve, and a part of why.
+const SERVING: [(&[&str], &str); 13] = [
+    (&["nonsense"], "nonsense"),
+    (&["serve", "--lsiten", "5000"], "--lsiten"),
+    (&["serve", "--model", "/no/model"], "/no/model"),
+    (&["serve", "--onnxruntime", "/no/library.so"], "/no/library.so"),
+    (
+        &["serve", "--engine", "fake", "--receiving-bytes", "1MiB"],
+        "--max-body",
+    ),
+    (
+        &["serve", "--engine", "fake", "--load-model", "x"],
+        "--model-control explicit",
+    ),
+    (
+        &[
+            "serve",
+            "--engine",
+            "fake",
+            "--listen",
+            "0",
+            "--model-dir",
+            "/no/dir",
+        ],
+        "/no/dir",
+    ),
+    (&["web", "--redis", "localhost"], "has no scheme"),
+    (
+        &["web", "--redis", NO_REDIS, "--redis-ca", "/no/file.pem"],
+        "--redis-ca /no/file.pem",
+    ),
+    (
+        &["web", "--redis", NO_REDIS, "--webhook-hosts", "example.com"],
+        "--webhook-secret-file",
+    ),
+    (&["worker"], "--redis"),
+    (
+        &["worker", "--redis", NO_REDIS, "--model", "/no/model"],
+        "/no/model",
+    ),
+    (
+        &[
+            "worker",
+            "--redis",
+            NO_REDIS,
+            "--wire",
+            "tutorial",
+            "--model-dir",
+            "x",
+        ],
+        "--wire tutorial",
+    ),
+];
+
+/// The same of other commands.
+const TOOLS: [(&[&str], &str); 17] = [
+    (&["queue"], "subcommand"),
+    (&["queue", "status", "--redis", "localhost"], "has no scheme"),
+    (&["queue", "status", "--redis", NO_REDIS], "127.0.0.1:1"),
+    (
+        &["queue", "status", "--json", "--redis", NO_REDIS],
+        "is it running?",
+    ),
+    (
+        &["queue", "dead", "retry", "--all", "--redis", NO_REDIS],
+        "127.0.0.1:1",
+    ),
+    (&["model", "show", "/no/model"], "/no/model"),
+    (&["model", "check", "/no/model", "Cargo.toml"], "/no/model"),
+    (&["model", "init", "/no/model", "--out", "/no/dir"], "/no/model"),
+    (&["model", "pull", "/no/model"], "begin with hf:"),
+    (&["model", "remove", "/no/model"], "begin with hf:"),
+    (&["predict"], "PHOTO"),
+    (&["predict", "--model", "/no/model", "Cargo.toml"], "/no/model"),
+    (
+        &["predict", "--engine", "fake", "--top-k", "0", "Cargo.toml"],
+        "top_k",
+    ),
+    (
+        &["predict", "--engine", "fake", "--format", "xml", "Cargo.toml"],
+        "xml",
+    ),
+    (
+        &["bench", "http://127.0.0.1:1", "--photos", "/no/photo.jpg"],
+        "/no/photo.jpg",
+    ),
+    (
+        &["bench", "http://127.0.0.1:1", "--photos", "Cargo.toml"],
+        "start the server first",
+    ),
+    (&["bench", "ftp://localhost", "--photos", "Cargo.toml"], "ftp"),
+];
+
 #[tokio::test]
 async fn the_last_words_of_every_command_are_json_where_the_log_is() {
-    let cases: [(&[&str], &str); 30] = [
-        (&["nonsense"], "nonsense"),
-        (&["serve", "--lsiten", "5000"], "--lsiten"),
-        (&["serve", "--model", "/no/model"], "/no/model"),
-        (&["serve", "--onnxruntime", "/no/library.so"], "/no/library.so"),
-        (
-            &["serve", "--engine", "fake", "--receiving-bytes", "1MiB"],
-            "--max-body",
-        ),
-        (
-            &["serve", "--engine", "fake", "--load-model", "x"],
-            "--model-control explicit",
-        ),
-        (
-            &[
-                "serve",
-                "--engine",
-                "fake",
-                "--listen",
-                "0",
-                "--model-dir",
-                "/no/dir",
-            ],
-            "/no/dir",
-        ),
-        (&["web", "--redis", "localhost"], "has no scheme"),
-        (
-            &["web", "--redis", NO_REDIS, "--redis-ca", "/no/file.pem"],
-            "--redis-ca /no/file.pem",
-        ),
-        (
-            &["web", "--redis", NO_REDIS, "--webhook-hosts", "example.com"],
-            "--webhook-secret-file",
-        ),
-        (&["worker"], "--redis"),
-        (
-            &["worker", "--redis", NO_REDIS, "--model", "/no/model"],
-            "/no/model",
-        ),
-        (
-            &[
-                "worker",
-                "--redis",
-                NO_REDIS,
-                "--wire",
-                "tutorial",
-                "--model-dir",
-                "x",
-            ],
-            "--wire tutorial",
-        ),
-        (&["queue"], "subcommand"),
-        (&["queue", "status", "--redis", "localhost"], "has no scheme"),
-        (&["queue", "status", "--redis", NO_REDIS], "127.0.0.1:1"),
-        (
-            &["queue", "status", "--json", "--redis", NO_REDIS],
-            "is it running?",
-        ),
-        (
-            &["queue", "dead", "retry", "--all", "--redis", NO_REDIS],
-            "127.0.0.1:1",
-        ),
-        (&["model", "show", "/no/model"], "/no/model"),
-        (&["model", "check", "/no/model", "Cargo.toml"], "/no/model"),
-        (&["model", "init", "/no/model", "--out", "/no/dir"], "/no/model"),
-        (&["model", "pull", "/no/model"], "begin with hf:"),
-        (&["model", "remove", "/no/model"], "begin with hf:"),
-        (&["predict"], "PHOTO"),
-        (&["predict", "--model", "/no/model", "Cargo.toml"], "/no/model"),
-        (
-            &["predict", "--engine", "fake", "--top-k", "0", "Cargo.toml"],
-            "top_k",
-        ),
-        (
-            &["predict", "--engine", "fake", "--format", "xml", "Cargo.toml"],
-            "xml",
-        ),
-        (
-            &["bench", "http://127.0.0.1:1", "--photos", "/no/photo.jpg"],
-            "/no/photo.jpg",
-        ),
-        (
-            &["bench", "http://127.0.0.1:1", "--photos", "Cargo.toml"],
-            "start the server first",
-        ),
-        (&["bench", "ftp://localhost", "--photos", "Cargo.toml"], "ftp"),
-    ];
-    for (arguments, says) in cases {
+    for (arguments, says) in SERVING.into_iter().chain(TOOLS) {
         last_words_are_json(arguments, says).await;
     }
 }

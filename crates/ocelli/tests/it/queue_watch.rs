@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -34,7 +33,7 @@ impl Watch {
         unlockpt(&master).unwrap();
         let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let terminal = File::options().write(true).open(path).unwrap();
-        Self::printing_to(server, &[], terminal.into(), File::from(OwnedFd::from(master)))
+        Self::printing_to(server, &[], terminal.into(), File::from(master))
     }
 
     fn printing_to(
