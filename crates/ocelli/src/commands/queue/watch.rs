@@ -28,16 +28,18 @@ pub(super) async fn watch(
     target: &Target,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::begin().context("Ctrl-C cannot be received")?;
+    let on_terminal = !args.json && io::stdout().is_terminal();
     let shown = Shown {
         every,
         prefix: &args.redis.prefix,
         target,
         as_json: args.json,
+        on_terminal,
     };
     let showing = async {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut screen = Screen::new(!args.json && io::stdout().is_terminal());
+        let mut screen = Screen::new(on_terminal);
         loop {
             ticks.tick().await;
             let asked = inspector.status().await;
@@ -60,6 +62,8 @@ struct Shown<'a> {
     prefix: &'a str,
     target: &'a Target,
     as_json: bool,
+    /// Whether each takes the place of the last.
+    on_terminal: bool,
 }
 
 impl Shown<'_> {
@@ -76,7 +80,8 @@ impl Shown<'_> {
         };
         Ok(match problem {
             Some(problem) if self.as_json => format!("{}\n", json!({ "time": time, "error": problem })),
-            _ => format!("{time}, every {every}; Ctrl-C ends\n\n{body}"),
+            _ if self.on_terminal => format!("{time}, every {every}; Ctrl-C ends\n\n{body}"),
+            _ => format!("{time}\n{body}\n"),
         })
     }
 }
@@ -182,6 +187,7 @@ mod tests {
             prefix: "ocelli",
             target: &target,
             as_json: false,
+            on_terminal: true,
         };
         let down = || {
             let text = "Redis at 127.0.0.1:6379 cannot be reached: Connection refused (os error 111)";
@@ -198,6 +204,9 @@ mod tests {
 
         no queue begins with 'ocelli': no worker has served a model there
         ");
+        shown.on_terminal = false;
+        let between = text(&shown, Ok(vec![]));
+        assert!(between.starts_with("2026-01-02T03:04:05Z\nno queue") && between.ends_with("\n\n"));
         assert!(shown.text(Err(LinkError::Login("no".to_owned())), "").is_err());
         shown.as_json = true;
         let line = text(&shown, down());
