@@ -33,7 +33,7 @@ pub use model_command::{
 };
 pub use parse::{parse, wants_json};
 pub use predict::{OutputFormat, PredictArgs};
-pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand};
+pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand, StatusArgs};
 pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 
 /// Serves image models: send it a photo, it answers with labels.

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use ocelli::cli::LogFormat;
+use ocelli::printable::ReaderGone;
 use ocelli::telemetry::{self, Flush};
 use ocelli::{cli, commands, printable};
 
@@ -29,13 +30,32 @@ fn main() -> ExitCode {
 
 /// Prints the help or what is wrong with the command line.
 fn misused(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && cli::wants_json(std::env::args_os()) {
-        telemetry::say_failure(LogFormat::Json, error.to_string().trim_end());
-    } else if error.print().is_err() {
-        return ExitCode::FAILURE;
+    let format = if cli::wants_json(std::env::args_os()) {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    };
+    if error.use_stderr() && format == LogFormat::Json {
+        telemetry::say_failure(format, error.to_string().trim_end());
+    } else if let Err(unprinted) = error.print() {
+        return unread(error, unprinted, format);
     }
     // The parser's own statuses are 0 for help and 2 for mistakes.
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// What it means that a help text or a mistake could not be printed.
+fn unread(error: &clap::Error, unprinted: io::Error, format: LogFormat) -> ExitCode {
+    // Nothing can be said of a standard error that cannot be written, and a reader of the help may stop reading.
+    if error.use_stderr() {
+        return ExitCode::from(NOT_STARTED);
+    }
+    let unprinted = anyhow::Error::new(ReaderGone::mark(unprinted));
+    if ReaderGone::caused(&unprinted) {
+        return ExitCode::SUCCESS;
+    }
+    telemetry::say_failure(format, &said(&unprinted));
+    ExitCode::from(NOT_STARTED)
 }
 
 /// An error and its causes, without those that its text names already.

@@ -10,14 +10,19 @@ use std::io;
 #[error("nobody reads standard output any more")]
 pub struct ReaderGone;
 
+/// Any other reason why nothing can be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written: {0}")]
+struct Unwritable(io::Error);
+
 impl ReaderGone {
-    /// Tells a write to standard output that failed for this from all other failures, broken connections among them.
+    /// Tells a write to standard output that failed for this from all other failures, broken connections among them. Of any
+    /// other reason, it says what could not be written.
     #[must_use]
     pub fn mark(error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            io::Error::new(io::ErrorKind::BrokenPipe, Self)
-        } else {
-            error
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Self),
+            kind => io::Error::new(kind, Unwritable(error)),
         }
     }
 
@@ -105,6 +110,13 @@ mod tests {
         ));
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(!ReaderGone::caused(&broken.into()));
+        let full = ReaderGone::mark(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(
+            full.to_string()
+                .starts_with("standard output cannot be written: ")
+        );
+        assert!(!ReaderGone::caused(&full.into()));
     }
 
     #[test]

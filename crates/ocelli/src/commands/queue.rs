@@ -1,112 +1,95 @@
 //! `ocelli queue`.
 
+mod status;
+mod watch;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::json;
 
+use self::watch::watch;
 use super::settings;
 use crate::broker::redis::keys::ModelName;
-use crate::broker::redis::{DeadLetter, Inspector, Link, QueueStatus};
-use crate::cli::{DeadArgs, DeadCommand, QueueCommand, RedisArgs};
-use crate::job::Priority;
+use crate::broker::redis::{DeadLetter, Inspector, Link, LinkError, Outage, Target};
+use crate::cli::{DeadArgs, DeadCommand, QueueCommand, RedisArgs, StatusArgs};
 use crate::printable::Lines;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The digits of a digest that are shown.
-const DIGITS: usize = 12;
-
 pub(super) fn run(command: &QueueCommand) -> anyhow::Result<ExitCode> {
-    let asked = settings::runtime()?.block_on(async {
+    let target = settings::redis(command.redis())?;
+    let runtime = settings::runtime()?;
+    let asked = runtime.block_on(async {
         match command {
-            QueueCommand::Status { redis, json } => status(redis, *json).await,
-            QueueCommand::Dead(DeadCommand::List { redis, json }) => list(redis, *json).await,
+            QueueCommand::Status(args) => status(args, &target).await,
+            QueueCommand::Dead(DeadCommand::List { redis, json }) => list(redis, &target, *json).await,
             QueueCommand::Dead(DeadCommand::Retry(args)) => {
-                each(args, "queued again", async |inspector, model, entry| {
+                each(args, &target, "queued again", async |inspector, model, entry| {
                     Ok(inspector.retry(model, entry).await?)
                 })
                 .await
             }
             QueueCommand::Dead(DeadCommand::Drop(args)) => {
-                each(args, "deleted", async |inspector, model, entry| {
+                each(args, &target, "deleted", async |inspector, model, entry| {
                     Ok(inspector.drop_dead(model, entry).await?)
                 })
                 .await
             }
         }
     });
-    asked.with_context(|| format!("asking Redis at {}", settings::redis_name(command.redis())))
-}
-
-fn inspector(args: &RedisArgs) -> anyhow::Result<Inspector> {
-    let link = Link::new(settings::redis(args)?, settings::process_name("queue"), PATIENCE);
-    Ok(Inspector::new(link, args.prefix.clone()))
-}
-
-async fn status(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
-    let queues = inspector(args)?.status().await?;
-    let mut out = Lines(io::stdout().lock());
-    if as_json {
-        for queue in &queues {
-            writeln!(out, "{}", status_json(queue))?;
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    if queues.is_empty() {
-        writeln!(
-            out,
-            "no queue begins with '{}': no worker has served a model there",
-            args.prefix
-        )?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    writeln!(
-        out,
-        "{:<32} {:<12} {:>8} {:>6} {:>6} {:>6} {:>9} {:>9} {:>9} {:>5}",
-        "model", "digest", "workers", "high", "normal", "low", "in flight", "consumers", "oldest", "dead"
-    )?;
-    for queue in &queues {
-        let [high, normal, low] = queue.depth;
-        let name = format!("{} {}", queue.model.name, queue.model.version);
-        writeln!(
-            out,
-            "{name:<32} {:<12} {:>8} {high:>6} {normal:>6} {low:>6} {:>9} {:>9} {:>9} {:>5}",
-            shown(&queue.model.digest),
-            queue.workers,
-            queue.in_flight,
-            queue.consumers,
-            queue.oldest.map_or_else(|| "-".to_owned(), shown_age),
-            queue.dead
-        )?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn status_json(queue: &QueueStatus) -> serde_json::Value {
-    let depth: serde_json::Map<String, serde_json::Value> = Priority::ALL
-        .into_iter()
-        .map(|priority| (priority.name().to_owned(), queue.depth[priority.index()].into()))
-        .collect();
-    json!({
-        "model": queue.model.name,
-        "version": queue.model.version,
-        "digest": queue.model.digest,
-        "workers": queue.workers,
-        "depth": depth,
-        "in_flight": queue.in_flight,
-        "consumers": queue.consumers,
-        "oldest_seconds": queue.oldest.map(|age| age.as_secs_f64()),
-        "dead": queue.dead,
+    // What is being printed where nobody reads must not keep the process.
+    runtime.shutdown_background();
+    asked.map_err(|error| match error.downcast::<LinkError>() {
+        Ok(error) => explained(error, &target),
+        Err(error) => error,
     })
 }
 
-async fn list(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
-    let letters = all_dead(&inspector(args)?).await?;
+fn inspector(args: &RedisArgs, target: &Target) -> Inspector {
+    let link = Link::new(target.clone(), settings::process_name("queue"), PATIENCE);
+    Inspector::new(link, args.prefix.clone())
+}
+
+/// What is wrong, where, and what to do.
+fn explained(error: LinkError, target: &Target) -> anyhow::Error {
+    let text = error.to_string();
+    match error {
+        LinkError::Down(outage) => anyhow::anyhow!("{outage}{}", advice(&outage, target)),
+        error if text.contains(&target.to_string()) => error.into(),
+        error => anyhow::Error::new(error).context(format!("asking Redis at {target}")),
+    }
+}
+
+/// What to do about an outage, to be put behind what is wrong.
+fn advice(outage: &Outage, target: &Target) -> String {
+    if outage.is_unreachable {
+        format!("; {}", target.advice())
+    } else {
+        String::new()
+    }
+}
+
+async fn status(args: &StatusArgs, target: &Target) -> anyhow::Result<ExitCode> {
+    let inspector = inspector(&args.redis, target);
+    if let Some(interval) = args.watch {
+        return watch(&inspector, args, interval, target).await;
+    }
+    let queues = inspector.status().await?;
+    let text = if args.json {
+        status::json_lines(&queues, None)
+    } else {
+        status::table(&queues, &args.redis.prefix)
+    };
+    Lines(io::stdout().lock()).write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(args: &RedisArgs, target: &Target, as_json: bool) -> anyhow::Result<ExitCode> {
+    let letters = all_dead(&inspector(args, target)).await?;
     let mut out = Lines(io::stdout().lock());
     if as_json {
         for (model, letter) in &letters {
@@ -152,10 +135,11 @@ async fn list(args: &RedisArgs, as_json: bool) -> anyhow::Result<ExitCode> {
 /// decides nothing.
 async fn each(
     args: &DeadArgs,
+    target: &Target,
     done: &str,
     act: impl AsyncFn(&Inspector, &ModelName, &str) -> anyhow::Result<bool>,
 ) -> anyhow::Result<ExitCode> {
-    let inspector = inspector(&args.redis)?;
+    let inspector = inspector(&args.redis, target);
     let letters = all_dead(&inspector).await?;
     let places = letters
         .iter()
@@ -239,10 +223,6 @@ async fn all_dead(inspector: &Inspector) -> anyhow::Result<Vec<(ModelName, DeadL
         }
     }
     Ok(all)
-}
-
-fn shown(digest: &str) -> &str {
-    digest.get(..DIGITS).unwrap_or(digest)
 }
 
 /// To the second, once there is one.

@@ -301,11 +301,6 @@ pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<Target> {
     Ok(Target::parse(&args.url, authorities)?)
 }
 
-/// Where Redis is, for messages: without a login.
-pub(super) fn redis_name(args: &RedisArgs) -> String {
-    redis(args).map_or_else(|_| "the URL given".to_owned(), |target| target.to_string())
-}
-
 /// What no other process is called: what it is, where it runs, and something random, for a process that is started again
 /// must not be taken for the one that it replaces.
 pub(super) fn process_name(role: &str) -> String {

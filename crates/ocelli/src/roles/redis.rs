@@ -18,10 +18,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// One link for commands that answer at once, and one for those that block.
 pub(super) fn links(target: &Target, name: &str) -> (Link, Link) {
-    (
-        Link::new(target.clone(), name.to_owned(), PATIENCE),
-        Link::new(target.clone(), format!("{name}-blocking"), BLOCKING_PATIENCE),
-    )
+    let link = Link::logged(target.clone(), name.to_owned(), PATIENCE);
+    let blocking = blocking(&link, name);
+    (link, blocking)
+}
+
+/// The same beside a link that the process has already: all of them log together.
+pub(super) fn links_beside(link: &Link, name: &str) -> (Link, Link) {
+    (link.beside(name.to_owned(), PATIENCE), blocking(link, name))
+}
+
+fn blocking(link: &Link, name: &str) -> Link {
+    link.beside(format!("{name}-blocking"), BLOCKING_PATIENCE)
 }
 
 /// Waits until Redis is there. A process that starts before its Redis does no harm; one that ended would be started
@@ -38,7 +46,11 @@ pub(super) async fn wait_for_redis(
         match check(link, limits, needs).await {
             // The link has logged it.
             Err(ServerError::Link(LinkError::Down(_))) => tokio::time::sleep(PAUSE).await,
-            checked => return checked,
+            Err(error) => return Err(error),
+            Ok(()) => {
+                link.start_logging_refusals();
+                return Ok(());
+            }
         }
     }
 }

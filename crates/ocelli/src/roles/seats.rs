@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::redis::links;
+use super::redis::links_beside;
 use super::worker_side::{WorkerSide, WorkerWire};
 use crate::broker::ModelQueue;
-use crate::broker::redis::{LinkError, Target};
+use crate::broker::redis::{Link, LinkError};
 use crate::metrics::Metrics;
 use crate::model::ServedModel;
 
@@ -23,7 +23,8 @@ const SIGN_OFF: Duration = Duration::from_secs(2);
 /// Where seats are taken.
 pub(super) struct Seats {
     wire: WorkerWire,
-    target: Target,
+    /// The link of the process.
+    link: Link,
     metrics: Arc<Metrics>,
     /// Whether models come and go, so that each needs a name of its own.
     many: bool,
@@ -51,13 +52,13 @@ impl Seats {
     /// None is taken yet. With `many`, each gets a name of its own.
     pub(super) fn new(
         wire: WorkerWire,
-        target: Target,
+        link: Link,
         metrics: Arc<Metrics>,
         (many, delay): (bool, Duration),
     ) -> Self {
         Self {
             wire,
-            target,
+            link,
             metrics,
             many,
             taken: AtomicUsize::new(0),
@@ -91,7 +92,7 @@ impl Seats {
         };
         let (side, tasks) = self.wire.clone().build(
             name.clone(),
-            links(&self.target, &name),
+            links_beside(&self.link, &name),
             model,
             (queue.clone(), queue.room().unwrap_or_default()),
             Arc::clone(&self.metrics),

@@ -68,7 +68,7 @@ impl WorkerTier {
         let needs = config.wire.needs();
         let (link, _) = links(target, config.wire.name());
         let many = (set.repository.is_some(), config.drain.delay);
-        let seats = Seats::new(config.wire, target.clone(), Arc::clone(&metrics), many);
+        let seats = Seats::new(config.wire, link.clone(), Arc::clone(&metrics), many);
         let room = EngineRoom {
             backend,
             cores: Cores::new(config.cores),

@@ -45,7 +45,8 @@ pub(crate) async fn run_unread(command: Command) -> Output {
     run_into(command, b"", writer.into()).await
 }
 
-async fn run_into(mut command: Command, input: &'static [u8], stdout: Stdio) -> Output {
+/// The same with its standard output there.
+pub(crate) async fn run_into(mut command: Command, input: &'static [u8], stdout: Stdio) -> Output {
     let run = move || {
         command
             .stdin(Stdio::piped())
@@ -83,6 +84,24 @@ pub(crate) fn onnxruntime() -> Option<PathBuf> {
     found
 }
 
+/// Sends a process a signal, such as `TERM`.
+pub(crate) fn signal(child: &Child, name: &str) {
+    signals(child, &[name]);
+}
+
+fn signals(child: &Child, names: &[&str]) {
+    // The shell has `kill` built in; a program of that name is not everywhere.
+    let kills: Vec<String> = names
+        .iter()
+        .map(|name| format!("kill -{name} {}", child.id()))
+        .collect();
+    let status = Command::new("sh")
+        .args(["-c", &kills.join(" && ")])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
 impl Process {
     /// Serves with the fake engine on a free port; returns when it is ready.
     pub(crate) async fn fake(arguments: &[&str]) -> Self {
@@ -105,6 +124,12 @@ impl Process {
     pub(crate) async fn start_worker_early(command: Command) -> Self {
         let probes = "probes listen on http://";
         Self::start_until(command, probes, probes).await
+    }
+
+    /// Starts a web process that may have no Redis yet; returns when it listens.
+    pub(crate) async fn start_early(command: Command) -> Self {
+        let listens = "listening on http://";
+        Self::start_until(command, listens, listens).await
     }
 
     /// Starts a command whose log goes where nothing of it is heard; returns when `/livez` on `address` answers.
@@ -169,6 +194,11 @@ impl Process {
         found.unwrap()
     }
 
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
     /// The environment that it runs in, as the system tells.
     pub(crate) fn environment(&self) -> String {
         let environment = std::fs::read(format!("/proc/{}/environ", self.child.id())).unwrap();
@@ -182,16 +212,7 @@ impl Process {
 
     /// Sends signals one behind the other, as quickly as a shell can.
     pub(crate) fn signals(&self, names: &[&str]) {
-        // The shell has `kill` built in; a program of that name is not everywhere.
-        let kills: Vec<String> = names
-            .iter()
-            .map(|name| format!("kill -{name} {}", self.child.id()))
-            .collect();
-        let status = Command::new("sh")
-            .args(["-c", &kills.join(" && ")])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        signals(&self.child, names);
     }
 
     /// Whether it has ended, as far as one can tell without waiting.

@@ -186,15 +186,47 @@ async fn a_model_may_be_called_like_a_part_of_our_keys() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_is_named() {
-    let output = run(
-        ocelli(&["queue", "status", "--redis", "redis://127.0.0.1:1"]),
-        b"",
-    )
-    .await;
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("127.0.0.1:1"), "{text}");
+async fn a_redis_that_is_not_there_is_named_once_with_what_to_do() {
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["dead", "list"],
+        &["dead", "retry", "--all"],
+        &["dead", "drop", "1-0"],
+    ] {
+        let mut command = ocelli(&["queue"]);
+        command.args(arguments).args(["--redis", "redis://127.0.0.1:1"]);
+        let output = run(command, b"").await;
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert_eq!(text.matches("127.0.0.1:1").count(), 1, "{text}");
+        for part in [
+            "ocelli: Redis at 127.0.0.1:1 cannot be reached: ",
+            "is it running? `redis-server --port 1`",
+        ] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_said_once() {
+    let Some(binary) = Binary::redis() else { return };
+    let server = RedisServer::start(&binary, Options::default()).await;
+    let url = format!("redis://nobody:secret@{}", server.address());
+    for more in [&[][..], &["--watch"]] {
+        let mut command = ocelli(&["queue", "status", "--redis", &url]);
+        command.args(more);
+        let output = run(command, b"").await;
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("check the user") && !text.contains("secret"),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]

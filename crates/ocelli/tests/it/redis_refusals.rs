@@ -44,6 +44,13 @@ async fn ends(role: &str, url: &str, parts: &[&str]) {
     for part in parts {
         assert!(last.contains(part), "{role} {url}: no {part:?} in {text}");
     }
+    let reason = last.trim_start_matches("ocelli: ");
+    assert_eq!(text.matches(reason).count(), 1, "it is said once: {text}");
+    let problems = text.lines().filter(|line| {
+        [" WARN ", " ERROR "].iter().any(|level| line.contains(level))
+            && !line.contains("makes its answers up")
+    });
+    assert_eq!(problems.count(), 0, "{text}");
     assert!(!text.contains("secret"), "{text}");
     let is_login = parts.contains(&"check the user");
     assert_eq!(text.contains("the password"), is_login, "{text}");

@@ -14,7 +14,8 @@ use ::redis::cluster_async::ClusterConnection;
 use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ServerErrorKind, Value};
 use parking_lot::Mutex;
 
-pub use super::refusal::LinkError;
+use super::notices::{Notices, Step};
+pub use super::refusal::{LinkError, Outage};
 use super::scripts::{Call, SCRIPT};
 use super::target::Target;
 use crate::error::Error;
@@ -25,13 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 /// Between attempts to connect: the first pause, doubled each time up to the last. Short, so that a Redis that is back is
 /// noticed soon; one attempt costs next to nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// How long every command to a cluster may fail until the connection to all of it is made anew.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How soon the same refusal is logged again.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// A connection that comes back. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -46,7 +44,9 @@ struct Shared {
     /// Held while connecting, so that one does and the others wait for what comes of it.
     connection: tokio::sync::Mutex<Slot>,
     trouble: Mutex<Option<Trouble>>,
-    refusal: Mutex<Refusals>,
+    refusal: Mutex<Option<Refusal>>,
+    /// What this and other links of the process log together; `None` where callers say what fails.
+    notices: Option<(u64, Arc<Notices>)>,
 }
 
 /// A command that this user may not send.
@@ -58,46 +58,22 @@ struct Refusal {
     exact: bool,
 }
 
-/// What is refused now, and what was last said of it.
-#[derive(Debug, Default)]
-struct Refusals {
-    now: Option<Refusal>,
-    logged: Option<(String, Instant)>,
-}
-
-impl Refusals {
-    /// Notes a refusal, and says whether it is worth a line in the log. The first exact one stays until that command is
-    /// allowed: of a user who lacks several rights, one after the other is named, and not all in turn.
-    fn note(&mut self, refusal: Refusal, now: Instant) -> bool {
-        if self.now.as_ref().is_some_and(|known| known.exact) {
-            return false;
+impl Refusal {
+    /// Notes another refusal. The first exact one stays until that command is allowed: of a user who lacks several rights,
+    /// one after the other is named, and not all in turn.
+    fn note(known: &mut Option<Self>, other: Self) -> bool {
+        let is_news = !known.as_ref().is_some_and(|known| known.exact);
+        if is_news {
+            *known = Some(other);
         }
-        let repeated = self.logged.as_ref().is_some_and(|(text, at)| {
-            *text == refusal.text && now.saturating_duration_since(*at) < SAY_AGAIN
-        });
-        if !repeated {
-            self.logged = Some((refusal.text.clone(), now));
-        }
-        self.now = Some(refusal);
-        !repeated
-    }
-
-    /// Notes that a command is allowed.
-    fn allow(&mut self, command: impl Fn() -> String) {
-        if self
-            .now
-            .as_ref()
-            .is_some_and(|refusal| refusal.command == command())
-        {
-            self.now = None;
-        }
+        is_news
     }
 }
 
 /// What keeps a link from working, and since when.
 #[derive(Clone, Debug)]
 struct Trouble {
-    text: String,
+    outage: Outage,
     since: Instant,
 }
 
@@ -126,9 +102,28 @@ impl From<LinkError> for Error {
 
 impl Link {
     /// A link to `target` that is not connected yet. Redis lists it as `name`. A command that takes longer than
-    /// `patience` has failed.
+    /// `patience` has failed. Callers have to say what fails.
     #[must_use]
     pub fn new(target: Target, name: String, patience: Duration) -> Self {
+        Self::with(target, name, patience, None)
+    }
+
+    /// The same for a process that serves, which logs when Redis is away and when it is back.
+    #[must_use]
+    pub fn logged(target: Target, name: String, patience: Duration) -> Self {
+        let notices = Arc::new(Notices::new(&target));
+        Self::with(target, name, patience, Some(notices))
+    }
+
+    /// Another link of the same process to the same Redis.
+    #[must_use]
+    pub fn beside(&self, name: String, patience: Duration) -> Self {
+        let notices = self.shared.notices.as_ref();
+        let notices = notices.map(|(_, notices)| Arc::clone(notices));
+        Self::with(self.shared.target.clone(), name, patience, notices)
+    }
+
+    fn with(target: Target, name: String, patience: Duration, notices: Option<Arc<Notices>>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 target,
@@ -136,36 +131,44 @@ impl Link {
                 patience,
                 connection: tokio::sync::Mutex::default(),
                 trouble: Mutex::new(Some(Trouble {
-                    text: "not connected yet".to_owned(),
+                    outage: Outage::not_now("not connected yet".to_owned()),
                     since: Instant::now(),
                 })),
                 refusal: Mutex::default(),
+                notices: notices.map(|notices| (notices.number(), notices)),
             }),
+        }
+    }
+
+    /// Says that the process no longer ends with what Redis refuses, so that refusals are logged from now on.
+    pub fn start_logging_refusals(&self) {
+        if let Some((_, notices)) = &self.shared.notices {
+            notices.start();
         }
     }
 
     /// What keeps the link from working, if anything does.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.down().or_else(|| {
+        self.down().map(|outage| outage.to_string()).or_else(|| {
             let refusal = self.shared.refusal.lock();
-            refusal.now.as_ref().map(|refusal| refusal.text.clone())
+            refusal.as_ref().map(|refusal| refusal.text.clone())
         })
     }
 
-    fn down(&self) -> Option<String> {
+    fn down(&self) -> Option<Outage> {
         let trouble = self.shared.trouble.lock();
-        trouble.as_ref().map(|trouble| trouble.text.clone())
+        trouble.as_ref().map(|trouble| trouble.outage.clone())
     }
 
     /// Whether Redis refuses this user a command.
     pub(super) fn is_refused(&self) -> bool {
-        self.shared.refusal.lock().now.is_some()
+        self.shared.refusal.lock().is_some()
     }
 
     /// Forgets what was refused, for it is allowed now.
     pub(super) fn forgive(&self) {
-        self.shared.refusal.lock().now = None;
+        *self.shared.refusal.lock() = None;
     }
 
     /// What Redis lists it as.
@@ -182,8 +185,7 @@ impl Link {
 
     /// Refuses to wait for a Redis that was out of reach when it was last asked.
     pub(super) fn expect_up(&self) -> Result<(), LinkError> {
-        self.down()
-            .map_or(Ok(()), |trouble| Err(LinkError::Down(trouble)))
+        self.down().map_or(Ok(()), |outage| Err(LinkError::Down(outage)))
     }
 
     /// Where Redis is, without a login.
@@ -230,7 +232,7 @@ impl Link {
         let mut slot = match (self.shared.connection.try_lock(), self.down()) {
             (Ok(slot), _) => slot,
             // Somebody is connecting, which may take longer than a caller should wait to be refused.
-            (Err(_), Some(trouble)) => return Err(LinkError::Down(trouble)),
+            (Err(_), Some(outage)) => return Err(LinkError::Down(outage)),
             (Err(_), None) => self.shared.connection.lock().await,
         };
         if let Some(connection) = &slot.connection {
@@ -238,9 +240,9 @@ impl Link {
         }
         if let Some((until, _)) = slot.pause
             && Instant::now() < until
+            && let Some(outage) = self.down()
         {
-            let trouble = self.down().unwrap_or_default();
-            return Err(LinkError::Down(trouble));
+            return Err(LinkError::Down(outage));
         }
         match self.connect().await {
             Ok(connection) => {
@@ -255,7 +257,7 @@ impl Link {
             Err(error) => {
                 let pause = slot
                     .pause
-                    .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LAST_PAUSE));
+                    .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(RETRY_EVERY));
                 slot.pause = Some((Instant::now() + pause, pause));
                 // What a user may lack the right to, of what connecting takes.
                 let command = if self.is_cluster() {
@@ -264,7 +266,7 @@ impl Link {
                     "SELECT"
                 };
                 let error = self.read(&error, command);
-                self.note_trouble(&error);
+                self.note_trouble(&error, Step::Connecting);
                 Err(error)
             }
         }
@@ -306,13 +308,13 @@ impl Link {
                     self.shared.connection.lock().await.failing_since = None;
                 }
                 self.note_success();
-                self.shared.refusal.lock().allow(command);
+                self.note_allowed(command);
                 return Ok(value);
             }
             Err(error) => self.read(&error, &command()),
         };
         if let LinkError::Denied(text) = &error {
-            self.note_refusal(command(), text);
+            self.note_refusal(command(), text, &error);
         }
         // A login that is refused has to be tried anew on another connection.
         if let LinkError::Down(_) | LinkError::Login(_) = error {
@@ -322,7 +324,7 @@ impl Link {
             // One node of a cluster that does not answer says nothing of the others, which the client goes on using.
             let one_node = self.is_cluster() && now.saturating_duration_since(since) < CLUSTER_PATIENCE;
             if !one_node {
-                self.note_trouble(&error);
+                self.note_trouble(&error, Step::Command);
                 if slot.generation == generation {
                     slot.connection = None;
                 }
@@ -332,36 +334,58 @@ impl Link {
     }
 
     fn note_success(&self) {
-        if let Some(trouble) = self.shared.trouble.lock().take() {
-            tracing::info!(link = self.shared.name, was = trouble.text, "connected to Redis");
+        let trouble = self.shared.trouble.lock().take();
+        if let Some(trouble) = &trouble {
+            let (link, was) = (&self.shared.name, &trouble.outage);
+            tracing::debug!(link, %was, "connected to Redis");
+        }
+        if let Some((number, notices)) = &self.shared.notices
+            && (trouble.is_some() || notices.is_away())
+        {
+            notices.worked(*number);
         }
     }
 
-    fn note_refusal(&self, command: String, text: &str) {
+    /// Notes that a command is allowed.
+    fn note_allowed(&self, command: impl Fn() -> String) {
+        let mut refusal = self.shared.refusal.lock();
+        if refusal
+            .as_ref()
+            .is_some_and(|refusal| refusal.command == command())
+        {
+            *refusal = None;
+        }
+    }
+
+    fn note_refusal(&self, command: String, text: &str, error: &LinkError) {
         let refusal = Refusal {
             exact: !command.starts_with(SCRIPT),
             command,
             text: text.to_owned(),
         };
-        if self.shared.refusal.lock().note(refusal, Instant::now()) {
-            tracing::error!(link = self.shared.name, "{text}");
+        let is_news = Refusal::note(&mut self.shared.refusal.lock(), refusal);
+        if is_news && let Some((_, notices)) = &self.shared.notices {
+            notices.refused(error);
         }
     }
 
-    fn note_trouble(&self, error: &LinkError) {
-        let text = error.to_string();
+    fn note_trouble(&self, error: &LinkError, step: Step) {
+        let outage = match error {
+            LinkError::Down(outage) => outage.clone(),
+            error => Outage::not_now(error.to_string()),
+        };
+        let text = outage.to_string();
         let mut trouble = self.shared.trouble.lock();
         let since = trouble
             .as_ref()
             .map_or_else(Instant::now, |trouble| trouble.since);
-        let now = Trouble {
-            text: text.clone(),
-            since,
-        };
-        let before = trouble.replace(now);
+        let before = trouble.replace(Trouble { outage, since });
         drop(trouble);
-        if before.is_none_or(|before| before.text != text) {
-            tracing::warn!(link = self.shared.name, "{text}");
+        if before.is_none_or(|before| before.outage.to_string() != text) {
+            tracing::debug!(link = self.shared.name, "{text}");
+        }
+        if let Some((number, notices)) = &self.shared.notices {
+            notices.failed(*number, step, error);
         }
     }
 }
@@ -415,22 +439,23 @@ mod tests {
     }
 
     #[test]
-    fn the_command_that_is_refused_is_named_until_it_is_allowed_and_not_each_second() {
+    fn the_command_that_is_refused_is_named_until_it_is_allowed() {
+        let link = Link::new(
+            Target::parse("redis://127.0.0.1:1", None).expect("a URL"),
+            "test".to_owned(),
+            Duration::ZERO,
+        );
         let script = format!("{SCRIPT} RENEW)");
-        let mut refusals = Refusals::default();
-        let start = Instant::now();
-        assert!(refusals.note(refusal(&script), start));
-        assert!(!refusals.note(refusal(&script), start), "it is known");
-        assert!(refusals.note(refusal("XADD"), start), "it is exact");
+        let note = |command: &str| Refusal::note(&mut link.shared.refusal.lock(), refusal(command));
+        let named = || link.shared.refusal.lock().as_ref().map(|now| now.command.clone());
+        assert!(note(&script));
+        assert!(note("XADD"), "it is exact");
         for other in ["XDEL", &script] {
-            assert!(!refusals.note(refusal(other), start), "the first is named");
+            assert!(!note(other), "the first is named");
         }
-        refusals.allow(|| "XDEL".to_owned());
-        assert_eq!(refusals.now.as_ref().map(|now| &*now.command), Some("XADD"));
-        refusals.allow(|| "XADD".to_owned());
-        assert!(refusals.now.is_none());
-        assert!(!refusals.note(refusal("XADD"), start + SAY_AGAIN / 2));
-        refusals.now = None;
-        assert!(refusals.note(refusal("XADD"), start + SAY_AGAIN));
+        link.note_allowed(|| "XDEL".to_owned());
+        assert_eq!(named().as_deref(), Some("XADD"));
+        link.note_allowed(|| "XADD".to_owned());
+        assert_eq!(named(), None);
     }
 }

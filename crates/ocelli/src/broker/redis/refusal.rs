@@ -1,6 +1,6 @@
 //! What it means that a command has no answer: whether waiting helps, and what an operator has to do otherwise.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -9,7 +9,7 @@ use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 pub enum LinkError {
     /// Redis cannot be reached, does not answer in time, or is not yet or no longer in charge.
     #[error("{0}")]
-    Down(String),
+    Down(Outage),
     /// Redis holds as much as it may.
     #[error("Redis is out of memory; raise maxmemory, lower --queue-bytes, or add workers")]
     OutOfMemory,
@@ -26,6 +26,36 @@ pub enum LinkError {
     /// Anything else that Redis refuses; a fault of this program or a server that is not like Redis.
     #[error("{0}")]
     Refused(String),
+}
+
+/// Why Redis is of no use for now.
+#[derive(Clone, Debug)]
+pub struct Outage {
+    text: String,
+    /// Whether there is no connection or no answer, so that Redis may not be running.
+    pub is_unreachable: bool,
+}
+
+impl Outage {
+    pub(crate) fn unreachable(text: String) -> Self {
+        Self {
+            text,
+            is_unreachable: true,
+        }
+    }
+
+    pub(crate) fn not_now(text: String) -> Self {
+        Self {
+            text,
+            is_unreachable: false,
+        }
+    }
+}
+
+impl Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// What a failure means.
@@ -72,8 +102,12 @@ impl LinkError {
         let text = words(error);
         let has = |part: &str| text.contains(part);
         match meaning(error, &text, in_cluster) {
-            Meaning::Unreachable => Self::Down(format!("Redis at {at} cannot be reached: {text}")),
-            Meaning::NotNow => Self::Down(format!("Redis at {at} does not do {command} now: {text}")),
+            Meaning::Unreachable => Self::Down(Outage::unreachable(format!(
+                "Redis at {at} cannot be reached: {text}"
+            ))),
+            Meaning::NotNow => Self::Down(Outage::not_now(format!(
+                "Redis at {at} does not do {command} now: {text}"
+            ))),
             Meaning::Full => Self::OutOfMemory,
             Meaning::NoGroup => Self::NoGroup,
             Meaning::Login => Self::Login(format!(
@@ -110,6 +144,12 @@ impl LinkError {
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Login(_) | Self::Denied(_))
+    }
+
+    /// Whether the link of a process that serves has logged it.
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        matches!(self, Self::Down(_)) || self.is_permanent()
     }
 }
 

@@ -157,6 +157,7 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::redis::refusal::Outage;
 
     #[test]
     fn only_a_place_that_holds_something_else_is_given_up() {
@@ -170,7 +171,7 @@ mod tests {
             ),
             refused("NOREPLICAS: Not enough good replicas to write"),
             LinkError::OutOfMemory,
-            LinkError::Down("no answer".to_owned()),
+            LinkError::Down(Outage::unreachable("no answer".to_owned())),
             LinkError::Login("NOPERM".to_owned()),
         ] {
             assert!(!is_permanent(&error), "{error}");

@@ -6,6 +6,7 @@
 //! and one that is not would be ignored silently, so it is refused.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -20,6 +21,9 @@ use ::redis::{
 
 use super::link::Connection;
 use crate::tls;
+
+/// The port of a server where neither the URL nor its configuration names one.
+const PORT: u16 = 6379;
 
 /// The port of a sentinel where the URL names none.
 const SENTINEL_PORT: u16 = 26379;
@@ -155,6 +159,27 @@ impl Target {
         }
     }
 
+    /// What to do where nothing answers there.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Single(server) => match server.info.addr() {
+                ConnectionAddr::Tcp(host, port) if is_this_machine(host) => {
+                    let option = match *port {
+                        PORT => String::new(),
+                        port => format!(" --port {port}"),
+                    };
+                    format!("is it running? `redis-server{option}` starts one, and --redis names another")
+                }
+                _ => "is it running? --redis names another".to_owned(),
+            },
+            Self::Sentinel(_) => {
+                "are the sentinels running, and do they know the service? --redis names others".to_owned()
+            }
+            Self::Cluster(_) => "is the cluster running? --redis names another".to_owned(),
+        }
+    }
+
     /// Connects. A command on the connection that takes longer than `patience` fails.
     ///
     /// # Errors
@@ -235,6 +260,12 @@ impl Nodes {
         }
         builder.build()?.get_async_connection().await
     }
+}
+
+/// Whether a server with this address runs on the machine of whoever reads the address.
+fn is_this_machine(host: &str) -> bool {
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 /// A peer that vanished without a word is noticed by the system, and small commands are not held back.
@@ -320,6 +351,25 @@ mod tests {
             "sentinel a:26379,b:5/mymaster"
         );
         assert_eq!(parsed("redis+cluster://:pw@a:1,b:2"), "cluster a:1,b:2");
+    }
+
+    #[test]
+    fn where_nothing_answers_the_advice_fits_the_url() {
+        for (url, says) in [
+            ("redis://localhost", "`redis-server` starts one"),
+            ("redis://:secret@127.0.0.1:6380", "`redis-server --port 6380`"),
+            ("redis://[::1]", "`redis-server` starts one"),
+            ("redis://cache", "is it running? --redis"),
+            ("rediss://localhost", "is it running? --redis"),
+            ("redis+sentinel://localhost/main", "know the service"),
+            ("redis+cluster://localhost", "is the cluster running"),
+        ] {
+            let advice = Target::parse(url, None).expect(url).advice();
+            assert!(
+                advice.contains(says) && advice.contains("--redis names"),
+                "{url}: {advice}"
+            );
+        }
     }
 
     #[test]

@@ -184,14 +184,19 @@ impl Taker {
                     }
                 }
                 Err(error) => {
-                    self.say(error.to_string());
+                    self.say(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    fn say(&mut self, trouble: String) {
+    /// Logs what the link does not.
+    fn say(&mut self, error: &LinkError) {
+        if error.is_logged() {
+            return;
+        }
+        let trouble = error.to_string();
         if self.trouble.as_ref() != Some(&trouble) {
             tracing::warn!(error = trouble, list = QUEUE, "jobs cannot be taken");
             self.trouble = Some(trouble);
