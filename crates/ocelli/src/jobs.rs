@@ -17,10 +17,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
+use crate::admission::AdmissionLimits;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::infer::{Infer, Request, Scored};
-use crate::job::JobId;
+use crate::job::{JobId, Priority};
 use crate::model::ServedModel;
 use crate::outcome::Want;
 
@@ -148,11 +149,38 @@ impl Submission {
 }
 
 impl KeptSize {
+    /// How much of this limit is open to a priority while `images` are kept: as much as of a queue of that size.
+    fn open_to(self, priority: Priority, images: usize) -> Self {
+        let limits = AdmissionLimits {
+            jobs: self.images,
+            bytes: self.bytes,
+        };
+        let open = limits.open_to(priority, images);
+        Self {
+            images: open.jobs,
+            bytes: open.bytes,
+        }
+    }
+
+    /// Both together.
+    fn plus(self, more: Self) -> Self {
+        Self {
+            images: self.images.saturating_add(more.images),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+
+    /// Whether it is within a limit.
+    fn fits(self, limit: Self) -> bool {
+        self.images <= limit.images && self.bytes <= limit.bytes
+    }
+
     /// Whether a job of this size can be kept at all, where this is the limit.
     fn check(self, job: Self) -> Result<(), Error> {
         if job.images > self.images {
             return Err(Error::TooLarge(format!(
-                "the job has {} images, and all jobs together may have {}; send less at once, or raise --max-job-images",
+                "the job has {} images, and all jobs of its priority together may have {}; send less at once, or raise \
+                 --max-job-images",
                 job.images, self.images
             )));
         }
@@ -254,7 +282,8 @@ impl Jobs {
     /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
     /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
     pub async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
-        self.config.limit.check(submission.size())?;
+        let most = self.config.limit.open_to(submission.request.priority, 0);
+        most.check(submission.size())?;
         match &self.store {
             JobStore::Memory(store) => store.submit(submission),
             JobStore::Redis(store) => store.submit(submission).await,

@@ -21,6 +21,8 @@ pub struct JobArgs {
     #[arg(long, env = "OCELLI_JOB_TTL", default_value = "1h", value_parser = duration)]
     pub job_ttl: Duration,
     /// Maximum images of stored jobs, queued or with results; further ones are refused with 429
+    ///
+    /// Jobs of low priority may fill 80 percent of this and of --max-job-bytes, those of normal priority 90 percent.
     #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
     pub max_job_images: NonZeroUsize,
     /// Memory for the results of those images; further ones are refused with 429

@@ -5,7 +5,7 @@
 //! lost; the library reports a stream that fails once the client lets the server send again. An HTTP/1.1 connection cannot
 //! go on without it and is closed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,26 +54,32 @@ struct Shared {
     table: Mutex<Table>,
 }
 
+/// The responses in the order in which clients last took something of them. Each piece moves its response to the end, so
+/// neither the late ones nor those that make room are ever looked for.
 #[derive(Debug, Default)]
 struct Table {
-    waiting: HashMap<u64, Waiting>,
+    waiting: BTreeMap<Turn, Waiting>,
     bytes: u64,
-    next_id: u64,
+    next: Turn,
 }
+
+/// A response's place in the order.
+type Turn = u64;
 
 #[derive(Debug)]
 struct Waiting {
     /// When the client last took a piece, or when there was something to take.
     progress: Instant,
+    /// What counts: what is left, and the piece that the library got last.
     bytes: u64,
-    response: Arc<Mutex<Held>>,
+    /// What the library has not got yet.
+    left: Bytes,
+    kept: Kept,
 }
 
-/// A response, as long as it is kept.
-#[derive(Debug)]
-struct Held {
-    /// What is left of it; `None` once it was dropped.
-    left: Option<Bytes>,
+/// What a response keeps while it waits.
+#[derive(Debug, Default)]
+struct Kept {
     /// The connection counts as busy as long as this is here.
     guard: Option<RequestGuard>,
     /// The request's line in the log, which is written once this is gone.
@@ -82,26 +88,24 @@ struct Held {
     connection: Option<Arc<TcpStream>>,
 }
 
-impl Held {
-    /// Lets go of everything.
-    fn drop_response(&mut self) {
-        self.note_unsent();
-        self.left = None;
-        self.guard = None;
-        if let Some(socket) = self.connection.take() {
+impl Waiting {
+    /// Ends a response that its client does not take, and the connection that cannot go on without it.
+    fn cut_off(mut self) {
+        let connection = self.kept.connection.take();
+        self.end();
+        if let Some(socket) = connection {
             let socket = SockRef::from(&*socket);
             // What the kernel holds for the client goes too. A socket that is gone already needs neither.
             let _ = socket.set_linger(Some(Duration::ZERO));
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
-}
 
-impl Held {
-    /// Notes what the client did not take, and lets the line be written.
-    fn note_unsent(&mut self) {
-        if let Some(line) = self.line.take() {
-            let unsent = self.left.as_ref().map_or(0, |left| left.len() as u64);
+    /// Notes what the client did not take, and lets go of everything. The connection may have other requests, and goes on.
+    fn end(self) {
+        let unsent = self.left.len() as u64;
+        drop(self.kept.guard);
+        if let Some(line) = self.kept.line {
             line.note(|facts| facts.response = facts.response.map(|(length, _)| (length, unsent)));
         }
     }
@@ -129,66 +133,66 @@ impl Sending {
     ) -> Body {
         // Every handler answers with a whole body, which is there at once.
         let whole = body.collect().now_or_never().and_then(Result::ok);
-        let left = whole.map(http_body_util::Collected::to_bytes);
-        let length = left.as_ref().map_or(0, |left| left.len() as u64);
+        let left = whole.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         if let Some(line) = &line {
+            let length = left.len() as u64;
             line.note(|facts| facts.response = Some((length, length)));
         }
-        let response = Arc::new(Mutex::new(Held {
-            left,
-            guard: Some(guard),
-            line,
-            connection: (version <= Version::HTTP_11).then(|| Arc::clone(socket)),
-        }));
-        let id = self.insert(length, &response, Instant::now());
-        let piece = if version <= Version::HTTP_11 {
+        let connection = (version <= Version::HTTP_11).then(|| Arc::clone(socket));
+        let piece = if connection.is_some() {
             LARGEST_PIECE
         } else {
             FIRST_PIECE
         };
-        Body::new(WatchedBody {
-            sending: self.clone(),
-            id,
-            response,
-            left: length,
-            piece,
-        })
-    }
-
-    fn insert(&self, bytes: u64, response: &Arc<Mutex<Held>>, now: Instant) -> u64 {
-        let mut table = self.shared.table.lock();
-        let id = table.next_id;
-        table.next_id += 1;
-        table.bytes += bytes;
-        let waiting = Waiting {
-            progress: now,
-            bytes,
-            response: Arc::clone(response),
+        let kept = Kept {
+            guard: Some(guard),
+            line,
+            connection,
         };
-        table.waiting.insert(id, waiting);
-        let over = table.over(self.shared.limits.bytes, id);
-        self.report(&table);
-        drop(table);
-        self.drop_all(over);
-        id
+        Body::new(self.body(left, kept, piece))
     }
 
-    /// Notes that a client has taken something, and what is left, the piece that is handed over now included.
-    fn progress(&self, id: u64, left: u64) {
-        let mut table = self.shared.table.lock();
-        if let Some(waiting) = table.waiting.get_mut(&id) {
-            waiting.progress = Instant::now();
-            let taken = waiting.bytes - left;
-            waiting.bytes = left;
-            table.bytes -= taken;
-            self.report(&table);
+    fn body(&self, response: Bytes, kept: Kept, piece: usize) -> WatchedBody {
+        WatchedBody {
+            left: response.len() as u64,
+            turn: self.insert(response, kept),
+            sending: self.clone(),
+            piece,
         }
     }
 
-    fn remove(&self, id: u64) {
+    fn insert(&self, left: Bytes, kept: Kept) -> Turn {
         let mut table = self.shared.table.lock();
-        table.remove(id);
+        let turn = table.append(Waiting {
+            progress: Instant::now(),
+            bytes: left.len() as u64,
+            left,
+            kept,
+        });
+        let over = table.over(self.shared.limits.bytes);
         self.report(&table);
+        drop(table);
+        self.cut_off_all(over);
+        turn
+    }
+
+    /// The next piece of a response, and its new place. The library asks for a piece once the last one was taken. `None` for a
+    /// response that was dropped.
+    fn next_piece(&self, turn: Turn, size: usize) -> Option<(Turn, Bytes)> {
+        let mut table = self.shared.table.lock();
+        let next = table.next_piece(turn, size, Instant::now());
+        self.report(&table);
+        next
+    }
+
+    fn remove(&self, turn: Turn) {
+        let mut table = self.shared.table.lock();
+        let ended = table.remove(turn);
+        self.report(&table);
+        drop(table);
+        if let Some(ended) = ended {
+            ended.end();
+        }
     }
 
     /// Drops what clients have not taken in time, again and again.
@@ -207,13 +211,14 @@ impl Sending {
         let late = table.late(self.shared.limits.timeout, now);
         self.report(&table);
         drop(table);
-        self.drop_all(late);
+        self.cut_off_all(late);
     }
 
-    fn drop_all(&self, dropped: Vec<Arc<Mutex<Held>>>) {
+    /// Ends responses that are in the table no more, without its lock.
+    fn cut_off_all(&self, dropped: Vec<Waiting>) {
         self.shared.metrics.dropped_responses.inc_by(dropped.len() as u64);
         for response in dropped {
-            response.lock().drop_response();
+            response.cut_off();
         }
     }
 
@@ -223,37 +228,48 @@ impl Sending {
 }
 
 impl Table {
-    fn remove(&mut self, id: u64) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&id)?;
-        self.bytes -= waiting.bytes;
-        Some(waiting)
+    fn append(&mut self, response: Waiting) -> Turn {
+        let turn = self.next;
+        self.next += 1;
+        self.bytes += response.bytes;
+        self.waiting.insert(turn, response);
+        turn
+    }
+
+    fn remove(&mut self, turn: Turn) -> Option<Waiting> {
+        let response = self.waiting.remove(&turn)?;
+        self.bytes -= response.bytes;
+        Some(response)
+    }
+
+    fn next_piece(&mut self, turn: Turn, size: usize, now: Instant) -> Option<(Turn, Bytes)> {
+        let mut response = self.remove(turn)?;
+        response.progress = now;
+        response.bytes = response.left.len() as u64;
+        let piece = response.left.split_to(response.left.len().min(size));
+        Some((self.append(response), piece))
     }
 
     /// Takes out the responses of which nothing was taken for `timeout`.
-    fn late(&mut self, timeout: Duration, now: Instant) -> Vec<Arc<Mutex<Held>>> {
-        let is_late = |waiting: &Waiting| now.saturating_duration_since(waiting.progress) >= timeout;
-        let late = self.waiting.iter().filter(|(_, waiting)| is_late(waiting));
-        let late: Vec<u64> = late.map(|(id, _)| *id).collect();
-        late.into_iter()
-            .filter_map(|id| Some(self.remove(id)?.response))
-            .collect()
+    fn late(&mut self, timeout: Duration, now: Instant) -> Vec<Waiting> {
+        let mut late = Vec::new();
+        while let Some((turn, response)) = self.waiting.first_key_value()
+            && now.saturating_duration_since(response.progress) >= timeout
+        {
+            late.extend(self.remove(*turn));
+        }
+        late
     }
 
-    /// Takes out responses until all others hold at most `limit` bytes: those first of which nothing was taken for the
-    /// longest time, and never `newest`, whose client has had no time at all.
-    fn over(&mut self, limit: u64, newest: u64) -> Vec<Arc<Mutex<Held>>> {
+    /// Takes out responses until the others hold at most `limit` bytes: those first of which nothing was taken for the longest
+    /// time, and never the last one, whose client has had no time at all.
+    fn over(&mut self, limit: u64) -> Vec<Waiting> {
         let mut dropped = Vec::new();
-        if self.bytes <= limit {
-            return dropped;
-        }
-        let others = self.waiting.iter().filter(|(id, _)| **id != newest);
-        let mut others: Vec<(Instant, u64)> = others.map(|(id, waiting)| (waiting.progress, *id)).collect();
-        others.sort_unstable();
-        for (_, id) in others {
-            if self.bytes <= limit {
-                break;
-            }
-            dropped.extend(self.remove(id).map(|waiting| waiting.response));
+        while self.bytes > limit
+            && self.waiting.len() > 1
+            && let Some(turn) = self.waiting.keys().next()
+        {
+            dropped.extend(self.remove(*turn));
         }
         dropped
     }
@@ -262,8 +278,7 @@ impl Table {
 /// The body that the HTTP library reads, a piece at a time.
 struct WatchedBody {
     sending: Sending,
-    id: u64,
-    response: Arc<Mutex<Held>>,
+    turn: Turn,
     /// Bytes that have not been handed over.
     left: u64,
     /// The size of the next piece.
@@ -281,17 +296,12 @@ impl HttpBody for WatchedBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let mut response = self.response.lock();
-        let Some(left) = &mut response.left else {
+        let Some((turn, piece)) = self.sending.next_piece(self.turn, self.piece) else {
             let late = "the client did not take the response in time";
             return Poll::Ready(Some(Err(axum::Error::new(late))));
         };
-        let before = left.len() as u64;
-        let piece = left.split_to(left.len().min(self.piece));
-        drop(response);
-        // The library asks for a piece once the last one was taken.
-        self.sending.progress(self.id, before);
-        self.left = before - piece.len() as u64;
+        self.turn = turn;
+        self.left -= piece.len() as u64;
         self.piece = (self.piece * 2).min(LARGEST_PIECE);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -307,142 +317,9 @@ impl HttpBody for WatchedBody {
 
 impl Drop for WatchedBody {
     fn drop(&mut self) {
-        self.sending.remove(self.id);
-        // The connection may have other requests, and goes on.
-        let mut response = self.response.lock();
-        response.note_unsent();
-        response.left = None;
-        response.guard = None;
-        response.connection = None;
+        self.sending.remove(self.turn);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUT: Duration = Duration::from_secs(30);
-
-    fn sending(bytes: u64) -> Sending {
-        let limits = SendingLimits {
-            timeout: TIMEOUT,
-            bytes,
-        };
-        Sending::new(limits, Arc::default())
-    }
-
-    fn held(length: usize) -> Arc<Mutex<Held>> {
-        Arc::new(Mutex::new(Held {
-            left: Some(Bytes::from(vec![7; length])),
-            guard: None,
-            line: None,
-            connection: None,
-        }))
-    }
-
-    fn body(sending: &Sending, length: usize) -> WatchedBody {
-        let response = held(length);
-        WatchedBody {
-            sending: sending.clone(),
-            id: sending.insert(length as u64, &response, Instant::now()),
-            response,
-            left: length as u64,
-            piece: FIRST_PIECE,
-        }
-    }
-
-    fn bytes(sending: &Sending) -> u64 {
-        assert_eq!(
-            sending.shared.metrics.response_bytes.get(),
-            sending.shared.table.lock().bytes as i64
-        );
-        sending.shared.table.lock().bytes
-    }
-
-    async fn piece(body: &mut WatchedBody) -> Option<Result<usize, axum::Error>> {
-        let frame = body.frame().await?;
-        Some(frame.map(|frame| frame.into_data().map_or(0, |data| data.len())))
-    }
-
-    #[tokio::test]
-    async fn a_response_counts_until_it_has_been_taken() {
-        const LENGTH: usize = 3 * FIRST_PIECE + 5;
-        let sending = sending(1 << 20);
-        let mut body = body(&sending, LENGTH);
-        let mut taken = 0;
-        for wanted in [FIRST_PIECE, 2 * FIRST_PIECE, 5] {
-            assert_eq!(body.size_hint().exact(), Some((LENGTH - taken) as u64));
-            assert_eq!(piece(&mut body).await.unwrap().unwrap(), wanted);
-            // The library has the piece, and the client has not.
-            assert_eq!(bytes(&sending), (LENGTH - taken) as u64);
-            taken += wanted;
-        }
-        assert!(body.is_end_stream() && piece(&mut body).await.is_none());
-        drop(body);
-        assert_eq!(bytes(&sending), 0);
-        assert!(sending.shared.table.lock().waiting.is_empty());
-    }
-
-    #[tokio::test]
-    async fn pieces_grow_to_the_largest_and_no_further() {
-        let sending = sending(1 << 20);
-        let mut body = body(&sending, 10 * LARGEST_PIECE);
-        let mut sizes = Vec::new();
-        while let Some(size) = piece(&mut body).await {
-            sizes.push(size.unwrap());
-        }
-        assert!(
-            sizes.starts_with(&[FIRST_PIECE, 2 * FIRST_PIECE, 4 * FIRST_PIECE]),
-            "{sizes:?}"
-        );
-        assert_eq!(sizes.iter().max(), Some(&LARGEST_PIECE));
-        assert_eq!(sizes.iter().sum::<usize>(), 10 * LARGEST_PIECE);
-    }
-
-    #[tokio::test]
-    async fn a_response_that_is_not_taken_in_time_is_dropped() {
-        let sending = sending(1 << 20);
-        let (mut slow, mut other) = (body(&sending, 10), body(&sending, FIRST_PIECE + 5));
-        let now = Instant::now();
-        sending.sweep(now + TIMEOUT / 2);
-        assert_eq!(bytes(&sending), FIRST_PIECE as u64 + 15, "there is time left");
-        piece(&mut other).await.unwrap().unwrap();
-        // The clock cannot be turned, so what the other one took is dated later.
-        sending
-            .shared
-            .table
-            .lock()
-            .waiting
-            .get_mut(&other.id)
-            .unwrap()
-            .progress = now + TIMEOUT;
-        sending.sweep(now + TIMEOUT + Duration::from_secs(1));
-        assert_eq!(
-            bytes(&sending),
-            FIRST_PIECE as u64 + 5,
-            "a response that gets on stays"
-        );
-        assert!(piece(&mut slow).await.unwrap().is_err(), "its stream fails");
-        assert_eq!(piece(&mut other).await.unwrap().unwrap(), 5);
-        drop(slow);
-        drop(other);
-        assert_eq!(bytes(&sending), 0);
-        assert_eq!(sending.shared.metrics.dropped_responses.get(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_longest_waiting_make_room() {
-        let sending = sending(100);
-        let mut bodies: Vec<WatchedBody> = (0..10).map(|_| body(&sending, 10)).collect();
-        assert_eq!(bytes(&sending), 100, "exactly full is allowed");
-        sending.progress(bodies[0].id, 10);
-        bodies.push(body(&sending, 25));
-        assert_eq!(bytes(&sending), 95);
-        for (index, body) in bodies.iter_mut().enumerate() {
-            let dropped = (1..=3).contains(&index);
-            assert_eq!(piece(body).await.unwrap().is_err(), dropped, "{index}");
-        }
-        let mut large = body(&sending, 1000);
-        assert!(piece(&mut large).await.unwrap().is_ok(), "the newest one stays");
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Idempotency, KeptSize};
 use crate::error::Error;
-use crate::job::JobId;
+use crate::job::{JobId, Priority};
 
 /// Jobs with a bound on their images and results, each with its end.
 #[derive(Debug)]
@@ -66,13 +66,13 @@ impl<T: Clone> Kept<T> {
         Ok(self.jobs.get(id).map(|job| job.content.clone()))
     }
 
-    /// Keeps a job of this size until `end`, unless it is kept already.
+    /// Keeps a job of this size and priority until `end`, unless it is kept already.
     ///
     /// # Errors
     /// [`Error::TooManyJobs`] and [`Error::IdempotencyConflict`].
     pub(super) fn enter(
         &mut self,
-        (id, size, content): (JobId, KeptSize, T),
+        (id, size, priority, content): (JobId, KeptSize, Priority, T),
         idempotency: Option<Idempotency>,
         end: Instant,
         now: Instant,
@@ -83,11 +83,8 @@ impl<T: Clone> Kept<T> {
         {
             return Ok(Entered::Known(known));
         }
-        let all = KeptSize {
-            images: self.size.images + size.images,
-            bytes: self.size.bytes + size.bytes,
-        };
-        if all.images > self.limit.images || all.bytes > self.limit.bytes {
+        let all = self.size.plus(size);
+        if !all.fits(self.limit.open_to(priority, self.size.images)) {
             let next = self.ends.first().map_or(end, |(end, _)| *end);
             return Err(Error::TooManyJobs {
                 retry_after: next.saturating_duration_since(now),
@@ -166,7 +163,7 @@ mod tests {
         let now = Instant::now();
         let mut kept = Kept::new(size(3));
         let enter = |kept: &mut Kept<char>, id: u128, images, end, now| {
-            kept.enter((JobId(id), size(images), 'x'), None, end, now)
+            kept.enter((JobId(id), size(images), Priority::Normal, 'x'), None, end, now)
         };
         assert_eq!(enter(&mut kept, 1, 2, now + 5 * SECOND, now), Ok(Entered::New));
         assert_eq!(enter(&mut kept, 2, 1, now + 2 * SECOND, now), Ok(Entered::New));
@@ -199,7 +196,7 @@ mod tests {
         let mut kept = Kept::new(limit);
         let mut enter = |id: u128, bytes| {
             let size = KeptSize { images: 1, bytes };
-            kept.enter((JobId(id), size, 'x'), None, now + SECOND, now)
+            kept.enter((JobId(id), size, Priority::High, 'x'), None, now + SECOND, now)
         };
         assert_eq!(enter(1, 6), Ok(Entered::New));
         let full = Err(Error::TooManyJobs { retry_after: SECOND });
@@ -208,11 +205,42 @@ mod tests {
     }
 
     #[test]
+    fn lower_priorities_leave_a_part_of_either_limit_free() {
+        let now = Instant::now();
+        for (images, bytes) in [(20, u64::MAX), (usize::MAX, 20)] {
+            let mut kept = Kept::new(KeptSize { images, bytes });
+            let mut ids = 0..;
+            let counts = [Priority::Low, Priority::Normal, Priority::High].map(|priority| {
+                let mut enter = || {
+                    let job = (JobId(ids.next()?), size(1), priority, 'x');
+                    kept.enter(job, None, now + SECOND, now).ok()
+                };
+                std::iter::from_fn(&mut enter).count()
+            });
+            assert_eq!(counts, [16, 2, 2]);
+        }
+        let mut kept = Kept::new(size(20));
+        let all_bytes = KeptSize { images: 1, bytes: 20 };
+        let job = (JobId(1), all_bytes, Priority::Low, 'x');
+        assert_eq!(
+            kept.enter(job, None, now + SECOND, now),
+            Ok(Entered::New),
+            "nothing else is kept"
+        );
+    }
+
+    #[test]
     fn a_key_stands_for_one_request_while_its_job_is_kept() {
         let now = Instant::now();
         let mut kept = Kept::new(size(1));
-        let mut enter =
-            |id: u128, idempotency, now| kept.enter((JobId(id), size(1), id), idempotency, now + SECOND, now);
+        let mut enter = |id: u128, idempotency, now| {
+            kept.enter(
+                (JobId(id), size(1), Priority::Normal, id),
+                idempotency,
+                now + SECOND,
+                now,
+            )
+        };
         assert_eq!(enter(1, idempotency("a", 1), now), Ok(Entered::New));
         assert_eq!(
             enter(2, idempotency("a", 1), now),

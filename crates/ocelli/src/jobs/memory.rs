@@ -94,7 +94,7 @@ impl MemoryJobs {
                 None => shared.stop.child_token(),
             },
         });
-        let job = (entry.ticket.id, size, Arc::clone(&entry));
+        let job = (entry.ticket.id, size, request.priority, Arc::clone(&entry));
         match shared.kept.lock().enter(job, idempotency, now + left, now)? {
             Entered::Known(known) => return Ok(known.ticket),
             Entered::New => {}

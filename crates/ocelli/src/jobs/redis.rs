@@ -26,7 +26,7 @@ use crate::broker::redis::{Due, LinkError, Record, Records, RedisBroker};
 use crate::broker::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use crate::error::Error;
 use crate::infer::Infer;
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, Priority};
 use crate::model::ServedModel;
 
 /// When the webhook of a job is called that was not computed by its deadline: surely after it.
@@ -223,7 +223,7 @@ impl Shared {
         };
         let entered = self
             .records
-            .enter(id, submission.size(), self.config.limit, keep)
+            .enter(id, submission.size(), self.open_to(request.priority), keep)
             .await?;
         entered.map_err(|retry_after| Error::TooManyJobs { retry_after })?;
         let mut queued = QueuedParts {
@@ -300,6 +300,11 @@ impl Shared {
             self.due.leave(id).await?;
         }
         Ok(())
+    }
+
+    /// How much of the limit of jobs that are kept is open to a priority: while there are some, and while there are none.
+    fn open_to(&self, priority: Priority) -> [KeptSize; 2] {
+        [1, 0].map(|images| self.config.limit.open_to(priority, images))
     }
 
     fn served(&self, digest: &str) -> Option<Arc<ServedModel>> {

@@ -1,15 +1,17 @@
-//! How a worker ends when its drain takes all of its time, and what hangups do to a drain.
+//! How a worker ends when its drain takes all of its time, and what hangups do to the drain of any role.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
+use tokio::task::JoinHandle;
 
-use crate::client::Call;
+use crate::client::{Answer, Call};
 use crate::photos;
 use crate::process::{Process, ocelli};
-use crate::redis_jobs::{web, worker};
+use crate::redis_jobs::{new_web, web, worker};
 use crate::repository::{Shelf, maker};
+use crate::repository_worker::become_known;
 use crate::support::eventually;
 use crate::support::redis::{Binary, Options, RedisServer};
 
@@ -147,4 +149,90 @@ async fn hangups_during_a_drain_change_nothing() {
         log.last().unwrap().contains("everything accepted was answered"),
         "{log:?}"
     );
+}
+
+/// One image after the other, so that a drain has something to finish.
+const SLOW: [&str; 6] = [
+    "--fake-batch-time",
+    "400ms",
+    "--fake-image-time",
+    "0s",
+    "--max-batch",
+    "1",
+];
+
+/// Asks several times, and waits until all are let in and a worker has taken one.
+async fn asked_of(web: &Process, worker: &Process) -> Vec<JoinHandle<Answer>> {
+    const REQUESTS: u8 = 6;
+    let call = web.post("/predict").form([("image", photos::DOG)]);
+    let asked = (0..REQUESTS).map(|_| call.clone().spawn()).collect();
+    web.metric("ocelli_admitted_images", |images| images == f64::from(REQUESTS))
+        .await;
+    worker.metric("ocelli_leases", |leases| leases > 0.0).await;
+    asked
+}
+
+#[tokio::test]
+async fn hangups_during_the_drain_of_a_worker_change_nothing() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let shelf = Shelf::new();
+    shelf.put("a", ("a", "1", "old"));
+    let of_shelf = [
+        "--drain-delay",
+        "0s",
+        "--model-dir",
+        shelf.path().to_str().unwrap(),
+    ];
+    let mut worker = worker(&redis.url(), &[&SLOW[..], &of_shelf].concat()).await;
+    let web = new_web(&redis.url(), &[]).await;
+    become_known(&web, &["a/1 ready"]).await;
+    let asked = asked_of(&web, &worker).await;
+    worker.signal("TERM");
+    worker.logs("leaving").await;
+    shelf.put("a", ("a", "1", "new"));
+    worker.signals(&["HUP"; 10]);
+    for answer in join_all(asked).await {
+        assert_eq!(maker(&answer.unwrap()), "old");
+    }
+    let (status, log) = worker.ended().await;
+    assert_eq!(status, Some(0), "{log:?}");
+    let looked = log.iter().filter(|line| line.contains(LOOKED)).count();
+    assert_eq!(looked, 0, "the folder is not looked at again: {log:?}");
+    assert!(log.last().unwrap().contains("stopped"), "{log:?}");
+}
+
+#[tokio::test]
+async fn hangups_during_the_drain_of_a_web_process_change_nothing() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    let worker = worker(&redis.url(), &SLOW).await;
+    let mut web = web(&redis.url(), &[]).await;
+    let asked = asked_of(&web, &worker).await;
+    web.signal("TERM");
+    web.logs("draining").await;
+    web.signals(&["HUP"; 10]);
+    for answer in join_all(asked).await {
+        assert_eq!(answer.unwrap().best(), photos::dog().label());
+    }
+    let (status, log) = web.ended().await;
+    assert_eq!(status, Some(0), "{log:?}");
+    assert!(
+        log.last().unwrap().contains("everything accepted was answered"),
+        "{log:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_hangup_while_a_worker_waits_for_redis_does_not_end_it() {
+    let Some(binary) = Binary::redis() else { return };
+    let redis = RedisServer::start(&binary, Options::default()).await;
+    redis.command::<()>(&["CLIENT", "PAUSE", "600000", "ALL"]).await;
+    let mut command = ocelli(&["worker", "--listen", "127.0.0.1:0", "--engine", "fake", "--redis"]);
+    command.arg(redis.url());
+    let worker = Process::start_worker_early(command).await;
+    worker.signals(&["HUP"; 3]);
+    worker.signal("TERM");
+    let (status, log) = worker.ended().await;
+    assert_eq!(status, Some(0), "{log:?}");
 }

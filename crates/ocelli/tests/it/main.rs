@@ -64,6 +64,7 @@ mod repository_reload;
 mod repository_stop;
 mod repository_under_load;
 mod repository_worker;
+mod reserves;
 mod responses;
 #[path = "../../../ocelli-vision/tests/support/riff.rs"]
 mod riff;

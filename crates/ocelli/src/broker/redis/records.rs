@@ -153,8 +153,8 @@ impl Records {
         self.link.query(delete.arg(self.key(id))).await
     }
 
-    /// Counts a job of this size among those that are kept, unless all would be more than `most`; then says when the next
-    /// is forgotten.
+    /// Counts a job of this size among those that are kept, unless all would be more than `most`, or more than
+    /// `most_alone` where there is no other; then says when the next is forgotten.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -162,7 +162,7 @@ impl Records {
         &self,
         id: JobId,
         size: KeptSize,
-        most: KeptSize,
+        [most, most_alone]: [KeptSize; 2],
         keep: Duration,
     ) -> Result<Result<(), Duration>, LinkError> {
         let mut script = KEPT_ENTER.prepare_invoke();
@@ -174,6 +174,7 @@ impl Records {
             .arg(size.bytes)
             .arg(most.images)
             .arg(most.bytes)
+            .arg(most_alone.bytes)
             .arg(keep.as_millis() as u64);
         let wait: i64 = self.link.script(&script).await?;
         Ok(u64::try_from(wait).map_or(Ok(()), |wait| Err(Duration::from_millis(wait))))

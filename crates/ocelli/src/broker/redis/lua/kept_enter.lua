@@ -1,6 +1,7 @@
 -- Counts an asynchronous job among those that are kept, unless there are too many.
 -- KEYS: jobs by the time when they end, sizes of all
--- ARGV: the job and its size as `id:images:bytes`, images, bytes, most images, most bytes, milliseconds that it is kept
+-- ARGV: the job and its size as `id:images:bytes`, images, bytes, most images and most bytes that are open to its priority
+-- (`KeptSize::open_to`), bytes that are open while nothing is kept, milliseconds that it is kept
 -- Returns -1, or the milliseconds until the next job is forgotten where there is no room.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,10 +16,11 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 
   bytes = bytes - tonumber(its_bytes or '0')
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-local keep = math.max(tonumber(ARGV[6]), redis.call('PTTL', KEYS[1]))
-local room = images + tonumber(ARGV[2]) <= tonumber(ARGV[4]) and bytes + tonumber(ARGV[3]) <= tonumber(ARGV[5])
+local keep = math.max(tonumber(ARGV[7]), redis.call('PTTL', KEYS[1]))
+local most = tonumber(images > 0 and ARGV[5] or ARGV[6])
+local room = images + tonumber(ARGV[2]) <= tonumber(ARGV[4]) and bytes + tonumber(ARGV[3]) <= most
 if room then
-  redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[6])), ARGV[1])
+  redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[7])), ARGV[1])
   images = images + tonumber(ARGV[2])
   bytes = bytes + tonumber(ARGV[3])
 end

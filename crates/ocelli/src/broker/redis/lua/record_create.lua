@@ -3,7 +3,7 @@
 -- ARGV: what was asked for, parts, parts that are to be computed, microseconds until the deadline, milliseconds to keep it
 -- until the job is accepted, its webhook or nothing, most bytes of the replies of all parts
 -- Returns microseconds of Redis' clock, or an error that begins with OOM.
-if not fits(#ARGV[1] + tonumber(ARGV[7])) then
+if #ARGV[1] + tonumber(ARGV[7]) > memory_left() then
   return no_room()
 end
 local time = redis.call('TIME')

@@ -4,18 +4,21 @@
 -- For what is written without asking: heartbeats, notes of suspects, the buffers of connections.
 local SPARE = 1048576
 
--- Whether `bytes` more fit below maxmemory. Redis counts as it does when it refuses a command with OOM.
-local function fits(bytes)
+-- How many bytes are left below maxmemory. Redis counts as it does when it refuses a command with OOM.
+local function memory_left()
   local info = redis.pcall('INFO', 'memory')
   if type(info) ~= 'string' then
     -- This user may not ask. Redis itself still refuses what does not fit, but keeps no room for replies.
-    return true
+    return math.huge
   end
   local function field(name)
     return tonumber(string.match(info, '\n' .. name .. ':(%d+)') or '0')
   end
   local most = field('maxmemory')
-  return most == 0 or field('used_memory') - field('mem_not_counted_for_evict') + bytes + SPARE <= most
+  if most == 0 then
+    return math.huge
+  end
+  return most - SPARE - (field('used_memory') - field('mem_not_counted_for_evict'))
 end
 
 -- The answer where they do not fit. Clients know it by its code, as the answer of a Redis that is full.

@@ -16,8 +16,14 @@ local size = #ARGV[7] + #ARGV[8] + reply
 if depth >= tonumber(ARGV[2]) or bytes + size > most then
   return {0, depth}
 end
-if not fits(size + reply * depth) then
+-- The jobs that are there will have replies, for which memory must be left.
+local left = memory_left() - reply * depth
+if size > left then
   return no_room()
+end
+-- Where memory is what limits the queue, lower priorities leave the same part of that free.
+if depth > 0 and bytes + size > (bytes + left) * (tonumber(ARGV[3]) / tonumber(ARGV[4])) then
+  return {0, depth}
 end
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])
