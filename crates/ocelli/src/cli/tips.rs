@@ -16,7 +16,7 @@ struct Elsewhere {
     tip: &'static str,
 }
 
-const ELSEWHERE: [Elsewhere; 8] = [
+const ELSEWHERE: [Elsewhere; 12] = [
     Elsewhere {
         names: &["--host", "--port", "--bind", "--address", "--http-port", "-p"],
         commands: &["serve", "web", "worker"],
@@ -53,6 +53,33 @@ const ELSEWHERE: [Elsewhere; 8] = [
         tip: "--model-dir DIR serves a folder of models",
     },
     Elsewhere {
+        names: &["--batch-size", "--max-batch-size"],
+        commands: &["serve", "worker", "predict"],
+        tip: "--max-batch COUNT limits the size of a batch; by default it is measured at start",
+    },
+    Elsewhere {
+        names: &["--timeout", "--request-timeout"],
+        commands: &["serve", "web"],
+        tip: "--deadline DURATION limits the time for an answer, such as 30s",
+    },
+    Elsewhere {
+        names: &["--verbose", "--debug", "--quiet", "-v", "-q"],
+        commands: &["serve", "web", "worker", "queue", "model", "predict", "bench"],
+        tip: "--log-level LEVEL sets how much is logged, such as debug",
+    },
+    Elsewhere {
+        names: &[
+            "--ssl-keyfile",
+            "--ssl-certfile",
+            "--tls-cert",
+            "--tls-key",
+            "--keyfile",
+            "--certfile",
+        ],
+        commands: &["serve", "web", "worker"],
+        tip: "Ocelli speaks HTTP; a proxy in front of it adds TLS, as in deploy/nginx and deploy/apache",
+    },
+    Elsewhere {
         names: &["--redis"],
         commands: &["serve"],
         tip: "`ocelli serve` computes in its own process; `ocelli web --redis URL` answers with the workers behind a Redis",
@@ -74,16 +101,26 @@ pub(super) fn improve(mut error: clap::Error, arguments: &[OsString]) -> clap::E
     };
     let unknown = unknown.split('=').next().unwrap_or_default().to_owned();
     if let Some(tip) = elsewhere(&unknown, arguments) {
-        error.remove(ContextKind::SuggestedArg);
+        forget_suggestion(&mut error);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
     } else if let Some(ContextValue::String(suggested)) = error.get(ContextKind::SuggestedArg)
         && !is_close(&unknown, suggested)
     {
-        error.remove(ContextKind::SuggestedArg);
-        error.remove(ContextKind::Suggested);
+        forget_suggestion(&mut error);
     }
     error
+}
+
+/// The line "Usage:" goes too, since it names the suggested option.
+fn forget_suggestion(error: &mut clap::Error) {
+    for kind in [
+        ContextKind::SuggestedArg,
+        ContextKind::Suggested,
+        ContextKind::Usage,
+    ] {
+        error.remove(kind);
+    }
 }
 
 fn elsewhere(unknown: &str, arguments: &[OsString]) -> Option<&'static str> {
@@ -131,6 +168,11 @@ mod tests {
             (&["worker", "--config", "x.toml"], "environment variable"),
             (&["serve", "--config=x.toml"], "environment variable"),
             (&["serve", "--reload"], "SIGHUP"),
+            (&["predict", "--batch-size", "4", "x.jpg"], "--max-batch"),
+            (&["web", "--timeout", "30"], "--deadline"),
+            (&["serve", "--verbose"], "--log-level"),
+            (&["worker", "-v"], "--log-level"),
+            (&["serve", "--ssl-keyfile", "key.pem"], "deploy/nginx"),
             (&["web", "--reload"], "ocelli worker --redis URL --model-dir DIR"),
             (&["web", "--model", "x"], "the workers have the models"),
             (
@@ -144,6 +186,7 @@ mod tests {
                 "{arguments:?}: {said}"
             );
             assert!(!said.contains("similar"), "{arguments:?}: {said}");
+            assert!(!said.contains("--preset"), "{arguments:?}: {said}");
         }
     }
 
@@ -154,7 +197,9 @@ mod tests {
 
     #[test]
     fn tips_name_only_what_their_commands_have() {
-        let command = Cli::command();
+        let mut command = Cli::command();
+        // Gives commands the options that all of them have.
+        command.build();
         let has = |name: &str, option: &str| {
             let command = command.find_subcommand(name).expect(name);
             let long = |argument: &clap::Arg| argument.get_long() == option.strip_prefix("--");
@@ -200,11 +245,17 @@ mod tests {
             ("--max-delays", Some("--max-delay")),
             ("--print", None),
             ("--sort", None),
+            // The parser suggests --deadline and --drain-delay.
+            ("--device", None),
+            ("--api-key", None),
         ] {
             let said = says(&["serve", option]);
             match suggested {
                 Some(suggested) => assert!(said.contains(&format!("'{suggested}'")), "{option}: {said}"),
-                None => assert!(!said.contains("similar"), "{option}: {said}"),
+                None => {
+                    assert!(!said.contains("similar"), "{option}: {said}");
+                    assert!(!said.contains("ocelli serve --"), "{option}: {said}");
+                }
             }
         }
     }
