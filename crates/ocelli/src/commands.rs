@@ -26,7 +26,7 @@ use crate::printable::ReaderGone;
 use crate::telemetry;
 
 /// Nothing was done: the options, the model or the machine do not allow it.
-const NOT_STARTED: u8 = 2;
+pub const NOT_STARTED: u8 = 2;
 
 /// Something was done, and it failed.
 const FAILED: u8 = 1;

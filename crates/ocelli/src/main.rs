@@ -48,14 +48,14 @@ fn misused(error: &clap::Error) -> ExitCode {
 fn unread(error: &clap::Error, unprinted: io::Error, format: LogFormat) -> ExitCode {
     // Nothing can be said of a standard error that cannot be written, and a reader of the help may stop reading.
     if error.use_stderr() {
-        return ExitCode::from(NOT_STARTED);
+        return ExitCode::from(commands::NOT_STARTED);
     }
     let unprinted = anyhow::Error::new(ReaderGone::mark(unprinted));
     if ReaderGone::caused(&unprinted) {
         return ExitCode::SUCCESS;
     }
     telemetry::say_failure(format, &said(&unprinted));
-    ExitCode::from(NOT_STARTED)
+    ExitCode::from(commands::NOT_STARTED)
 }
 
 /// An error and its causes, without those that its text names already.
