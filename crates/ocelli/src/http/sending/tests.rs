@@ -75,9 +75,8 @@ async fn a_response_that_is_not_taken_in_time_is_dropped() {
     assert_eq!(bytes(&sending), FIRST_PIECE as u64 + 15, "there is time left");
     piece(&mut other).await.unwrap().unwrap();
     // The clock cannot be turned, so what the other one took is dated later.
-    let mut table = sending.shared.table.lock();
-    table.waiting.get_mut(&other.turn).unwrap().progress = now + TIMEOUT;
-    drop(table);
+    let date = |table: &mut Table| table.waiting.get_mut(&other.turn).unwrap().progress = now + TIMEOUT;
+    date(&mut sending.shared.table.lock());
     sending.sweep(now + TIMEOUT + Duration::from_secs(1));
     assert_eq!(
         bytes(&sending),
