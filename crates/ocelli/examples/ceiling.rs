@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser;
-use ocelli::model::{self, ServedModel};
+use ocelli::models::served_model;
+use ocelli::models::served_model::ServedModel;
 use ocelli_bench::{PhotoLimit, load_photos};
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend, Engine, EngineOptions, OnnxRuntime, Tensor, TensorData};
@@ -60,7 +61,7 @@ fn main() -> anyhow::Result<()> {
         .into_iter()
         .map(|photo| photo.bytes)
         .collect();
-    let (model, file) = ServedModel::split(model::builtin()?);
+    let (model, file) = ServedModel::split(served_model::builtin()?);
     let model = Arc::new(model);
     anyhow::ensure!(
         model.input().is_identity(),

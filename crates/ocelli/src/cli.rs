@@ -18,9 +18,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::tips::improve;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tips::improve;
 
 pub use bench::BenchArgs;
 pub use browser::BrowserArgs;

@@ -21,9 +21,8 @@ use anyhow::Context as _;
 use ocelli_bench::BenchError;
 
 use crate::cli::{Cli, Command};
-use crate::lifecycle;
-use crate::printable::ReaderGone;
-use crate::telemetry;
+use crate::process::printable::ReaderGone;
+use crate::process::{lifecycle, telemetry};
 
 /// Nothing was done: the options, the model or the machine do not allow it.
 pub const NOT_STARTED: u8 = 2;

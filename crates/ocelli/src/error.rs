@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ocelli_vision::ImageError;
 
-use crate::catalog::Reason;
+use self::Reason;
 
 /// Why a request, or one image of it, was not answered with a prediction.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

@@ -1,26 +1,23 @@
 //! HTTP/1.1 and h2c on one port: routes, limits and the form of answers. Everything about images happens in
-//! [`crate::infer`]; a handler only translates.
+//! [`crate::inference`]; a handler only translates.
 
-mod access;
+pub(crate) mod access_log;
 mod admin;
-mod answer;
-mod asking;
 mod body;
-mod connections;
+pub(crate) mod conn;
 mod cors;
 mod front_page;
+pub(crate) mod image_body;
 mod info;
-mod inputs;
 mod jobs;
 mod off_thread;
 mod origin;
-mod parameters;
 mod path;
 mod predict;
 mod probes;
-mod receiving;
-mod sending;
-mod stream;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod response;
 
 use std::time::Duration;
 
@@ -29,18 +26,18 @@ use axum::extract::{FromRef, Request};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 
+use crate::async_jobs::Jobs;
 use crate::error::Error;
-use crate::infer::Infer;
-use crate::jobs::Jobs;
+use crate::inference::Infer;
 
 pub use admin::admin_router;
-pub use connections::serve;
+pub use conn::receiving::{Receiving, ReceivingLimits};
+pub use conn::sending::SendingLimits;
+pub use conn::serve;
 pub use cors::{Cors, CorsOrigin};
 pub use off_thread::OffThread;
 pub use origin::HostNames;
 pub use probes::{Health, Probe};
-pub use receiving::{Receiving, ReceivingLimits};
-pub use sending::SendingLimits;
 
 /// Limits and times of requests.
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +185,7 @@ fn finished(routes: Router, probe: Probe, cors: Cors, instead: &'static str) -> 
             path: shown_path(&request),
             instead,
         })
-        .layer(from_fn_with_state((probe, cors), answer::finish))
+        .layer(from_fn_with_state((probe, cors), response::finish))
 }
 
 /// A label of bounded variety: what clients make up is all one.

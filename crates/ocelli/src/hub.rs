@@ -9,25 +9,25 @@
 //! names, and everything has a limit.
 
 mod cache;
-mod choice;
+pub(crate) mod cache_index;
 mod client;
 mod config;
 mod download;
 mod error;
+pub(crate) mod fetch;
 mod graph;
 mod hash;
-mod inventory;
 mod listing;
-mod names;
 mod progress;
-mod visit;
+pub(crate) mod select;
+pub(crate) mod spec;
 
 use std::path::PathBuf;
 
+pub use cache_index::{CachedModel, Removed, list, remove};
 pub use config::{HubConfig, Token};
 pub use error::HubError;
-pub use inventory::{CachedModel, Removed, list, remove};
-pub use names::{Commit, HubSpec, RepoPath, Repository};
+pub use spec::{Commit, HubSpec, RepoPath, Repository};
 
 /// A model of the hub that is on this machine.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub struct Fetched {
 /// # Errors
 /// When it is not to be had; see [`HubError`].
 pub fn fetch(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubError> {
-    visit::run(spec, config)
+    fetch::run(spec, config)
 }
 
 impl Fetched {

@@ -4,10 +4,10 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
-use ocelli::cli::LogFormat;
-use ocelli::printable::ReaderGone;
-use ocelli::telemetry::{self, Flush};
-use ocelli::{cli, commands, printable};
+use ocelli::process::printable;
+use ocelli::process::printable::ReaderGone;
+use ocelli::process::telemetry::{self, Flush, LogFormat};
+use ocelli::{cli, commands};
 
 /// Unless this is 1, ONNX Runtime from 1.31 on tells its maker that and how it is used, from the moment it is loaded and
 /// whatever its own interface is told later. A server of people's photos tells nobody anything.

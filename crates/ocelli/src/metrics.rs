@@ -13,10 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::broker::redis::Standing;
-use crate::job::ModelId;
-use crate::telemetry;
-use crate::timing::Phases;
+use self::Standing;
+use crate::models::model_id::ModelId;
+use crate::output::timing::Phases;
+use crate::process::telemetry;
 
 /// Upper bounds of the phase histogram, in seconds: from a queue that is empty to the default deadline.
 const PHASE_BUCKETS: [f64; 15] = [

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::{duration, positive_duration};
-use crate::jobs::WebhookHost;
+use crate::async_jobs::WebhookHost;
 
 /// Asynchronous jobs.
 #[derive(Debug, Args)]

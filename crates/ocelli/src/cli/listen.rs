@@ -1,9 +1,8 @@
 //! Addresses to listen on, in the forms that other servers accept.
 
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
+use std::{fmt, io};
 
 /// Where a server listens: a host and a port.
 ///

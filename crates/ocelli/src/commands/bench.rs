@@ -11,10 +11,10 @@ use ocelli_bench::{BenchConfig, BodyForm, Load, PhotoLimit, Stop, load_photos, r
 use rustls::ClientConfig;
 
 use crate::cli::BenchArgs;
-use crate::lifecycle::StopSignals;
-use crate::printable::Lines;
-use crate::progress::Bar;
-use crate::tls;
+use crate::process::lifecycle::StopSignals;
+use crate::process::printable::Lines;
+use crate::process::progress::Bar;
+use crate::process::tls;
 
 /// Photos are kept in memory while the benchmark runs.
 const PHOTO_LIMIT: PhotoLimit = PhotoLimit {

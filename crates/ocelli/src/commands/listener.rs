@@ -11,11 +11,13 @@ use tokio::task::JoinSet;
 
 use super::bind::listen;
 use super::files::ADMIN_CONNECTIONS;
+use crate::async_jobs::OwnListeners;
 use crate::cli::{ListenAddress, RepositoryArgs};
 use crate::http::{ConnectionConfig, HostNames};
-use crate::jobs::OwnListeners;
-use crate::lifecycle::StopSignals;
-use crate::roles::{self, Ending, Models};
+use crate::model_manager::Models;
+use crate::process::lifecycle::StopSignals;
+use crate::server;
+use crate::server::Ending;
 
 /// Listens on `address` and runs a role there until it ends or a second signal ends it (see [`StopSignals`]).
 pub(super) fn run(
@@ -144,7 +146,7 @@ pub(super) fn stop_changing(
     Ok(async move {
         let administration = async {
             if let Some(listener) = admin
-                && let Err(error) = roles::admin(listener, models.clone(), names, connections).await
+                && let Err(error) = server::admin(listener, models.clone(), names, connections).await
             {
                 tracing::error!(%error, "models cannot be loaded over --admin-listen");
             }

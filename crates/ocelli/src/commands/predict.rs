@@ -12,17 +12,18 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::predict_output::{Said, heading, render};
 use super::predict_sources::{Source, expand};
 use super::settings;
-use crate::admission::{AdmissionLimits, Load};
 use crate::cli::{OutputFormat, PredictArgs};
-use crate::infer::{self, Deadline, Infer, Needed};
-use crate::job::Priority;
-use crate::model::ServedModel;
-use crate::outcome::{Outcome, Want};
-use crate::printable::ReaderGone;
-use crate::progress::{Bar, TICK, aside};
-use crate::results::labelled;
-use crate::roles::{Pipeline, PipelineConfig};
-use crate::wish::Wish;
+use crate::inference;
+use crate::inference::json_output::labelled;
+use crate::inference::{Deadline, Infer, Needed};
+use crate::models::admission::{AdmissionLimits, Load};
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+use crate::output::params::Wish;
+use crate::output::postprocess::{Outcome, Want};
+use crate::process::printable::ReaderGone;
+use crate::process::progress::{Bar, TICK, aside};
+use crate::server::{Pipeline, PipelineConfig};
 
 /// Nothing else runs here, so the whole queue is open to each photo.
 const PRIORITY: Priority = Priority::High;
@@ -129,7 +130,7 @@ impl Task {
             .infer
             .admit(&self.model, needed)
             .map_err(|error| error.to_string())?;
-        let request = infer::Request {
+        let request = inference::Request {
             model: Arc::clone(&self.model),
             want: self.want.clone(),
             priority: PRIORITY,

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::cli::OutputFormat;
-use crate::printable::{lines, one_line};
-use crate::results::LabelledPrediction;
+use crate::inference::json_output::LabelledPrediction;
+use crate::process::printable::{lines, one_line};
 
 /// What one photo came to.
 #[derive(Clone, Copy)]

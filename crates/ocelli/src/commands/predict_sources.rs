@@ -1,10 +1,9 @@
 //! What `ocelli predict` is asked to look at: arguments turned into files.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use bytes::Bytes;
 use ocelli_vision::{DecodeLimits, ImageError, ImageHeader};

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::watch::watch;
 use super::settings;
-use crate::broker::redis::keys::ModelName;
-use crate::broker::redis::{DeadLetter, Inspector, Link, LinkError, Outage, Target};
 use crate::cli::{DeadArgs, DeadCommand, QueueCommand, RedisArgs, StatusArgs};
-use crate::printable::Lines;
+use crate::process::printable::Lines;
+use crate::queue::redis::keys::ModelName;
+use crate::queue::redis::{DeadLetter, Inspector, Link, LinkError, Outage, Target};
+use watch::watch;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use super::files::Needs;
 use super::listener::Hangups;
 use super::{files, listener, settings};
+use crate::async_jobs::Sender;
 use crate::cli::ServeArgs;
 use crate::http::Cors;
-use crate::jobs::Sender;
-use crate::roles::{self, Pipeline, PipelineConfig, ServeConfig};
+use crate::server;
+use crate::server::{Pipeline, PipelineConfig, ServeConfig};
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let runtime = settings::runtime()?;
@@ -41,6 +42,6 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         let own = serve.jobs.webhooks.as_ref().map(Sender::own_listeners);
         let (models, admin) = (pipeline.models(), &args.repository);
         let stop = listener::stop_changing(models, hangups, admin, own, serve.connections)?;
-        roles::serve(listener, pipeline, serve, stop).await
+        server::serve(listener, pipeline, serve, stop).await
     })
 }

@@ -1,14 +1,12 @@
 //! Options translated into the configurations of the parts.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
+use std::{env, fs, process};
 
 use anyhow::Context as _;
 use ocelli_engine::fake::FakeFailure;
@@ -18,20 +16,23 @@ use ocelli_vision::auto::{Hints, NoteKind};
 use ocelli_vision::{DecodeLimits, ModelPackage};
 use rustix::system::uname;
 
-use crate::admission::AdmissionLimits;
-use crate::broker::redis::Target;
-use crate::catalog::{ModelRef, Names};
+use crate::async_jobs::{CallLimits, JobsConfig, Secret, Sender, WebhookConfig};
 use crate::cli::{
     ConnectionArgs, DrainArgs, EngineArgs, EngineKind, HintArgs, ImageArgs, JobArgs, LimitArgs, ModelControl,
     NameArgs, RedisArgs, RepositoryArgs, SourceArgs,
 };
-use crate::decoders::DecodeConfig;
+use crate::executor::WorkerConfig;
 use crate::http::{ConnectionConfig, HttpConfig, ReceivingLimits, SendingLimits};
 use crate::hub::{HubConfig, HubError};
-use crate::jobs::{CallLimits, JobsConfig, KeptSize, Secret, Sender, WebhookConfig};
-use crate::models::{self, OpenError, Opened};
-use crate::roles::{DrainTimes, ModelSet, RepositoryConfig, Selection};
-use crate::worker::WorkerConfig;
+use crate::inference::preprocess::DecodeConfig;
+use crate::model_manager::{ModelSet, RepositoryConfig, Selection};
+use crate::models::admission::AdmissionLimits;
+use crate::models::catalog::{ModelRef, Names};
+use crate::models::source;
+use crate::models::source::{OpenError, Opened};
+use crate::queue::job::KeptSize;
+use crate::queue::redis::Target;
+use crate::server::DrainTimes;
 
 pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
@@ -62,7 +63,7 @@ pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenE
         task: hints.task.map(Into::into),
         ..Hints::default()
     };
-    models::open(spec, hints, hub)
+    source::open(spec, hints, hub)
 }
 
 /// A variable of the environment; an empty one is not set, as for options.

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use super::files::Needs;
 use super::listener::Hangups;
 use super::{files, listener, settings};
-use crate::broker::redis::WebConfig;
 use crate::cli::{WebArgs, Wire};
 use crate::http::Cors;
-use crate::roles::{self, ServeConfig, WebTier, WebTierConfig, WebWire};
+use crate::queue::redis::WebConfig;
+use crate::server;
+use crate::server::{ServeConfig, WebTier, WebTierConfig, WebWire};
 
 pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
     let runtime = settings::runtime()?;
@@ -46,6 +47,6 @@ pub(super) fn run(args: &WebArgs) -> anyhow::Result<ExitCode> {
     };
     let tier = WebTier::new(tier, &target);
     listener::run(runtime, &args.listen, async |listener| {
-        roles::web(listener, tier, serve, listener::stop_of_web(hangups)).await
+        server::web(listener, tier, serve, listener::stop_of_web(hangups)).await
     })
 }

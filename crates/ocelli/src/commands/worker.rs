@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use super::files::Needs;
 use super::listener::Hangups;
 use super::{files, listener, settings};
-use crate::broker::redis::WorkerSideConfig;
 use crate::cli::{Wire, WorkerArgs};
-use crate::roles::{self, DrainTimes, WorkerTier, WorkerTierConfig, WorkerWire};
+use crate::queue::redis::WorkerSideConfig;
+use crate::server;
+use crate::server::{DrainTimes, WorkerTier, WorkerTierConfig, WorkerWire};
 
 pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let runtime = settings::runtime()?;
@@ -51,6 +52,6 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let tier = WorkerTier::new(config, &target, backend, models);
     listener::run(runtime, &args.listen, async |listener| {
         let stop = listener::stop_changing(tier.models(), hangups, &args.repository, None, connections)?;
-        roles::worker(listener, tier, stop).await
+        server::worker(listener, tier, stop).await
     })
 }

@@ -11,14 +11,14 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::answer::to_json;
 use super::body::BodySlot;
 use super::origin::{HostNames, only_own};
 use super::path::Path;
+use super::response::to_json;
 use super::{Cors, Probe, finished};
 use crate::error::Error;
-use crate::infer::Deadline;
-use crate::roles::{Models, Standing};
+use crate::inference::Deadline;
+use crate::model_manager::{Models, Standing};
 
 /// Bytes of a request's body: a few parameters.
 const MAX_BODY: u64 = 64 * 1024;

@@ -9,9 +9,9 @@ use hyper::body::Body as _;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::stream::Clock;
+use super::conn::stream::Clock;
 use crate::error::Error;
-use crate::infer::Deadline;
+use crate::inference::Deadline;
 
 /// What is read and thrown away after an early answer, so that the connection can be used again. A larger rest costs
 /// more than a new connection.

@@ -7,8 +7,8 @@ use axum::http::uri::Authority;
 
 use super::{AppState, README};
 use crate::error::Error;
-use crate::model::ServedModel;
-use crate::printable;
+use crate::models::served_model::ServedModel;
+use crate::process::printable;
 use ocelli_vision::Task;
 
 /// Says what is served here and how to use it. The process that gives this page is alive; whether it can do its work,

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
-use super::answer::{json, to_json};
 use super::path::Path;
-use crate::catalog::{Catalog, Reason};
-use crate::error::Error;
-use crate::model::ServedModel;
+use super::response::{json, to_json};
+use crate::error::{Error, Reason};
+use crate::models::catalog::Catalog;
+use crate::models::served_model::ServedModel;
 use ocelli_vision::{Activation, Task};
 
 /// The description of the API, kept by hand and checked against the routes and the status table by a test.

@@ -14,17 +14,17 @@ use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
 use super::AppState;
-use super::access::note;
-use super::answer::to_json;
-use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline, incoming};
-use super::inputs::Most;
-use super::parameters::{Accepts, Parameters};
+use super::access_log::note;
+use super::image_body::Most;
 use super::path::Path;
-use crate::broker::wire::WantMessage;
+use super::query::{Accepts, Parameters};
+use super::request::{Asked, Door, Found, Order, arrival, ask, deadline, incoming};
+use super::response::to_json;
+use crate::async_jobs::{Idempotency, JobView, Submission, Ticket, WebhookUrl};
 use crate::error::Error;
-use crate::infer::Deadline;
-use crate::job::JobId;
-use crate::jobs::{Idempotency, JobView, Submission, Ticket, WebhookUrl};
+use crate::inference::Deadline;
+use crate::queue::job::JobId;
+use crate::queue::wire::WantMessage;
 
 /// What a client calls its request, so that it may send it again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse as _, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::async_jobs::SIGNATURE;
 use crate::error::Error;
-use crate::jobs::SIGNATURE;
 
 /// The names by which an address may be asked for, besides `localhost` and IP addresses, which no page can have rebound.
 #[derive(Clone, Debug)]

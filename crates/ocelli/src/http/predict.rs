@@ -9,17 +9,17 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::AppState;
-use super::access::note;
-use super::answer::to_json;
-use super::asking::{Asked, Door, Found, Order, arrival, ask, deadline};
+use super::access_log::note;
+use super::image_body::Most;
 use super::info::Named;
-use super::inputs::Most;
-use super::parameters::{Accepts, Parameters};
 use super::path::Path;
+use super::query::{Accepts, Parameters};
+use super::request::{Asked, Door, Found, Order, arrival, ask, deadline};
+use super::response::to_json;
 use crate::error::Error;
-use crate::outcome::Outcome;
-use crate::results::{ImageAnswer, VectorEncoding};
-use crate::timing::Phases;
+use crate::inference::json_output::{ImageAnswer, VectorEncoding};
+use crate::output::postprocess::Outcome;
+use crate::output::timing::Phases;
 
 /// Where the time went (W3C Server Timing).
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");

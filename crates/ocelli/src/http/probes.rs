@@ -9,8 +9,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use crate::error::Error;
-use crate::lifecycle::{Lifecycle, Stage};
 use crate::metrics::Metrics;
+use crate::process::lifecycle::{Lifecycle, Stage};
 
 /// What the parts of a role know of their own state.
 pub trait Health: Send + Sync {

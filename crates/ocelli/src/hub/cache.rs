@@ -9,15 +9,14 @@
 //! .locks/models--owner--name/    who is fetching a blob
 //! ```
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::error::HubError;
 use super::hash::Hash;
 use super::listing::{Listing, RepoFile};
-use super::names::{Commit, RepoPath, Repository};
+use super::spec::{Commit, RepoPath, Repository};
 
 /// The longest list of files, in bytes: a hundred thousand of them.
 pub(super) const MAX_LISTING: u64 = 32 << 20;

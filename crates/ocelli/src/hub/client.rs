@@ -17,8 +17,8 @@ use super::config::HubConfig;
 use super::error::HubError;
 use super::hash::Hash;
 use super::listing::{BadListing, Listing, RepoFile};
-use super::names::{Commit, HubSpec, RepoPath, Repository};
-use crate::tls;
+use super::spec::{Commit, HubSpec, RepoPath, Repository};
+use crate::process::tls;
 
 /// Addresses that one request may lead through.
 const MAX_REDIRECTS: usize = 5;

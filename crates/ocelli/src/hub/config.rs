@@ -4,10 +4,9 @@
 //! <https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>
 
 use std::ffi::OsString;
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use url::Url;
 

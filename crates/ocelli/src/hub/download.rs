@@ -16,8 +16,8 @@ use super::cache::{RepoCache, at};
 use super::client::{About, Answer, Client};
 use super::error::HubError;
 use super::hash::{Hash, Hasher};
-use super::names::{Commit, RepoPath};
 use super::progress::Progress;
+use super::spec::{Commit, RepoPath};
 
 /// Tries in a row that may bring nothing.
 const TRIES: u32 = 4;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use ocelli_vision::Format;
 
-use super::names::Repository;
+use super::spec::Repository;
 
 /// A model that is not to be had.
 #[derive(Debug, thiserror::Error)]

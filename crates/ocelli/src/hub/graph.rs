@@ -5,7 +5,7 @@ use std::path::Path;
 use ocelli_vision::{Files, Graph};
 
 use super::error::HubError;
-use super::names::RepoPath;
+use super::spec::RepoPath;
 
 /// An ONNX file is a protobuf message, which ends at 2 GiB.
 pub(super) const MAX_ONNX: u64 = 2 << 30;

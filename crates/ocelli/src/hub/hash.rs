@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 
 use ring::digest;
 
-use super::names::is_hash;
+use super::spec::is_hash;
 
 /// The name of a file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

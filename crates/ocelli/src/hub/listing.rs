@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
-use super::names::{Commit, RepoPath};
+use super::spec::{Commit, RepoPath};
 
 /// The files of a commit.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal as _};
 
 use bytesize::ByteSize;
 
-use super::names::RepoPath;
-use crate::printable::one_line;
-use crate::progress::Bar;
+use super::spec::RepoPath;
+use crate::process::printable::one_line;
+use crate::process::progress::Bar;
 
 /// Shows one file's download.
 pub(super) struct Progress {

@@ -5,16 +5,15 @@ use std::net::SocketAddr;
 
 use hyper::Method;
 use hyper::header::HeaderName;
-use ocelli::admission::AdmissionLimits;
 use ocelli::http::Cors;
+use ocelli::models::admission::AdmissionLimits;
 
 use crate::client::{Answer, Call, Connection};
 use crate::jobs::job;
-use crate::photos;
 use crate::process::{Process, ocelli, run};
 use crate::repository::Shelf;
-use crate::repository_admin;
 use crate::server::{Server, Setup};
+use crate::{photos, repository_admin};
 
 const PAGE: &str = "https://app.example";
 const FOREIGN: &str = "https://evil.example";

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::Method;
-use ocelli::roles::Ending;
+use ocelli::server::Ending;
 use ocelli_engine::fake::FakeControl;
 
 use crate::client::{Call, Connection, Raw};
-use crate::eventually;
-use crate::photos;
 use crate::process::Process;
-use crate::redis_jobs;
 use crate::server::{Server, Setup};
 use crate::support::redis::{Binary, Options, RedisServer};
+use crate::{eventually, photos, redis_jobs};
 
 /// What a client saw of a server that was told to stop.
 #[derive(Debug, Default)]

@@ -161,7 +161,7 @@ async fn a_job_is_not_queued_before_its_key_is_settled() {
 #[tokio::test]
 async fn a_job_whose_last_step_fails_is_not_one() {
     let Some(house) = House::start().await else { return };
-    let last = include_str!("../../src/broker/redis/lua/record_queued.lua");
+    let last = include_str!("../../src/queue/redis/lua/record_queued.lua");
     let last: &str = redis::Script::new(last).get_hash().to_owned().leak();
     let first = house.cut(vec![last].leak()).await;
     house.has_one_job(first).await;
@@ -226,9 +226,9 @@ async fn a_repeat_is_answered_in_one_process_while_it_is_full() {
 /// What Redis keeps of claims and records, step by step.
 #[tokio::test]
 async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_are_renewed() {
-    use ocelli::broker::Broker;
-    use ocelli::broker::wire::{JobRecord, QueuedParts};
-    use ocelli::job::JobId;
+    use ocelli::queue::Broker;
+    use ocelli::queue::job::JobId;
+    use ocelli::queue::wire::{JobRecord, QueuedParts};
 
     use crate::brokers::{Harness, Limits};
 

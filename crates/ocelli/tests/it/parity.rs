@@ -6,7 +6,7 @@ mod golden;
 use std::fmt::Write as _;
 
 use half::f16;
-use ocelli::model::ServedModel;
+use ocelli::models::served_model::ServedModel;
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend as _, Engine, EngineOptions, OnnxRuntime, Tensor, TensorData};
 use ocelli_vision::{

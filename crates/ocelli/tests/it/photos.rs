@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use ocelli::model;
+use ocelli::models::served_model;
 use ocelli_engine::fake::class_of;
 use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, ModelPackage};
 
@@ -13,7 +13,7 @@ pub(crate) struct Photo {
 }
 
 /// The built-in model. Its digest takes its time without optimisation, so it is made once.
-pub(crate) static PACKAGE: LazyLock<ModelPackage> = LazyLock::new(|| model::builtin().unwrap());
+pub(crate) static PACKAGE: LazyLock<ModelPackage> = LazyLock::new(|| served_model::builtin().unwrap());
 
 /// A beagle, 500 x 375. MIT licence, see `data/README.md`.
 pub(crate) const DOG: &[u8] = include_bytes!("../data/dog.jpg");

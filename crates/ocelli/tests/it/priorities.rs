@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ocelli::broker::redis::{Target, WorkerSideConfig};
-use ocelli::roles::{DrainTimes, Ending, WorkerTier, WorkerTierConfig, WorkerWire};
+use ocelli::queue::redis::{Target, WorkerSideConfig};
+use ocelli::server::{DrainTimes, Ending, WorkerTier, WorkerTierConfig, WorkerWire};
 use ocelli_engine::fake::FakeControl;
 use ocelli_engine::{Fake, FakeCost};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::eventually;
-use crate::photos;
 use crate::redis_jobs::{metric, web, worker};
 use crate::server::Setup;
 use crate::support::redis::{Binary, Options, RedisServer};
+use crate::{eventually, photos};
 
 /// Images in a batch here.
 const BATCH: usize = 4;
@@ -177,7 +176,7 @@ impl GatedWorker {
         Self {
             engine,
             stop,
-            working: tokio::spawn(ocelli::roles::worker(probes, tier, stopped)),
+            working: tokio::spawn(ocelli::server::worker(probes, tier, stopped)),
         }
     }
 

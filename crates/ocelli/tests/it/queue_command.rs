@@ -2,9 +2,10 @@
 
 use std::process::Stdio;
 
-use ocelli::broker::redis::keys::{ModelKeys, ModelName};
-use ocelli::broker::wire::{ElementKind, JobHeader, TensorHeader};
-use ocelli::job::{JobId, ModelId};
+use ocelli::models::model_id::ModelId;
+use ocelli::queue::job::JobId;
+use ocelli::queue::redis::keys::{ModelKeys, ModelName};
+use ocelli::queue::wire::{ElementKind, JobHeader, TensorHeader};
 
 use crate::photos;
 use crate::process::{ocelli, run, run_unread};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use hyper::Method;
-use ocelli::broker::wire::{JobHeader, ReplyKind, TensorHeader};
+use ocelli::queue::wire::{JobHeader, ReplyKind, TensorHeader};
 use serde_json::Value;
 
 use crate::client::Call;

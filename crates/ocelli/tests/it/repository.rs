@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use ocelli::catalog::{ModelRef, Names};
-use ocelli::roles::{ModelSet, RepositoryConfig, Selection};
+use ocelli::model_manager::{ModelSet, RepositoryConfig, Selection};
+use ocelli::models::catalog::{ModelRef, Names};
 use serde_json::Value;
 
 use crate::client::Answer;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use ocelli::broker::redis::{Target, WorkerSideConfig};
-use ocelli::roles::{Ending, Models, WorkerTier, WorkerTierConfig, WorkerWire, worker};
+use ocelli::model_manager::Models;
+use ocelli::queue::redis::{Target, WorkerSideConfig};
+use ocelli::server::{Ending, WorkerTier, WorkerTierConfig, WorkerWire, worker};
 use ocelli_engine::{Fake, FakeCost};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -14,13 +15,12 @@ use tokio::task::JoinHandle;
 
 use crate::client::Call;
 use crate::jobs::{accepted, ask, job, until};
-use crate::photos;
 use crate::redis_jobs::new_web;
 use crate::repository::{Shelf, maker, shown};
 use crate::repository_worker::{become_known, worker_of};
 use crate::server::Setup;
 use crate::support::redis::{Binary, Options, RedisServer};
-use crate::{PATIENCE, eventually};
+use crate::{PATIENCE, eventually, photos};
 
 fn rescan(models: &Models) -> JoinHandle<()> {
     let models = models.clone();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use ocelli::timing::Phases;
+use ocelli::output::timing::Phases;
 
 use crate::photos;
 use crate::process::{Process, ocelli, run};

@@ -6,17 +6,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
-use ocelli::broker::tutorial::{self, TutorialJob};
+use ocelli::queue::tutorial::{self, TutorialJob};
 use ocelli_engine::fake::class_of;
 use ocelli_vision::{DecodeLimits, Decoder, ImageHeader};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Call, Connection};
-use crate::eventually;
-use crate::photos;
 use crate::process::{self, Process, ocelli, onnxruntime};
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 use crate::support::tutorial::Python;
+use crate::{eventually, photos};
 
 /// What is said of this to users.
 const DOCUMENT: &str = include_str!("../../../../docs/tutorial.md");

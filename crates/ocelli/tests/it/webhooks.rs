@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocelli::jobs::{CallLimits, Secret, Sender, WebhookConfig};
+use ocelli::async_jobs::{CallLimits, Secret, Sender, WebhookConfig};
 use ring::hmac;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,14 +16,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::PATIENCE;
 use crate::client::Call;
 use crate::jobs::{accepted, ask, job, shows, until};
-use crate::photos;
 use crate::process::{Process, ocelli};
 use crate::redis_jobs::{webs_without_worker, worker};
 use crate::server::{Server, Setup};
 use crate::support::redis::{Binary, Options, RedisServer, certificates};
+use crate::{PATIENCE, photos};
 
 const KEY: &str = "a key of more than 16 bytes";
 
@@ -258,7 +257,7 @@ async fn a_server_that_stops_tells_of_what_it_had_accepted() {
     for receiver in [&mut receiver, &mut failing] {
         assert_eq!(receiver.call().await.signed()["state"], "done");
     }
-    assert_eq!(server.ended().await.unwrap(), ocelli::roles::Ending::Drained);
+    assert_eq!(server.ended().await.unwrap(), ocelli::server::Ending::Drained);
     failing.was_not_called();
 }
 

@@ -1,7 +1,7 @@
 use clap::{CommandFactory as _, Parser as _};
 
-use super::*;
 use crate::cli::Cli;
+use crate::cli::help::*;
 
 /// The help of every command, by its name.
 fn helps(short: bool) -> Vec<(String, String)> {

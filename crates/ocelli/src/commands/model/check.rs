@@ -17,12 +17,12 @@ use super::{npy, show};
 use crate::cli::CheckArgs;
 use crate::commands::predict_sources::{Source, expand};
 use crate::commands::settings;
-use crate::decoders::survive;
-use crate::model::ServedModel;
-use crate::outcome::Want;
-use crate::printable::Lines;
-use crate::probe;
-use crate::wish::Wish;
+use crate::executor::output_check;
+use crate::inference::preprocess::survive;
+use crate::models::served_model::ServedModel;
+use crate::output::params::Wish;
+use crate::output::postprocess::Want;
+use crate::process::printable::Lines;
 
 /// Photos whose tensors `--save-input` keeps in memory until all are there.
 const MOST_SAVED: usize = 1000;
@@ -53,12 +53,12 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let blamed = |error| file.blamed(error);
     let mut engine = backend.load(&file.source(), &options).map_err(blamed)?;
-    let warnings: Vec<String> = probe::twice(&model, engine.as_mut())
+    let warnings: Vec<String> = output_check::twice(&model, engine.as_mut())
         .map_err(blamed)?
         .iter()
         .map(ToString::to_string)
         .collect();
-    probe::vector_lengths(&model, engine.as_mut()).map_err(blamed)?;
+    output_check::vector_lengths(&model, engine.as_mut()).map_err(blamed)?;
     if !args.json {
         print_warnings(&warnings)?;
     }
@@ -127,7 +127,7 @@ impl Check {
             let header = ImageHeader::read(&bytes, &self.limits)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
-        let input = probe::tensor(spec, &pixels)?;
+        let input = output_check::tensor(spec, &pixels)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
             .get(self.want.output)

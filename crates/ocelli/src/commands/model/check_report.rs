@@ -7,9 +7,9 @@ use ocelli_vision::{InputSpec, Layout};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::ServedModel;
-use crate::outcome::{Outcome, Want};
-use crate::results::labelled;
+use crate::inference::json_output::labelled;
+use crate::models::served_model::ServedModel;
+use crate::output::postprocess::{Outcome, Want};
 
 /// Numbers that are shown of the beginning of a tensor.
 const FIRST: usize = 5;

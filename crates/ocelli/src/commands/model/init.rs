@@ -4,14 +4,13 @@ use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use ocelli_vision::ModelPackage;
-use ocelli_vision::auto;
+use ocelli_vision::{ModelPackage, auto};
 
 use super::staging::{Part, Staging};
 use crate::cli::InitArgs;
 use crate::commands::{settings, shell};
-use crate::models::Opened;
-use crate::printable::Lines;
+use crate::models::source::Opened;
+use crate::process::printable::Lines;
 
 const ONNX_FILE: &str = "model.onnx";
 const MANIFEST_FILE: &str = "model.toml";

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::ListArgs;
 use crate::commands::settings;
 use crate::hub::{self, CachedModel};
-use crate::printable::Lines;
+use crate::process::printable::Lines;
 
 pub(super) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let config = settings::hub()?;

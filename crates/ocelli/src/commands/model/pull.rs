@@ -10,8 +10,9 @@ use ocelli_vision::auto::Hints;
 use crate::cli::PullArgs;
 use crate::commands::settings;
 use crate::hub;
-use crate::models::{self, Opened};
-use crate::printable::Lines;
+use crate::models::source;
+use crate::models::source::Opened;
+use crate::process::printable::Lines;
 
 pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     let fetched = hub::fetch(&args.spec.parse()?, &settings::hub()?)?;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "  size      {}; {source}", ByteSize(fetched.bytes))?;
     writeln!(out, "  folder    {}", fetched.folder.display())?;
     // What it was made out to be; that it needs to be told more is no failure of fetching it.
-    match models::fetched_here(&fetched, Hints::default()) {
+    match source::fetched_here(&fetched, Hints::default()) {
         Ok(opened) => writeln!(out, "  serves    {}", described(&opened))?,
         Err(error) => writeln!(out, "  but       it cannot be served as it is: {error}")?,
     }

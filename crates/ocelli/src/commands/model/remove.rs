@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use crate::cli::RemoveArgs;
 use crate::commands::settings;
 use crate::hub::{self, HubSpec};
-use crate::printable::Lines;
+use crate::process::printable::Lines;
 
 pub(super) fn run(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
     let spec: HubSpec = args.spec.parse()?;

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::cli::ShowArgs;
 use crate::commands::settings;
-use crate::models::Opened;
-use crate::printable::Lines;
+use crate::models::source::Opened;
+use crate::process::printable::Lines;
 
 /// Labels that are shown of many.
 const LABELS_SHOWN: usize = 3;
@@ -243,12 +243,12 @@ fn as_json(opened: &Opened) -> anyhow::Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model;
+    use crate::models::served_model;
 
     #[test]
     fn the_built_in_model_in_words() {
         let opened = Opened {
-            package: model::builtin().unwrap(),
+            package: served_model::builtin().unwrap(),
             kind: None,
             onnx: None,
             notes: Vec::new(),

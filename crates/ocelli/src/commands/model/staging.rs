@@ -1,9 +1,8 @@
 //! The files of a package, which appear when all of them are written, or not at all.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// A file of the package and what it is made of.
 pub(super) struct Part<'a> {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::shown_age;
-use crate::broker::redis::QueueStatus;
-use crate::job::Priority;
+use crate::models::priority::Priority;
+use crate::queue::redis::QueueStatus;
 
 /// The digits of a digest that are shown.
 const DIGITS: usize = 12;

@@ -12,10 +12,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::advice;
 use super::status::{json_lines, table};
-use crate::broker::redis::{Inspector, LinkError, QueueStatus, Target};
 use crate::cli::StatusArgs;
-use crate::lifecycle::StopSignals;
-use crate::printable::{Lines, ReaderGone};
+use crate::process::lifecycle::StopSignals;
+use crate::process::printable::{Lines, ReaderGone};
+use crate::queue::redis::{Inspector, LinkError, QueueStatus, Target};
 
 /// Shows the status at every interval until a signal ends it.
 ///
@@ -157,7 +157,7 @@ fn fitted(text: &str, size: Option<Size>) -> (String, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::redis::Outage;
+    use crate::queue::redis::Outage;
 
     fn sized(text: &str, rows: usize, columns: usize) -> (String, usize) {
         fitted(text, Some(Size { rows, columns }))

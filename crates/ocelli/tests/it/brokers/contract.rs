@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use ocelli::broker::redis::keys::{GROUP, ModelKeys};
-use ocelli::broker::{Answer, Pending};
 use ocelli::error::Error;
-use ocelli::job::{JobError, Priority, Reply};
-use ocelli::outcome::Outcome;
+use ocelli::models::priority::Priority;
+use ocelli::output::postprocess::Outcome;
+use ocelli::queue::job::{JobError, Reply};
+use ocelli::queue::redis::keys::{GROUP, ModelKeys};
+use ocelli::queue::{Answer, Pending};
 
 use super::full::{a_full_queue_refuses, low_does_not_fill_the_queue};
 use super::harness::{Harness, LONG, Limits, compute};
@@ -145,7 +146,7 @@ async fn what_nobody_waits_for_is_not_computed(harness: Harness) {
     harness.broker.drop_dead();
     eventually("the job that was left is dropped", async || {
         // Over memory it goes when a batch is drawn.
-        matches!(harness.broker, ocelli::broker::Broker::Memory(_)) || dropped(&harness, "client_gone") == 1.0
+        matches!(harness.broker, ocelli::queue::Broker::Memory(_)) || dropped(&harness, "client_gone") == 1.0
     })
     .await;
     let mut order = Vec::new();
@@ -211,7 +212,7 @@ async fn a_job_leaves_nothing_behind(harness: Harness) {
     .await;
     let bytes: String = harness.command(::redis::cmd("GET").arg(&keys.bytes)).await;
     assert_eq!(bytes, "0", "the bytes of the jobs are given back");
-    let replies = ocelli::broker::redis::keys::replies(harness.prefix(), "web");
+    let replies = ocelli::queue::redis::keys::replies(harness.prefix(), "web");
     eventually("the replies are deleted", async || {
         length(&harness, &replies).await == 0
     })
@@ -260,7 +261,7 @@ async fn only_who_has_ended_with_nothing_left_is_forgotten(harness: Harness) {
     }
     run(&["XREADGROUP", "GROUP", "workers", "died", "STREAMS", stream, ">"]).await;
     let mut tidy = ::redis::cmd("EVAL");
-    tidy.arg(include_str!("../../../src/broker/redis/lua/tidy.lua"))
+    tidy.arg(include_str!("../../../src/queue/redis/lua/tidy.lua"))
         .arg(3)
         .arg(&streams)
         .arg("workers")
@@ -428,7 +429,7 @@ async fn what_is_no_job_is_refused_and_harms_nobody(harness: Harness) {
             .command(add.arg(&keys.jobs[1]).arg("*").arg(&fields))
             .await;
     }
-    let replies = ocelli::broker::redis::keys::replies(harness.prefix(), "web");
+    let replies = ocelli::queue::redis::keys::replies(harness.prefix(), "web");
     let mut add = ::redis::cmd("XADD");
     let _: String = harness
         .command(add.arg(&replies).arg("*").arg("r").arg("garbage"))

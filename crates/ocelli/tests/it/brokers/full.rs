@@ -1,7 +1,7 @@
 //! What a queue that is full refuses, and for whom it keeps room.
 
 use ocelli::error::Error;
-use ocelli::job::Priority;
+use ocelli::models::priority::Priority;
 
 use super::contract::{heard, score};
 use super::harness::{Harness, LONG, compute};

@@ -136,7 +136,7 @@ impl Golden {
     pub(super) fn resolve(&self) -> Result<ModelPackage, String> {
         let place = tempfile::tempdir().unwrap();
         let Some(path) = self.model(&place) else {
-            return Ok(ocelli::model::builtin().unwrap());
+            return Ok(ocelli::models::served_model::builtin().unwrap());
         };
         let hints = Hints {
             preset: self

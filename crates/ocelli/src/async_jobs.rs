@@ -1,0 +1,399 @@
+//! Asynchronous jobs: images that are accepted now, computed in their turn, and asked about later.
+//!
+//! Owns what a job is, its states, and how long it is kept. Where it is kept is the store's business: in this process,
+//! which forgets it when it ends, or in Redis, where any web process finds it. Images are computed on the one path
+//! ([`crate::inference`]); forms, headers and status codes are those of [`crate::http`].
+
+pub(crate) mod memory;
+pub(crate) mod redis;
+pub(crate) mod response;
+pub(crate) mod retention;
+pub(crate) mod webhook;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::error::Error;
+use crate::inference::{Infer, Request};
+use crate::models::admission::AdmissionLimits;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+use crate::output::postprocess::Want;
+use crate::queue::Broker;
+use crate::queue::job::{JobId, Scored};
+
+pub use memory::MemoryJobs;
+pub use redis::RedisJobs;
+pub use response::JobView;
+pub use webhook::{
+    CallLimits, OwnListeners, SIGNATURE, Secret, Sender, WebhookConfig, WebhookHost, WebhookUrl,
+};
+
+/// How jobs are kept.
+#[derive(Clone, Debug)]
+pub struct JobsConfig {
+    /// How long a job may take, from the end of the request's headers, unless the request allows less.
+    pub deadline: Duration,
+    /// How long a job and its result are kept after that.
+    pub ttl: Duration,
+    /// The most images of all jobs that are kept, and the most bytes of their results.
+    pub limit: KeptSize,
+    /// What calls webhooks; `None` where they are off.
+    pub webhooks: Option<Sender>,
+}
+
+impl JobsConfig {
+    /// The most webhooks that are called at once.
+    #[must_use]
+    pub fn webhook_calls(&self) -> usize {
+        self.webhooks.as_ref().map_or(0, |sender| sender.limits().total)
+    }
+}
+
+/// How much is kept: of one job, or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSize {
+    /// Images.
+    pub images: usize,
+    /// Bytes that their results may come to.
+    pub bytes: u64,
+}
+
+/// All asynchronous jobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    config: JobsConfig,
+    store: JobStore,
+}
+
+/// Where jobs are kept.
+#[derive(Clone, Debug)]
+enum JobStore {
+    /// In this process.
+    Memory(MemoryJobs),
+    /// In Redis.
+    Redis(RedisJobs),
+}
+
+/// A job to be accepted.
+#[derive(Debug)]
+pub struct Submission {
+    /// What to do.
+    pub request: Request,
+    /// With these images, at least one.
+    pub images: Vec<Bytes>,
+    /// What tells this request from others, where the client may send it again.
+    pub idempotency: Option<Idempotency>,
+    /// Who is told when the job has ended.
+    pub webhook: Option<WebhookUrl>,
+}
+
+/// What tells a request from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// What the client calls it.
+    pub key: String,
+    /// A hash of all that it asks for.
+    pub fingerprint: [u8; 32],
+}
+
+/// An accepted job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its id, which nobody can guess.
+    pub id: JobId,
+    /// When it was accepted.
+    pub created: SystemTime,
+    /// When it is forgotten.
+    pub expires: SystemTime,
+}
+
+/// A job as it is now.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The job.
+    pub ticket: Ticket,
+    /// What its images are computed with.
+    pub model: Arc<ServedModel>,
+    /// What is wanted of each.
+    pub want: Want,
+    /// What each image came to, in their order; `None` for those that are not computed yet.
+    pub results: Vec<Option<Result<Scored, Error>>>,
+}
+
+/// What a job is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No image has its result yet.
+    Queued,
+    /// Some images have theirs.
+    Running,
+    /// Every image has its result, and at least one was computed.
+    Done,
+    /// No image was computed, and none will be.
+    Failed,
+}
+
+impl Submission {
+    /// How much it counts among the jobs that are kept.
+    fn size(&self) -> KeptSize {
+        let images = self.images.len();
+        KeptSize {
+            images,
+            bytes: images as u64 * self.request.want.most_bytes(&self.request.model),
+        }
+    }
+}
+
+impl KeptSize {
+    /// How much of this limit is open to a priority while `images` are kept: as much as of a queue of that size.
+    fn open_to(self, priority: Priority, images: usize) -> Self {
+        let limits = AdmissionLimits {
+            jobs: self.images,
+            bytes: self.bytes,
+        };
+        let open = limits.open_to(priority, images);
+        Self {
+            images: open.jobs,
+            bytes: open.bytes,
+        }
+    }
+
+    /// Both together.
+    fn plus(self, more: Self) -> Self {
+        Self {
+            images: self.images.saturating_add(more.images),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+
+    /// Whether it is within a limit.
+    fn fits(self, limit: Self) -> bool {
+        self.images <= limit.images && self.bytes <= limit.bytes
+    }
+
+    /// Whether a job of this size can be kept at all, where this is the limit.
+    fn check(self, job: Self) -> Result<(), Error> {
+        if job.images > self.images {
+            return Err(Error::TooLarge(format!(
+                "the job has {} images, and all jobs of its priority together may have {}; send less at once, or raise \
+                 --max-job-images",
+                job.images, self.images
+            )));
+        }
+        if job.bytes > self.bytes {
+            return Err(Error::TooLarge(format!(
+                "the results of the job may have {} bytes, and those of all jobs together {}; send less at once, ask for \
+                 fewer classes, or raise --max-job-bytes",
+                job.bytes, self.bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// The state of a job whose images came to `results`.
+    #[must_use]
+    pub fn of(results: &[Option<Result<Scored, Error>>]) -> Self {
+        let answered = results.iter().flatten().count();
+        if answered < results.len() {
+            return if answered == 0 {
+                Self::Queued
+            } else {
+                Self::Running
+            };
+        }
+        if results.iter().flatten().any(Result::is_ok) {
+            Self::Done
+        } else {
+            Self::Failed
+        }
+    }
+
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl Jobs {
+    /// No jobs yet, kept where `infer`'s broker is.
+    #[must_use]
+    pub fn new(config: JobsConfig, infer: &Infer) -> Self {
+        let store = match &infer.broker {
+            Broker::Memory(_) | Broker::Tutorial(_) => {
+                JobStore::Memory(MemoryJobs::new(config.clone(), infer.clone()))
+            }
+            Broker::Redis(broker) => {
+                JobStore::Redis(RedisJobs::new(config.clone(), infer.clone(), broker.clone()))
+            }
+        };
+        Self { config, store }
+    }
+
+    /// How jobs are kept.
+    #[must_use]
+    pub fn config(&self) -> &JobsConfig {
+        &self.config
+    }
+
+    /// The URL that a client wants to be called when its job has ended.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] for one that is not called.
+    pub fn webhook(&self, url: &str) -> Result<WebhookUrl, Error> {
+        match &self.config.webhooks {
+            Some(sender) => sender.url(url),
+            None => Err(Error::InvalidRequest(
+                "X-Webhook-Url: this server calls no webhooks; ask for the job with GET, or list hosts in --webhook-hosts"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Whether an accepted job outlives this process.
+    #[must_use]
+    pub fn durable(&self) -> bool {
+        match self.store {
+            JobStore::Memory(_) => false,
+            JobStore::Redis(_) => true,
+        }
+    }
+
+    /// Accepts a job, or names the one that an earlier request with the same key was.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
+    /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
+    pub async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+        let most = self.config.limit.open_to(submission.request.priority, 0);
+        most.check(submission.size())?;
+        match &self.store {
+            JobStore::Memory(store) => store.submit(submission),
+            JobStore::Redis(store) => store.submit(submission).await,
+        }
+    }
+
+    /// Whether an idempotency key stands for an accepted job, so that a request with it needs no room.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`].
+    pub async fn knows(&self, key: &str) -> Result<bool, Error> {
+        match &self.store {
+            JobStore::Memory(store) => Ok(store.knows(key)),
+            JobStore::Redis(store) => store.knows(key).await,
+        }
+    }
+
+    /// The accepted job of an earlier request that was the same; `None` where there is none any more.
+    ///
+    /// # Errors
+    /// [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`] and [`Error::BrokerUnavailable`].
+    pub async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.known(idempotency),
+            JobStore::Redis(store) => store.known(idempotency).await,
+        }
+    }
+
+    /// A job as it is now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`].
+    pub async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.get(id),
+            JobStore::Redis(store) => store.get(id).await,
+        }
+    }
+
+    /// Forgets a job. What is not computed yet never will be.
+    ///
+    /// # Errors
+    /// [`Error::UnknownJob`].
+    pub async fn delete(&self, id: JobId) -> Result<(), Error> {
+        match &self.store {
+            JobStore::Memory(store) => store.delete(id),
+            JobStore::Redis(store) => store.delete(id).await,
+        }
+    }
+
+    /// Does what is to be done for jobs beside requests, until [`Jobs::close`].
+    pub async fn run(self) {
+        match &self.store {
+            // Each job has a task of its own.
+            JobStore::Memory(_) => {}
+            JobStore::Redis(store) => store.run().await,
+        }
+    }
+
+    /// Takes no more jobs, and ends the tasks of those that this process has.
+    pub async fn close(&self) {
+        match &self.store {
+            JobStore::Memory(store) => store.close().await,
+            JobStore::Redis(store) => store.close().await,
+        }
+    }
+}
+
+/// An id that nobody can guess, since knowing it is all that it takes to read a job.
+fn secret_id() -> Result<JobId, Error> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        tracing::error!("the system gives no random numbers");
+        Error::Internal
+    })?;
+    Ok(JobId(u128::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::postprocess::Outcome;
+    use crate::output::timing::Phases;
+
+    #[test]
+    fn a_job_is_as_far_as_its_images() {
+        let good = || {
+            Some(Ok(Scored {
+                outcome: Outcome::Classes(Vec::new()),
+                phases: Phases::default(),
+            }))
+        };
+        let bad = || Some(Err(Error::Internal));
+        for (results, state) in [
+            (vec![None], State::Queued),
+            (vec![None, None], State::Queued),
+            (vec![good(), None], State::Running),
+            (vec![None, bad()], State::Running),
+            (vec![good()], State::Done),
+            (vec![bad(), good()], State::Done),
+            (vec![bad()], State::Failed),
+            (vec![bad(), bad()], State::Failed),
+        ] {
+            assert_eq!(State::of(&results), state, "{results:?}");
+            assert_eq!(state.is_final(), results.iter().all(Option::is_some));
+        }
+    }
+
+    #[test]
+    fn ids_differ() {
+        assert_ne!(secret_id(), secret_id());
+    }
+}

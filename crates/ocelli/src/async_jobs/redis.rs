@@ -1,0 +1,367 @@
+//! Jobs in Redis: any web process accepts them, any worker computes them, and any web process answers for them.
+//!
+//! Images are decoded before a job is accepted, so that an accepted job needs nothing of the process that accepted it.
+//! Then a record is made that soon expires, the idempotency key is settled, the parts are queued, and one last step accepts
+//! the job: it succeeds only if the record is still there, and keeps it. Whatever goes wrong until then is undone, and
+//! where that fails too, everything expires. So a key never stands for two accepted jobs, however slow a process is: the
+//! record of the slow one has expired before another request can claim the key.
+
+pub(crate) mod claim;
+pub(crate) mod idempotency;
+pub(crate) mod reading;
+pub(crate) mod webhooks;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Idempotency, JobsConfig, Snapshot, Submission, Ticket, WebhookUrl, secret_id};
+use crate::error::Error;
+use crate::inference::Infer;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+use crate::queue::job::{Job, JobId, KeptSize};
+use crate::queue::redis::{Due, LinkError, Record, Records, RedisBroker};
+use crate::queue::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
+use idempotency::{HOLD, Once, holding};
+use reading::snapshot;
+
+/// When the webhook of a job is called that was not computed by its deadline: surely after it.
+const AFTER_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Keeps jobs in Redis. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RedisJobs {
+    shared: Arc<Shared>,
+}
+
+/// What jobs and those who call webhooks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    config: JobsConfig,
+    pub(super) infer: Infer,
+    broker: RedisBroker,
+    pub(super) records: Records,
+    pub(super) due: Due,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A job that is about to be accepted.
+struct Draft<'a> {
+    id: JobId,
+    model: &'a ServedModel,
+    asked: JobRecord,
+    webhook: String,
+    /// Who is called then.
+    receiver: String,
+    /// Until its deadline.
+    life: Duration,
+    /// Until it is forgotten.
+    keep: Duration,
+}
+
+/// An image that can be computed, and which one it is.
+type Part = (u32, Job);
+
+impl RedisJobs {
+    pub(super) fn new(config: JobsConfig, infer: Infer, broker: RedisBroker) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                infer,
+                records: broker.records(),
+                due: broker.due(),
+                broker,
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Accepts a job in a task of its own: a client that leaves meanwhile does not leave half a job behind.
+    pub(super) async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+        if self.shared.tasks.is_closed() {
+            return Err(Error::NotReady("it is stopping"));
+        }
+        let shared = Arc::clone(&self.shared);
+        let accepting = self
+            .shared
+            .tasks
+            .spawn(async move { Box::pin(shared.submit(submission)).await });
+        accepting.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "accepting a job panicked");
+            Err(Error::Internal)
+        })
+    }
+
+    pub(super) async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
+        let record = self.shared.records.read(id).await?;
+        let record = record.filter(|record| record.accepted);
+        self.shared.snapshot(id, &record.ok_or(Error::UnknownJob)?).await
+    }
+
+    /// Whether a key stands for an accepted job.
+    pub(super) async fn knows(&self, key: &str) -> Result<bool, Error> {
+        self.shared.knows(key).await
+    }
+
+    /// The accepted job that a key stands for.
+    pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+        self.shared.known(idempotency).await
+    }
+
+    pub(super) async fn delete(&self, id: JobId) -> Result<(), Error> {
+        let shared = &self.shared;
+        let record = shared.records.read(id).await?.ok_or(Error::UnknownJob)?;
+        // From here on the job is unknown, and late replies have nowhere to go. What follows has an end by itself.
+        if !shared.records.delete(id).await? {
+            return Err(Error::UnknownJob);
+        }
+        let asked = &record.asked;
+        shared.broker.withdraw(&asked.model_id(), &record.queued).await?;
+        shared.forget(id, asked, &record.webhook).await?;
+        if !asked.once_key.is_empty() {
+            shared.records.give_up(&asked.once_key, &asked.once_claim).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls webhooks, where that is on, until [`RedisJobs::close`].
+    pub(super) async fn run(&self) {
+        if let Some(sender) = &self.shared.config.webhooks {
+            webhooks::run(&self.shared, sender, &self.shared.stop).await;
+        }
+    }
+
+    /// Calls no more webhooks, and waits until what is being accepted is.
+    pub(super) async fn close(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    /// The job of a record.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where its model's labels are lost, and [`Error::BrokerUnavailable`].
+    pub(super) async fn snapshot(&self, id: JobId, record: &Record) -> Result<Snapshot, Error> {
+        let model = self.model(record).await?;
+        Ok(snapshot(id, record, model))
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+        let id = secret_id()?;
+        let Some(idempotency) = &submission.idempotency else {
+            let accepted = self.accept(id, &submission, None).await?;
+            return accepted.ok_or_else(|| {
+                Error::BrokerUnavailable("accepting the job took too long and was undone".to_owned())
+            });
+        };
+        let once = Once::new(id, idempotency);
+        if let Some(known) = self.claim(&once, idempotency).await? {
+            return Ok(known);
+        }
+        match self.accept(id, &submission, Some(&once)).await {
+            Ok(Some(ticket)) => Ok(ticket),
+            Ok(None) => {
+                tracing::warn!("another request with the same idempotency key was faster");
+                let winner = self.known(idempotency).await?;
+                winner.ok_or(Error::IdempotencyInProgress)
+            }
+            Err(error) => {
+                self.give_up(&once).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Decodes, counts, records and queues a job. `None` where another request with the same idempotency key was faster, or
+    /// the record expired.
+    async fn accept(
+        &self,
+        id: JobId,
+        submission: &Submission,
+        once: Option<&Once>,
+    ) -> Result<Option<Ticket>, Error> {
+        let Submission { request, images, .. } = submission;
+        let each = images
+            .iter()
+            .map(|image| self.infer.decoders.prepare(request.photo(image.clone())));
+        let deadline = tokio::time::Instant::from_std(request.deadline.at);
+        let decoding = tokio::time::timeout_at(deadline, join_all(each));
+        let prepared = holding(decoding, || self.renew_claim(once)).await;
+        let prepared = prepared.map_err(|_| request.deadline.exceeded())?;
+        let life = request.deadline.at.saturating_duration_since(Instant::now());
+        if life.is_zero() {
+            return Err(request.deadline.exceeded());
+        }
+        let (jobs, bad) = sort(prepared)?;
+        // As precise as the record is.
+        let keep = Duration::from_millis((life + self.config.ttl).as_millis() as u64);
+        let draft = Draft {
+            id,
+            model: &request.model,
+            asked: record(submission, bad, keep, once),
+            webhook: submission
+                .webhook
+                .as_ref()
+                .map(WebhookUrl::to_string)
+                .unwrap_or_default(),
+            receiver: submission
+                .webhook
+                .as_ref()
+                .map(|url| url.receiver().to_string())
+                .unwrap_or_default(),
+            life,
+            keep,
+        };
+        let entered = self
+            .records
+            .enter(id, submission.size(), self.open_to(request.priority), keep)
+            .await?;
+        entered.map_err(|retry_after| Error::TooManyJobs { retry_after })?;
+        let mut queued = QueuedParts {
+            priority: request.priority.index() as u32,
+            entries: Vec::with_capacity(jobs.len()),
+        };
+        let accepted = self.record_and_queue(&draft, (jobs, once), &mut queued).await;
+        if let Ok(Some(created_us)) = accepted {
+            self.infer.metrics.async_jobs.inc();
+            return Ok(Some(Ticket::new(id, created_us, keep)));
+        }
+        if let Err(trouble) = self.undo(&draft, &queued).await {
+            tracing::warn!(%trouble, "a job that was not accepted is left to expire");
+        }
+        accepted.map(|_| None)
+    }
+
+    /// Records and queues a job; gives when it was created, or `None` where it was too late to accept it.
+    async fn record_and_queue(
+        &self,
+        draft: &Draft<'_>,
+        (jobs, once): (Vec<Part>, Option<&Once>),
+        queued: &mut QueuedParts,
+    ) -> Result<Option<u64>, Error> {
+        let Draft { id, life, keep, .. } = *draft;
+        self.broker.keep_card(&draft.model.card, keep).await?;
+        let left = (jobs.len(), life, HOLD);
+        let created_us = self
+            .records
+            .create(id, &draft.asked, left, &draft.webhook)
+            .await?;
+        // Before anything is queued, so that nothing is queued twice. From here on the key stands for this record.
+        if let Some(once) = once
+            && !self.settle(once, keep).await?
+        {
+            return Ok(None);
+        }
+        if !draft.webhook.is_empty() {
+            // Before anybody can answer the job, and so have it called. Where nothing is to be computed, that is now.
+            let wait = if jobs.is_empty() {
+                Duration::ZERO
+            } else {
+                life + AFTER_DEADLINE
+            };
+            self.due.enter(id, (wait, keep), &draft.receiver).await?;
+        }
+        let queueing = async {
+            for (part, job) in jobs {
+                queued.entries.push(self.broker.enqueue(job, id, part).await?);
+            }
+            Ok::<_, Error>(())
+        };
+        holding(queueing, || self.renew_record(id)).await?;
+        let accepted = self.records.accept(id, queued, keep).await?;
+        Ok(accepted.then_some(created_us))
+    }
+
+    /// Undoes what was done for a job. Its record goes first: if even that fails, the job may have been accepted by a
+    /// command whose answer was lost, and then it has to stay whole.
+    async fn undo(&self, draft: &Draft<'_>, queued: &QueuedParts) -> Result<(), LinkError> {
+        self.forget(draft.id, &draft.asked, &draft.webhook).await?;
+        self.broker.withdraw(&draft.model.id, queued).await
+    }
+
+    /// Forgets what is kept of a job beside its queued parts.
+    async fn forget(&self, id: JobId, asked: &JobRecord, webhook: &str) -> Result<(), LinkError> {
+        self.records.delete(id).await?;
+        let size = KeptSize {
+            images: asked.parts as usize,
+            bytes: asked.most_bytes,
+        };
+        self.records.leave(id, size).await?;
+        if !webhook.is_empty() {
+            self.due.leave(id).await?;
+        }
+        Ok(())
+    }
+
+    /// How much of the limit of jobs that are kept is open to a priority: while there are some, and while there are none.
+    fn open_to(&self, priority: Priority) -> [KeptSize; 2] {
+        [1, 0].map(|images| self.config.limit.open_to(priority, images))
+    }
+
+    fn served(&self, digest: &str) -> Option<Arc<ServedModel>> {
+        let models = self.infer.catalog.all();
+        models.iter().find(|model| model.id.digest == digest).cloned()
+    }
+
+    /// The model of a job, whether or not anybody serves it now.
+    async fn model(&self, record: &Record) -> Result<Arc<ServedModel>, Error> {
+        let digest = &record.asked.digest;
+        if let Some(model) = self.served(digest) {
+            return Ok(model);
+        }
+        let card = self.broker.card(digest).await?.ok_or_else(|| {
+            tracing::error!(
+                digest,
+                "the card of a job's model is lost, so its result cannot be labelled"
+            );
+            Error::Internal
+        })?;
+        Ok(Arc::new(ServedModel::elsewhere(card)))
+    }
+}
+
+/// Images that can be computed, and those that are bad.
+///
+/// # Errors
+/// The error of an image where there is only one, and any that is no fault of the image.
+fn sort(prepared: Vec<Result<Job, Error>>) -> Result<(Vec<Part>, Vec<BadImage>), Error> {
+    let alone = prepared.len() == 1;
+    let (mut jobs, mut bad) = (Vec::with_capacity(prepared.len()), Vec::new());
+    for (part, result) in (0..).zip(prepared) {
+        match result {
+            Ok(job) => jobs.push((part, job)),
+            Err(Error::InvalidImage(error)) if !alone => bad.push(BadImage { part, error }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((jobs, bad))
+}
+
+fn record(submission: &Submission, bad: Vec<BadImage>, keep: Duration, once: Option<&Once>) -> JobRecord {
+    let Submission { request, images, .. } = submission;
+    let model = &request.model.id;
+    let want = WantMessage::new(&request.model, &request.want);
+    JobRecord {
+        model: model.name.clone(),
+        version: model.version.clone(),
+        digest: model.digest.clone(),
+        top_k: want.top_k,
+        want: Some(want),
+        parts: images.len() as u32,
+        timeout_ms: request.deadline.timeout.as_millis() as u64,
+        keep_ms: keep.as_millis() as u64,
+        bad,
+        once_key: once.map(|once| once.key.clone()).unwrap_or_default(),
+        once_claim: once.map(|once| once.settled.clone()).unwrap_or_default(),
+        most_bytes: submission.size().bytes,
+    }
+}

@@ -1,0 +1,243 @@
+//! Calls webhooks of jobs in Redis, whichever process accepted them.
+//!
+//! Redis says which webhooks are due. Few of them are taken up at once, and only a share of those for each receiver: the others
+//! are put off, so that those of a slow or silent receiver are never in the way of another's.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use crate::async_jobs::webhook::{self, Receiver};
+use crate::async_jobs::{JobView, Sender, State};
+use crate::queue::job::JobId;
+use crate::queue::redis::{DueCall, LinkError};
+
+/// Between looks at what is to be called. Whoever asked to be called is in no hurry, and a look costs one command.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Jobs that are taken from Redis with one command, and how often that is done in one look: all jobs that a silent receiver
+/// may have, so that another's is not behind them.
+const BATCH: usize = 256;
+const BATCHES: usize = 64;
+
+/// Jobs of one receiver that are taken up at once: those being called, and as many as are called until the next look.
+const TAKEN_UP: usize = 16;
+
+/// How long a job that was taken up waits for its turn; then it is put off.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// When another process takes a call that this one did not end: longer than a wait, a call and what belongs to it may take.
+const HOLD: Duration = Duration::from_secs(30);
+
+/// The longest that a job is put off because of those before it.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How many jobs of each receiver are taken up.
+type TakenUp = HashMap<String, usize>;
+
+/// Calls until `stop`. What is under way then is called again by others.
+pub(crate) async fn run(shared: &Shared, sender: &Sender, stop: &CancellationToken) {
+    let most = sender.limits().total;
+    let mut under_way = FuturesUnordered::new();
+    let mut taken_up = TakenUp::new();
+    let mut next_look = Instant::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(call) = under_way.next() => leave(&mut taken_up, &call),
+            () = sleep_until(next_look), if under_way.len() < most => {
+                next_look = Instant::now() + LOOK;
+                match look(shared, sender, &mut taken_up, most - under_way.len()).await {
+                    Ok(calls) => under_way.extend(calls.into_iter().map(|call| handle(shared, sender, call))),
+                    Err(error) => tracing::debug!(%error, "which webhooks are to be called is not known"),
+                }
+            }
+        }
+    }
+}
+
+/// What is to be called now, `room` jobs at most. All else that is due is put off.
+async fn look(
+    shared: &Shared,
+    sender: &Sender,
+    taken_up: &mut TakenUp,
+    mut room: usize,
+) -> Result<Vec<DueCall>, LinkError> {
+    let mut calls = Vec::new();
+    let mut put_off = TakenUp::new();
+    let pause = |receiver: &str| sender.paused_for(&Receiver(receiver.into()));
+    for _ in 0..BATCHES {
+        let due = shared.due.take(BATCH, HOLD).await?;
+        let last = due.len() < BATCH;
+        let plan = plan(due, (taken_up, &mut put_off), room, pause);
+        room -= plan.now.len();
+        calls.extend(plan.now);
+        // Who is not put off is taken again after a while, so this may fail.
+        if let Err(error) = shared.due.postpone(&plan.later).await {
+            tracing::debug!(%error, "webhooks were not put off");
+            break;
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(calls)
+}
+
+/// What becomes of webhooks that are due.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    now: Vec<DueCall>,
+    later: Vec<(JobId, Duration)>,
+}
+
+/// Decides which webhooks are called now, `room` at most, and until when the others are put off: those of a receiver that is
+/// paused for some time until it is over, and the others for about as long as those before them take.
+fn plan(
+    due: Vec<DueCall>,
+    (taken_up, put_off): (&mut TakenUp, &mut TakenUp),
+    room: usize,
+    pause: impl Fn(&str) -> Option<Duration>,
+) -> Plan {
+    let mut plan = Plan::default();
+    for call in due {
+        let pause = pause(&call.receiver);
+        let taken = taken_up.entry(call.receiver.clone()).or_default();
+        if pause.is_none() && *taken < TAKEN_UP && plan.now.len() < room {
+            *taken += 1;
+            plan.now.push(call);
+            continue;
+        }
+        let before = put_off.entry(call.receiver).or_default();
+        let wait = LOOK * (*before / TAKEN_UP) as u32;
+        *before += 1;
+        plan.later
+            .push((call.id, pause.unwrap_or(LOOK) + wait.min(LONGEST)));
+    }
+    taken_up.retain(|_, taken| *taken > 0);
+    plan
+}
+
+fn leave(taken_up: &mut TakenUp, call: &DueCall) {
+    if let Some(taken) = taken_up.get_mut(&call.receiver) {
+        *taken -= 1;
+        if *taken == 0 {
+            taken_up.remove(&call.receiver);
+        }
+    }
+}
+
+/// Sees to a call and gives it back.
+async fn handle(shared: &Shared, sender: &Sender, due: DueCall) -> DueCall {
+    if let Err(error) = call(shared, sender, &due).await {
+        // Somebody takes it again.
+        tracing::debug!(%error, job = %due.id, "a webhook could not be seen to");
+    }
+    due
+}
+
+async fn call(shared: &Shared, sender: &Sender, due: &DueCall) -> Result<(), LinkError> {
+    let id = due.id;
+    let Some(record) = shared.records.read(id).await? else {
+        return shared.due.leave(id).await;
+    };
+    if !record.accepted {
+        // All replies came before the job was accepted, which it may never be.
+        return shared.due.call_in(id, LOOK).await;
+    }
+    let url = match sender.config().url(&record.webhook) {
+        Ok(url) => url,
+        Err(error) => {
+            tracing::warn!(%error, job = %id, "a webhook that another process accepted is not allowed here");
+            return shared.due.leave(id).await;
+        }
+    };
+    let Ok(job) = shared.snapshot(id, &record).await else {
+        return shared.due.leave(id).await;
+    };
+    if !State::of(&job.results).is_final() {
+        return shared.due.call_in(id, LOOK).await;
+    }
+    let Ok(body) = JobView::new(&job).body() else {
+        tracing::error!(job = %id, "a job could not be written as JSON");
+        return shared.due.leave(id).await;
+    };
+    let receiver = url.receiver();
+    let turn = tokio::select! {
+        biased;
+        turn = sender.turn(&receiver) => turn,
+        () = sender.paused(&receiver) => {
+            let pause = sender.paused_for(&receiver).unwrap_or_default();
+            return shared.due.call_in(id, pause.max(LOOK)).await;
+        }
+        () = sleep(WAIT) => return shared.due.call_in(id, LOOK).await,
+    };
+    let attempt = sender.call(turn, &url, body).await;
+    match webhook::next(&attempt, due.tries + 1, &url, &shared.infer.metrics) {
+        Some(pause) => shared.due.call_again_in(id, pause).await,
+        None => shared.due.leave(id).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(receiver: &str, ids: std::ops::Range<u128>) -> Vec<DueCall> {
+        ids.map(|id| DueCall {
+            id: JobId(id),
+            tries: 0,
+            receiver: receiver.to_owned(),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_receiver_with_many_jobs_leaves_room_for_others() {
+        let (mut taken_up, mut put_off) = (TakenUp::new(), TakenUp::new());
+        let all = [due("many", 0..200), due("one", 200..201)].concat();
+        let first = plan(all, (&mut taken_up, &mut put_off), 20, |_| None);
+        assert_eq!(first.now.len(), TAKEN_UP + 1);
+        assert_eq!(first.now[TAKEN_UP].id, JobId(200));
+        assert_eq!(first.later.len(), 200 - TAKEN_UP);
+        assert_eq!(first.later[0], (JobId(TAKEN_UP as u128), LOOK));
+        // The later ones come when those before them have had time.
+        assert_eq!(first.later[TAKEN_UP].1, LOOK * 2);
+        let more = due("many", 300..301);
+        let second = plan(more, (&mut taken_up, &mut put_off), 20, |_| None);
+        assert_eq!(second.now, []);
+        leave(&mut taken_up, &due("many", 0..1)[0]);
+        let third = plan(due("many", 301..302), (&mut taken_up, &mut put_off), 20, |_| None);
+        assert_eq!(third.now.len(), 1);
+        leave(&mut taken_up, &due("one", 0..1)[0]);
+        assert!(!taken_up.contains_key("one"), "it is forgotten");
+    }
+
+    #[test]
+    fn a_receiver_that_is_paused_is_put_off_as_a_whole() {
+        let (mut taken_up, mut put_off) = (TakenUp::new(), TakenUp::new());
+        let minute = Duration::from_secs(60);
+        let pause = |receiver: &str| (receiver == "silent").then_some(minute);
+        let all = [due("silent", 0..9000), due("good", 9000..9001)].concat();
+        let plan = plan(all, (&mut taken_up, &mut put_off), 20, pause);
+        assert_eq!(plan.now.len(), 1);
+        assert_eq!(plan.now[0].receiver, "good");
+        assert!(
+            plan.later
+                .iter()
+                .all(|(_, wait)| (minute..=minute + LONGEST).contains(wait))
+        );
+        assert!(!taken_up.contains_key("silent"));
+    }
+
+    #[test]
+    fn nothing_is_taken_up_without_room() {
+        let (mut taken_up, mut put_off) = (TakenUp::new(), TakenUp::new());
+        let plan = plan(due("a", 0..5), (&mut taken_up, &mut put_off), 3, |_| None);
+        assert_eq!((plan.now.len(), plan.later.len()), (3, 2));
+    }
+}

@@ -1,0 +1,95 @@
+//! A job as JSON shows it, to whoever asks for it and to webhooks.
+
+use bytes::Bytes;
+use humantime::format_rfc3339_millis;
+use serde::Serialize;
+
+use super::{Snapshot, State};
+use crate::inference::json_output::ImageAnswer;
+
+/// The body of `GET /v1/jobs/{id}`.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobView<'a> {
+    id: String,
+    state: &'static str,
+    model: &'a str,
+    version: &'a str,
+    created: String,
+    expires: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<ImageAnswer<'a>>>,
+}
+
+impl<'a> JobView<'a> {
+    /// The view of a job; its results only once nothing changes any more.
+    #[must_use]
+    pub fn new(job: &'a Snapshot) -> Self {
+        let state = State::of(&job.results);
+        let answers = job.results.iter().flatten();
+        let results = state.is_final().then(|| {
+            answers
+                .map(|result| ImageAnswer::new(&job.model, &job.want, result))
+                .collect()
+        });
+        Self {
+            id: job.ticket.id.to_string(),
+            state: state.name(),
+            model: &job.model.id.name,
+            version: &job.model.id.version,
+            created: format_rfc3339_millis(job.ticket.created).to_string(),
+            expires: format_rfc3339_millis(job.ticket.expires).to_string(),
+            results,
+        }
+    }
+
+    /// The view as it is sent.
+    ///
+    /// # Errors
+    /// For scores that JSON has no words for.
+    pub fn body(&self) -> serde_json::Result<Bytes> {
+        serde_json::to_vec(self).map(Bytes::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::async_jobs::Ticket;
+    use crate::error::Error;
+    use crate::models::served_model;
+    use crate::models::served_model::ServedModel;
+    use crate::output::params::Wish;
+    use crate::output::postprocess::{Class, Outcome, Prediction};
+    use crate::output::timing::Phases;
+    use crate::queue::job::{JobId, Scored};
+
+    #[test]
+    fn results_are_shown_when_all_are_there() {
+        let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
+        let want = Wish::default().classes(&model).expect("it has classes");
+        let created = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        let mut job = Snapshot {
+            ticket: Ticket {
+                id: JobId(7),
+                created,
+                expires: created + Duration::from_secs(60),
+            },
+            model: Arc::new(model),
+            want,
+            results: vec![None, Some(Err(Error::InvalidImage("it is empty".to_owned())))],
+        };
+        let json = |job: &Snapshot| serde_json::to_string(&JobView::new(job)).expect("it is JSON");
+        insta::assert_snapshot!(json(&job), @r#"{"id":"00000000000000000000000000000007","state":"running","model":"efficientnet-lite0","version":"1","created":"1970-01-01T00:00:01.500Z","expires":"1970-01-01T00:01:01.500Z"}"#);
+        job.results[0] = Some(Ok(Scored {
+            outcome: Outcome::Classes(vec![Prediction {
+                class: Class::Index(162),
+                probability: 0.5,
+            }]),
+            phases: Phases::default(),
+        }));
+        insta::assert_snapshot!(json(&job), @r#"{"id":"00000000000000000000000000000007","state":"done","model":"efficientnet-lite0","version":"1","created":"1970-01-01T00:00:01.500Z","expires":"1970-01-01T00:01:01.500Z","results":[{"predictions":[{"label":"beagle","index":162,"probability":0.5}]},{"error":"it is empty","code":"invalid_image"}]}"#);
+    }
+}

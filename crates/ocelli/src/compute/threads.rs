@@ -1,0 +1,48 @@
+//! The threads of a role, from their start until they have ended.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+
+use tokio::task;
+
+use super::pool::{Crew, Member};
+
+/// Running members of crews.
+#[derive(Debug, Default)]
+pub(crate) struct Threads {
+    crews: Vec<Crew>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts a thread for each of a crew's members.
+    ///
+    /// # Errors
+    /// When the system gives no more threads. Those started are stopped with the others.
+    pub(crate) fn start(&mut self, name: &str, crew: Crew, members: Vec<Member>) -> io::Result<()> {
+        self.crews.push(crew);
+        for (index, member) in members.into_iter().enumerate() {
+            let thread = thread::Builder::new().name(format!("{name}-{index}"));
+            self.handles.push(thread.spawn(move || member.run())?);
+        }
+        Ok(())
+    }
+
+    /// Sends every crew home and waits until all have left. What they find to do until then they do.
+    pub(crate) async fn stop(self) {
+        let joined = task::spawn_blocking(move || {
+            for crew in &self.crews {
+                crew.close();
+            }
+            for handle in self.handles {
+                let name = handle.thread().name().unwrap_or_default().to_owned();
+                if handle.join().is_err() {
+                    tracing::error!(thread = name, "a thread ended badly");
+                }
+            }
+        });
+        if let Err(error) = joined.await {
+            tracing::error!(%error, "the threads could not be waited for");
+        }
+    }
+}

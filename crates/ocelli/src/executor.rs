@@ -1,0 +1,208 @@
+//! Runs one model: leases its jobs, forms batches and computes them on the engine instances.
+//!
+//! All of it happens in the turns of a crew. Built from a broker, a backend and a model, it knows
+//! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
+
+pub(crate) mod batch;
+pub mod batcher;
+pub(crate) mod engines;
+pub(crate) mod loading;
+pub mod output_check;
+pub(crate) mod queue;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ocelli_engine::{Backend, CostTable, EngineError};
+use ocelli_vision::RunSpec;
+
+use crate::compute::core_budget::Cores;
+use crate::compute::pool::{Crew, Member, Work};
+use crate::metrics::Metrics;
+use crate::models::served_model::{ModelFile, Runtime, ServedModel};
+use crate::queue::ModelQueue;
+use batcher::BatchPolicy;
+use engines::Engines;
+use queue::WorkQueue;
+
+pub use loading::Pace;
+
+/// Batches that may wait prepared for each instance. Other photos wait as they came, which is smaller.
+const BATCHES_AHEAD: usize = 2;
+
+/// How a model is to be run. `None` means that the machine and the measurement decide.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerConfig {
+    /// Instances that run batches at once.
+    pub instances: Option<usize>,
+    /// Threads of each.
+    pub threads_per_instance: Option<usize>,
+    /// The most images in a batch.
+    pub max_batch: Option<usize>,
+    /// How long a batch that is not full may wait for more.
+    pub max_delay: Duration,
+}
+
+impl WorkerConfig {
+    /// The same, but as the model's package says where it says something.
+    #[must_use]
+    pub fn with(self, run: &RunSpec) -> Self {
+        let count = |own: Option<u32>, other: Option<usize>| own.map(|count| count as usize).or(other);
+        let delay = run.max_delay_ms.map(u64::from).map(Duration::from_millis);
+        Self {
+            instances: count(run.instances, self.instances),
+            threads_per_instance: count(run.threads_per_instance, self.threads_per_instance),
+            max_batch: count(run.max_batch, self.max_batch),
+            max_delay: delay.unwrap_or(self.max_delay),
+        }
+    }
+}
+
+/// What the worker stands on.
+#[derive(Clone)]
+pub struct WorkerParts {
+    /// Loads instances.
+    pub backend: Arc<dyn Backend>,
+    /// The cores that instances share with decoders.
+    pub cores: Cores,
+    /// Computes what these cores compute.
+    pub crew: Crew,
+    /// Where jobs come from.
+    pub queue: ModelQueue,
+    /// What to load.
+    pub file: Arc<ModelFile>,
+    /// Where batches are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A worker, built and not running yet.
+pub struct Worker {
+    /// Leases jobs and computes them.
+    pub engines: Arc<dyn Work>,
+    /// Who computes: the cores' crew, or one of its own.
+    pub crew: Crew,
+    /// The threads that compute where the cores' crew does not: an engine that only waits for another device would
+    /// keep a core's member from its work.
+    pub own_members: Vec<Member>,
+}
+
+/// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
+///
+/// # Errors
+/// What the backend says of the model.
+pub fn build(
+    config: &WorkerConfig,
+    parts: &WorkerParts,
+    model: &Arc<ServedModel>,
+    pace: Pace,
+) -> Result<Worker, EngineError> {
+    let started = Instant::now();
+    let blamed = |error| parts.file.blamed(error);
+    let (mut loaded, cost) = loading::load(config, parts, pace).map_err(blamed)?;
+    let (instances, threads) = (loaded.narrow.len(), loaded.threads);
+    let max_batch = config.max_batch.unwrap_or_else(|| cost.default_batch_limit());
+    tracing::info!(
+        model = %model.id.name,
+        model_version = %model.id.version,
+        engine = parts.backend.name(),
+        version = parts.backend.version(),
+        instances,
+        threads_per_instance = threads,
+        max_batch,
+        load_ms = loaded.load_time.as_millis() as u64,
+        warm_up_ms = (started.elapsed() - loaded.load_time).as_millis() as u64,
+        "loaded the model"
+    );
+    for twice in output_check::twice(model, loaded.narrow[0].as_mut()).map_err(blamed)? {
+        tracing::warn!(model = %model.id.name, model_version = %model.id.version, "{twice}");
+    }
+    let vector_lengths = output_check::vector_lengths(model, loaded.narrow[0].as_mut()).map_err(blamed)?;
+    let pressing = pressing(&cost, max_batch);
+    model.set_runtime(Runtime {
+        engine: parts.backend.name().to_owned(),
+        engine_version: parts.backend.version(),
+        instances,
+        threads_per_instance: threads,
+        max_batch,
+        cost,
+        vector_lengths,
+    });
+    let policy = BatchPolicy {
+        max_batch,
+        max_delay: config.max_delay,
+    };
+    let queue = WorkQueue::new(policy, parts.queue.clone(), Arc::clone(&parts.metrics));
+    let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, queue));
+    let (crew, own_members) = if parts.backend.uses_cpu() {
+        (parts.crew.clone(), Vec::new())
+    } else {
+        let crew = Crew::default();
+        let members = crew.members(instances, None);
+        (crew, members)
+    };
+    parts
+        .queue
+        .serve(crew.clone(), instances * max_batch * BATCHES_AHEAD);
+    Ok(Worker {
+        engines,
+        crew,
+        own_members,
+    })
+}
+
+/// From how many waiting jobs on nothing is gained by waiting for more: the smallest measured batch whose time per
+/// image is nearly the best. Until then photos are decoded first, so that batches get there.
+fn pressing(cost: &CostTable, max_batch: usize) -> usize {
+    const NEARLY: f64 = 1.05;
+    let per_image = |(size, time): (usize, Duration)| time.as_secs_f64() / size as f64;
+    let sizes = || cost.entries().filter(|&(size, _)| size <= max_batch);
+    let best = sizes().map(per_image).fold(f64::INFINITY, f64::min);
+    sizes()
+        .find(|&entry| per_image(entry) <= best * NEARLY)
+        .map_or(1, |(size, _)| size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressing_is_where_a_larger_batch_gains_nothing() {
+        let ms = |ms| Duration::from_millis(ms);
+        let table = |costs: &[(usize, u64)]| {
+            CostTable::new(costs.iter().map(|&(size, cost)| (size, ms(cost)))).expect("a table")
+        };
+        let flat = table(&[(1, 100), (2, 199), (4, 398), (8, 800)]);
+        assert_eq!(pressing(&flat, 8), 1);
+        let falling = table(&[(1, 100), (2, 150), (4, 240), (8, 460)]);
+        assert_eq!(pressing(&falling, 8), 4);
+        assert_eq!(pressing(&falling, 2), 2, "no larger batch will be run");
+    }
+
+    #[test]
+    fn a_package_has_the_last_word_on_how_it_is_run() {
+        let options = WorkerConfig {
+            instances: Some(2),
+            threads_per_instance: None,
+            max_batch: Some(8),
+            max_delay: Duration::from_secs(1),
+        };
+        let run = RunSpec {
+            instances: Some(1),
+            threads_per_instance: Some(4),
+            max_delay_ms: Some(0),
+            ..RunSpec::default()
+        };
+        let WorkerConfig {
+            instances,
+            threads_per_instance,
+            max_batch,
+            max_delay,
+        } = options.with(&run);
+        assert_eq!(
+            (instances, threads_per_instance, max_batch),
+            (Some(1), Some(4), Some(8))
+        );
+        assert_eq!(max_delay, Duration::ZERO);
+    }
+}

@@ -1,0 +1,148 @@
+//! From pixels to the tensor of a batch, and from a batch's outputs to one reply for each job.
+
+use ocelli_engine::{EngineError, Tensor, TensorData, TensorError};
+use ocelli_vision::{InputSpec, InputType, Layout};
+
+use crate::output::postprocess::Want;
+use crate::queue::Leased;
+
+/// Fills batch tensors, using one buffer again and again.
+#[derive(Debug, Default)]
+pub(super) struct BatchBuffer {
+    spare: Option<TensorData>,
+}
+
+impl BatchBuffer {
+    /// Makes the input of a batch: normalised and laid out as `spec` says, `[batch, ..]`.
+    ///
+    /// The pixels of a batch of one that need no change become the tensor itself, without a copy.
+    pub(super) fn fill(&mut self, spec: &InputSpec, jobs: &mut [Leased]) -> Result<Tensor, TensorError> {
+        let elements = spec.elements();
+        let data = match (spec.dtype, &mut *jobs) {
+            (InputType::Uint8, [only]) if spec.is_identity() => {
+                TensorData::U8(std::mem::take(&mut only.job.pixels))
+            }
+            (InputType::Uint8, jobs) => {
+                let buffer = match self.spare.take() {
+                    Some(TensorData::U8(buffer)) => buffer,
+                    _ => Vec::new(),
+                };
+                TensorData::U8(fill(buffer, jobs, elements, |rgb, out| spec.fill_u8(rgb, out)))
+            }
+            (InputType::Float32, jobs) => {
+                let buffer = match self.spare.take() {
+                    Some(TensorData::F32(buffer)) => buffer,
+                    _ => Vec::new(),
+                };
+                TensorData::F32(fill(buffer, jobs, elements, |rgb, out| spec.fill_f32(rgb, out)))
+            }
+            (InputType::Float16, jobs) => {
+                let buffer = match self.spare.take() {
+                    Some(TensorData::F16(buffer)) => buffer,
+                    _ => Vec::new(),
+                };
+                TensorData::F16(fill(buffer, jobs, elements, |rgb, out| spec.fill_f16(rgb, out)))
+            }
+        };
+        let (height, width) = (spec.height as usize, spec.width as usize);
+        let channels = elements / (height * width);
+        let shape = match spec.layout {
+            Layout::Nhwc => [jobs.len(), height, width, channels],
+            Layout::Nchw => [jobs.len(), channels, height, width],
+        };
+        Tensor::new(shape, data)
+    }
+
+    /// Takes a tensor back whose batch has run.
+    pub(super) fn recycle(&mut self, tensor: Tensor) {
+        self.spare = Some(tensor.into_parts().1);
+    }
+}
+
+/// Fills `buffer` with one image of `elements` elements for each job.
+fn fill<T: Clone + Default>(
+    mut buffer: Vec<T>,
+    jobs: &[Leased],
+    elements: usize,
+    image: impl Fn(&[u8], &mut [T]),
+) -> Vec<T> {
+    buffer.resize(jobs.len() * elements, T::default());
+    for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
+        image(&job.job.pixels, out);
+    }
+    buffer
+}
+
+/// For each job the outputs that it wants, in the order of its `wants`, each tensor with a batch axis of 1.
+///
+/// # Errors
+/// [`EngineError::Fault`] when the engine returned another number of rows than it was given.
+pub(super) fn split<'a>(
+    outputs: &[Tensor],
+    wanted: impl ExactSizeIterator<Item = &'a [Want]>,
+) -> Result<Vec<Vec<Tensor>>, EngineError> {
+    let jobs = wanted.len();
+    if let Some(output) = outputs.iter().find(|output| output.batch_len() != jobs) {
+        let rows = output.batch_len();
+        return Err(EngineError::Fault(format!(
+            "it returned {rows} rows for a batch of {jobs}"
+        )));
+    }
+    wanted
+        .enumerate()
+        .map(|(row, wanted)| {
+            wanted
+                .iter()
+                .map(|want| one_row(outputs.get(want.output), row))
+                .collect()
+        })
+        .collect()
+}
+
+fn one_row(output: Option<&Tensor>, row: usize) -> Result<Tensor, EngineError> {
+    let fault = |what: &str| EngineError::Fault(what.to_owned());
+    let output = output.ok_or_else(|| fault("it returned fewer outputs than its model has"))?;
+    let shape: Vec<usize> = [1]
+        .into_iter()
+        .chain(output.row_shape().iter().copied())
+        .collect();
+    let row = output
+        .rows()
+        .nth(row)
+        .ok_or_else(|| fault("it returned too few rows"))?;
+    Tensor::new(shape, row.to_data()).map_err(|error| fault(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::postprocess::Form;
+
+    fn vector(output: usize) -> Want {
+        Want {
+            output,
+            form: Form::Vector { normalize: false },
+        }
+    }
+
+    #[test]
+    fn each_job_gets_its_own_row_of_the_outputs_that_it_wants() {
+        let scores = Tensor::new([2, 2], TensorData::F32(vec![1.0, 2.0, 3.0, 4.0])).expect("shape");
+        let flags = Tensor::new([2], TensorData::U8(vec![7, 8])).expect("shape");
+        let wants = [1, 0].map(vector);
+        let wanted = [&wants[..], &wants[1..]];
+        let replies = split(&[scores, flags], wanted.into_iter()).expect("rows match");
+        assert_eq!(replies[1][0].f32s(), Some(&[3.0, 4.0][..]));
+        assert_eq!(replies[1][0].shape(), [1, 2]);
+        assert_eq!(replies[0][0].u8s(), Some(&[7][..]));
+        assert_eq!((replies[0].len(), replies[1].len()), (2, 1));
+    }
+
+    #[test]
+    fn a_row_too_few_is_the_engines_fault() {
+        let scores = Tensor::new([1, 2], TensorData::F32(vec![1.0, 2.0])).expect("shape");
+        let wants = [vector(0)];
+        let wanted = [&wants[..], &wants[..]];
+        assert!(split(&[scores], wanted.into_iter()).is_err_and(|error| error.needs_rebuild()));
+    }
+}

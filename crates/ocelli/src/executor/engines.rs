@@ -1,0 +1,327 @@
+//! The engine instances of a model: work for a crew. A turn takes a free instance and cores, draws a batch, runs it
+//! and answers its jobs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ocelli_engine::{Backend, Engine, EngineError, EngineOptions, Tensor};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::WorkerParts;
+use super::batch::{BatchBuffer, split};
+use super::batcher::Ripeness;
+use super::loading::Loaded;
+use super::queue::WorkQueue;
+use crate::compute::core_budget::{Cores, CoresGuard};
+use crate::compute::pool::{Turn, Urgency, Work};
+use crate::metrics::Metrics;
+use crate::models::served_model::{ModelFile, ServedModel};
+use crate::output::postprocess::{Outcome, Want};
+use crate::queue::Leased;
+use crate::queue::job::{JobCost, JobError, Reply};
+
+/// Between attempts to rebuild a failed instance: the first pause, doubled each time up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// All instances of a model.
+pub(super) struct Engines {
+    slots: Vec<Mutex<Slot>>,
+    free: AtomicUsize,
+    /// With a thread for each core, for whoever finds the machine idle.
+    wide: Option<Mutex<Slot>>,
+    threads: usize,
+    /// From this many waiting jobs on, a batch is as good as it gets and goes before anything else.
+    pressing: usize,
+    backend: Arc<dyn Backend>,
+    cores: Cores,
+    metrics: Arc<Metrics>,
+    model: Arc<ServedModel>,
+    file: Arc<ModelFile>,
+    queue: WorkQueue,
+}
+
+/// An instance, its buffer, and what is wrong with it.
+struct Slot {
+    engine: Result<Box<dyn Engine>, Broken>,
+    buffer: BatchBuffer,
+}
+
+/// An instance that failed.
+#[derive(Clone, Copy)]
+struct Broken {
+    retry_at: Instant,
+    pause: Duration,
+}
+
+impl Slot {
+    fn new(engine: Box<dyn Engine>) -> Self {
+        Self {
+            engine: Ok(engine),
+            buffer: BatchBuffer::default(),
+        }
+    }
+}
+
+impl Engines {
+    pub(super) fn new(
+        loaded: Loaded,
+        pressing: usize,
+        parts: &WorkerParts,
+        model: &Arc<ServedModel>,
+        queue: WorkQueue,
+    ) -> Self {
+        for _ in &loaded.narrow {
+            model.instance_up();
+            parts.metrics.engine_instances.inc();
+        }
+        Self {
+            free: AtomicUsize::new(loaded.narrow.len()),
+            slots: loaded
+                .narrow
+                .into_iter()
+                .map(|engine| Mutex::new(Slot::new(engine)))
+                .collect(),
+            wide: loaded.wide.map(|engine| Mutex::new(Slot::new(engine))),
+            threads: loaded.threads,
+            pressing,
+            backend: Arc::clone(&parts.backend),
+            cores: parts.cores.clone(),
+            metrics: Arc::clone(&parts.metrics),
+            model: Arc::clone(model),
+            file: Arc::clone(&parts.file),
+            queue,
+        }
+    }
+
+    /// With one job and an otherwise idle machine, all cores compute it together. `None` when that is not so.
+    fn turn_alone(&self) -> Option<Turn> {
+        let mut slot = self.wide.as_ref()?.try_lock()?;
+        let Slot {
+            engine: Ok(engine),
+            buffer,
+        } = &mut *slot
+        else {
+            return None;
+        };
+        let cores = self.cores.try_all()?;
+        if self.queue.look(true).1 != 1 {
+            return None;
+        }
+        let result = self.run(engine.as_mut(), buffer, self.queue.draw(0), cores);
+        if let Err(fault) = result {
+            // One attempt: without it the other instances serve just as well, if a little later.
+            self.rebuild(&mut slot, self.cores.total(), &fault, FIRST_PAUSE);
+        }
+        Some(Turn::Worked)
+    }
+
+    fn turn_beside_others(&self, member: usize) -> Turn {
+        let Some(mut slot) = self.free_slot(member) else {
+            return Turn::Nothing;
+        };
+        if let Err(broken) = slot.engine {
+            return self.retry(&mut slot, broken);
+        }
+        let cores = self
+            .cores
+            .for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
+        // An engine is free until it has drawn. Were it busy from here on, then of several that come at once one would
+        // take what the others came for.
+        let peers = self.free.load(Ordering::Acquire).saturating_sub(1);
+        let jobs = self.queue.draw(peers);
+        if jobs.is_empty() {
+            return Turn::Worked;
+        }
+        self.free.fetch_sub(1, Ordering::AcqRel);
+        let Slot { engine, buffer } = &mut *slot;
+        let result = match engine {
+            Ok(engine) => self.run(engine.as_mut(), buffer, jobs, cores),
+            Err(_) => Ok(()),
+        };
+        match result {
+            Ok(()) => {
+                self.free.fetch_add(1, Ordering::AcqRel);
+            }
+            Err(fault) => {
+                self.model.instance_down();
+                self.metrics.engine_instances.dec();
+                if self.rebuild(&mut slot, self.threads, &fault, FIRST_PAUSE) {
+                    self.back();
+                }
+            }
+        }
+        Turn::Worked
+    }
+
+    /// The member's own instance, whose data its caches hold, or else any that nobody uses; broken ones last.
+    fn free_slot(&self, member: usize) -> Option<MutexGuard<'_, Slot>> {
+        let count = self.slots.len();
+        let mut broken = None;
+        for offset in 0..count {
+            if let Some(slot) = self.slots[(member + offset) % count].try_lock() {
+                if slot.engine.is_ok() {
+                    return Some(slot);
+                }
+                broken = broken.or(Some(slot));
+            }
+        }
+        broken
+    }
+
+    /// Without jobs nothing leads to a broken instance, and without it there may be no jobs: the server that lost its
+    /// last instance refuses them.
+    fn mend(&self) -> Turn {
+        let broken = self.slots.iter().filter_map(|slot| {
+            let slot = slot.try_lock()?;
+            let broken = slot.engine.as_ref().err().copied()?;
+            Some((slot, broken))
+        });
+        match broken.min_by_key(|(_, broken)| broken.retry_at) {
+            Some((mut slot, broken)) => self.retry(&mut slot, broken),
+            None => Turn::Nothing,
+        }
+    }
+
+    fn retry(&self, slot: &mut Slot, broken: Broken) -> Turn {
+        if Instant::now() < broken.retry_at {
+            return Turn::NothingUntil(broken.retry_at);
+        }
+        let fault = EngineError::Fault("it could not be rebuilt before".to_owned());
+        if self.rebuild(slot, self.threads, &fault, (broken.pause * 2).min(LAST_PAUSE)) {
+            self.back();
+        }
+        Turn::Worked
+    }
+
+    /// An instance that was down is there again.
+    fn back(&self) {
+        self.model.instance_up();
+        self.metrics.engine_instances.inc();
+        self.free.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Loads a failed instance anew. False when that failed too, to be tried again after `pause`.
+    fn rebuild(&self, slot: &mut Slot, threads: usize, fault: &EngineError, pause: Duration) -> bool {
+        tracing::error!(model = %self.model.id.name, %fault, "the engine failed; rebuilding its instance");
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            self.backend.load(&self.file.source(), &EngineOptions { threads })
+        }))
+        .unwrap_or_else(|_| Err(EngineError::Fault("loading panicked".to_owned())));
+        slot.engine = loaded.map_err(|error| {
+            tracing::error!(%error, retry_in = ?pause, "the instance could not be rebuilt");
+            Broken {
+                retry_at: Instant::now() + pause,
+                pause,
+            }
+        });
+        slot.engine.is_ok()
+    }
+
+    /// Runs a batch and answers its jobs, holding `cores` until the outputs are there.
+    ///
+    /// # Errors
+    /// The engine's fault, after which it must not be used again. The jobs have been answered all the same.
+    fn run(
+        &self,
+        engine: &mut dyn Engine,
+        buffer: &mut BatchBuffer,
+        mut jobs: Vec<Leased>,
+        cores: CoresGuard<'_>,
+    ) -> Result<(), EngineError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let drawn = Instant::now();
+        let (outputs, filled) = self.compute(engine, buffer, &mut jobs);
+        drop(cores);
+        let infer = filled.elapsed();
+        let size = jobs.len();
+        self.metrics.batch_size.observe(size as f64);
+        let (mut outputs, result) = match outputs {
+            Ok(outputs) => {
+                self.model.observe(size, infer);
+                (Some(outputs.into_iter()), Ok(()))
+            }
+            Err(fault) => {
+                self.metrics.engine_faults.inc();
+                (None, Err(fault))
+            }
+        };
+        for job in jobs {
+            let cost = JobCost {
+                queue: drawn.saturating_duration_since(job.submitted),
+                fill: filled.saturating_duration_since(drawn),
+                infer,
+                batch_size: size,
+            };
+            let outputs = outputs.as_mut().and_then(Iterator::next);
+            let result = outputs
+                .ok_or(JobError::EngineFault)
+                .and_then(|outputs| self.outcomes(&job.job.wants, &outputs));
+            job.complete(Reply { result, cost });
+        }
+        result
+    }
+
+    /// What the outputs of a job come to. Numbers that make no sense fail that job alone.
+    fn outcomes(&self, wants: &[Want], outputs: &[Tensor]) -> Result<Vec<Outcome>, JobError> {
+        let outcomes = wants.iter().zip(outputs);
+        outcomes
+            .map(|(want, output)| want.outcome(&self.model, output))
+            .collect::<Result<_, _>>()
+            .map_err(|_| JobError::EngineFault)
+    }
+
+    /// One set of outputs for each job, and when the batch was filled. A panic counts as a fault of the engine.
+    fn compute(
+        &self,
+        engine: &mut dyn Engine,
+        buffer: &mut BatchBuffer,
+        jobs: &mut [Leased],
+    ) -> (Result<Vec<Vec<Tensor>>, EngineError>, Instant) {
+        let input = match buffer.fill(self.model.input(), jobs) {
+            Ok(input) => input,
+            Err(error) => return (Err(EngineError::Fault(error.to_string())), Instant::now()),
+        };
+        let filled = Instant::now();
+        let outputs = catch_unwind(AssertUnwindSafe(|| engine.infer(slice::from_ref(&input))))
+            .unwrap_or_else(|_| Err(EngineError::Fault("it panicked".to_owned())));
+        buffer.recycle(input);
+        let wanted = jobs.iter().map(|job| job.job.wants.as_slice());
+        (outputs.and_then(|outputs| split(&outputs, wanted)), filled)
+    }
+}
+
+/// An unloaded model takes its instances with it.
+impl Drop for Engines {
+    fn drop(&mut self) {
+        for slot in &mut self.slots {
+            if slot.get_mut().engine.is_ok() {
+                self.model.instance_down();
+                self.metrics.engine_instances.dec();
+            }
+        }
+    }
+}
+
+impl Work for Engines {
+    fn turn(&self, member: usize, urgency: Urgency) -> Turn {
+        match self.queue.look(self.free.load(Ordering::Acquire) > 0) {
+            (Ripeness::Empty, _) if urgency == Urgency::Ordinary => self.mend(),
+            (Ripeness::Empty, _) => Turn::Nothing,
+            (Ripeness::At(due), _) => Turn::NothingUntil(due),
+            (Ripeness::Now, waiting)
+                if urgency == Urgency::Pressing && waiting < self.pressing && !self.queue.has_high() =>
+            {
+                Turn::Nothing
+            }
+            (Ripeness::Now, _) => self
+                .turn_alone()
+                .unwrap_or_else(|| self.turn_beside_others(member)),
+        }
+    }
+}

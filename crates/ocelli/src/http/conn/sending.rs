@@ -1,0 +1,325 @@
+//! Responses that clients have not taken yet.
+//!
+//! A client may ask and never read: over HTTP/2 it can even forbid the server to send, and ask again. So every response
+//! counts while it waits, and one that its client does not take in time is dropped. Over HTTP/2 only that response is
+//! lost; the library reports a stream that fails once the client lets the server send again. An HTTP/1.1 connection cannot
+//! go on without it and is closed.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, HttpBody};
+use axum::http::Version;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::stream::RequestGuard;
+use crate::http::access_log::AccessLine;
+use crate::metrics::Metrics;
+
+/// The largest piece that the HTTP library gets at once.
+const LARGEST_PIECE: usize = 32 * 1024;
+
+/// The first piece of a response over HTTP/2. The library keeps a piece until the client takes it, whatever becomes of the
+/// response, so a client that has taken nothing should cost little. Each later piece may be as large as all before it.
+const FIRST_PIECE: usize = 1024;
+
+/// Limits of responses that wait for their clients.
+#[derive(Clone, Copy, Debug)]
+pub struct SendingLimits {
+    /// Between two pieces that a client takes of a response.
+    pub timeout: Duration,
+    /// Bytes of all responses.
+    pub bytes: u64,
+}
+
+/// All responses that wait for their clients. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Sending {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: SendingLimits,
+    metrics: Arc<Metrics>,
+    table: Mutex<Table>,
+}
+
+/// The responses in the order in which clients last took something of them. Each piece moves its response to the end, so
+/// neither the late ones nor those that make room are ever looked for.
+#[derive(Debug, Default)]
+struct Table {
+    waiting: BTreeMap<Turn, Waiting>,
+    bytes: u64,
+    next: Turn,
+}
+
+/// A response's place in the order.
+type Turn = u64;
+
+#[derive(Debug)]
+struct Waiting {
+    /// When the client last took a piece, or when there was something to take.
+    progress: Instant,
+    /// What counts: what is left, and the piece that the library got last.
+    bytes: u64,
+    /// What the library has not got yet.
+    left: Bytes,
+    kept: Kept,
+}
+
+/// What a response keeps while it waits.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The connection counts as busy as long as this is here.
+    guard: Option<RequestGuard>,
+    /// The request's line in the log, which is written once this is gone.
+    line: Option<Arc<AccessLine>>,
+    /// The connection, where it cannot go on without the response.
+    connection: Option<Arc<TcpStream>>,
+}
+
+impl Waiting {
+    /// Ends a response that its client does not take, and the connection that cannot go on without it.
+    fn cut_off(mut self) {
+        let connection = self.kept.connection.take();
+        self.end();
+        if let Some(socket) = connection {
+            let socket = SockRef::from(&*socket);
+            // What the kernel holds for the client goes too. A socket that is gone already needs neither.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Notes what the client did not take, and lets go of everything. The connection may have other requests, and goes on.
+    fn end(self) {
+        let unsent = self.left.len() as u64;
+        drop(self.kept.guard);
+        if let Some(line) = self.kept.line {
+            line.note(|facts| facts.response = facts.response.map(|(length, _)| (length, unsent)));
+        }
+    }
+}
+
+impl Sending {
+    /// No response yet.
+    pub(crate) fn new(limits: SendingLimits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limits,
+                metrics,
+                table: Mutex::default(),
+            }),
+        }
+    }
+
+    /// A body that counts until its client has taken it, and keeps `guard` and the request's `line` as long. `socket` is its
+    /// connection.
+    pub(crate) fn watch(
+        &self,
+        body: Body,
+        (guard, line): (RequestGuard, Option<Arc<AccessLine>>),
+        (version, socket): (Version, &Arc<TcpStream>),
+    ) -> Body {
+        // Every handler answers with a whole body, which is there at once.
+        let whole = body.collect().now_or_never().and_then(Result::ok);
+        let left = whole.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        if let Some(line) = &line {
+            let length = left.len() as u64;
+            line.note(|facts| facts.response = Some((length, length)));
+        }
+        let connection = (version <= Version::HTTP_11).then(|| Arc::clone(socket));
+        let piece = if connection.is_some() {
+            LARGEST_PIECE
+        } else {
+            FIRST_PIECE
+        };
+        let kept = Kept {
+            guard: Some(guard),
+            line,
+            connection,
+        };
+        Body::new(self.body(left, kept, piece))
+    }
+
+    fn body(&self, response: Bytes, kept: Kept, piece: usize) -> WatchedBody {
+        WatchedBody {
+            left: response.len() as u64,
+            turn: self.insert(response, kept),
+            sending: self.clone(),
+            piece,
+        }
+    }
+
+    fn insert(&self, left: Bytes, kept: Kept) -> Turn {
+        let mut table = self.shared.table.lock();
+        let turn = table.append(Waiting {
+            progress: Instant::now(),
+            bytes: left.len() as u64,
+            left,
+            kept,
+        });
+        let over = table.over(self.shared.limits.bytes);
+        self.report(&table);
+        drop(table);
+        self.cut_off_all(over);
+        turn
+    }
+
+    /// The next piece of a response, and its new place. The library asks for a piece once the last one was taken. `None` for a
+    /// response that was dropped.
+    fn next_piece(&self, turn: Turn, size: usize) -> Option<(Turn, Bytes)> {
+        let mut table = self.shared.table.lock();
+        let next = table.next_piece(turn, size, Instant::now());
+        self.report(&table);
+        next
+    }
+
+    fn remove(&self, turn: Turn) {
+        let mut table = self.shared.table.lock();
+        let ended = table.remove(turn);
+        self.report(&table);
+        drop(table);
+        if let Some(ended) = ended {
+            ended.end();
+        }
+    }
+
+    /// Drops what clients have not taken in time, again and again.
+    pub(crate) async fn sweep_forever(&self) {
+        /// How much later than its time a response may be dropped, as a part of that time.
+        const LATENESS: u32 = 4;
+        let pause = (self.shared.limits.timeout / LATENESS).min(Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(pause).await;
+            self.sweep(Instant::now());
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let mut table = self.shared.table.lock();
+        let late = table.late(self.shared.limits.timeout, now);
+        self.report(&table);
+        drop(table);
+        self.cut_off_all(late);
+    }
+
+    /// Ends responses that are in the table no more, without its lock.
+    fn cut_off_all(&self, dropped: Vec<Waiting>) {
+        self.shared.metrics.dropped_responses.inc_by(dropped.len() as u64);
+        for response in dropped {
+            response.cut_off();
+        }
+    }
+
+    fn report(&self, table: &Table) {
+        self.shared.metrics.response_bytes.set(table.bytes as i64);
+    }
+}
+
+impl Table {
+    fn append(&mut self, response: Waiting) -> Turn {
+        let turn = self.next;
+        self.next += 1;
+        self.bytes += response.bytes;
+        self.waiting.insert(turn, response);
+        turn
+    }
+
+    fn remove(&mut self, turn: Turn) -> Option<Waiting> {
+        let response = self.waiting.remove(&turn)?;
+        self.bytes -= response.bytes;
+        Some(response)
+    }
+
+    fn next_piece(&mut self, turn: Turn, size: usize, now: Instant) -> Option<(Turn, Bytes)> {
+        let mut response = self.remove(turn)?;
+        response.progress = now;
+        response.bytes = response.left.len() as u64;
+        let piece = response.left.split_to(response.left.len().min(size));
+        Some((self.append(response), piece))
+    }
+
+    /// Takes out the responses of which nothing was taken for `timeout`.
+    fn late(&mut self, timeout: Duration, now: Instant) -> Vec<Waiting> {
+        let mut late = Vec::new();
+        while let Some((turn, response)) = self.waiting.first_key_value()
+            && now.saturating_duration_since(response.progress) >= timeout
+        {
+            late.extend(self.remove(*turn));
+        }
+        late
+    }
+
+    /// Takes out responses until the others hold at most `limit` bytes: those first of which nothing was taken for the longest
+    /// time, and never the last one, whose client has had no time at all.
+    fn over(&mut self, limit: u64) -> Vec<Waiting> {
+        let mut dropped = Vec::new();
+        while self.bytes > limit
+            && self.waiting.len() > 1
+            && let Some(turn) = self.waiting.keys().next()
+        {
+            dropped.extend(self.remove(*turn));
+        }
+        dropped
+    }
+}
+
+/// The body that the HTTP library reads, a piece at a time.
+struct WatchedBody {
+    sending: Sending,
+    turn: Turn,
+    /// Bytes that have not been handed over.
+    left: u64,
+    /// The size of the next piece.
+    piece: usize,
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let Some((turn, piece)) = self.sending.next_piece(self.turn, self.piece) else {
+            let late = "the client did not take the response in time";
+            return Poll::Ready(Some(Err(axum::Error::new(late))));
+        };
+        self.turn = turn;
+        self.left -= piece.len() as u64;
+        self.piece = (self.piece * 2).min(LARGEST_PIECE);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl Drop for WatchedBody {
+    fn drop(&mut self) {
+        self.sending.remove(self.turn);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! What every answer has in common: the request's id, the one error body, the counts.
+
+use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use serde::Serialize;
+
+use super::access_log::line;
+use super::body::BodySlot;
+use super::conn::stream::Clock;
+use super::origin::no_webhook;
+use super::{Cors, Probe, route_label};
+use crate::error::Error;
+use crate::process::lifecycle::Stage;
+
+/// Names a request in answers and logs; sent by the client, or made.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a client may call its request.
+const REQUEST_ID_LENGTH: usize = 128;
+
+/// When the headers of a request had arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival(pub(super) Instant);
+
+/// The one error body of the JSON routes.
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    success: bool,
+    error: String,
+    code: &'static str,
+    request_id: &'a str,
+}
+
+/// A handler's error on its way to [`finish`], which knows the request's id.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Surrounds every handler: gives the request an id and its body a place, turns an error into its answer, lets web pages
+/// read it, and counts.
+pub(super) async fn finish(
+    State((probe, cors)): State<(Probe, Cors)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let arrival = Arrival(Instant::now());
+    let (mut parts, body) = request.into_parts();
+    let id = request_id(&parts.headers);
+    let route = route_label(parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    let version = parts.version;
+    let clock = parts.extensions.get::<Arc<Clock>>().cloned();
+    let expects_continue = parts.headers.contains_key(axum::http::header::EXPECT);
+    let origin = cors.origin_of(&parts.headers);
+    let line = line(&parts.extensions).cloned();
+    if let Some(line) = &line {
+        line.note(|facts| facts.request_id = Some(id.clone()));
+    }
+    let slot = BodySlot::new(body);
+    parts.extensions.insert(slot.clone());
+    parts.extensions.insert(arrival);
+    let unanswered = probe.lifecycle.request();
+    let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
+        Ok(()) => match cors.preflight(&parts) {
+            Some(response) => response,
+            None => handle(next, Request::from_parts(parts, Body::empty()), &id).await,
+        },
+        Err(error) => error.into_response(),
+    };
+    drop(unanswered);
+    let code = match response.extensions_mut().remove::<Error>() {
+        Some(error) => {
+            let code = error.status().code;
+            if code == "internal" {
+                tracing::error!(
+                    request_id = id.to_str().unwrap_or_default(),
+                    route,
+                    "a request failed"
+                );
+            }
+            response = error_response(&error, &id);
+            code
+        }
+        None => "ok",
+    };
+    let read = slot.discard_rest(expects_continue, clock.as_deref()).await;
+    let ending = !read || probe.lifecycle.stage() >= Stage::Draining;
+    if ending && version <= Version::HTTP_11 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let status = response.status().as_u16();
+    if let Some(line) = line {
+        line.note(|facts| facts.outcome = Some((status, code)));
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    cors.allow(origin.as_ref(), response.headers_mut());
+    probe.metrics.count_request(route, status, code);
+    response
+}
+
+/// Runs the handler. One that panics has a bug; its client gets a response all the same.
+async fn handle(next: Next, request: Request, id: &HeaderValue) -> Response {
+    AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            tracing::error!(request_id = id.to_str().unwrap_or_default(), "a handler panicked");
+            Error::Internal.into_response()
+        })
+}
+
+/// HTTP/1.1 names the host exactly once (RFC 9112, section 3.2); a proxy in front may read a second one differently.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Error> {
+    let hosts = headers.get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && version != Version::HTTP_11) {
+        return Ok(());
+    }
+    Err(Error::InvalidRequest(format!(
+        "the request has {hosts} Host headers; send exactly one, as HTTP/1.1 demands"
+    )))
+}
+
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let sent = headers.get(REQUEST_ID).filter(|id| {
+        !id.is_empty() && id.len() <= REQUEST_ID_LENGTH && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    sent.cloned().unwrap_or_else(|| {
+        let mut text = String::with_capacity(32);
+        // Writing to a String cannot fail; hexadecimal digits are a valid header value.
+        let _ = write!(text, "{:032x}", fastrand::u128(..));
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+    })
+}
+
+fn error_response(error: &Error, id: &HeaderValue) -> Response {
+    let status = error.status();
+    let body = error_body(error, id.to_str().unwrap_or_default());
+    let mut response = json(body);
+    *response.status_mut() = StatusCode::from_u16(status.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(seconds) = error.retry_after() {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Error::UnsupportedEncoding(_) = error {
+        response
+            .headers_mut()
+            .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    response
+}
+
+fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
+    let body = ErrorBody {
+        success: false,
+        error: error.to_string(),
+        code: error.status().code,
+        request_id,
+    };
+    // Strings and a bool always serialise.
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
+/// A 200 with a JSON body.
+pub(super) fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A 200 with a JSON body.
+///
+/// # Errors
+/// [`Error::Internal`] for what cannot be written as JSON.
+pub(super) fn to_json(body: &impl Serialize) -> Result<Response, Error> {
+    serde_json::to_vec(body).map(json).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Error::Internal
+    })
+}
+
+/// An error response that is written past the HTTP library, which says nothing to a client whose head is late or is no
+/// HTTP.
+pub(super) fn raw_answer(error: &Error) -> Arc<[u8]> {
+    let body = error_body(error, "none");
+    let status = StatusCode::from_u16(error.status().http).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    answer.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower_service::Service as _;
+
+    use super::*;
+    use crate::http::{Health, finished};
+    use crate::metrics::Metrics;
+    use crate::process::lifecycle::Lifecycle;
+
+    struct Well;
+
+    impl Health for Well {
+        fn ready(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn report(&self, _metrics: &Metrics) {}
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_for_like_any_that_fails() {
+        let probe = Probe {
+            lifecycle: Lifecycle::default(),
+            metrics: Arc::default(),
+            health: Arc::new(Well),
+        };
+        let routes = Router::new().route("/livez", get(async || -> &'static str { panic!("a bug") }));
+        let cors = Cors::new(&["*".parse().expect("an origin")]);
+        let mut router = finished(routes, probe.clone(), cors, "");
+        let request = axum::http::Request::get("/livez")
+            .header(REQUEST_ID, "mine")
+            .header(HOST, "here");
+        let response = router
+            .call(request.body(Body::empty()).expect("a request"))
+            .await
+            .expect("a response");
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()[REQUEST_ID], "mine");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("\"code\":\"internal\",\"request_id\":\"mine\""));
+        let counted = "ocelli_requests_total{route=\"/livez\",status=\"500\",code=\"internal\"} 1";
+        assert!(probe.metrics.encode().expect("text").contains(counted));
+    }
+}

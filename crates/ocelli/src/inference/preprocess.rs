@@ -1,0 +1,410 @@
+//! Turning photos into jobs: work for the crew, at most one photo per core, the models in turn, the photos of each model by
+//! priority and then in order of arrival.
+//!
+//! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
+//! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
+//! of bytes, reserved from the header before anything is decoded.
+
+pub(crate) mod waiting;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::compute::core_budget::Cores;
+use crate::compute::pool::{Crew, Turn, Urgency, Work};
+use crate::error::Error;
+use crate::metrics::{DropReason, Metrics};
+use crate::models::admission::Permit;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+use crate::output::postprocess::Want;
+use crate::queue::job::{Job, JobId};
+use crate::queue::{Broker, PrepareTimes, Waiter};
+use waiting::{Goal, Queue, Task};
+
+/// What decoding may use.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeConfig {
+    /// Limits of one image.
+    pub image: DecodeLimits,
+    /// Bytes of decoded pixels that all threads together may hold.
+    pub pixel_bytes: u64,
+}
+
+/// A photo to prepare for a model.
+#[derive(Debug)]
+pub struct Photo {
+    /// The file.
+    pub bytes: Bytes,
+    /// The model whose input it is to become.
+    pub model: Arc<ServedModel>,
+    /// How soon, compared with other photos.
+    pub priority: Priority,
+    /// The trace that it belongs to.
+    pub trace: Option<Arc<str>>,
+    /// When nobody wants the answer any more.
+    pub deadline: Instant,
+    /// The outcome that the request asks for.
+    pub want: Want,
+    /// Room in the house, held at least until the file is let go.
+    pub permit: Arc<Permit>,
+}
+
+impl Photo {
+    /// The job that its pixels are.
+    fn job(&self, pixels: Vec<u8>) -> Job {
+        Job {
+            id: JobId::random(),
+            model: Arc::clone(&self.model.id),
+            priority: self.priority,
+            trace: self.trace.clone(),
+            wants: vec![self.want.clone()],
+            pixels,
+            deadline: self.deadline,
+        }
+    }
+}
+
+/// The way to the decoders. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Decoders {
+    shared: Arc<Shared>,
+    crew: Crew,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: DecodeConfig,
+    cores: Cores,
+    broker: Broker,
+    metrics: Arc<Metrics>,
+    queue: Mutex<Queue>,
+    pixel_bytes_free: Mutex<u64>,
+    pixel_bytes_freed: Condvar,
+}
+
+/// The crew's side: one decoder for each member, made when it is first needed.
+pub struct DecodeWork {
+    shared: Arc<Shared>,
+    decoders: Vec<Mutex<Option<Decoder>>>,
+}
+
+/// The handle, and the work of a crew of one member for each core.
+#[must_use]
+pub fn pair(
+    config: DecodeConfig,
+    cores: Cores,
+    crew: Crew,
+    broker: Broker,
+    metrics: Arc<Metrics>,
+) -> (Decoders, Arc<DecodeWork>) {
+    let decoders = (0..cores.total()).map(|_| Mutex::new(None)).collect();
+    let shared = Arc::new(Shared {
+        config,
+        cores,
+        broker,
+        metrics,
+        queue: Mutex::default(),
+        pixel_bytes_free: Mutex::new(config.pixel_bytes),
+        pixel_bytes_freed: Condvar::new(),
+    });
+    (
+        Decoders {
+            shared: Arc::clone(&shared),
+            crew,
+        },
+        Arc::new(DecodeWork { shared, decoders }),
+    )
+}
+
+impl Decoders {
+    /// Has a photo prepared and submitted as a job; `waiter` hears what comes of it.
+    pub fn submit(&self, photo: Photo, waiter: Waiter) {
+        self.queue(photo, Goal::Submit(waiter));
+    }
+
+    /// Has a photo prepared and gives the job back, to be submitted in another way.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`], [`Error::NotReady`] where the process stops, and [`Error::Internal`] for a photo whose
+    /// deadline passed, which whoever waits knows.
+    pub async fn prepare(&self, photo: Photo) -> Result<Job, Error> {
+        let (sender, job) = oneshot::channel();
+        self.queue(photo, Goal::HandBack(sender));
+        job.await.unwrap_or(Err(Error::Internal))
+    }
+
+    fn queue(&self, photo: Photo, goal: Goal) {
+        {
+            let mut queue = self.shared.queue.lock();
+            if queue.closed {
+                return goal.fail(Error::NotReady("it is stopping"));
+            }
+            // Bounded by admission: each task holds a permit.
+            queue.push(Task {
+                photo,
+                submitted: Instant::now(),
+                goal,
+            });
+        }
+        self.crew.call();
+    }
+
+    /// Says whether a file looks like an image within the limits, from its first bytes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`].
+    pub fn look_at(&self, bytes: &[u8]) -> Result<(), Error> {
+        survive(bytes.len(), || {
+            Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?)
+        })
+    }
+
+    /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
+    /// keeps nobody else out.
+    pub fn drop_dead(&self) {
+        let mut queue = self.shared.queue.lock();
+        queue.drop_unless(|task| !self.shared.is_dead(&task.photo, &task.goal));
+    }
+
+    /// Takes no more photos. Those waiting are still prepared.
+    pub fn close(&self) {
+        self.shared.queue.lock().closed = true;
+    }
+}
+
+impl Work for DecodeWork {
+    fn turn(&self, member: usize, urgency: Urgency) -> Turn {
+        let Some(task) = self.shared.next(urgency) else {
+            return Turn::Nothing;
+        };
+        // Each member has its own decoder, so this lock is always free.
+        self.shared.handle(task, &mut self.decoders[member].lock());
+        Turn::Worked
+    }
+}
+
+impl Shared {
+    /// The next photo whose model's worker wants another job. Pressing is only a photo that should overtake what is ready;
+    /// the one whose turn it is goes first even then, so that no priority and no model starves.
+    fn next(&self, urgency: Urgency) -> Option<Task> {
+        let mut queue = self.queue.lock();
+        let pressing = |model: &ServedModel, priority| self.broker.hurries(model, priority);
+        if urgency == Urgency::Pressing && !queue.any(pressing) {
+            return None;
+        }
+        queue.next(|model, priority| self.broker.wants(model, priority))
+    }
+
+    fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
+        let Task {
+            photo,
+            submitted,
+            goal,
+        } = task;
+        if self.is_dead(&photo, &goal) {
+            return;
+        }
+        let prepared = survive(photo.bytes.len(), || {
+            // What the decoder holds after a panic is unknown: it comes back only where there was none.
+            let mut ours = decoder.take();
+            let prepared = self.prepare(&photo, &goal, submitted, &mut ours);
+            *decoder = ours;
+            prepared
+        });
+        match (prepared, goal) {
+            (Ok(None), _) => {}
+            (Ok(Some((pixels, times))), Goal::Submit(waiter)) => {
+                let job = photo.job(pixels);
+                self.broker.submit(&photo.model, job, waiter.prepared(times));
+            }
+            // Whoever has left in the meantime needs no job.
+            (Ok(Some((pixels, _))), Goal::HandBack(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
+            (Err(error), goal) => goal.fail(error),
+        }
+    }
+
+    /// The pixels that the model takes. `None` when the photo was dropped while it waited for a core.
+    fn prepare(
+        &self,
+        photo: &Photo,
+        goal: &Goal,
+        submitted: Instant,
+        decoder: &mut Option<Decoder>,
+    ) -> Result<Option<(Vec<u8>, PrepareTimes)>, Error> {
+        let spec = photo.model.input();
+        let header = ImageHeader::read(&photo.bytes, &self.config.image)?;
+        let _budget = self.reserve(&photo.bytes, &header, spec)?;
+        let _core = self.cores.for_decoder();
+        if self.is_dead(photo, goal) {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let wait = started.saturating_duration_since(submitted);
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => decoder.insert(Decoder::new()?),
+        };
+        let pixels = decoder.prepare(&photo.bytes, &header, spec)?;
+        let decode = started.elapsed();
+        Ok(Some((pixels, PrepareTimes { wait, decode })))
+    }
+
+    /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
+    /// watches the clock itself.
+    fn is_dead(&self, photo: &Photo, goal: &Goal) -> bool {
+        let Some(reason) = DropReason::of(photo.deadline <= Instant::now(), goal.is_gone()) else {
+            return false;
+        };
+        self.metrics.count_dropped(reason);
+        true
+    }
+
+    fn reserve(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
+        let bytes = Decoder::peak_bytes(file, header, spec);
+        if bytes > self.config.pixel_bytes {
+            return Err(Error::InvalidImage(format!(
+                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
+                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
+                header.width, header.height, self.config.pixel_bytes
+            )));
+        }
+        let mut free = self.pixel_bytes_free.lock();
+        self.pixel_bytes_freed.wait_while(&mut free, |free| *free < bytes);
+        *free -= bytes;
+        Ok(PixelBytes { shared: self, bytes })
+    }
+}
+
+/// What `work` makes of an image of so many bytes. A panic in it is the image's fault, which fails alone: it must neither
+/// leave its client without an answer, nor end the thread, nor fail the images beside it.
+pub fn survive<T>(bytes: usize, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let panic = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        tracing::error!(bytes, panic, "a decoder panicked; its image is refused");
+        Err(Error::InvalidImage(
+            "the image cannot be decoded, it is probably damaged: open it in an image editor and save it again"
+                .to_owned(),
+        ))
+    })
+}
+
+/// A share of the budget for decoded pixels.
+struct PixelBytes<'a> {
+    shared: &'a Shared,
+    bytes: u64,
+}
+
+impl Drop for PixelBytes<'_> {
+    fn drop(&mut self) {
+        *self.shared.pixel_bytes_free.lock() += self.bytes;
+        self.shared.pixel_bytes_freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::models::admission::{Admission, AdmissionLimits};
+    use crate::models::served_model;
+    use crate::output::postprocess::Form;
+    use crate::queue::{JobQueue, MemoryBroker, Supplier, waiter};
+
+    pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
+        let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
+        let photo = Photo {
+            bytes: Bytes::from(vec![byte]),
+            model: Arc::clone(model),
+            priority: Priority::Normal,
+            trace: None,
+            want: Want {
+                output: 0,
+                form: Form::Vector { normalize: false },
+            },
+            deadline: Instant::now(),
+            permit: Arc::new(house.admit(1, 1, Priority::Normal).expect("room")),
+        };
+        Task {
+            photo,
+            submitted: Instant::now(),
+            goal: Goal::HandBack(oneshot::channel().0),
+        }
+    }
+
+    #[test]
+    fn an_image_that_a_decoder_panics_on_fails_alone() {
+        let (cores, metrics) = (Cores::new(1), Arc::new(Metrics::default()));
+        let config = DecodeConfig {
+            image: DecodeLimits::default(),
+            pixel_bytes: 1 << 20,
+        };
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let broker = Broker::Memory(MemoryBroker::new(queues));
+        let (_, work) = pair(config, cores, Crew::default(), broker, metrics);
+        let (mut broken, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
+        let (sound, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
+        // No package may say so; the arithmetic of the decoder divides by it.
+        broken.card.manifest.input.width = 0;
+        let mut slot = work.decoders[0].lock();
+        let mut prepare = |model: ServedModel| {
+            let mut task = task(&Arc::new(model), 0);
+            task.photo.bytes = Bytes::from_static(b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x03\0");
+            task.photo.deadline += Duration::from_secs(3600);
+            let (sender, job) = oneshot::channel();
+            task.goal = Goal::HandBack(sender);
+            work.shared.handle(task, &mut slot);
+            job.now_or_never()
+                .expect("it is answered")
+                .expect("it is answered")
+        };
+        let refusal = prepare(broken).unwrap_err();
+        assert!(
+            matches!(&refusal, Error::InvalidImage(text) if text.contains("cannot be decoded")),
+            "{refusal:?}"
+        );
+        assert!(prepare(sound).is_ok(), "the next image is decoded");
+    }
+
+    #[test]
+    fn photos_of_a_model_that_is_unloaded_are_answered_at_once() {
+        let metrics = Arc::new(Metrics::default());
+        let (cores, crew) = (Cores::new(1), Crew::default());
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let config = DecodeConfig {
+            image: DecodeLimits::default(),
+            pixel_bytes: 1 << 20,
+        };
+        let broker = Broker::Memory(MemoryBroker::new(queues.clone()));
+        let (decoders, work) = pair(config, cores, crew.clone(), broker, metrics);
+        let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
+        let model = Arc::new(model);
+        let _queue = queues.open(&model.id, 1, Supplier::Crew(crew.clone()));
+        let mut photo = task(&model, 0).photo;
+        photo.deadline += Duration::from_secs(3600);
+        let (waiter, pending) = waiter();
+        decoders.submit(photo, waiter);
+        assert_eq!(
+            work.turn(0, Urgency::Ordinary),
+            Turn::Nothing,
+            "nobody takes its job"
+        );
+        queues.remove(&model.id);
+        let leading: Arc<dyn Work> = work;
+        crew.members(1, Some(&leading)).into_iter().for_each(|member| {
+            crew.close();
+            member.run();
+        });
+        assert!(pending.now_or_never().expect("it is answered").is_err());
+    }
+}

@@ -1,0 +1,339 @@
+//! The models that a process has, from their packages to their engines: loaded, replaced and unloaded while it serves.
+//!
+//! One change is made at a time, and none before the process has what it starts with. What a model that was unloaded or
+//! replaced still has ends beside other changes; only changes to models of its own name wait for it. A model that takes the place of
+//! another is read, loaded and measured first, and in a worker process announced; then requests find it instead of the old
+//! one, which ends what it has. Whatever fails leaves everything as it was, and is shown. Once the process stops, a change
+//! that is under way goes no further: what is not in its place by then never gets there.
+
+pub(crate) mod api;
+pub(crate) mod draining;
+pub(crate) mod engines;
+pub(crate) mod reconcile;
+pub(crate) mod registration;
+pub(crate) mod state;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ocelli_vision::ModelPackage;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::compute::pool::Work;
+use crate::compute::threads::Threads;
+use crate::error::Error;
+use crate::executor::Pace;
+use crate::metrics::Metrics;
+use crate::models::catalog::{Catalog, Names, Vacancy};
+use crate::models::repository::{Key, ScanError};
+use crate::models::served_model::{ModelFile, ServedModel};
+use crate::queue::redis::LinkError;
+pub use api::Standing;
+use draining::Leaving;
+use engines::{EngineRoom, StartError};
+use registration::{Seat, Seats};
+use state::{Slot, Slots};
+
+/// Which models a process has.
+#[derive(Debug, Default)]
+pub struct ModelSet {
+    /// Packages that it was given and keeps.
+    pub given: Vec<ModelPackage>,
+    /// A folder of others, which may change.
+    pub repository: Option<RepositoryConfig>,
+    /// What clients may call them.
+    pub names: Names,
+}
+
+/// How a repository is used.
+#[derive(Clone, Debug)]
+pub struct RepositoryConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What of it is loaded.
+    pub selection: Selection,
+    /// How long a model that is unloaded may take to end what it has.
+    pub unload_within: Duration,
+}
+
+/// What of a repository is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All that it holds.
+    All,
+    /// The models of these names (`*` means all) at the start, and later what is asked for.
+    Named(Vec<String>),
+}
+
+impl From<ModelPackage> for ModelSet {
+    fn from(package: ModelPackage) -> Self {
+        Self {
+            given: vec![package],
+            ..Self::default()
+        }
+    }
+}
+
+/// Why a process has no models.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelsError {
+    /// A model that it was given cannot be loaded, or the system gives no threads.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The repository cannot be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// There is nothing to serve.
+    #[error("--model-dir {0}: it holds no model; put a folder there for each, or leave the option out")]
+    Empty(PathBuf),
+    /// A model that is to be loaded is not there.
+    #[error("--load-model {name}: {path} holds no model of this name")]
+    Missing {
+        /// The repository.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// Others go on serving another package under the name and version of one that was given.
+    #[error(transparent)]
+    Seat(#[from] LinkError),
+    /// There is nothing that could be served.
+    #[error(
+        "--model-dir {path}: none of its {count} models could be loaded; the log has the reason for each"
+    )]
+    NoneLoaded {
+        /// The repository.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+/// Who asks for the models.
+pub(crate) enum Host {
+    /// Requests of this process.
+    Here,
+    /// Web processes anywhere.
+    Wire(Seats),
+}
+
+/// All models of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Models {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    room: EngineRoom,
+    host: Host,
+    catalog: Catalog,
+    repository: Option<RepositoryConfig>,
+    /// Jobs that a model may have at a time.
+    capacity: usize,
+    slots: Mutex<Slots>,
+    /// Packages that were given and are not loaded yet.
+    waiting: Mutex<Vec<(Key, Arc<ServedModel>, ModelFile)>>,
+    /// Held while something changes.
+    changing: tokio::sync::Mutex<()>,
+    /// Models that end what they have, so that their names do not change.
+    leaving: Leaving,
+    /// Cancelled when the process has what it starts with, so that changes may begin.
+    started: CancellationToken,
+    /// Cancelled when the process stops, under the lock of `slots`: nothing comes into them after that.
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Models {
+    /// Nothing is loaded yet; what was given is in the catalog already.
+    pub(crate) fn new(room: EngineRoom, host: Host, set: ModelSet, capacity: usize) -> Self {
+        let mut slots = Slots::default();
+        let mut waiting = Vec::new();
+        for package in set.given {
+            let (model, file) = split(package, capacity);
+            let key = Key {
+                name: model.id.name.clone(),
+                version: Some(model.id.version.clone()),
+            };
+            slots.insert(key.clone(), Slot::given(Arc::clone(&model)));
+            waiting.push((key, model, file));
+        }
+        let vacancy = match &set.repository {
+            Some(repository) if repository.selection != Selection::All => Vacancy::Explicit,
+            _ => Vacancy::Lacking,
+        };
+        let catalog = Catalog::new(Vec::new(), set.names).with_vacancy(vacancy);
+        slots.publish(&catalog);
+        Self {
+            shared: Arc::new(Shared {
+                room,
+                host,
+                catalog,
+                repository: set.repository,
+                capacity,
+                slots: Mutex::new(slots),
+                waiting: Mutex::new(waiting),
+                changing: tokio::sync::Mutex::default(),
+                leaving: Leaving::default(),
+                started: CancellationToken::new(),
+                stopping: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// What requests find.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
+    /// Where the process counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.room.metrics)
+    }
+
+    /// How many models have a queue: those that are loaded, and that end what they have.
+    #[must_use]
+    pub fn queues(&self) -> usize {
+        self.shared.room.queues.len()
+    }
+
+    /// Loads and measures everything, starts the crew, which does the work of `leading` too, and tells web processes of the
+    /// models, where they are the ones who ask. Only now may anything change.
+    ///
+    /// # Errors
+    /// [`ModelsError`], where a model that was given cannot be served or no model can be loaded.
+    pub(crate) async fn start(&self, leading: Option<Arc<dyn Work>>) -> Result<Threads, ModelsError> {
+        let shared = &self.shared;
+        let _changing = shared.changing.lock().await;
+        let waiting = std::mem::take(&mut *shared.waiting.lock());
+        for (key, model, file) in waiting {
+            let resident = shared.open((model, file), Pace::AtOnce).await?;
+            shared.slots.lock().fill(&key, resident, None);
+        }
+        if let Some(repository) = &shared.repository {
+            let entries = shared.entries().await?;
+            shared.load_all(repository, entries).await?;
+        }
+        shared.catalog.warn_of_names_astray();
+        let threads = shared.room.run(leading).await.map_err(StartError::Thread)?;
+        match &shared.host {
+            Host::Here => shared.catalog.settle_default(),
+            Host::Wire(seats) => self.take_seats(seats).await?,
+        }
+        shared.started.cancel();
+        Ok(threads)
+    }
+
+    /// Tells web processes of every model. One of the repository whose name and version are taken is not served.
+    async fn take_seats(&self, seats: &Seats) -> Result<(), LinkError> {
+        let shared = &self.shared;
+        let residents = shared.slots.lock().residents();
+        for (key, given, model, queue) in residents {
+            match seats.take(&model, &queue, &shared.stopping).await {
+                Ok(Some(seat)) => shared.slots.lock().seat(&key, seat),
+                Ok(None) => return Ok(()),
+                Err(error) if given => return Err(error),
+                Err(error) => {
+                    let resident = shared.slots.lock().empty(&key, &shared.catalog);
+                    if let Some(resident) = resident {
+                        resident.close().await;
+                    }
+                    shared.failed(&key, error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps all models from computing what web processes ask for. As long as one can, the process is of use.
+    ///
+    /// # Errors
+    /// What the first of them lacks, or that there is none.
+    pub(crate) fn ready(&self) -> Result<(), Error> {
+        self.shared.catalog.occupied()?;
+        let slots = self.shared.slots.lock();
+        let mut standings = slots.seats().map(|seat| seat.side.ready());
+        match standings.next() {
+            Some(Err(_)) if standings.any(|standing| standing.is_ok()) => Ok(()),
+            Some(first) => first,
+            None => Ok(()),
+        }
+    }
+
+    /// Jobs that were taken for web processes and not answered.
+    pub(crate) fn leases(&self) -> usize {
+        let slots = self.shared.slots.lock();
+        slots.seats().map(|seat| seat.side.jobs()).sum()
+    }
+
+    /// Waits until one of the models is cut off from its web processes for good.
+    pub(crate) async fn broken(&self) {
+        match &self.shared.host {
+            Host::Here => std::future::pending().await,
+            Host::Wire(seats) => seats.broken().await,
+        }
+    }
+
+    /// Begins no more changes. One that is under way loads nothing more; it only lets what it has replaced end.
+    pub(crate) fn stop_changing(&self) {
+        let _slots = self.shared.slots.lock();
+        self.shared.stopping.cancel();
+    }
+
+    /// Has all models leave their web processes, those that were being replaced included, and finish what was taken for
+    /// them. Nothing changes from now on.
+    pub(crate) async fn leave(&self, delay: Duration) {
+        self.stop_changing();
+        let leaving: Vec<Arc<Seat>> = self.shared.slots.lock().seats().cloned().collect();
+        let left = join_all(leaving.iter().map(|seat| seat.leave(delay)));
+        tokio::join!(left, self.unchanging());
+    }
+
+    /// Waits until no change is under way any more.
+    async fn unchanging(&self) {
+        self.stop_changing();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// Brings the process in line with its repository: loads what is new or has changed, unloads what is gone. A process
+    /// that serves has its requests answered meanwhile.
+    pub async fn rescan(&self) {
+        let shared = Arc::clone(&self.shared);
+        let rescanned = self.shared.tasks.spawn(async move { shared.rescan().await });
+        if let Err(error) = rescanned.await {
+            tracing::error!(%error, "looking at the repository panicked");
+        }
+    }
+
+    /// Takes the models' names out of Redis, whatever they still do.
+    pub(crate) async fn sign_off(&self) {
+        let seats: Vec<Arc<Seat>> = self.shared.slots.lock().seats().cloned().collect();
+        join_all(seats.iter().map(|seat| seat.end())).await;
+    }
+
+    /// Ends all models, once nobody waits for them any more.
+    pub(crate) async fn close(&self) {
+        self.unchanging().await;
+        let residents = self.shared.slots.lock().take_all();
+        for resident in residents {
+            resident.close().await;
+        }
+    }
+}
+
+/// A package as what requests see and what is computed with. It has room for `capacity` images at a time, unless it says
+/// otherwise itself.
+fn split(package: ModelPackage, capacity: usize) -> (Arc<ServedModel>, ModelFile) {
+    let own = package.card.manifest.run.queue_jobs;
+    let (model, file) = ServedModel::split(package);
+    let model = model.limited_to(own.map_or(capacity, |jobs| jobs as usize));
+    (Arc::new(model), file)
+}

@@ -1,0 +1,175 @@
+//! What an operator may ask of a process that serves: which models there are, load this one, unload that one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::reconcile::Departures;
+use super::{Models, Shared};
+use crate::error::Error;
+use crate::executor::Pace;
+use crate::models::repository::{Entry, Key};
+
+/// A model of the repository, loaded or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name.
+    pub name: String,
+    /// Its version; `None` while that is not known.
+    pub version: Option<String>,
+    /// `ready`, `loading`, `unloading`, `failed` or `unloaded`.
+    pub state: &'static str,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// What whoever asks for a change is told while the process stops.
+const STOPPING: Error = Error::NotReady("it is stopping");
+
+impl Models {
+    /// Everything that the process has, and that its repository holds.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] where the repository cannot be read.
+    pub async fn index(&self) -> Result<Vec<Standing>, Error> {
+        let entries = self.shared.entries().await;
+        let entries = entries.map_err(|error| Error::InvalidRequest(error.to_string()))?;
+        Ok(self.shared.slots.lock().index(&entries))
+    }
+
+    /// Loads a model of the repository, or all of its versions. One that is loaded and has changed is replaced. Returns when
+    /// requests find it.
+    ///
+    /// # Errors
+    /// [`Error::NotInRepository`] and [`Error::LoadFailed`].
+    pub async fn load(&self, name: &str, version: Option<&str>) -> Result<(), Error> {
+        let (shared, wanted) = (Arc::clone(&self.shared), Wanted::new(name, version));
+        // Whoever asks may leave; half a change would be worse than one that nobody waits for.
+        let changed = self
+            .shared
+            .tasks
+            .spawn(async move { shared.load_wanted(&wanted).await });
+        changed.await.unwrap_or(Err(Error::Internal))
+    }
+
+    /// Unloads a model, or all of its versions. Returns when what it had is answered and it is gone; one that is not loaded
+    /// has gone already.
+    ///
+    /// # Errors
+    /// [`Error::NotInRepository`] for one that is neither loaded nor in the repository, and [`Error::InvalidRequest`] for one that does not come from
+    /// the repository.
+    pub async fn unload(&self, name: &str, version: Option<&str>) -> Result<(), Error> {
+        let (shared, wanted) = (Arc::clone(&self.shared), Wanted::new(name, version));
+        let changed = self
+            .shared
+            .tasks
+            .spawn(async move { shared.unload_wanted(&wanted).await });
+        changed.await.unwrap_or(Err(Error::Internal))
+    }
+}
+
+/// What is to be loaded or unloaded.
+struct Wanted {
+    name: String,
+    version: Option<String>,
+}
+
+impl Wanted {
+    fn new(name: &str, version: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.map(str::to_owned),
+        }
+    }
+
+    fn is(&self, name: &str, version: Option<&str>) -> bool {
+        self.name == name && self.version.as_deref().is_none_or(|own| version == Some(own))
+    }
+
+    fn missing(&self, known: impl Iterator<Item = String>) -> Error {
+        let mut known: Vec<String> = known.collect();
+        known.dedup();
+        let version = self.version.as_ref().map(|version| format!("/{version}"));
+        Error::NotInRepository {
+            name: format!("{}{}", self.name, version.unwrap_or_default()),
+            known: known.join(", "),
+        }
+    }
+}
+
+impl Shared {
+    async fn load_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
+        let mut leaving = Departures::default();
+        let loaded = self.load_in_turn(wanted, &mut leaving).await;
+        leaving.ended().await;
+        loaded
+    }
+
+    async fn load_in_turn(self: &Arc<Self>, wanted: &Wanted, leaving: &mut Departures) -> Result<(), Error> {
+        let _changing = self.turn_for(&wanted.name).await.ok_or(STOPPING)?;
+        let entries = self
+            .entries()
+            .await
+            .map_err(|error| Error::InvalidRequest(error.to_string()))?;
+        let known = entries.iter().map(|entry| entry.key.to_string());
+        let missing = wanted.missing(known);
+        let there: BTreeSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
+        let going = self.slots.lock().fingerprints().into_keys();
+        let going: BTreeSet<Key> = going.filter(|key| !there.contains(key)).collect();
+        let named = entries.into_iter().filter(|entry| {
+            let Key { name, version } = &entry.key;
+            wanted.is(name, version.as_deref())
+        });
+        let named: Vec<Entry> = named.collect();
+        if named.is_empty() {
+            return Err(missing);
+        }
+        let mut failed = Ok(());
+        for entry in named {
+            let loaded = self.load(entry, Pace::Behind, &going, leaving).await;
+            failed = failed.and(loaded.map_err(Error::LoadFailed));
+        }
+        failed
+    }
+
+    async fn unload_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
+        let changing = self.turn_for(&wanted.name).await.ok_or(STOPPING)?;
+        let standing = self.slots.lock().standing();
+        let named = standing
+            .iter()
+            .filter(|(key, version, _)| wanted.is(&key.name, version.as_deref().or(key.version.as_deref())));
+        let named: Vec<&(Key, Option<String>, bool)> = named.collect();
+        if named.is_empty() {
+            return self.is_unloaded(wanted, &standing).await;
+        }
+        if named.iter().any(|(_, _, given)| *given) {
+            return Err(Error::InvalidRequest(format!(
+                "{} was given with --model and stays; what comes from --model-dir can be unloaded",
+                wanted.name
+            )));
+        }
+        let mut leaving = Departures::default();
+        for (key, ..) in named {
+            self.unload(key, &mut leaving);
+        }
+        drop(changing);
+        leaving.ended().await;
+        Ok(())
+    }
+
+    /// Whether what is not among those `standing` could be loaded, and so counts as unloaded.
+    async fn is_unloaded(
+        &self,
+        wanted: &Wanted,
+        standing: &[(Key, Option<String>, bool)],
+    ) -> Result<(), Error> {
+        let entries = self.entries().await;
+        let entries = entries.map_err(|error| Error::InvalidRequest(error.to_string()))?;
+        let mut keys = entries.iter().map(|entry| &entry.key);
+        if keys.any(|key| wanted.is(&key.name, key.version.as_deref())) {
+            return Ok(());
+        }
+        let known = standing.iter().map(|(key, ..)| key);
+        let known: BTreeSet<&Key> = known.chain(entries.iter().map(|entry| &entry.key)).collect();
+        Err(wanted.missing(known.into_iter().map(Key::to_string)))
+    }
+}

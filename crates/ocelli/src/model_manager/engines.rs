@@ -1,0 +1,179 @@
+//! The side of a process that computes: the crew, and the engines of each model.
+
+use std::io;
+use std::sync::Arc;
+
+use ocelli_engine::{Backend, EngineError};
+use tokio::task;
+
+use super::registration::Seat;
+use crate::compute::core_budget::Cores;
+use crate::compute::loader_thread::{Background, BackgroundError};
+use crate::compute::pool::{Crew, Work};
+use crate::compute::threads::Threads;
+use crate::executor;
+use crate::executor::{Pace, Worker, WorkerConfig, WorkerParts};
+use crate::metrics::Metrics;
+use crate::models::model_id::ModelId;
+use crate::models::served_model::{ModelFile, ServedModel};
+use crate::queue::{JobQueue, ModelQueue, Supplier};
+
+/// Where models are computed.
+pub(crate) struct EngineRoom {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) cores: Cores,
+    pub(crate) crew: Crew,
+    pub(crate) queues: JobQueue,
+    pub(crate) config: WorkerConfig,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Who loads what is loaded while others are served.
+    pub(crate) background: Background,
+}
+
+/// Why a process did not start to compute.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The model cannot be run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
+    Thread(#[from] io::Error),
+    /// Loading panicked.
+    #[error("loading the model panicked: {0}")]
+    Panicked(#[from] task::JoinError),
+    /// The same in the background, or there was no thread for it.
+    #[error("loading the model failed: {0}")]
+    Background(#[from] BackgroundError),
+}
+
+/// A model that is loaded.
+pub(crate) struct Resident {
+    pub(crate) model: Arc<ServedModel>,
+    pub(crate) queue: ModelQueue,
+    /// Where web processes find it, in a worker process.
+    pub(crate) seat: Option<Arc<Seat>>,
+    engines: Arc<dyn Work>,
+    crew: Crew,
+    own_threads: Threads,
+    place: Place,
+}
+
+/// A model's queue and metrics, which go with it.
+struct Place {
+    queues: JobQueue,
+    metrics: Arc<Metrics>,
+    id: Arc<ModelId>,
+}
+
+impl EngineRoom {
+    /// Starts the cores' crew, which does the work of `leading` too, before batches.
+    ///
+    /// # Errors
+    /// When the system gives no more threads; none is left running then.
+    pub(crate) async fn run(&self, leading: Option<Arc<dyn Work>>) -> io::Result<Threads> {
+        let mut threads = Threads::default();
+        if leading.is_none() && !self.backend.uses_cpu() {
+            return Ok(threads);
+        }
+        let members = self.crew.members(self.cores.total(), leading.as_ref());
+        match threads.start("core", self.crew.clone(), members) {
+            Ok(()) => Ok(threads),
+            Err(error) => {
+                threads.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Loads and measures a model, which gets its jobs from `supplier`, at most `capacity` of them at a time. It computes
+    /// from now on.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left of it then.
+    pub(crate) async fn open(
+        &self,
+        (model, file): (Arc<ServedModel>, ModelFile),
+        (capacity, supplier): (usize, Supplier),
+        pace: Pace,
+    ) -> Result<Resident, StartError> {
+        let place = Place {
+            queues: self.queues.clone(),
+            metrics: Arc::clone(&self.metrics),
+            id: Arc::clone(&model.id),
+        };
+        let queue = self.queues.open(&model.id, capacity, supplier);
+        let parts = WorkerParts {
+            backend: Arc::clone(&self.backend),
+            cores: self.cores.clone(),
+            crew: self.crew.clone(),
+            queue: queue.clone(),
+            file: Arc::new(file),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let config = self.config.with(&model.card.manifest.run);
+        let built_model = Arc::clone(&model);
+        let build = move || executor::build(&config, &parts, &built_model, pace);
+        let Worker {
+            engines,
+            crew,
+            own_members,
+        } = match pace {
+            Pace::AtOnce => task::spawn_blocking(build).await??,
+            Pace::Behind => self.background.run(build).await??,
+        };
+        crew.add(Arc::clone(&engines));
+        let mut own_threads = Threads::default();
+        if !own_members.is_empty()
+            && let Err(error) = own_threads.start("engine", crew.clone(), own_members)
+        {
+            own_threads.stop().await;
+            return Err(error.into());
+        }
+        Ok(Resident {
+            model,
+            queue,
+            seat: None,
+            engines,
+            crew,
+            own_threads,
+            place,
+        })
+    }
+}
+
+impl Resident {
+    /// Ends the model's work once nobody needs it any more, and gives back what it had.
+    pub(crate) async fn close(self) {
+        if let Some(seat) = self.seat {
+            seat.end().await;
+        }
+        self.own_threads.stop().await;
+        let (crew, engines, place) = (self.crew, self.engines, self.place);
+        let model = Arc::clone(&self.model);
+        // Freeing a large model takes its time.
+        let closed = task::spawn_blocking(move || {
+            let released = crew.remove(&engines);
+            drop((engines, place));
+            released
+        });
+        match closed.await {
+            Ok(true) => {}
+            Ok(false) => tracing::error!(
+                model = model.id.name,
+                "a batch of the model does not end; what the model holds is given back when it does"
+            ),
+            Err(error) => tracing::error!(%error, model = model.id.name, "unloading the model panicked"),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queues.remove(&self.id);
+        // One that could not take the place of another, or has lost its own, leaves the figures to that one.
+        if !self.queues.has_version(&self.id) {
+            self.metrics.forget_model(&self.id);
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! A model that is served: its package, how it is run, and whether it is ready.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ocelli_engine::{CostTable, ElementType, EngineError, ExternalFile, ModelSource, Signature, TensorSpec};
+use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
+use parking_lot::Mutex;
+
+use super::admission::{Admission, AdmissionLimits};
+use super::model_id::ModelId;
+use crate::error::Error;
+
+/// A model as requests see it: its card, how it is run, and whether somebody computes it. The weights are the worker's.
+#[derive(Debug)]
+pub struct ServedModel {
+    /// What jobs and answers call it.
+    pub id: Arc<ModelId>,
+    /// What goes in, what comes out.
+    pub card: ModelCard,
+    place: Place,
+    live_instances: AtomicUsize,
+    retiring: AtomicBool,
+    superseded: AtomicBool,
+    door: Arc<Admission>,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+/// Where a model is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Here,
+    Elsewhere,
+}
+
+/// The weights of a model and what they must look like, for whoever loads them.
+#[derive(Debug)]
+pub struct ModelFile {
+    name: String,
+    origin: Option<PathBuf>,
+    stated_in: Option<PathBuf>,
+    onnx: Cow<'static, [u8]>,
+    external: Vec<ExternalFile>,
+    signature: Signature,
+}
+
+/// How a model is run, known once it has been loaded and measured.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// The engine's name.
+    pub engine: String,
+    /// The engine's version.
+    pub engine_version: String,
+    /// How many instances run batches at once.
+    pub instances: usize,
+    /// Threads that each of them computes with.
+    pub threads_per_instance: usize,
+    /// The most images in a batch.
+    pub max_batch: usize,
+    /// What a batch costs one instance.
+    pub cost: CostTable,
+    /// How many numbers a feature vector of each output has, in the order of the package; 0 for an output of classes.
+    pub vector_lengths: Vec<usize>,
+}
+
+impl ServedModel {
+    /// A model that this process computes and that is not loaded yet, and its file.
+    #[must_use]
+    pub fn split(package: ModelPackage) -> (Self, ModelFile) {
+        let file = ModelFile {
+            name: package.card.manifest.name.clone(),
+            origin: package.origin,
+            stated_in: package.stated_in,
+            onnx: package.onnx,
+            external: package
+                .external
+                .into_iter()
+                .map(|file| ExternalFile {
+                    name: file.name,
+                    bytes: file.bytes,
+                })
+                .collect(),
+            signature: signature(&package.card),
+        };
+        (Self::new(package.card, Place::Here), file)
+    }
+
+    /// A model that other processes compute.
+    #[must_use]
+    pub fn elsewhere(card: ModelCard) -> Self {
+        Self::new(card, Place::Elsewhere)
+    }
+
+    fn new(card: ModelCard, place: Place) -> Self {
+        let id = ModelId {
+            name: card.manifest.name.clone(),
+            version: card.manifest.version.clone(),
+            digest: card.digest().to_owned(),
+        };
+        Self {
+            id: Arc::new(id),
+            card,
+            place,
+            live_instances: AtomicUsize::new(0),
+            retiring: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
+            door: Admission::new(AdmissionLimits::NONE),
+            runtime: Mutex::new(None),
+        }
+    }
+
+    /// The same model, which takes this many images at a time.
+    #[must_use]
+    pub fn limited_to(mut self, jobs: usize) -> Self {
+        self.door = Admission::new(AdmissionLimits {
+            jobs,
+            ..AdmissionLimits::NONE
+        });
+        self
+    }
+
+    /// The model's own door: who has passed it needs the model until it is left.
+    #[must_use]
+    pub fn door(&self) -> &Arc<Admission> {
+        &self.door
+    }
+
+    /// What images have to be made into.
+    #[must_use]
+    pub fn input(&self) -> &InputSpec {
+        &self.card.manifest.input
+    }
+
+    /// An output, by its place in the package.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the package has no such output, as when a job was made for another package.
+    pub fn output(&self, index: usize) -> Result<&OutputSpec, Error> {
+        self.card.manifest.outputs.get(index).ok_or_else(|| {
+            tracing::error!(model = %self.id.name, index, "the model has no such output");
+            Error::Internal
+        })
+    }
+
+    /// The names of the classes of an output; empty where the package does not say.
+    #[must_use]
+    pub fn labels_of(&self, output: usize) -> &[String] {
+        self.card.labels.get(output).map_or(&[], Vec::as_slice)
+    }
+
+    /// The most predictions that an answer may have: one for each class of the output, as far as the classes are known.
+    #[must_use]
+    pub fn classes_of(&self, output: usize) -> usize {
+        /// As many classes as ImageNet has; an answer with fewer has all that there are.
+        const UNKNOWN: usize = 1000;
+        match self.labels_of(output).len() {
+            0 => UNKNOWN,
+            classes => classes,
+        }
+    }
+
+    /// How many numbers a feature vector of an output has: as many as large models have while that is not known.
+    #[must_use]
+    pub fn vector_length(&self, output: usize) -> usize {
+        const UNKNOWN: usize = 4096;
+        let runtime = self.runtime.lock();
+        let length = runtime
+            .as_ref()
+            .and_then(|runtime| runtime.vector_lengths.get(output));
+        length.copied().filter(|&length| length > 0).unwrap_or(UNKNOWN)
+    }
+
+    /// The least probability of a class that is answered, unless the request says otherwise; `None` where the best are
+    /// answered whatever theirs.
+    #[must_use]
+    pub fn threshold_of(&self, output: usize) -> Option<f32> {
+        let manifest = &self.card.manifest;
+        let classes = manifest
+            .outputs
+            .get(output)
+            .filter(|found| output == 0 || !found.is_vector())?;
+        let multilabel = manifest.task == Task::Multilabel;
+        classes
+            .threshold
+            .or_else(|| multilabel.then_some(OutputSpec::DEFAULT_THRESHOLD))
+    }
+
+    /// Whether an instance is there to compute with.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.instances() > 0
+    }
+
+    /// What a request is told while no instance is there.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] where this process computes, [`Error::NoWorker`] where others do.
+    pub fn ready(&self) -> Result<(), Error> {
+        match self.place {
+            _ if self.is_ready() => Ok(()),
+            Place::Here => Err(Error::NotReady("its engine is starting or being rebuilt")),
+            Place::Elsewhere => Err(Error::NoWorker(self.id.name.clone())),
+        }
+    }
+
+    /// Its state in JSON and in metrics.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.place {
+            _ if self.is_ready() => "ready",
+            Place::Here => "loading",
+            Place::Elsewhere => "no_worker",
+        }
+    }
+
+    /// Instances that are there to compute with.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.live_instances.load(Ordering::Acquire)
+    }
+
+    /// Notes how many instances other processes have.
+    pub fn set_instances(&self, instances: usize) {
+        self.live_instances.store(instances, Ordering::Release);
+    }
+
+    /// Whether all who compute it are about to leave: they answer what they get, but get nothing new while others serve
+    /// the same name.
+    #[must_use]
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Acquire)
+    }
+
+    /// Notes whether all who compute it are about to leave.
+    pub fn set_retiring(&self, retiring: bool) {
+        self.retiring.store(retiring, Ordering::Release);
+    }
+
+    /// Whether a higher version of the same name is served by all who serve this one, so that it is not meant by the name.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
+    }
+
+    /// Notes whether a higher version is served beside this one.
+    pub fn set_superseded(&self, superseded: bool) {
+        self.superseded.store(superseded, Ordering::Release);
+    }
+
+    /// Notes that an instance came up.
+    pub fn instance_up(&self) {
+        self.live_instances.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that an instance went down.
+    pub fn instance_down(&self) {
+        self.live_instances.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// How the model is run; `None` while it is being loaded.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        self.runtime.lock().clone()
+    }
+
+    /// Notes how the model is run.
+    pub fn set_runtime(&self, runtime: Runtime) {
+        *self.runtime.lock() = Some(runtime);
+    }
+
+    /// Notes what a batch cost, so that expectations follow what the machine does.
+    pub fn observe(&self, batch: usize, cost: Duration) {
+        if let Some(runtime) = self.runtime.lock().as_mut() {
+            runtime.cost.observe(batch, cost);
+        }
+    }
+
+    /// How long `images` images take, if they are all that this model has to compute.
+    #[must_use]
+    pub fn estimate(&self, images: usize) -> Option<Duration> {
+        let runtime = self.runtime.lock();
+        let runtime = runtime.as_ref()?;
+        let batches = images
+            .div_ceil(runtime.max_batch.max(1))
+            .div_ceil(runtime.instances.max(1));
+        Some(runtime.cost.estimate(runtime.max_batch) * u32::try_from(batches).unwrap_or(u32::MAX))
+    }
+}
+
+impl ModelFile {
+    /// What an engine has to load.
+    #[must_use]
+    pub fn source(&self) -> ModelSource<'_> {
+        ModelSource {
+            name: &self.name,
+            onnx: &self.onnx,
+            external: &self.external,
+            signature: &self.signature,
+        }
+    }
+
+    /// What an engine says of this model before it has ever served, with the file that it is about and what to do.
+    #[must_use]
+    pub fn blamed(&self, error: EngineError) -> EngineError {
+        let shown = |path: &PathBuf| path.strip_prefix(".").unwrap_or(path).display().to_string();
+        let model = match &self.origin {
+            Some(path) => format!("{} ({})", self.name, shown(path)),
+            None => self.name.clone(),
+        };
+        let remedy = match &self.stated_in {
+            Some(path) => format!("correct {} if it is wrong", shown(path)),
+            None => "say what is known of it with --model-output, --task and --labels".to_owned(),
+        };
+        match error {
+            EngineError::LoadFailed { reason, .. } => EngineError::LoadFailed { model, reason },
+            EngineError::SignatureMismatch { reason, .. } => match &self.stated_in {
+                Some(_) => EngineError::SignatureMismatch {
+                    model,
+                    reason: format!("{reason}; {remedy}, or export the model again"),
+                },
+                // The user has no package that declares anything.
+                None => {
+                    let reason = reason.replace("the package declares", "Ocelli expected");
+                    EngineError::LoadFailed {
+                        model,
+                        reason: format!("{reason}; {remedy}, or export the model again"),
+                    }
+                }
+            },
+            EngineError::Fault(reason) | EngineError::BadInput(reason) => EngineError::LoadFailed {
+                model,
+                reason: format!("its first run failed: {reason}; {remedy}, or export the model again"),
+            },
+            other => other,
+        }
+    }
+}
+
+/// The tensors that a package declares. The batch axis is open, and an output without labels may have any shape.
+fn signature(card: &ModelCard) -> Signature {
+    let input = card.manifest.input.clone();
+    let (height, width) = (Some(input.height as usize), Some(input.width as usize));
+    let channels = Some(input.elements() / (input.height as usize * input.width as usize));
+    let shape = match input.layout {
+        Layout::Nhwc => vec![None, height, width, channels],
+        Layout::Nchw => vec![None, channels, height, width],
+    };
+    let element_type = match input.dtype {
+        InputType::Uint8 => ElementType::U8,
+        InputType::Float32 => ElementType::F32,
+        InputType::Float16 => ElementType::F16,
+    };
+    let outputs = card
+        .manifest
+        .outputs
+        .iter()
+        .zip(&card.labels)
+        .map(|(output, labels)| TensorSpec {
+            name: output.name.clone(),
+            element_type: ElementType::F32,
+            shape: match labels.len() {
+                0 => Vec::new(),
+                classes => vec![None, Some(classes)],
+            },
+        });
+    Signature {
+        inputs: vec![TensorSpec {
+            name: input.name,
+            element_type,
+            shape,
+        }],
+        outputs: outputs.collect(),
+    }
+}
+
+/// The names of the 1,000 classes of ImageNet-1k, one a line, as Keras spells them: the built-in model's labels.
+pub const IMAGENET: &str = include_str!("../../../../models/efficientnet-lite0/labels.txt");
+
+/// The package that is part of the binary: EfficientNet-Lite0 for the 1,000 classes of ImageNet.
+///
+/// # Errors
+/// When it was built from a broken package, which a test of the package forbids.
+pub fn builtin() -> Result<ModelPackage, PackageError> {
+    ModelPackage::from_parts(
+        include_str!("../../../../models/efficientnet-lite0/model.toml"),
+        Cow::Borrowed(include_bytes!("../../../../models/efficientnet-lite0/model.onnx")),
+        IMAGENET,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a model at `nets/lite0.onnx`, in all the forms of a model that is not what it should be.
+    fn blamed(stated_in: Option<&str>) -> Vec<String> {
+        let mut package = builtin().expect("built in");
+        package.origin = Some("./nets/lite0.onnx".into());
+        package.stated_in = stated_in.map(Into::into);
+        // Models of a folder of models are called as their folders.
+        let package = package.renamed("lite0", None).expect("a name");
+        let (_, file) = ServedModel::split(package);
+        let unlike = EngineError::SignatureMismatch {
+            model: String::new(),
+            reason: "the package declares it out of shape".into(),
+        };
+        [EngineError::Fault("out of shape".into()), unlike]
+            .map(|error| file.blamed(error).to_string())
+            .into()
+    }
+
+    #[test]
+    fn an_engines_errors_name_the_file_and_a_remedy() {
+        let mut package = builtin().expect("built in");
+        package.origin = Some("./nets/lite0.onnx".into());
+        let (_, file) = ServedModel::split(package);
+        let refused = EngineError::LoadFailed {
+            model: "efficientnet-lite0".into(),
+            reason: "no such operator".into(),
+        };
+        assert_eq!(
+            file.blamed(refused).to_string(),
+            "model efficientnet-lite0 (nets/lite0.onnx) cannot be loaded: no such operator"
+        );
+        for said in blamed(Some("./nets/model.toml")) {
+            for part in [
+                "lite0 (nets/lite0.onnx)",
+                "out of shape",
+                "correct nets/model.toml",
+                "export the model again",
+            ] {
+                assert!(said.contains(part), "no {part} in {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_model_toml_is_corrected_by_options() {
+        for said in blamed(None) {
+            for part in [
+                "lite0 (nets/lite0.onnx)",
+                "out of shape",
+                "--model-output",
+                "--task",
+                "--labels",
+                "export the model again",
+            ] {
+                assert!(said.contains(part), "no {part} in {said}");
+            }
+            assert!(
+                !said.contains("model.toml") && !said.contains("package"),
+                "{said}"
+            );
+        }
+    }
+}

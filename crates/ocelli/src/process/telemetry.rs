@@ -1,0 +1,205 @@
+//! Where log lines go, and how they look.
+//!
+//! A log line never stops what is being logged: lines wait in a bounded queue, one thread writes them, and a line that
+//! cannot be written is counted and lost.
+
+pub(crate) mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal as _};
+use std::sync::LazyLock;
+use std::time::Duration;
+use std::{panic, thread};
+
+use prometheus_client::metrics::counter::Counter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use self::{LogFormat, LogLevel};
+use super::printable::{self, one_line};
+use super::progress::Aside;
+use crate::cli::LogArgs;
+use lines::{Lines, Out};
+
+/// How long the end of the process waits until the last lines are written. A reader that lives takes them in
+/// milliseconds, and a supervisor should not wait for one that does not.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+/// The target of the access log's lines.
+pub const ACCESS: &str = "ocelli::access";
+
+static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
+
+/// Whether a thread of its own writes the lines. Where the system gives no thread, each line is written by its author.
+static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
+    let writer = thread::Builder::new().name("log".to_owned());
+    writer
+        .spawn(|| LINES.write_all(Out::new(Aside(io::stderr()))))
+        .is_ok()
+});
+
+/// Sends events to standard error from now on, panics among them. A second call changes nothing. `usual` is the level of a
+/// command whose user chose none.
+pub fn init(args: &LogArgs, usual: LogLevel) {
+    let level = match args.log_level.unwrap_or(usual) {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level.max(LevelFilter::INFO))
+        .with_writer(|| Line)
+        // What goes wrong here would be printed with `eprintln!`, which panics where it cannot print.
+        .log_internal_errors(false)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal());
+    // Lines of the access log have the level INFO only if they are wanted whatever the level is.
+    let shown = filter_fn(move |event| *event.level() <= level || event.target() == ACCESS);
+    let begun = match args.log_format {
+        LogFormat::Text => {
+            let lines = builder.fmt_fields(printable_fields()).finish();
+            lines.with(shown).try_init()
+        }
+        LogFormat::Json => {
+            let lines = builder.json().with_writer(|| printable::Lines(Line)).finish();
+            lines.with(shown).try_init()
+        }
+    };
+    // An error here means that a subscriber is there already, as in tests.
+    if begun.is_ok() {
+        log_panics();
+    }
+}
+
+/// Writes why the process fails, as its last line, in the form of the log.
+pub fn say_failure(format: LogFormat, text: &str) {
+    match format {
+        LogFormat::Text => put(format!("ocelli: {text}\n").into_bytes()),
+        LogFormat::Json => {
+            // A process whose command line is wrong has no log yet. Where there is one, this changes nothing.
+            let args = LogArgs {
+                log_level: None,
+                log_format: format,
+            };
+            init(&args, LogLevel::Error);
+            tracing::error!("{text}");
+        }
+    }
+}
+
+/// Waits until all lines are written when it is dropped, for [`FLUSH_WITHIN`] at most. `main` keeps one.
+#[derive(Debug)]
+pub struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        LINES.flush(FLUSH_WITHIN);
+    }
+}
+
+/// The counter of lines that could not be written, which all clones share.
+#[must_use]
+pub fn lost_lines() -> Counter {
+    LINES.lost().clone()
+}
+
+/// Panics are events like others: the standard library would write them itself, and wait for a reader that does not read.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let trace = Backtrace::capture();
+        let backtrace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+        tracing::error!(
+            thread = thread::current().name(),
+            at = panic.location().map(ToString::to_string),
+            backtrace,
+            "panicked: {}",
+            panic.payload_as_str().unwrap_or("no message")
+        );
+    }));
+}
+
+fn put(line: Vec<u8>) {
+    if *HAS_WRITER {
+        LINES.push(line);
+    } else {
+        LINES.write_now(&mut Out::new(Aside(io::stderr())), &line);
+    }
+}
+
+/// One event on its way to the queue. The subscriber writes each in one piece.
+struct Line;
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        put(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How the fields of an event are written: an event is one line, whatever others wrote into its values.
+fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        let text = one_line(&text);
+        match field.name() {
+            "message" => write!(writer, "{text}"),
+            name => write!(writer, "{}={text}", name.trim_start_matches("r#")),
+        }
+    })
+    .delimited(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Log lines in memory.
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_escape_codes() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .fmt_fields(printable_fields())
+            .with_writer(move || writer.clone())
+            .finish();
+        let hostile = "x\x1b[31m\nERROR all is lost";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(label = %hostile, name = hostile, count = 3, "loaded {hostile}");
+        });
+        let text = String::from_utf8(memory.0.lock().expect("no panic").clone()).expect("text");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
+        let fields = "loaded x\\u001b[31m\\nERROR all is lost label=x\\u001b[31m\\nERROR";
+        assert!(
+            text.contains(fields) && text.trim_end().ends_with("count=3"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Carries jobs to workers and replies back.
+//!
+//! The contract: bounded; what is accepted is answered or its waiter is told; answered once; jobs whose waiter has
+//! left or whose deadline has passed are not handed out; a low priority waits longer but not for ever; after `close`,
+//! what was accepted is still handed out.
+//!
+//! The web side knows a [`Broker`], the worker a [`JobQueue`] of its own process. In one process the two are the same
+//! queue. Across a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its
+//! engines on the other, so that taking jobs never waits, and no thread of the crew ever waits for a network.
+
+pub mod job;
+pub(crate) mod job_queue;
+pub(crate) mod leased;
+pub(crate) mod memory;
+pub(crate) mod priority_queue;
+pub mod redis;
+pub(crate) mod reply;
+pub(crate) mod transport;
+pub mod tutorial;
+pub mod wire;
+
+use std::time::Duration;
+
+pub use job_queue::{JobQueue, ModelQueue, QueueFull, Supplier};
+pub use leased::{Leased, Receipt};
+pub use memory::MemoryBroker;
+pub use reply::{Answer, Pending, PrepareTimes, Waiter, waiter};
+
+use crate::error::Error;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+use job::Job;
+
+/// The way to the workers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// Workers of this process.
+    Memory(MemoryBroker),
+    /// Workers anywhere, over Redis.
+    Redis(redis::RedisBroker),
+    /// The tutorial's model process.
+    Tutorial(tutorial::TutorialBroker),
+}
+
+impl Broker {
+    /// Says whether `images` more images for `model` would be taken, in no time at all: the answer rests on what is
+    /// known, and [`Broker::submit`] has the last word.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
+    pub fn admit(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
+        match self {
+            // The door counts the images of this process itself.
+            Self::Memory(_) => Ok(()),
+            Self::Redis(broker) => broker.admit(model, images, priority),
+            Self::Tutorial(broker) => broker.available(),
+        }
+    }
+
+    /// The same for images that may wait until a worker is there, where they wait outside of this process.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::NotReady`] and [`Error::BrokerUnavailable`].
+    pub fn admit_later(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
+        match self {
+            Self::Memory(_) => model.ready(),
+            Self::Redis(broker) => broker.admit_later(model, images, priority),
+            Self::Tutorial(broker) => broker.available(),
+        }
+    }
+
+    /// Whether another job of `model` with this priority should be made now; more would only hold memory.
+    #[must_use]
+    pub fn wants(&self, model: &ServedModel, priority: Priority) -> bool {
+        match self {
+            Self::Memory(broker) => broker.wants(&model.id, priority),
+            Self::Redis(broker) => broker.wants(),
+            Self::Tutorial(broker) => broker.wants(),
+        }
+    }
+
+    /// Whether such a job should be made before the next batch is computed, so that it overtakes jobs of lower priorities.
+    #[must_use]
+    pub fn hurries(&self, model: &ServedModel, priority: Priority) -> bool {
+        match self {
+            Self::Memory(broker) => broker.hurries(&model.id, priority),
+            // No batches are computed in this process.
+            Self::Redis(_) | Self::Tutorial(_) => false,
+        }
+    }
+
+    /// Takes a job for `model`. `waiter` hears what comes of it, a refusal included.
+    pub fn submit(&self, model: &ServedModel, job: Job, waiter: Waiter) {
+        match self {
+            Self::Memory(broker) => broker.submit(model, job, waiter),
+            Self::Redis(broker) => broker.submit(job, waiter),
+            Self::Tutorial(broker) => broker.submit(job, waiter),
+        }
+    }
+
+    /// Lets go of jobs that nobody waits for, where they would otherwise be kept. Called when somebody has left.
+    pub fn drop_dead(&self) {
+        match self {
+            // In memory they cost little, and are dropped when a batch is drawn. From the tutorial's list nothing can be
+            // taken back; its replies are deleted as they come.
+            Self::Memory(_) | Self::Tutorial(_) => {}
+            Self::Redis(broker) => broker.drop_dead(),
+        }
+    }
+
+    /// How many jobs wait to be leased, as far as this process knows.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Memory(broker) => broker.depth(),
+            Self::Redis(broker) => broker.depth(),
+            Self::Tutorial(broker) => broker.depth(),
+        }
+    }
+
+    /// Whether jobs can be submitted, or what a client is told meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`].
+    pub fn available(&self) -> Result<(), Error> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(broker) => broker.available(),
+            Self::Tutorial(broker) => broker.available(),
+        }
+    }
+
+    /// What keeps commands from Redis, where jobs go there and anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(broker) => broker.trouble(),
+            Self::Tutorial(broker) => broker.trouble(),
+        }
+    }
+
+    /// Takes no more jobs.
+    pub fn close(&self) {
+        match self {
+            Self::Memory(broker) => broker.close(),
+            Self::Redis(broker) => broker.close(),
+            Self::Tutorial(broker) => broker.close(),
+        }
+    }
+}
+
+/// When a client whose job found no room should come back: once what is ahead of it is computed.
+fn retry_after(model: &ServedModel, ahead: usize) -> Duration {
+    model.estimate(ahead).unwrap_or(Duration::from_secs(1))
+}

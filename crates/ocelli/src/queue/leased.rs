@@ -1,0 +1,109 @@
+//! A job that somebody has taken to compute it, and the way back to whoever waits for it.
+
+use std::time::Instant;
+
+use super::job::{Job, JobCost, JobError, Reply};
+use super::redis::Lease;
+use super::reply::Waiter;
+use super::tutorial::Ticket;
+use crate::error::Error;
+use crate::metrics::{DropReason, Metrics};
+
+/// A job in a worker's hands. Dropping it without completing it gives it up: a waiter of this process is told that it is
+/// lost, and a lease of Redis runs out, so that another worker takes the job.
+#[derive(Debug)]
+pub struct Leased {
+    /// The job.
+    pub job: Job,
+    /// When it was submitted.
+    pub submitted: Instant,
+    receipt: Receipt,
+}
+
+/// Where the reply of a job goes.
+#[derive(Debug)]
+pub enum Receipt {
+    /// To a request of this process.
+    Waiter(Waiter),
+    /// To Redis.
+    Lease(Lease),
+    /// To the tutorial's web process.
+    Ticket(Ticket),
+}
+
+impl Leased {
+    /// A job that was submitted just now.
+    #[must_use]
+    pub fn new(job: Job, receipt: Receipt) -> Self {
+        Self::submitted_at(Instant::now(), job, receipt)
+    }
+
+    /// A job that was submitted elsewhere, at a time told by this process's clock.
+    #[must_use]
+    pub fn submitted_at(submitted: Instant, job: Job, receipt: Receipt) -> Self {
+        Self {
+            job,
+            submitted,
+            receipt,
+        }
+    }
+
+    /// Where the reply goes.
+    #[must_use]
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Why computing this job would help nobody, if so.
+    #[must_use]
+    pub fn dead(&self, now: Instant) -> Option<DropReason> {
+        let gone = match &self.receipt {
+            Receipt::Waiter(waiter) => waiter.is_gone(),
+            // It is for whoever has it now to answer, whatever the time.
+            Receipt::Lease(lease) if lease.is_lost() => return Some(DropReason::LeaseLost),
+            // Neither says when somebody has left.
+            Receipt::Lease(_) | Receipt::Ticket(_) => false,
+        };
+        DropReason::of(self.job.deadline <= now, gone)
+    }
+
+    /// Gives the job back if it is worth computing; otherwise tells its waiter, if any, and counts it.
+    #[must_use]
+    pub fn unless_dead(self, now: Instant, metrics: &Metrics) -> Option<Self> {
+        let Some(reason) = self.dead(now) else {
+            return Some(self);
+        };
+        metrics.count_dropped(reason);
+        if reason == DropReason::LeaseLost {
+            return None;
+        }
+        let queue = now.saturating_duration_since(self.submitted);
+        let cost = JobCost {
+            queue,
+            ..JobCost::default()
+        };
+        self.complete(Reply {
+            result: Err(JobError::DeadlinePassed),
+            cost,
+        });
+        None
+    }
+
+    /// Answers whoever waits.
+    pub fn complete(self, reply: Reply) {
+        match self.receipt {
+            Receipt::Waiter(waiter) => waiter.complete(reply),
+            Receipt::Lease(lease) => lease.complete(reply),
+            Receipt::Ticket(ticket) => ticket.complete(reply),
+        }
+    }
+
+    /// Tells a waiter of this process that its job was not taken. A lease is given up.
+    pub fn refuse(self, error: Error) {
+        match self.receipt {
+            Receipt::Waiter(waiter) => waiter.fail(error),
+            Receipt::Lease(lease) => drop(lease),
+            Receipt::Ticket(ticket) => drop(ticket),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The broker of one process: a submitted job goes straight to the worker's queue.
+//!
+//! A crash loses what clients are still waiting for, and nothing else.
+
+use super::job::Job;
+use super::job_queue::{JobQueue, QueueFull};
+use super::leased::{Leased, Receipt};
+use super::reply::Waiter;
+use super::retry_after;
+use crate::error::Error;
+use crate::models::model_id::ModelId;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+
+/// Submits to a queue of this process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MemoryBroker {
+    queue: JobQueue,
+}
+
+impl MemoryBroker {
+    /// A broker whose jobs go to `queue`.
+    #[must_use]
+    pub fn new(queue: JobQueue) -> Self {
+        Self { queue }
+    }
+
+    /// Queues a job; a waiter whose job finds no room is told.
+    pub fn submit(&self, model: &ServedModel, job: Job, waiter: Waiter) {
+        let leased = Leased::new(job, Receipt::Waiter(waiter));
+        let (leased, error) = match self.queue.push(leased) {
+            Ok(()) => return,
+            Err(QueueFull::Full(leased)) => {
+                let depth = self.queue.of(&model.id).map_or(0, |queue| queue.depth());
+                let retry_after = retry_after(model, depth);
+                (leased, Error::QueueFull { retry_after })
+            }
+            Err(QueueFull::Closed(leased)) => (leased, Error::NotReady("it stops, or unloads the model")),
+        };
+        leased.refuse(error);
+    }
+
+    /// Whether the model's worker wants another job of this priority to be ready for it. One that has gone refuses it at once, so that nobody
+    /// waits for what will never be.
+    #[must_use]
+    pub fn wants(&self, model: &ModelId, priority: Priority) -> bool {
+        self.queue.of(model).is_none_or(|queue| queue.wants(priority))
+    }
+
+    /// Whether a job of this priority should be made before the next batch.
+    #[must_use]
+    pub fn hurries(&self, model: &ModelId, priority: Priority) -> bool {
+        self.queue.of(model).is_some_and(|queue| queue.hurries(priority))
+    }
+
+    /// How many jobs wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+
+    /// Takes no more jobs. Those queued are still handed out.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+}

@@ -1,0 +1,461 @@
+//! A connection to Redis that comes back: one server, the master that sentinels name, or a cluster.
+//!
+//! A link is down from the first failure until a command succeeds again. While it is down, callers are told at once and
+//! only one of them tries to connect, now and then. A command that Redis does not let this user send says nothing of the
+//! others: the link is not down, but counts as in trouble until that command is allowed. Commands that block have a link of their own, whose patience is
+//! longer than they block.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::aio::{ConnectionLike, MultiplexedConnection};
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ServerErrorKind, Value};
+use parking_lot::Mutex;
+
+use super::notices::{Notices, Step};
+pub use super::refusal::{LinkError, Outage};
+use super::scripts::{Call, SCRIPT};
+use super::url::Target;
+use crate::error::Error;
+
+/// For a connection to be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Between attempts to connect: the first pause, doubled each time up to the last. Short, so that a Redis that is back is
+/// noticed soon; one attempt costs next to nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const RETRY_EVERY: Duration = Duration::from_millis(500);
+
+/// How long every command to a cluster may fail until the connection to all of it is made anew.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection that comes back. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    target: Target,
+    name: String,
+    patience: Duration,
+    /// Held while connecting, so that one does and the others wait for what comes of it.
+    connection: tokio::sync::Mutex<Slot>,
+    trouble: Mutex<Option<Trouble>>,
+    refusal: Mutex<Option<Refusal>>,
+    /// What this and other links of the process log together; `None` where callers say what fails.
+    notices: Option<(u64, Arc<Notices>)>,
+}
+
+/// A command that this user may not send.
+#[derive(Debug)]
+struct Refusal {
+    command: String,
+    text: String,
+    /// Whether it is the command itself that is refused, and not one of those that a script sends.
+    exact: bool,
+}
+
+impl Refusal {
+    /// Notes another refusal. The first exact one stays until that command is allowed: of a user who lacks several rights,
+    /// one after the other is named, and not all in turn.
+    fn note(known: &mut Option<Self>, other: Self) -> bool {
+        let is_news = !known.as_ref().is_some_and(|known| known.exact);
+        if is_news {
+            *known = Some(other);
+        }
+        is_news
+    }
+}
+
+/// What keeps a link from working, and since when.
+#[derive(Clone, Debug)]
+struct Trouble {
+    outage: Outage,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Slot {
+    connection: Option<Connection>,
+    /// Tells connections apart, so that a late failure of an old one does not end a new one.
+    generation: u64,
+    pause: Option<(Instant, Duration)>,
+    /// No command has succeeded since.
+    failing_since: Option<Instant>,
+}
+
+#[derive(Clone)]
+pub(super) enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// What clients hear of it.
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        Self::BrokerUnavailable(error.to_string())
+    }
+}
+
+impl Link {
+    /// A link to `target` that is not connected yet. Redis lists it as `name`. A command that takes longer than
+    /// `patience` has failed. Callers have to say what fails.
+    #[must_use]
+    pub fn new(target: Target, name: String, patience: Duration) -> Self {
+        Self::with(target, name, patience, None)
+    }
+
+    /// The same for a process that serves, which logs when Redis is away and when it is back.
+    #[must_use]
+    pub fn logged(target: Target, name: String, patience: Duration) -> Self {
+        let notices = Arc::new(Notices::new(&target));
+        Self::with(target, name, patience, Some(notices))
+    }
+
+    /// Another link of the same process to the same Redis.
+    #[must_use]
+    pub fn beside(&self, name: String, patience: Duration) -> Self {
+        let notices = self.shared.notices.as_ref();
+        let notices = notices.map(|(_, notices)| Arc::clone(notices));
+        Self::with(self.shared.target.clone(), name, patience, notices)
+    }
+
+    fn with(target: Target, name: String, patience: Duration, notices: Option<Arc<Notices>>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                target,
+                name,
+                patience,
+                connection: tokio::sync::Mutex::default(),
+                trouble: Mutex::new(Some(Trouble {
+                    outage: Outage::not_now("not connected yet".to_owned()),
+                    since: Instant::now(),
+                })),
+                refusal: Mutex::default(),
+                notices: notices.map(|notices| (notices.number(), notices)),
+            }),
+        }
+    }
+
+    /// Says that the process no longer ends with what Redis refuses, so that refusals are logged from now on.
+    pub fn start_logging_refusals(&self) {
+        if let Some((_, notices)) = &self.shared.notices {
+            notices.start();
+        }
+    }
+
+    /// What keeps the link from working, if anything does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.down().map(|outage| outage.to_string()).or_else(|| {
+            let refusal = self.shared.refusal.lock();
+            refusal.as_ref().map(|refusal| refusal.text.clone())
+        })
+    }
+
+    fn down(&self) -> Option<Outage> {
+        let trouble = self.shared.trouble.lock();
+        trouble.as_ref().map(|trouble| trouble.outage.clone())
+    }
+
+    /// Whether Redis refuses this user a command.
+    pub(super) fn is_refused(&self) -> bool {
+        self.shared.refusal.lock().is_some()
+    }
+
+    /// Forgets what was refused, for it is allowed now.
+    pub(super) fn forgive(&self) {
+        *self.shared.refusal.lock() = None;
+    }
+
+    /// What Redis lists it as.
+    pub(super) fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// How long the link has not worked; `None` while it does.
+    #[must_use]
+    pub fn down_for(&self) -> Option<Duration> {
+        let trouble = self.shared.trouble.lock();
+        trouble.as_ref().map(|trouble| trouble.since.elapsed())
+    }
+
+    /// Refuses to wait for a Redis that was out of reach when it was last asked.
+    pub(super) fn expect_up(&self) -> Result<(), LinkError> {
+        self.down().map_or(Ok(()), |outage| Err(LinkError::Down(outage)))
+    }
+
+    /// Where Redis is, without a login.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.shared.target.to_string()
+    }
+
+    /// Whether Redis is a cluster, where keys of different slots cannot be used together.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.shared.target, Target::Cluster(_))
+    }
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
+        let (mut connection, generation) = self.connection().await?;
+        let result = command.query_async(&mut connection).await;
+        let name = || match command.args_iter().next() {
+            Some(::redis::Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+            _ => "a command".to_owned(),
+        };
+        self.settle(result, generation, name).await
+    }
+
+    /// Runs a script, which Redis is sent only if it does not know it yet.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, LinkError> {
+        let (mut connection, generation) = self.connection().await?;
+        let mut result = call.by_hash().query_async(&mut connection).await;
+        let unknown = |error: &RedisError| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript);
+        if result.as_ref().is_err_and(unknown) {
+            result = call.whole().query_async(&mut connection).await;
+        }
+        self.settle(result, generation, || call.to_string()).await
+    }
+
+    async fn connection(&self) -> Result<(Connection, u64), LinkError> {
+        let mut slot = match (self.shared.connection.try_lock(), self.down()) {
+            (Ok(slot), _) => slot,
+            // Somebody is connecting, which may take longer than a caller should wait to be refused.
+            (Err(_), Some(outage)) => return Err(LinkError::Down(outage)),
+            (Err(_), None) => self.shared.connection.lock().await,
+        };
+        if let Some(connection) = &slot.connection {
+            return Ok((connection.clone(), slot.generation));
+        }
+        if let Some((until, _)) = slot.pause
+            && Instant::now() < until
+            && let Some(outage) = self.down()
+        {
+            return Err(LinkError::Down(outage));
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                slot.generation += 1;
+                slot.connection = Some(connection.clone());
+                slot.pause = None;
+                slot.failing_since = None;
+                // To be connected took an answer.
+                self.note_success();
+                Ok((connection, slot.generation))
+            }
+            Err(error) => {
+                let pause = slot
+                    .pause
+                    .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(RETRY_EVERY));
+                slot.pause = Some((Instant::now() + pause, pause));
+                // What a user may lack the right to, of what connecting takes.
+                let command = if self.is_cluster() {
+                    "CLUSTER SLOTS"
+                } else {
+                    "SELECT"
+                };
+                let error = self.read(&error, command);
+                self.note_trouble(&error, Step::Connecting);
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        let connecting = self.shared.target.connect(self.shared.patience, CONNECT_TIMEOUT);
+        let late = || RedisError::from((ErrorKind::Io, "no connection within the time for it"));
+        // Sentinels are asked one after the other.
+        let mut connection = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
+            .await
+            .map_err(|_| late())??;
+        if let Connection::Single(single) = &mut connection {
+            let mut name = ::redis::cmd("CLIENT");
+            name.arg("SETNAME").arg(&self.shared.name);
+            // A name is only for those who look, and a user may lack the right.
+            match name.exec_async(single).await {
+                Err(error) if !self.read(&error, "CLIENT").is_permanent() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(connection)
+    }
+
+    fn read(&self, error: &RedisError, command: &str) -> LinkError {
+        LinkError::new(error, &self.shared.target, self.is_cluster(), command)
+    }
+
+    /// Notes what a command's outcome says of the link.
+    async fn settle<T>(
+        &self,
+        result: Result<T, RedisError>,
+        generation: u64,
+        command: impl Fn() -> String,
+    ) -> Result<T, LinkError> {
+        let error = match result {
+            Ok(value) => {
+                if self.is_cluster() {
+                    self.shared.connection.lock().await.failing_since = None;
+                }
+                self.note_success();
+                self.note_allowed(command);
+                return Ok(value);
+            }
+            Err(error) => self.read(&error, &command()),
+        };
+        if let LinkError::Denied(text) = &error {
+            self.note_refusal(command(), text, &error);
+        }
+        // A login that is refused has to be tried anew on another connection.
+        if let LinkError::Down(_) | LinkError::Login(_) = error {
+            let mut slot = self.shared.connection.lock().await;
+            let now = Instant::now();
+            let since = *slot.failing_since.get_or_insert(now);
+            // One node of a cluster that does not answer says nothing of the others, which the client goes on using.
+            let one_node = self.is_cluster() && now.saturating_duration_since(since) < CLUSTER_PATIENCE;
+            if !one_node {
+                self.note_trouble(&error, Step::Command);
+                if slot.generation == generation {
+                    slot.connection = None;
+                }
+            }
+        }
+        Err(error)
+    }
+
+    fn note_success(&self) {
+        let trouble = self.shared.trouble.lock().take();
+        if let Some(trouble) = &trouble {
+            let (link, was) = (&self.shared.name, &trouble.outage);
+            tracing::debug!(link, %was, "connected to Redis");
+        }
+        if let Some((number, notices)) = &self.shared.notices
+            && (trouble.is_some() || notices.is_away())
+        {
+            notices.worked(*number);
+        }
+    }
+
+    /// Notes that a command is allowed.
+    fn note_allowed(&self, command: impl Fn() -> String) {
+        let mut refusal = self.shared.refusal.lock();
+        if refusal
+            .as_ref()
+            .is_some_and(|refusal| refusal.command == command())
+        {
+            *refusal = None;
+        }
+    }
+
+    fn note_refusal(&self, command: String, text: &str, error: &LinkError) {
+        let refusal = Refusal {
+            exact: !command.starts_with(SCRIPT),
+            command,
+            text: text.to_owned(),
+        };
+        let is_news = Refusal::note(&mut self.shared.refusal.lock(), refusal);
+        if is_news && let Some((_, notices)) = &self.shared.notices {
+            notices.refused(error);
+        }
+    }
+
+    fn note_trouble(&self, error: &LinkError, step: Step) {
+        let outage = match error {
+            LinkError::Down(outage) => outage.clone(),
+            error => Outage::not_now(error.to_string()),
+        };
+        let text = outage.to_string();
+        let mut trouble = self.shared.trouble.lock();
+        let since = trouble
+            .as_ref()
+            .map_or_else(Instant::now, |trouble| trouble.since);
+        let before = trouble.replace(Trouble { outage, since });
+        drop(trouble);
+        if before.is_none_or(|before| before.outage.to_string() != text) {
+            tracing::debug!(link = self.shared.name, "{text}");
+        }
+        if let Some((number, notices)) = &self.shared.notices {
+            notices.failed(*number, step, error);
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a ::redis::Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(command: &str) -> Refusal {
+        Refusal {
+            command: command.to_owned(),
+            text: format!("{command} is refused"),
+            exact: !command.starts_with(SCRIPT),
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_refused_is_named_until_it_is_allowed() {
+        let link = Link::new(
+            Target::parse("redis://127.0.0.1:1", None).expect("a URL"),
+            "test".to_owned(),
+            Duration::ZERO,
+        );
+        let script = format!("{SCRIPT} RENEW)");
+        let note = |command: &str| Refusal::note(&mut link.shared.refusal.lock(), refusal(command));
+        let named = || link.shared.refusal.lock().as_ref().map(|now| now.command.clone());
+        assert!(note(&script));
+        assert!(note("XADD"), "it is exact");
+        for other in ["XDEL", &script] {
+            assert!(!note(other), "the first is named");
+        }
+        link.note_allowed(|| "XDEL".to_owned());
+        assert_eq!(named().as_deref(), Some("XADD"));
+        link.note_allowed(|| "XADD".to_owned());
+        assert_eq!(named(), None);
+    }
+}

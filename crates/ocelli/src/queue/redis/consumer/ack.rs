@@ -1,0 +1,30 @@
+//! Taking jobs away.
+
+use crate::models::priority::Priority;
+use crate::queue::redis::connection::{Link, LinkError};
+use crate::queue::redis::keys::{GROUP, ModelKeys};
+use crate::queue::redis::scripts::FINISH;
+
+/// Takes jobs of one priority out of their stream, and says how many were still there. That some were not is no error.
+///
+/// # Errors
+/// [`LinkError`].
+pub(crate) async fn finish<'a>(
+    link: &Link,
+    keys: &ModelKeys,
+    priority: Priority,
+    entries: impl Iterator<Item = &'a str>,
+) -> Result<u64, LinkError> {
+    let mut script = FINISH.prepare_invoke();
+    script
+        .key(&keys.jobs[priority.index()])
+        .key(&keys.bytes)
+        .key(&keys.index)
+        .key(&keys.crashes)
+        .arg(GROUP)
+        .arg(priority.index() + 1);
+    for entry in entries {
+        script.arg(entry);
+    }
+    link.script(&script).await
+}

@@ -1,0 +1,278 @@
+//! Jobs that this worker has taken from Redis and not yet answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use crate::models::priority::Priority;
+use crate::queue::job::{JobId, Reply};
+use crate::queue::wire::ReplyKind;
+
+/// Where a job stands in Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Whose stream.
+    pub priority: Priority,
+    /// Its entry there.
+    pub entry: String,
+}
+
+impl Place {
+    /// The number of its stream, as scripts count them.
+    #[must_use]
+    pub(crate) fn stream(&self) -> usize {
+        self.priority.index() + 1
+    }
+
+    /// Its name in the hashes of its model.
+    #[must_use]
+    pub(crate) fn field(&self) -> String {
+        format!("{}/{}", self.stream(), self.entry)
+    }
+}
+
+/// Where a reply goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The kind of key.
+    pub kind: ReplyKind,
+    /// The key.
+    pub key: String,
+    /// Which part of an asynchronous job.
+    pub part: u32,
+}
+
+/// A job's lease. Completing it sends the reply; dropping it lets the lease run out.
+#[derive(Debug)]
+pub struct Lease {
+    task: Option<Task>,
+    lost: Arc<AtomicBool>,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+/// What is needed to answer a job and to take it away.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    pub(crate) id: JobId,
+    pub(crate) place: Place,
+    pub(crate) reply_to: ReplyTo,
+    /// When nobody wants the reply any more.
+    pub(crate) deadline: Instant,
+}
+
+/// A lease that has ended in this process.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// With a reply.
+    Completed(Task, Reply),
+    /// Without one.
+    GivenUp(Place),
+}
+
+/// All leases of this worker.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    held: Mutex<HashMap<Place, Held>>,
+    /// Told whenever a lease ends.
+    ended: Notify,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+#[derive(Debug)]
+struct Held {
+    lost: Arc<AtomicBool>,
+    deadline: Instant,
+    /// Set aside until everything else is done.
+    aside: bool,
+}
+
+impl Lease {
+    /// Whether another worker has the job now.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Where the job stands.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.task.as_ref().map(|task| &task.place)
+    }
+
+    /// Sends the reply.
+    pub fn complete(mut self, reply: Reply) {
+        if let Some(task) = self.task.take() {
+            // Without a receiver the worker has ended, and the lease runs out.
+            let _ = self.done.send(Done::Completed(task, reply));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            let _ = self.done.send(Done::GivenUp(task.place));
+        }
+    }
+}
+
+impl Leases {
+    /// No leases yet, and where those that end are told of.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
+        // Bounded by the leases that there may be.
+        let (done, ended) = mpsc::unbounded_channel();
+        let leases = Self {
+            held: Mutex::default(),
+            ended: Notify::new(),
+            done,
+        };
+        (leases, ended)
+    }
+
+    /// Notes a job that Redis has handed out.
+    pub(crate) fn take(&self, task: Task) -> Lease {
+        let lost = Arc::new(AtomicBool::new(false));
+        let held = Held {
+            lost: Arc::clone(&lost),
+            deadline: task.deadline,
+            aside: false,
+        };
+        self.held.lock().insert(task.place.clone(), held);
+        Lease {
+            task: Some(task),
+            lost,
+            done: self.done.clone(),
+        }
+    }
+
+    /// Forgets a lease that has ended.
+    pub(crate) fn end(&self, place: &Place) {
+        self.held.lock().remove(place);
+        self.ended.notify_waiters();
+    }
+
+    /// Notes that another worker has the job: nobody needs to compute it here. False where it has ended here already, or
+    /// was lost before.
+    pub(crate) fn lose(&self, place: &Place) -> bool {
+        let held = self.held.lock();
+        held.get(place)
+            .is_some_and(|held| !held.lost.swap(true, Ordering::AcqRel))
+    }
+
+    /// Notes that a job waits until everything else is done, or that its turn has come.
+    pub(crate) fn set_aside(&self, place: &Place, aside: bool) {
+        if let Some(held) = self.held.lock().get_mut(place) {
+            held.aside = aside;
+        }
+    }
+
+    /// All that are to be renewed: not those that an engine which hangs keeps long after anybody waits for them.
+    pub(crate) fn places(&self, now: Instant) -> Vec<Place> {
+        const GRACE: Duration = Duration::from_secs(10);
+        let held = self.held.lock();
+        let renewed = held.iter().filter(|(_, held)| now < held.deadline + GRACE);
+        renewed.map(|(place, _)| place.clone()).collect()
+    }
+
+    /// Whether the job of an entry is among them.
+    pub(crate) fn holds(&self, priority: Priority, entry: &str) -> bool {
+        let entry = entry.to_owned();
+        self.held.lock().contains_key(&Place { priority, entry })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.held.lock().len()
+    }
+
+    /// Waits until there are none but those set aside.
+    pub(crate) async fn idle(&self) {
+        self.until(|held| held.values().all(|held| held.aside)).await;
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn none_left(&self) {
+        self.until(HashMap::is_empty).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&HashMap<Place, Held>) -> bool) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Registered before looking, so that no end is missed.
+            ended.as_mut().enable();
+            if holds(&self.held.lock()) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::job::JobCost;
+
+    fn task(entry: &str) -> Task {
+        Task {
+            id: JobId(1),
+            place: Place {
+                priority: Priority::Normal,
+                entry: entry.to_owned(),
+            },
+            reply_to: ReplyTo {
+                kind: ReplyKind::Stream,
+                key: "r".to_owned(),
+                part: 0,
+            },
+            deadline: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_ends_once_with_a_reply_or_without() {
+        let (leases, mut done) = Leases::new();
+        let (answered, dropped) = (leases.take(task("1")), leases.take(task("2")));
+        let reply = Reply {
+            result: Ok(Vec::new()),
+            cost: JobCost::default(),
+        };
+        answered.complete(reply);
+        drop(dropped);
+        assert!(matches!(done.recv().await, Some(Done::Completed(task, _)) if task.place.entry == "1"));
+        assert!(matches!(done.recv().await, Some(Done::GivenUp(place)) if place.entry == "2"));
+        assert!(done.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_not_set_aside_keeps_a_worker_busy() {
+        let (leases, _done) = Leases::new();
+        let _leases = [leases.take(task("1")), leases.take(task("2"))];
+        leases.set_aside(&task("1").place, true);
+        tokio::select! {
+            biased;
+            () = leases.idle() => panic!("the second is being computed"),
+            () = std::future::ready(()) => {}
+        }
+        leases.end(&task("2").place);
+        leases.idle().await;
+        assert_eq!(leases.len(), 1);
+        leases.end(&task("1").place);
+        leases.none_left().await;
+    }
+
+    #[test]
+    fn a_lost_lease_knows_it() {
+        let (leases, _done) = Leases::new();
+        let lease = leases.take(task("1"));
+        assert!(!leases.lose(&task("2").place));
+        assert!(!lease.is_lost());
+        assert!(leases.lose(&task("1").place));
+        assert!(lease.is_lost());
+        assert!(!leases.lose(&task("1").place), "it is lost once");
+    }
+}

@@ -1,0 +1,455 @@
+//! Fills the worker's queue: leases new jobs as its engines need them, and claims jobs of workers that died.
+//!
+//! A claimed job is a *suspect*: perhaps it ended its worker. It is computed when nothing else is in this process, and a note
+//! in Redis says so meanwhile; if this worker ends too, the note tells the next one that the job did it. So a job's
+//! neighbours, and jobs that only waited in a worker that died, are not blamed for anything.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::lease::{Place, ReplyTo, Task};
+use super::{KEEP_STREAMS, Shared};
+use crate::models::priority::Priority;
+use crate::output::postprocess::Want;
+use crate::queue::job::{Job, JobCost, JobError, Reply};
+use crate::queue::redis::connection::{Link, LinkError};
+use crate::queue::redis::entries::{self, Entry};
+use crate::queue::redis::keys::GROUP;
+use crate::queue::redis::scripts::{BURY, GROUPS, SUSPECT};
+use crate::queue::wire::{ElementKind, JobHeader, ReplyKind, WireError};
+use crate::queue::{Leased, QueueFull, Receipt};
+
+/// How long one read waits for the first job.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// Between attempts while Redis cannot be used.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Suspects that one worker takes at a time, so that others help.
+const SUSPECTS: usize = 4;
+
+/// How often a job may end a worker that computed it alone.
+const MOST_CRASHES: i64 = 3;
+
+/// How long notes about suspects are kept, beyond the lease after which the next worker asks for them.
+const KEEP_NOTES: Duration = Duration::from_secs(60);
+
+/// The longest that a job may want to be kept, whatever its header says.
+const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often one claim asks for more when it has found too little: the pending jobs of live workers are in between.
+const MOST_CLAIMS: usize = 100;
+
+/// The feeding task.
+pub(crate) struct Feeder {
+    shared: Arc<Shared>,
+    reader: Link,
+    room: Arc<Notify>,
+    next_claim: Instant,
+}
+
+impl Feeder {
+    pub(crate) fn new(shared: Arc<Shared>, reader: Link, room: Arc<Notify>) -> Self {
+        Self {
+            shared,
+            reader,
+            room,
+            next_claim: Instant::now(),
+        }
+    }
+
+    /// Feeds until `stop`. What a read under way brings is still taken: it has been leased.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.turn(&stop).await {
+                self.recover(&error).await;
+            }
+        }
+    }
+
+    async fn recover(&mut self, error: &LinkError) {
+        match error {
+            LinkError::Refused(_) => tracing::warn!(%error, "jobs cannot be leased"),
+            error => tracing::debug!(%error, "jobs cannot be leased"),
+        }
+        // Whoever could not reach Redis could not renew a lease: all get the time of one to do so before any is taken.
+        self.next_claim = Instant::now() + self.shared.config.lease;
+        if let LinkError::NoGroup = error
+            && let Err(error) = self.make_groups().await
+        {
+            tracing::debug!(%error, "the consumer groups cannot be made");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Makes the streams and their groups.
+    async fn make_groups(&self) -> Result<(), LinkError> {
+        let mut make = GROUPS.prepare_invoke();
+        for key in &self.shared.keys.jobs {
+            make.key(key);
+        }
+        make.arg(GROUP).arg(KEEP_STREAMS.as_millis() as u64);
+        self.reader.script(&make).await
+    }
+
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
+        if Instant::now() >= self.next_claim {
+            self.claim(stop).await?;
+            self.next_claim = Instant::now() + self.shared.config.lease / 4;
+        }
+        let quotas = self.quotas();
+        let wanted = quotas.iter().filter(|&&quota| quota > 0).count();
+        // A read that blocks cannot be called back. While a priority is full it must not, for there may be room for that
+        // one soon; the others are looked at whenever something is taken from the queue.
+        let taken = match wanted {
+            0 => 0,
+            all if all == quotas.len() => return self.read(quotas, true).await.map(|_| ()),
+            _ => self.read(quotas, false).await?,
+        };
+        if taken == 0 {
+            self.wait_for_room(stop).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until something is taken from the queue, or until it is time to look for jobs of workers that died.
+    async fn wait_for_room(&self, stop: &CancellationToken) {
+        let until = tokio::time::Instant::from_std(self.next_claim);
+        tokio::select! {
+            () = self.room.notified() => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// How many jobs of each priority may be leased: one batch for each instance waits here, no more, so that what is not
+    /// needed yet stays where another worker can take it. Asked for by halves, so that a busy worker does not lease one by
+    /// one.
+    fn quotas(&self) -> [usize; 3] {
+        let Some(runtime) = self.shared.model.runtime() else {
+            return [0; 3];
+        };
+        let ahead = (runtime.max_batch * runtime.instances).max(1);
+        Priority::ALL.map(|priority| quota(ahead, self.shared.queue.depth_of(priority)))
+    }
+
+    /// Leases what is there of the priorities that have a quota, and says how many jobs it was. With `wait` it waits for
+    /// the first.
+    async fn read(&self, quotas: [usize; 3], wait: bool) -> Result<usize, LinkError> {
+        let wanted: Vec<Priority> = Priority::ALL
+            .into_iter()
+            .filter(|priority| quotas[priority.index()] > 0)
+            .collect();
+        let count = wanted
+            .iter()
+            .map(|priority| quotas[priority.index()])
+            .min()
+            .unwrap_or(1);
+        let mut read = ::redis::cmd("XREADGROUP");
+        read.arg("GROUP")
+            .arg(GROUP)
+            .arg(&self.shared.config.name)
+            .arg("COUNT")
+            .arg(count);
+        if wait {
+            let block = BLOCK.min(self.shared.config.lease / 4);
+            read.arg("BLOCK").arg(block.as_millis() as u64);
+        }
+        read.arg("STREAMS");
+        for priority in &wanted {
+            read.arg(&self.shared.keys.jobs[priority.index()]);
+        }
+        for _ in &wanted {
+            read.arg(">");
+        }
+        let answer: Value = self.reader.query(&read).await?;
+        *self.shared.last_read.lock() = Some(Instant::now());
+        let mut taken = 0;
+        for (key, entries) in entries::streams(answer) {
+            taken += entries.len();
+            let Some(index) = self.shared.keys.jobs.iter().position(|jobs| *jobs == key) else {
+                continue;
+            };
+            for entry in entries {
+                if let Some(leased) = self.take(Priority::ALL[index], entry) {
+                    self.push(leased);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn push(&self, leased: Leased) {
+        match self.shared.queue.push(leased) {
+            Ok(()) => {}
+            // Given up, so that another worker takes it. The queue is larger than all quotas, so this is the end.
+            Err(QueueFull::Full(leased) | QueueFull::Closed(leased)) => drop(leased),
+        }
+    }
+
+    /// Claims jobs of workers that died and computes them, each alone.
+    async fn claim(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
+        for priority in Priority::ALL {
+            loop {
+                let suspects = self.claim_some(priority).await?;
+                if suspects.is_empty() {
+                    break;
+                }
+                tracing::warn!(
+                    jobs = suspects.len(),
+                    "took over jobs of a worker that stopped renewing its leases"
+                );
+                self.shared.metrics.redelivered.inc_by(suspects.len() as u64);
+                // All are leased from now on, and so renewed while they wait for their turn.
+                let suspects: Vec<Leased> = suspects
+                    .into_iter()
+                    .filter_map(|entry| self.take(priority, entry))
+                    .collect();
+                for suspect in &suspects {
+                    if let Some(place) = place(suspect) {
+                        self.shared.leases.set_aside(place, true);
+                    }
+                }
+                for suspect in suspects {
+                    // What keeps one from being computed keeps it leased no longer, and does not concern the others.
+                    if let Err(error) = self.compute_alone(suspect).await {
+                        tracing::debug!(%error, "a suspect cannot be computed yet");
+                    }
+                }
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A few jobs of a priority whose leases have run out.
+    async fn claim_some(&self, priority: Priority) -> Result<Vec<Entry>, LinkError> {
+        let mut suspects = Vec::new();
+        let mut cursor = "0-0".to_owned();
+        for _ in 0..MOST_CLAIMS {
+            let mut claim = ::redis::cmd("XAUTOCLAIM");
+            claim
+                .arg(&self.shared.keys.jobs[priority.index()])
+                .arg(GROUP)
+                .arg(&self.shared.config.name)
+                .arg(self.shared.config.lease.as_millis() as u64)
+                .arg(&cursor)
+                .arg("COUNT")
+                .arg(SUSPECTS);
+            let (next, mut claimed) = entries::claimed(self.reader.query(&claim).await?);
+            // This worker's own, if it could not renew them in time, are its own again.
+            claimed.retain(|suspect| !self.shared.leases.holds(priority, &suspect.id));
+            suspects.extend(claimed);
+            if suspects.len() >= SUSPECTS || next == "0-0" {
+                break;
+            }
+            cursor = next;
+        }
+        if suspects.len() > 1 {
+            // Whoever has ended a worker before goes last, so that it does not take the others with it again.
+            let mut notes = ::redis::cmd("HMGET");
+            notes.arg(&self.shared.keys.crashes);
+            for suspect in &suspects {
+                let entry = suspect.id.clone();
+                notes.arg(Place { priority, entry }.field());
+            }
+            let crashes: Vec<Option<u64>> = self.reader.query(&notes).await?;
+            let mut judged: Vec<(Option<u64>, Entry)> = crashes.into_iter().zip(suspects).collect();
+            judged.sort_by_key(|(crashes, _)| *crashes);
+            suspects = judged.into_iter().map(|(_, entry)| entry).collect();
+        }
+        Ok(suspects)
+    }
+
+    /// Waits until nothing else is being computed here, and lets the engines have this job alone.
+    async fn compute_alone(&self, suspect: Leased) -> Result<(), LinkError> {
+        let Some(place) = place(&suspect).cloned() else {
+            return Ok(());
+        };
+        self.shared.leases.idle().await;
+        let Some(suspect) = suspect.unless_dead(Instant::now(), &self.shared.metrics) else {
+            return Ok(());
+        };
+        let keep = KEEP_NOTES + self.shared.config.lease * 4;
+        let mut note = SUSPECT.prepare_invoke();
+        note.key(&self.shared.keys.index)
+            .key(&self.shared.keys.crashes)
+            .arg(place.stream())
+            .arg(&place.entry)
+            .arg(keep.as_millis() as u64);
+        let crashes: i64 = self.reader.script(&note).await?;
+        if crashes < 0 {
+            // Somebody else answered it, or whoever waited has left.
+            drop(suspect);
+            return Ok(());
+        }
+        if crashes >= MOST_CRASHES {
+            return self.bury(suspect, &place).await;
+        }
+        self.shared.leases.set_aside(&place, false);
+        self.push(suspect);
+        self.shared.leases.idle().await;
+        Ok(())
+    }
+
+    /// Sets a job aside that ends whoever computes it, and tells its waiter.
+    async fn bury(&self, suspect: Leased, place: &Place) -> Result<(), LinkError> {
+        tracing::error!(
+            job = %suspect.job.id,
+            model = self.shared.model.id.name,
+            "a job ended each worker that computed it alone; it is a dead letter now: see `ocelli queue dead list`"
+        );
+        let reason = format!("it ended {MOST_CRASHES} workers that computed it alone");
+        let mut bury = BURY.prepare_invoke();
+        bury.key(&self.shared.keys.jobs[place.priority.index()])
+            .key(&self.shared.keys.dead)
+            .arg(&place.entry)
+            .arg(self.shared.config.dead_letters)
+            .arg(self.shared.config.dead_ttl.as_millis() as u64)
+            .arg(reason)
+            .arg(&self.shared.config.name);
+        let _: i64 = self.reader.script(&bury).await?;
+        self.shared.metrics.dead_letters.inc();
+        suspect.complete(Reply {
+            result: Err(JobError::Poisonous),
+            cost: JobCost::default(),
+        });
+        Ok(())
+    }
+
+    /// Turns an entry into a job. One that this worker cannot use is answered at once.
+    fn take(&self, priority: Priority, mut entry: Entry) -> Option<Leased> {
+        let (header, submitted, payload) = (entry.take("j"), entry.take("t"), entry.take("p"));
+        let header = header.unwrap_or_default();
+        let payload = payload.unwrap_or_default();
+        let now = Instant::now();
+        let micros = submitted
+            .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
+            .unwrap_or(0_u64);
+        let submitted = self.shared.clock.instant(micros, now).min(now);
+        let (header, refusal) = match JobHeader::decode_frame(&header) {
+            Ok(header) => {
+                let refusal = self.unusable(&header, &payload);
+                (header, refusal)
+            }
+            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
+        };
+        let wants = self.wants(&header).collect();
+        let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
+        let deadline = submitted + life;
+        let id = header.job_id();
+        let task = Task {
+            id,
+            place: Place {
+                priority,
+                entry: entry.id,
+            },
+            reply_to: ReplyTo {
+                kind: ReplyKind::try_from(header.reply_kind).unwrap_or(ReplyKind::Stream),
+                key: header.reply_to.clone(),
+                part: header.part,
+            },
+            // A refusal is tried for a while, however old the job.
+            deadline: if refusal.is_some() {
+                now + PAUSE * 10
+            } else {
+                deadline
+            },
+        };
+        let lease = self.shared.leases.take(task);
+        if let Some(error) = refusal {
+            self.refuse(&error, lease);
+            return None;
+        }
+        let job = Job {
+            id,
+            model: Arc::clone(&self.shared.model.id),
+            priority,
+            trace: (!header.trace.is_empty()).then(|| header.trace.into()),
+            wants,
+            pixels: payload,
+            deadline,
+        };
+        Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
+    }
+
+    /// What a job wants, without the outputs that the model does not have.
+    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = Want> {
+        header
+            .wants
+            .iter()
+            .filter_map(|want| want.want(&self.shared.model))
+    }
+
+    /// Why a job cannot be computed, if so.
+    fn unusable(&self, header: &JobHeader, payload: &[u8]) -> Option<WireError> {
+        let input = self.shared.model.input();
+        let wanted = [input.height, input.width, 3];
+        let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
+        if header.wants.is_empty() || self.wants(header).count() != header.wants.len() {
+            let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
+            return Some(WireError::Garbage(format!(
+                "the outputs {wanted:?} are wanted, and the model does not have them all"
+            )));
+        }
+        match header.inputs.as_slice() {
+            [only]
+                if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes =>
+            {
+                None
+            }
+            inputs => Some(WireError::Garbage(format!(
+                "the model takes {wanted:?} uint8 pixels, and this is {} tensors in {} bytes",
+                inputs.len(),
+                payload.len()
+            ))),
+        }
+    }
+
+    fn refuse(&self, error: &WireError, lease: crate::queue::redis::Lease) {
+        let reason = match error {
+            WireError::Garbage(_) => "garbage",
+            WireError::Newer { .. } => "newer",
+        };
+        self.shared.metrics.count_refused(reason);
+        tracing::warn!(%error, "a job in the stream cannot be used, and was refused");
+        lease.complete(Reply {
+            result: Err(JobError::Incompatible),
+            cost: JobCost::default(),
+        });
+    }
+}
+
+/// Where a leased job stands.
+fn place(leased: &Leased) -> Option<&Place> {
+    match leased.receipt() {
+        Receipt::Lease(lease) => lease.place(),
+        Receipt::Waiter(_) | Receipt::Ticket(_) => None,
+    }
+}
+
+/// How many jobs of a priority may be leased by a worker that keeps `ahead` of each and has `waiting` of them.
+fn quota(ahead: usize, waiting: usize) -> usize {
+    let room = ahead.saturating_sub(waiting);
+    if room * 2 >= ahead { room } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_leased_than_is_kept_ahead_and_not_one_by_one() {
+        assert_eq!(
+            [0, 3, 4, 5, 8, 9].map(|waiting| quota(8, waiting)),
+            [8, 5, 4, 0, 0, 0]
+        );
+        assert_eq!([0, 1].map(|waiting| quota(1, waiting)), [1, 0]);
+    }
+}

@@ -1,0 +1,303 @@
+//! What Redis keeps of asynchronous jobs: a record for each, how many there are, and which idempotency keys are taken.
+//!
+//! Each of the three may be in another slot of a cluster, so that no script touches two of them. [`crate::async_jobs`] decides
+//! what is done in which order.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::connection::{Link, LinkError};
+use super::keys;
+use super::scripts::{
+    IDEMPOTENCY_CLAIM, IDEMPOTENCY_RENEW, IDEMPOTENCY_SETTLE, QUOTA_ENTER, QUOTA_LEAVE, RECORD_CREATE,
+    RECORD_QUEUED, RECORD_READ, RECORD_RENEW, RECORD_REPLY,
+};
+use crate::queue::job::{JobId, KeptSize};
+use crate::queue::wire::{JobRecord, QueuedParts};
+
+/// What a record may say that makes sense: a garbled one must not cost memory or time.
+const MOST_PARTS: u32 = 1 << 20;
+
+/// The year 2112 in microseconds: of Redis' clock, and of how long anything is kept.
+const MOST_TIME_US: u64 = 1 << 52;
+
+/// Reads and writes records. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Records {
+    link: Link,
+    prefix: String,
+}
+
+/// A record as it is now.
+#[derive(Debug)]
+pub struct Record {
+    /// What was asked for.
+    pub asked: JobRecord,
+    /// Microseconds of Redis' clock when the job was created.
+    pub created_us: u64,
+    /// Microseconds of Redis' clock after which nothing is computed any more.
+    pub deadline_us: u64,
+    /// Microseconds of Redis' clock now.
+    pub now_us: u64,
+    /// Where its parts were queued.
+    pub queued: QueuedParts,
+    /// Whether the job was accepted. Until then no client knows its id, and the record soon expires by itself.
+    pub accepted: bool,
+    /// Who is told when the job has ended; empty where nobody is.
+    pub webhook: String,
+    /// The replies that have come, by part.
+    pub replies: HashMap<u32, Vec<u8>>,
+}
+
+/// What became of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// Nobody wants it: the job was deleted, or its time is over.
+    Unwanted,
+    /// It is noted.
+    Yes,
+    /// It is noted, no reply is missing any more, and a webhook is to be told.
+    Tell,
+}
+
+/// What a job is called among those that are kept: its size goes with it when its time is over.
+fn kept_name(id: JobId, KeptSize { images, bytes }: KeptSize) -> String {
+    format!("{id}:{images}:{bytes}")
+}
+
+impl Records {
+    pub(super) fn new(link: Link, prefix: String) -> Self {
+        Self { link, prefix }
+    }
+
+    /// The key of a job's record.
+    #[must_use]
+    pub fn key(&self, id: JobId) -> String {
+        keys::record(&self.prefix, id)
+    }
+
+    /// Creates the record of a job with `left` parts to compute within `life`, and returns the microseconds of Redis' clock.
+    /// `webhook`, unless it is empty, is called when the job has ended. The record expires after `hold` unless it is renewed
+    /// or accepted.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn create(
+        &self,
+        id: JobId,
+        asked: &JobRecord,
+        (left, life, hold): (usize, Duration, Duration),
+        webhook: &str,
+    ) -> Result<u64, LinkError> {
+        let mut script = RECORD_CREATE.prepare_invoke();
+        script
+            .key(self.key(id))
+            .arg(asked.encode_frame())
+            .arg(asked.parts)
+            .arg(left)
+            .arg(life.as_micros() as u64)
+            .arg(hold.as_millis() as u64)
+            .arg(webhook)
+            .arg(asked.most_bytes);
+        self.link.script(&script).await
+    }
+
+    /// Accepts a job whose parts are all queued: this is the one step that decides. False where its record has expired.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn accept(&self, id: JobId, queued: &QueuedParts, keep: Duration) -> Result<bool, LinkError> {
+        let mut script = RECORD_QUEUED.prepare_invoke();
+        script
+            .key(self.key(id))
+            .arg(queued.encode_to_vec())
+            .arg(keep.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// Keeps the record of a job that is being accepted for `hold` from now on. False where it has expired.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn renew(&self, id: JobId, hold: Duration) -> Result<bool, LinkError> {
+        let mut script = RECORD_RENEW.prepare_invoke();
+        script.key(self.key(id)).arg(hold.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// A job's record; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`LinkError`], also for a record that cannot be read.
+    pub async fn read(&self, id: JobId) -> Result<Option<Record>, LinkError> {
+        let script = RECORD_READ.key(self.key(id));
+        let (now_us, fields): (u64, HashMap<String, Vec<u8>>) = self.link.script(&script).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let record = record(fields, now_us);
+        record
+            .map(Some)
+            .ok_or_else(|| LinkError::Refused("the record of a job cannot be read".to_owned()))
+    }
+
+    /// Deletes a job's record. False where there is none.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn delete(&self, id: JobId) -> Result<bool, LinkError> {
+        let mut delete = ::redis::cmd("UNLINK");
+        self.link.query(delete.arg(self.key(id))).await
+    }
+
+    /// Counts a job of this size among those that are kept, unless all would be more than `most`, or more than
+    /// `most_alone` where there is no other; then says when the next is forgotten.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn enter(
+        &self,
+        id: JobId,
+        size: KeptSize,
+        [most, most_alone]: [KeptSize; 2],
+        keep: Duration,
+    ) -> Result<Result<(), Duration>, LinkError> {
+        let mut script = QUOTA_ENTER.prepare_invoke();
+        script
+            .key(keys::kept_jobs(&self.prefix))
+            .key(keys::kept_sizes(&self.prefix))
+            .arg(kept_name(id, size))
+            .arg(size.images)
+            .arg(size.bytes)
+            .arg(most.images)
+            .arg(most.bytes)
+            .arg(most_alone.bytes)
+            .arg(keep.as_millis() as u64);
+        let wait: i64 = self.link.script(&script).await?;
+        Ok(u64::try_from(wait).map_or(Ok(()), |wait| Err(Duration::from_millis(wait))))
+    }
+
+    /// Counts a job no more.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn leave(&self, id: JobId, size: KeptSize) -> Result<(), LinkError> {
+        let mut script = QUOTA_LEAVE.prepare_invoke();
+        script
+            .key(keys::kept_jobs(&self.prefix))
+            .key(keys::kept_sizes(&self.prefix))
+            .arg(kept_name(id, size))
+            .arg(size.images)
+            .arg(size.bytes);
+        self.link.script(&script).await
+    }
+
+    /// Claims an idempotency key, or gives the claim that was there before.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn claim(&self, key: &str, claim: &str, hold: Duration) -> Result<Option<String>, LinkError> {
+        let mut script = IDEMPOTENCY_CLAIM.prepare_invoke();
+        script
+            .key(keys::once(&self.prefix, key))
+            .arg(claim)
+            .arg(hold.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// What an idempotency key stands for now.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn claimed(&self, key: &str) -> Result<Option<String>, LinkError> {
+        let mut get = ::redis::cmd("GET");
+        self.link.query(get.arg(keys::once(&self.prefix, key))).await
+    }
+
+    /// Extends a claim. False where it has expired.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn renew_claim(&self, key: &str, claim: &str, hold: Duration) -> Result<bool, LinkError> {
+        let mut script = IDEMPOTENCY_RENEW.prepare_invoke();
+        script
+            .key(keys::once(&self.prefix, key))
+            .arg(claim)
+            .arg(hold.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// Replaces a claim by another that is kept for longer. False where another request has claimed the key since.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn settle(
+        &self,
+        key: &str,
+        (claim, settled): (&str, &str),
+        keep: Duration,
+    ) -> Result<bool, LinkError> {
+        let mut script = IDEMPOTENCY_SETTLE.prepare_invoke();
+        script
+            .key(keys::once(&self.prefix, key))
+            .arg(claim)
+            .arg(settled)
+            .arg(keep.as_millis() as u64);
+        self.link.script(&script).await
+    }
+
+    /// Gives a claim up.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn give_up(&self, key: &str, claim: &str) -> Result<(), LinkError> {
+        let mut script = IDEMPOTENCY_SETTLE.prepare_invoke();
+        script.key(keys::once(&self.prefix, key)).arg(claim);
+        self.link.script(&script).await
+    }
+}
+
+/// Notes the reply of a part in the record `key`, which the worker was told.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn note_reply(link: &Link, key: &str, part: u32, frame: &[u8]) -> Result<Noted, LinkError> {
+    let mut script = RECORD_REPLY.prepare_invoke();
+    script.key(key).arg(part).arg(frame);
+    let noted: i64 = link.script(&script).await?;
+    Ok(match noted {
+        0 => Noted::Yes,
+        1 => Noted::Tell,
+        _ => Noted::Unwanted,
+    })
+}
+
+fn record(mut fields: HashMap<String, Vec<u8>>, now_us: u64) -> Option<Record> {
+    let asked = JobRecord::decode_frame(&fields.remove("asked")?)
+        .inspect_err(|error| tracing::warn!(%error, "the record of a job cannot be read"))
+        .ok()
+        .filter(|asked| asked.parts <= MOST_PARTS && asked.keep_ms <= MOST_TIME_US / 1000)?;
+    let mut number = |name: &str| -> Option<u64> {
+        let number = String::from_utf8(fields.remove(name)?).ok()?.parse().ok()?;
+        (number <= MOST_TIME_US).then_some(number)
+    };
+    let (created_us, deadline_us) = (number("created")?, number("deadline")?);
+    let queued = fields.remove("queued");
+    let webhook = fields.remove("webhook").unwrap_or_default();
+    let replies = fields.into_iter().filter_map(|(name, value)| {
+        let part = name.strip_prefix("part")?.parse().ok()?;
+        Some((part, value))
+    });
+    Some(Record {
+        asked,
+        created_us,
+        deadline_us,
+        now_us,
+        accepted: queued.is_some(),
+        queued: QueuedParts::decode(queued.unwrap_or_default().as_slice()).unwrap_or_default(),
+        webhook: String::from_utf8(webhook).unwrap_or_default(),
+        replies: replies.collect(),
+    })
+}

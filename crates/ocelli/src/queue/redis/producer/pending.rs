@@ -1,0 +1,332 @@
+//! Jobs that this web process has submitted and that are not answered: whom they are for, and all that is needed to
+//! submit them again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::models::model_id::ModelId;
+use crate::models::priority::Priority;
+use crate::queue::Waiter;
+use crate::queue::job::{JobId, Reply};
+use crate::queue::redis::consumer::lease::Place;
+use crate::queue::wire::JobHeader;
+
+/// How often in a row a job must be missing from its stream before it is submitted again. Once may mean that its reply
+/// is on its way.
+const MISSES: u32 = 2;
+
+/// A submitted job.
+#[derive(Debug)]
+struct Job {
+    waiter: Waiter,
+    form: Arc<Form>,
+    state: State,
+}
+
+/// Where a job is. It is submitted only while it is `Submitting`; only one that has never been accepted may be refused.
+#[derive(Debug)]
+enum State {
+    /// On its way to Redis. The flag says whether it has been there before.
+    Submitting { again: bool },
+    /// In its stream, since then.
+    Queued {
+        entry: String,
+        since: Instant,
+        misses: u32,
+    },
+    /// Accepted once, and in its stream no more: to be submitted again.
+    Lost,
+}
+
+/// What is submitted.
+#[derive(Debug)]
+pub(crate) struct Form {
+    pub(crate) id: JobId,
+    pub(crate) model: Arc<ModelId>,
+    pub(crate) priority: Priority,
+    pub(crate) header: JobHeader,
+    pub(crate) payload: Bytes,
+    /// The most bytes of the reply, for which room is kept.
+    pub(crate) most_reply: u64,
+    pub(crate) deadline: Instant,
+}
+
+/// All jobs that wait for their replies.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    jobs: Mutex<HashMap<JobId, Job>>,
+}
+
+/// A queued job that nobody waits for any more.
+#[derive(Debug)]
+pub(crate) struct Abandoned {
+    pub(crate) form: Arc<Form>,
+    pub(crate) place: Place,
+}
+
+impl Waiting {
+    pub(crate) fn add(&self, form: Form, waiter: Waiter) {
+        let id = form.id;
+        let job = Job {
+            waiter,
+            form: Arc::new(form),
+            state: State::Submitting { again: false },
+        };
+        self.jobs.lock().insert(id, job);
+    }
+
+    /// What to submit; `None` when nobody waits for it any more, or it is where it should be.
+    pub(crate) fn form(&self, id: JobId) -> Option<Arc<Form>> {
+        let jobs = self.jobs.lock();
+        let job = jobs.get(&id)?;
+        matches!(job.state, State::Submitting { .. }).then(|| Arc::clone(&job.form))
+    }
+
+    /// Notes that a job is in its stream. `None` when nobody waits for it any more, so that it can be taken out again.
+    pub(crate) fn queued(&self, id: JobId, entry: &str, now: Instant) -> Option<()> {
+        let mut jobs = self.jobs.lock();
+        let job = jobs.get_mut(&id)?;
+        job.state = State::Queued {
+            entry: entry.to_owned(),
+            since: now,
+            misses: 0,
+        };
+        Some(())
+    }
+
+    /// Ends a job that could not be submitted. One that had been accepted before is kept, to be tried again.
+    pub(crate) fn failed(&self, id: JobId, error: Error) {
+        let mut jobs = self.jobs.lock();
+        match jobs.get_mut(&id).map(|job| &mut job.state) {
+            Some(State::Submitting { again: false }) => {}
+            Some(state @ State::Submitting { again: true }) => {
+                *state = State::Lost;
+                return;
+            }
+            Some(State::Queued { .. } | State::Lost) | None => return,
+        }
+        let job = jobs.remove(&id);
+        drop(jobs);
+        if let Some(job) = job {
+            job.waiter.fail(error);
+        }
+    }
+
+    /// Hands a reply to whoever waits for it. False when nobody does.
+    pub(crate) fn answer(&self, id: JobId, reply: Reply) -> bool {
+        let job = self.jobs.lock().remove(&id);
+        let Some(job) = job else { return false };
+        let waited_for = !job.waiter.is_gone();
+        job.waiter.complete(reply);
+        waited_for
+    }
+
+    /// Lets go of jobs whose waiters have left, and says which of them are in their streams.
+    pub(crate) fn take_abandoned(&self) -> Vec<Abandoned> {
+        let mut jobs = self.jobs.lock();
+        let gone: Vec<JobId> = jobs
+            .iter()
+            .filter(|(_, job)| job.waiter.is_gone())
+            .map(|(&id, _)| id)
+            .collect();
+        let taken = gone.into_iter().filter_map(|id| jobs.remove(&id));
+        taken
+            .filter_map(|job| match job.state {
+                State::Submitting { .. } | State::Lost => None,
+                State::Queued { entry, .. } => Some(Abandoned {
+                    place: Place {
+                        priority: job.form.priority,
+                        entry,
+                    },
+                    form: job.form,
+                }),
+            })
+            .collect()
+    }
+
+    /// The jobs that have been in their streams for `age`, by model, at most `most` of each.
+    pub(crate) fn queued_for(
+        &self,
+        age: Duration,
+        now: Instant,
+        most: usize,
+    ) -> HashMap<Arc<ModelId>, Vec<(JobId, Place)>> {
+        let mut by_model: HashMap<Arc<ModelId>, Vec<(JobId, Place)>> = HashMap::new();
+        for (&id, job) in self.jobs.lock().iter() {
+            if let State::Queued { entry, since, .. } = &job.state
+                && now.saturating_duration_since(*since) >= age
+            {
+                let list = by_model.entry(Arc::clone(&job.form.model)).or_default();
+                if list.len() < most {
+                    let place = Place {
+                        priority: job.form.priority,
+                        entry: entry.clone(),
+                    };
+                    list.push((id, place));
+                }
+            }
+        }
+        by_model
+    }
+
+    /// Notes which of the jobs asked about are missing: one that is so twice in a row is lost.
+    pub(crate) fn note_missing(&self, asked: &[(JobId, Place)], missing: &[usize]) {
+        let mut jobs = self.jobs.lock();
+        for (index, (id, place)) in asked.iter().enumerate() {
+            let Some(job) = jobs.get_mut(id) else { continue };
+            let State::Queued { entry, misses, .. } = &mut job.state else {
+                continue;
+            };
+            if *entry != place.entry {
+                continue;
+            }
+            // In the order in which they were asked about.
+            *misses = if missing.binary_search(&index).is_ok() {
+                *misses + 1
+            } else {
+                0
+            };
+            if *misses >= MISSES {
+                job.state = State::Lost;
+            }
+        }
+    }
+
+    /// Takes up to `most` lost jobs to be submitted again.
+    pub(crate) fn take_lost(&self, most: usize) -> Vec<JobId> {
+        let mut jobs = self.jobs.lock();
+        let lost = jobs
+            .iter_mut()
+            .filter(|(_, job)| matches!(job.state, State::Lost));
+        lost.take(most)
+            .map(|(&id, job)| {
+                job.state = State::Submitting { again: true };
+                id
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::job::JobCost;
+    use crate::queue::{Pending, waiter};
+
+    fn added(waiting: &Waiting, id: u128) -> Pending {
+        let (waiter, pending) = waiter();
+        let form = Form {
+            id: JobId(id),
+            model: Arc::new(ModelId {
+                name: "m".to_owned(),
+                version: "1".to_owned(),
+                digest: String::new(),
+            }),
+            priority: Priority::Normal,
+            header: JobHeader::default(),
+            payload: Bytes::new(),
+            most_reply: 0,
+            deadline: Instant::now(),
+        };
+        waiting.add(form, waiter);
+        pending
+    }
+
+    fn reply() -> Reply {
+        Reply {
+            result: Ok(Vec::new()),
+            cost: JobCost::default(),
+        }
+    }
+
+    fn asked(waiting: &Waiting) -> Vec<(JobId, Place)> {
+        let by_model = waiting.queued_for(Duration::ZERO, Instant::now(), 10);
+        by_model.into_values().flatten().collect()
+    }
+
+    #[tokio::test]
+    async fn a_second_reply_reaches_nobody() {
+        let waiting = Waiting::default();
+        let pending = added(&waiting, 1);
+        assert!(waiting.answer(JobId(1), reply()));
+        assert!(!waiting.answer(JobId(1), reply()), "it was answered before");
+        assert!(pending.await.is_ok());
+        assert!(waiting.form(JobId(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_redis_lost_is_submitted_again_and_one_on_its_way_back_is_not() {
+        let waiting = Waiting::default();
+        let _pending = added(&waiting, 1);
+        waiting.queued(JobId(1), "1-0", Instant::now()).expect("it waits");
+        assert!(waiting.form(JobId(1)).is_none(), "it is where it should be");
+        let jobs = asked(&waiting);
+        for (missing, lost) in [(&[0][..], 0), (&[], 0), (&[0], 0), (&[0], 1)] {
+            waiting.note_missing(&jobs, missing);
+            let taken = waiting.take_lost(9);
+            assert_eq!(
+                taken.len(),
+                lost,
+                "its reply may be on its way, or it is there again"
+            );
+        }
+        assert!(waiting.form(JobId(1)).is_some());
+        assert!(
+            asked(&waiting).is_empty(),
+            "it is not asked about while it is submitted"
+        );
+        assert!(waiting.take_lost(9).is_empty(), "it is submitted once");
+    }
+
+    #[tokio::test]
+    async fn what_was_never_accepted_fails_and_what_was_is_kept() {
+        let waiting = Waiting::default();
+        let (refused, kept) = (added(&waiting, 1), added(&waiting, 2));
+        waiting.failed(JobId(1), Error::Internal);
+        assert_eq!(refused.await.unwrap_err(), Error::Internal);
+        waiting.queued(JobId(2), "2-0", Instant::now()).expect("it waits");
+        waiting.failed(JobId(2), Error::Internal);
+        let jobs = asked(&waiting);
+        assert_eq!(jobs.len(), 1, "it is queued, whatever became of an older attempt");
+        (0..MISSES).for_each(|_| waiting.note_missing(&jobs, &[0]));
+        for _ in 0..2 {
+            assert_eq!(waiting.take_lost(9), [JobId(2)]);
+            waiting.failed(JobId(2), Error::Internal);
+        }
+        drop(kept);
+    }
+
+    #[tokio::test]
+    async fn no_more_are_submitted_again_at_once_than_asked_for() {
+        let waiting = Waiting::default();
+        let _pending: Vec<Pending> = (1..=3).map(|id| added(&waiting, id)).collect();
+        for id in 1..=3 {
+            waiting
+                .queued(JobId(id), "1-0", Instant::now())
+                .expect("it waits");
+        }
+        let jobs = asked(&waiting);
+        (0..MISSES).for_each(|_| waiting.note_missing(&jobs, &[0, 1, 2]));
+        assert_eq!([2, 2, 2].map(|most| waiting.take_lost(most).len()), [2, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_taken_out_of_its_stream() {
+        let waiting = Waiting::default();
+        let (gone, stays) = (added(&waiting, 1), added(&waiting, 2));
+        for (id, entry) in [(1, "1-0"), (2, "2-0")] {
+            waiting.queued(JobId(id), entry, Instant::now()).expect("waits");
+        }
+        drop(gone);
+        let abandoned = waiting.take_abandoned();
+        assert_eq!(abandoned.len(), 1);
+        assert_eq!(abandoned[0].place.entry, "1-0");
+        assert_eq!(waiting.queued(JobId(1), "1-1", Instant::now()), None);
+        drop(stays);
+    }
+}

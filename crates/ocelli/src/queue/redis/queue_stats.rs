@@ -1,0 +1,61 @@
+//! How a model's queue stands in Redis.
+
+use std::time::Duration;
+
+use super::connection::{Link, LinkError};
+use super::consumer::lease::Place;
+use super::keys::{GROUP, ModelKeys};
+use super::scripts::LOOK;
+
+/// One model's queue at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Jobs that wait or are being computed.
+    pub depth: usize,
+    /// Those of them that workers have.
+    pub in_flight: usize,
+    /// How long the oldest has been there.
+    pub oldest: Duration,
+    /// Jobs set aside.
+    pub dead: usize,
+    /// Which of the jobs asked about are not there, by their places in the question.
+    pub missing: Vec<usize>,
+}
+
+impl Standing {
+    /// Counts the jobs of another queue too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.depth += other.depth;
+        self.in_flight += other.in_flight;
+        self.oldest = self.oldest.max(other.oldest);
+        self.dead += other.dead;
+    }
+}
+
+/// Asks how a queue stands, and for some jobs whether they are in it.
+pub(super) async fn look(link: &Link, keys: &ModelKeys, jobs: &[&Place]) -> Result<Standing, LinkError> {
+    let mut script = LOOK.prepare_invoke();
+    for key in keys.jobs.iter().chain([&keys.dead, &keys.index]) {
+        script.key(key);
+    }
+    script.arg(GROUP);
+    for place in jobs {
+        script.arg(place.stream()).arg(&place.entry);
+    }
+    let answer: Vec<u64> = link.script(&script).await?;
+    let [depth, in_flight, oldest, dead, missing @ ..] = answer.as_slice() else {
+        return Err(LinkError::Refused(
+            "a look at a queue has a strange answer".to_owned(),
+        ));
+    };
+    Ok(Standing {
+        depth: *depth as usize,
+        in_flight: *in_flight as usize,
+        oldest: Duration::from_millis(*oldest),
+        dead: *dead as usize,
+        missing: missing
+            .iter()
+            .map(|position| (*position as usize).saturating_sub(1))
+            .collect(),
+    })
+}

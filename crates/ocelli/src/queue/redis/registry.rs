@@ -1,0 +1,300 @@
+//! Who serves what: workers say so with every heartbeat, and web processes learn it.
+//!
+//! A worker is one model of one process, called `process/number` where a process has many. Two packages under one name and
+//! version are two digests, and users could not tell whose answer they got; so who comes with a digest that nobody serves
+//! is refused while others serve the name and version. One thing is no mistake: an operator has changed a package in its
+//! place, and the processes that serve it load it anew, one after the other or all at once. So a process that serves a name
+//! and version decides what they stand for there. It is let in with the new digest beside its own old one, which leaves only
+//! then; and where a digest is served already, everybody may come with it. Until the last process has followed, both
+//! digests are served, each by its own streams, and web processes share requests among them as among two versions.
+//!
+//! Who has been let in stays in, as long as it is heard of; who was not for [`LIVE`] comes anew. Who leaves takes its
+//! entry with it, and so its digest where it was the last.
+
+use std::time::{Duration, Instant};
+
+use ::redis::Value;
+use ocelli_engine::CostTable;
+use ocelli_vision::ModelCard;
+use prost::Message;
+
+use super::clock::RedisClock;
+use super::connection::{Link, LinkError};
+use super::keys;
+use super::scripts::{ANNOUNCE, WATCH};
+use crate::models::model_id::ModelId;
+use crate::models::served_model::Runtime;
+
+/// How long a worker counts as live that is not heard of: three heartbeats and some.
+pub(super) const LIVE: Duration = Duration::from_millis(3500);
+
+/// What a worker says of itself.
+#[derive(Clone, PartialEq, Message)]
+pub struct Announcement {
+    /// The model's name.
+    #[prost(string, tag = "1")]
+    pub model: String,
+    /// Its version.
+    #[prost(string, tag = "2")]
+    pub version: String,
+    /// Its digest.
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    /// Instances that can compute now.
+    #[prost(uint32, tag = "4")]
+    pub instances: u32,
+    /// The worker takes what is there and goes; send nothing new for it.
+    #[prost(bool, tag = "5")]
+    pub leaving: bool,
+    /// The engine.
+    #[prost(string, tag = "6")]
+    pub engine: String,
+    /// Its version.
+    #[prost(string, tag = "7")]
+    pub engine_version: String,
+    /// Threads of each instance.
+    #[prost(uint32, tag = "8")]
+    pub threads_per_instance: u32,
+    /// The most images in a batch.
+    #[prost(uint32, tag = "9")]
+    pub max_batch: u32,
+    /// What batches cost.
+    #[prost(message, repeated, tag = "10")]
+    pub costs: Vec<BatchCost>,
+    /// Jobs that it has taken and not answered.
+    #[prost(uint32, tag = "11")]
+    pub leases: u32,
+    /// The release that it runs.
+    #[prost(string, tag = "12")]
+    pub release: String,
+    /// The worker serves a higher version of the same name too, which is what the name means there.
+    #[prost(bool, tag = "13")]
+    pub superseded: bool,
+    /// How many numbers a feature vector of each output has; 0 for an output of classes.
+    #[prost(uint32, repeated, tag = "14")]
+    pub vector_lengths: Vec<u32>,
+}
+
+/// What a batch of one size costs.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct BatchCost {
+    /// Its size.
+    #[prost(uint32, tag = "1")]
+    pub batch: u32,
+    /// Nanoseconds.
+    #[prost(uint64, tag = "2")]
+    pub nanoseconds: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CardMessage {
+    #[prost(string, tag = "1")]
+    toml: String,
+    #[prost(message, repeated, tag = "2")]
+    labels: Vec<Labels>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Labels {
+    #[prost(string, repeated, tag = "1")]
+    names: Vec<String>,
+}
+
+/// What became of an announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Announced {
+    /// It counts.
+    Yes,
+    /// Other processes serve this digest under the same name and version, and none of them the one that was announced.
+    Conflict(String),
+}
+
+impl Announcement {
+    /// The model.
+    #[must_use]
+    pub fn model_id(&self) -> ModelId {
+        ModelId {
+            name: self.model.clone(),
+            version: self.version.clone(),
+            digest: self.digest.clone(),
+        }
+    }
+
+    /// How the worker runs the model; `None` where what it says of costs makes no sense.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        let costs = self
+            .costs
+            .iter()
+            .map(|cost| (cost.batch as usize, Duration::from_nanos(cost.nanoseconds)));
+        Some(Runtime {
+            engine: self.engine.clone(),
+            engine_version: self.engine_version.clone(),
+            instances: self.instances as usize,
+            threads_per_instance: self.threads_per_instance as usize,
+            max_batch: self.max_batch as usize,
+            cost: CostTable::new(costs)?,
+            vector_lengths: self
+                .vector_lengths
+                .iter()
+                .map(|&length| length as usize)
+                .collect(),
+        })
+    }
+}
+
+/// A card as it is published.
+pub(super) fn encode_card(card: &ModelCard) -> Vec<u8> {
+    let labels = card.labels.iter().map(|names| Labels { names: names.clone() });
+    CardMessage {
+        toml: card.toml.clone(),
+        labels: labels.collect(),
+    }
+    .encode_to_vec()
+}
+
+fn decode_card(bytes: &[u8], digest: &str) -> Result<ModelCard, String> {
+    let message = CardMessage::decode(bytes).map_err(|error| error.to_string())?;
+    let labels = message.labels.into_iter().map(|labels| labels.names).collect();
+    ModelCard::restore(message.toml, labels, digest.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Publishes an announcement and the card that it stands on, and sets the clock by the answer.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn announce(
+    link: &Link,
+    prefix: &str,
+    worker: &str,
+    (announcement, card): (&Announcement, &[u8]),
+    clock: &RedisClock,
+) -> Result<Announced, LinkError> {
+    let sent = Instant::now();
+    let answer: Vec<Value> = link
+        .script(
+            ANNOUNCE
+                .key(keys::workers(prefix))
+                .key(keys::holders(prefix, &announcement.model, &announcement.version))
+                .key(keys::card(prefix, &announcement.digest))
+                .arg(worker)
+                .arg(process_of(worker))
+                .arg(&announcement.digest)
+                .arg(announcement.encode_to_vec())
+                .arg(card)
+                .arg(LIVE.as_millis() as u64),
+        )
+        .await?;
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    };
+    match answer.as_slice() {
+        [Value::Int(1), now] => {
+            if let Ok(micros) = text(now).parse() {
+                clock.set(sent, Instant::now(), micros);
+            }
+            Ok(Announced::Yes)
+        }
+        [_, digest] => Ok(Announced::Conflict(text(digest))),
+        _ => Err(LinkError::Refused(
+            "an announcement has a strange answer".to_owned(),
+        )),
+    }
+}
+
+/// Takes an announcement back.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn withdraw(
+    link: &Link,
+    prefix: &str,
+    worker: &str,
+    model: &ModelId,
+) -> Result<(), LinkError> {
+    for key in [
+        keys::workers(prefix),
+        keys::holders(prefix, &model.name, &model.version),
+    ] {
+        let mut command = ::redis::cmd("HDEL");
+        let _: i64 = link.query(command.arg(key).arg(worker)).await?;
+    }
+    Ok(())
+}
+
+/// The process that a worker belongs to: one that computes several models has a name for each.
+pub(super) fn process_of(worker: &str) -> &str {
+    worker.split_once('/').map_or(worker, |(process, _)| process)
+}
+
+/// The live workers by name. What cannot be read is logged and left out.
+///
+/// # Errors
+/// [`LinkError`].
+pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
+    let pairs: Vec<(String, Vec<u8>)> = link
+        .script(WATCH.key(keys::workers(prefix)).arg(LIVE.as_millis() as u64))
+        .await?;
+    let mut live = Vec::with_capacity(pairs.len());
+    for (worker, bytes) in pairs {
+        match Announcement::decode(bytes.as_slice()) {
+            Ok(announcement) => live.push((worker, announcement)),
+            Err(error) => tracing::warn!(worker, %error, "a worker's announcement cannot be read"),
+        }
+    }
+    Ok(live)
+}
+
+/// The card of a digest; `None` where nobody publishes it or it cannot be read, which is logged.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn card(link: &Link, prefix: &str, digest: &str) -> Result<Option<ModelCard>, LinkError> {
+    let mut command = ::redis::cmd("GET");
+    let bytes: Option<Vec<u8>> = link.query(command.arg(keys::card(prefix, digest))).await?;
+    Ok(bytes.and_then(|bytes| {
+        decode_card(&bytes, digest)
+            .inspect_err(|error| tracing::warn!(digest, error, "a model's card cannot be read"))
+            .ok()
+    }))
+}
+
+/// Keeps a card at least for `keep`. One that is renewed is kept for twice as long, so that not every job renews it.
+///
+/// # Errors
+/// [`LinkError`].
+pub(super) async fn keep_card(
+    link: &Link,
+    prefix: &str,
+    card: &ModelCard,
+    keep: Duration,
+) -> Result<(), LinkError> {
+    let key = keys::card(prefix, card.digest());
+    let keep = keep.as_millis() as u64;
+    let mut left = ::redis::cmd("PTTL");
+    // Negative where there is none.
+    let left: i64 = link.query(left.arg(&key)).await?;
+    if u64::try_from(left).is_ok_and(|left| left >= keep) {
+        return Ok(());
+    }
+    let mut set = ::redis::cmd("SET");
+    set.arg(&key).arg(encode_card(card)).arg("PX").arg(keep * 2);
+    link.query(&set).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::served_model;
+
+    #[test]
+    fn a_card_comes_back_as_it_was() {
+        let card = served_model::builtin().expect("it is valid").card;
+        let back = decode_card(&encode_card(&card), card.digest()).expect("its own release");
+        assert_eq!(back.manifest, card.manifest);
+        assert_eq!(back.labels, card.labels);
+        assert_eq!(back.digest(), card.digest());
+        assert!(decode_card(b"\xff\xff", "x").is_err());
+    }
+}

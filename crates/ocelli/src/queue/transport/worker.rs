@@ -1,0 +1,240 @@
+//! How a worker gets its jobs: over Ocelli's own wire, or over the tutorial's, which has no names to take and nobody to
+//! tell that a worker leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::models::served_model::ServedModel;
+use crate::queue::ModelQueue;
+use crate::queue::redis::{self, Link, LinkError, Needs, RedisWorker, Role, WorkerSideConfig, WorkerTasks};
+use crate::queue::tutorial::{self, TutorialWorker, TutorialWorkerTasks};
+
+/// How long a name that another digest has is waited for: the workers that had it may just have ended.
+const NAME_IS_FREE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between looks at something in Redis that nobody announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long web processes take to hear that nobody computes a model any more: a heartbeat, and some.
+const WEBS_KNOW_WITHIN: Duration = Duration::from_millis(1200);
+
+/// How long Redis must have been out of reach for a worker that stops to wait for it no longer. A connection that was lost
+/// is back sooner where there is a server.
+const GONE_AFTER: Duration = Duration::from_millis(500);
+
+/// Between looks at whether Redis is gone. They cost nothing: only this process is asked.
+const LOOK_FOR_REDIS: Duration = Duration::from_millis(100);
+
+/// What a worker speaks.
+#[derive(Clone, Debug)]
+pub enum WorkerWire {
+    /// Ocelli's own wire.
+    Native(WorkerSideConfig),
+    /// The tutorial's.
+    Tutorial {
+        /// The name of this process, which no other has.
+        name: String,
+    },
+}
+
+/// The worker's side, as its role sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) enum WorkerSide {
+    Native(RedisWorker),
+    Tutorial(TutorialWorker),
+}
+
+/// What has to run for it.
+#[derive(Debug)]
+pub(crate) enum SideTasks {
+    Native(Box<WorkerTasks>),
+    Tutorial(Box<TutorialWorkerTasks>),
+}
+
+impl WorkerWire {
+    /// The name of this process, which no other has.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Native(config) => &config.name,
+            Self::Tutorial { name } => name,
+        }
+    }
+
+    /// What it has to be allowed to do in Redis; the tutorial's few commands are not tried before they are needed.
+    pub(crate) fn needs(&self) -> Option<Needs> {
+        match self {
+            Self::Native(config) => Some(Needs {
+                role: Role::Worker,
+                prefix: config.prefix.clone(),
+            }),
+            Self::Tutorial { .. } => None,
+        }
+    }
+
+    /// The handle of a worker called `name`, and what has to run for it.
+    pub(crate) fn build(
+        self,
+        name: String,
+        links: (Link, Link),
+        model: &Arc<ServedModel>,
+        queue: (ModelQueue, Arc<Notify>),
+        metrics: Arc<Metrics>,
+    ) -> (WorkerSide, SideTasks) {
+        match self {
+            Self::Native(config) => {
+                let config = WorkerSideConfig { name, ..config };
+                let (side, tasks) = redis::worker(config, links, model, queue, metrics);
+                (WorkerSide::Native(side), SideTasks::Native(Box::new(tasks)))
+            }
+            Self::Tutorial { .. } => {
+                tracing::warn!(
+                    list = tutorial::QUEUE,
+                    "--wire tutorial: jobs have no deadline and no limit, a job whose worker dies is lost, and web \
+                     processes poll for replies; a model process of the tutorial beside this one deletes jobs unread; \
+                     use it only until the web side is Ocelli's too"
+                );
+                let (side, tasks) = tutorial::worker(links, model, queue, metrics);
+                (WorkerSide::Tutorial(side), SideTasks::Tutorial(Box::new(tasks)))
+            }
+        }
+    }
+}
+
+impl WorkerSide {
+    /// Says whether jobs reach this worker.
+    ///
+    /// # Errors
+    /// What keeps them from it.
+    pub(crate) fn ready(&self) -> Result<(), Error> {
+        match self {
+            Self::Native(side) => side.ready(),
+            Self::Tutorial(side) => side.ready(),
+        }
+    }
+
+    /// Jobs that were taken and not answered.
+    pub(crate) fn jobs(&self) -> usize {
+        match self {
+            Self::Native(side) => side.leases(),
+            Self::Tutorial(side) => side.jobs(),
+        }
+    }
+
+    /// Publishes the model, waiting for a while where its name is still taken.
+    ///
+    /// # Errors
+    /// [`LinkError`], when it stays taken.
+    pub(crate) async fn take_name(&self) -> Result<(), LinkError> {
+        let Self::Native(side) = self else {
+            return Ok(());
+        };
+        let give_up = Instant::now() + NAME_IS_FREE_WITHIN;
+        loop {
+            match side.announce().await {
+                Err(LinkError::Refused(_)) if Instant::now() < give_up => {}
+                Err(LinkError::Down(_)) => {}
+                announced => return announced,
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Takes back what taking a name may have published, for a worker that is not to be.
+    pub(crate) async fn give_name_back(&self) {
+        if let Self::Native(side) = self
+            && let Err(error) = side.withdraw().await
+        {
+            tracing::debug!(%error, "a name is left to expire");
+        }
+    }
+
+    /// Tells the web processes to send nothing new for this worker's sake.
+    pub(crate) async fn leave(&self) {
+        if let Self::Native(side) = self {
+            side.leave().await;
+        }
+    }
+
+    /// Waits until nothing is left behind that nobody else would compute. Where no other worker has the same package, the web
+    /// processes are told that nobody computes it any more, and what they had sent by then is computed here.
+    pub(crate) async fn wait_for_replacement(&self) {
+        let Self::Native(side) = self else { return };
+        if until(|| async { side.is_replaced().await.map(Some) }).await {
+            return;
+        }
+        until(|| async { side.retire().await.map(|()| Some(true)) }).await;
+        sleep(WEBS_KNOW_WITHIN).await;
+        until(|| async {
+            let done = side.is_replaced().await? || side.depth().await? == 0;
+            Ok(done.then_some(true))
+        })
+        .await;
+    }
+
+    /// Waits until every job that was taken is answered, and no more are taken.
+    pub(crate) async fn finished(&self) {
+        match self {
+            Self::Native(side) => tokio::select! {
+                () = side.finished() => {}
+                // What a read under way may still bring is leased, and goes to another worker.
+                () = self.cut_off() => {}
+            },
+            // What a read under way may still bring is in no list any more.
+            Self::Tutorial(side) => side.finished().await,
+        }
+    }
+
+    /// Waits until Redis is gone and nothing is held for it: then there is nothing to finish and no other process that
+    /// could be told anything. Says so where answers have to wait for Redis.
+    pub(crate) async fn cut_off(&self) {
+        let mut warned = false;
+        loop {
+            let (down_for, held) = match self {
+                Self::Native(side) => (side.redis_down_for(), side.leases()),
+                Self::Tutorial(side) => (side.redis_down_for(), side.held()),
+            };
+            if down_for.is_some_and(|time| time >= GONE_AFTER) {
+                if held == 0 {
+                    return;
+                }
+                if !warned {
+                    warned = true;
+                    tracing::warn!(
+                        jobs = held,
+                        "Redis cannot be reached, and this worker holds jobs; it waits until Redis takes their answers, \
+                         until their deadlines pass, or until --drain-timeout is over"
+                    );
+                }
+            }
+            sleep(LOOK_FOR_REDIS).await;
+        }
+    }
+}
+
+/// Asks until there is an answer. Redis may be away for a while; the drain's time bounds it.
+async fn until<A: Future<Output = Result<Option<bool>, LinkError>>>(ask: impl Fn() -> A) -> bool {
+    loop {
+        match ask().await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "whether others go on cannot be told"),
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+impl SideTasks {
+    /// Takes jobs until `stop_taking`, and answers what was taken until `stop`.
+    pub(crate) async fn run(self, stop_taking: CancellationToken, stop: CancellationToken) {
+        match self {
+            Self::Native(tasks) => Box::pin(tasks.run(stop_taking, stop)).await,
+            Self::Tutorial(tasks) => tasks.run(stop_taking, stop).await,
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The worker's side: takes jobs that the tutorial's web process pushed, and sets the replies that it asks for.
+//!
+//! A job is taken from the list before it is computed, so that no two workers compute it and none is trimmed away
+//! unread; one whose worker dies is lost, and its web process waits for ever.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ocelli_vision::{Decoder, ImageError, InputSpec};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::task;
+use tokio_util::sync::CancellationToken;
+
+use super::in_flight::{Answer, Ticket, Tickets};
+use super::{BATCH_SIZE, BadJob, BadPicture, Named, QUEUE, TutorialJob, encode_reply, input};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
+use crate::output::params::Wish;
+use crate::output::postprocess::{Outcome, Prediction};
+use crate::queue::job::{Job, JobId, Reply, scored};
+use crate::queue::redis::{Link, LinkError};
+use crate::queue::{Leased, ModelQueue, Receipt};
+
+/// How long a reply waits to be fetched. The tutorial's web process asks four times a second.
+const REPLY_TTL: Duration = Duration::from_secs(300);
+
+/// How long a job may wait in this process. Its web process does not say when it stops waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one read waits for the first job.
+const BLOCK: Duration = Duration::from_secs(1);
+
+/// How long a worker may hear nothing from Redis, not even that there is nothing, and still count as ready.
+const DEAF: Duration = Duration::from_secs(5);
+
+/// Between attempts while Redis cannot be used.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a reply is tried while Redis cannot be used: for a minute.
+const ATTEMPTS: u32 = 240;
+
+/// What a worker's tasks share, and what its role may ask. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TutorialWorker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    link: Link,
+    /// What jobs are taken over.
+    reader: Link,
+    model: Arc<ServedModel>,
+    queue: ModelQueue,
+    metrics: Arc<Metrics>,
+    tickets: Tickets,
+    /// When Redis last answered a read for jobs.
+    last_read: Mutex<Option<Instant>>,
+}
+
+/// The tasks behind a [`TutorialWorker`].
+#[derive(Debug)]
+pub struct TutorialWorkerTasks {
+    taker: Taker,
+    inbox: mpsc::UnboundedReceiver<Answer>,
+}
+
+/// Fills the queue.
+#[derive(Debug)]
+struct Taker {
+    shared: Arc<Shared>,
+    reader: Link,
+    room: Arc<Notify>,
+    answers: mpsc::UnboundedSender<Answer>,
+    /// What was last said to be wrong.
+    trouble: Option<String>,
+}
+
+/// The handle, and what has to run for it. `reader` must have patience for a second of blocking. `room` is told when
+/// something was taken from `queue`.
+#[must_use]
+pub fn worker(
+    (link, reader): (Link, Link),
+    model: &Arc<ServedModel>,
+    (queue, room): (ModelQueue, Arc<Notify>),
+    metrics: Arc<Metrics>,
+) -> (TutorialWorker, TutorialWorkerTasks) {
+    // Bounded by what the queue wants.
+    let (answers, inbox) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        link,
+        reader: reader.clone(),
+        model: Arc::clone(model),
+        queue,
+        metrics,
+        tickets: Tickets::default(),
+        last_read: Mutex::new(None),
+    });
+    let taker = Taker {
+        shared: Arc::clone(&shared),
+        reader,
+        room,
+        answers,
+        trouble: None,
+    };
+    (TutorialWorker { shared }, TutorialWorkerTasks { taker, inbox })
+}
+
+impl TutorialWorker {
+    /// Says whether jobs reach this worker.
+    ///
+    /// # Errors
+    /// [`Error::BrokerUnavailable`], or [`Error::NotReady`] while an engine is being rebuilt.
+    pub fn ready(&self) -> Result<(), Error> {
+        // The other link is not connected before there is something to answer.
+        if let Some(trouble) = self.shared.reader.trouble() {
+            return Err(Error::BrokerUnavailable(trouble));
+        }
+        let heard = *self.shared.last_read.lock();
+        // Who has enough to do does not read.
+        if heard.is_none_or(|heard| heard.elapsed() > DEAF) && self.shared.queue.depth() == 0 {
+            return Err(Error::BrokerUnavailable("no answer to reading jobs".to_owned()));
+        }
+        self.shared.model.ready()
+    }
+
+    /// Jobs that this worker has taken and not answered.
+    #[must_use]
+    pub fn jobs(&self) -> usize {
+        self.shared.tickets.count()
+    }
+
+    /// How long Redis has been out of reach; `None` while it is not.
+    #[must_use]
+    pub fn redis_down_for(&self) -> Option<Duration> {
+        self.shared.reader.down_for()
+    }
+
+    /// The same jobs, without the read under way that [`TutorialWorker::finished`] waits for too.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.tickets.count().saturating_sub(1)
+    }
+
+    /// Waits until no more jobs are taken and every job that was is answered.
+    pub async fn finished(&self) {
+        self.shared.tickets.none_left().await;
+    }
+}
+
+impl TutorialWorkerTasks {
+    /// Takes jobs until `stop_taking`, and answers what was taken until `stop`.
+    pub async fn run(self, stop_taking: CancellationToken, stop: CancellationToken) {
+        let Self { taker, inbox } = self;
+        let shared = Arc::clone(&taker.shared);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ((), ()) = async { tokio::join!(taker.run(&stop_taking), answer_all(&shared, inbox)) } => {}
+        }
+    }
+}
+
+impl Taker {
+    async fn run(mut self, stop: &CancellationToken) {
+        // A read under way counts: it may bring jobs after `stop`.
+        let _taking = self.shared.tickets.hold();
+        while !stop.is_cancelled() {
+            if !self.shared.queue.wants(Priority::default()) {
+                tokio::select! {
+                    () = self.room.notified() => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
+            // Never dropped under way: what Redis has handed out would be lost.
+            match self.read().await {
+                Ok(texts) => {
+                    self.trouble = None;
+                    for unpacked in unpack_all(texts, self.shared.model.input().clone()).await {
+                        self.push(unpacked);
+                    }
+                }
+                Err(error) => {
+                    self.say(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Logs what the link does not.
+    fn say(&mut self, error: &LinkError) {
+        if error.is_logged() {
+            return;
+        }
+        let trouble = error.to_string();
+        if self.trouble.as_ref() != Some(&trouble) {
+            tracing::warn!(error = trouble, list = QUEUE, "jobs cannot be taken");
+            self.trouble = Some(trouble);
+        }
+    }
+
+    /// Waits for the first job, and takes what else is there, as far as it makes one batch for each engine.
+    async fn read(&self) -> Result<Vec<Vec<u8>>, LinkError> {
+        let mut wait = ::redis::cmd("BLPOP");
+        wait.arg(QUEUE).arg(BLOCK.as_secs());
+        let first: Option<(String, Vec<u8>)> = self.reader.query(&wait).await?;
+        *self.shared.last_read.lock() = Some(Instant::now());
+        let Some((_, first)) = first else {
+            return Ok(Vec::new());
+        };
+        let mut texts = vec![first];
+        let runtime = self.shared.model.runtime();
+        let batches = runtime.map_or(1, |runtime| runtime.max_batch * runtime.instances);
+        let more = batches.min(BATCH_SIZE).saturating_sub(1);
+        if more > 0 {
+            let mut pop = ::redis::cmd("LPOP");
+            pop.arg(QUEUE).arg(more);
+            match self.reader.query::<Option<Vec<Vec<u8>>>>(&pop).await {
+                Ok(rest) => texts.extend(rest.into_iter().flatten()),
+                // The first one is here.
+                Err(error) => tracing::debug!(%error, "no more jobs can be taken"),
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Queues a job; one that cannot be computed is answered at once, if anybody can be told.
+    fn push(&self, unpacked: Result<TutorialJob, BadJob>) {
+        let ticket = |id| Ticket::new(id, self.shared.tickets.hold(), self.answers.clone());
+        match unpacked {
+            Ok(TutorialJob { id, rgb }) => {
+                let wants = match Wish::default().classes(&self.shared.model) {
+                    Ok(want) => vec![want],
+                    Err(error) => {
+                        tracing::warn!(%error, id, "a job cannot be answered");
+                        return drop(ticket(id));
+                    }
+                };
+                let job = Job {
+                    id: JobId::random(),
+                    model: Arc::clone(&self.shared.model.id),
+                    priority: Priority::Normal,
+                    trace: None,
+                    wants,
+                    pixels: rgb,
+                    deadline: Instant::now() + PATIENCE,
+                };
+                let leased = Leased::new(job, Receipt::Ticket(ticket(id)));
+                // The queue is larger than all that is taken, so this is the end, and the job is given up.
+                if self.shared.queue.push(leased).is_err() {
+                    tracing::warn!("a job was taken and cannot be computed any more");
+                }
+            }
+            Err(error) => {
+                self.shared.metrics.count_refused("garbage");
+                tracing::warn!(%error, list = QUEUE, "what was pushed is no job, and was refused");
+                if let BadJob::Picture { id, .. } = error {
+                    drop(ticket(id));
+                }
+            }
+        }
+    }
+}
+
+/// Reads the texts and makes their pictures what the model takes, on a thread that may be busy for a while.
+async fn unpack_all(texts: Vec<Vec<u8>>, spec: InputSpec) -> Vec<Result<TutorialJob, BadJob>> {
+    if texts.is_empty() {
+        return Vec::new();
+    }
+    let unpack_all = move || {
+        let mut decoder = Decoder::new()?;
+        let jobs = texts.iter().map(|text| unpack(text, &spec, &mut decoder));
+        Ok::<_, ImageError>(jobs.collect())
+    };
+    let unreadable = |problem: String| vec![Err(BadJob::Unreadable(problem))];
+    match task::spawn_blocking(unpack_all).await {
+        Ok(Ok(jobs)) => jobs,
+        Ok(Err(error)) => unreadable(error.to_string()),
+        Err(panicked) => unreadable(panicked.to_string()),
+    }
+}
+
+/// A job whose pixels are those that the model takes. The picture that travels is the whole photo, stretched: a package
+/// that wants a part of it, or another size, gets that of the stretched photo, for its proportions are lost. (Of 100
+/// photos the built-in model knew 82 in its own preparation, 79 so, and 76 when it was given the stretched photo whole.)
+fn unpack(text: &[u8], spec: &InputSpec, decoder: &mut Decoder) -> Result<TutorialJob, BadJob> {
+    let TutorialJob { id, rgb } = TutorialJob::decode(text)?;
+    let size = (input().width, input().height);
+    match decoder.prepare_pixels(&rgb, size, spec) {
+        Ok(rgb) => Ok(TutorialJob { id, rgb }),
+        Err(error) => {
+            let problem = BadPicture::Unprepared(error);
+            Err(BadJob::Picture { id, problem })
+        }
+    }
+}
+
+async fn answer_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Answer>) {
+    while let Some(Answer { id, reply, held }) = inbox.recv().await {
+        let text = encode_reply(&predictions(&shared.model, &id, reply));
+        let mut set = ::redis::cmd("SET");
+        set.arg(&id).arg(text).arg("EX").arg(REPLY_TTL.as_secs());
+        if let Err(error) = insist(&shared.link, &set).await {
+            tracing::error!(%error, id, "a reply is lost, and its web process waits for ever");
+        }
+        drop(held);
+    }
+}
+
+async fn insist(link: &Link, command: &::redis::Cmd) -> Result<(), LinkError> {
+    let mut attempt = 1;
+    loop {
+        match link.query(command).await {
+            Err(LinkError::Down(_)) if attempt < ATTEMPTS => {}
+            answer => return answer,
+        }
+        attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The best classes of a reply, as many as the tutorial shows.
+fn classes(model: &ServedModel, reply: Reply) -> Result<Vec<Prediction>, String> {
+    let said = |error: Error| error.to_string();
+    let want = Wish::default().classes(model).map_err(said)?;
+    match scored(model, reply, &want, PATIENCE).map_err(said)?.outcome {
+        Outcome::Classes(predictions) => Ok(predictions),
+        Outcome::Vector(_) => Err("the model has no classes".to_owned()),
+    }
+}
+
+/// What the web process is told: of no class at all where there is no answer, for the tutorial has no errors.
+fn predictions(model: &ServedModel, id: &str, reply: Option<Reply>) -> Vec<Named> {
+    let ranked = match reply {
+        Some(reply) => classes(model, reply),
+        None => Err("it was refused or given up".to_owned()),
+    };
+    match ranked {
+        Ok(ranked) => ranked
+            .iter()
+            .map(|prediction| Named::new(prediction, model))
+            .collect(),
+        Err(error) => {
+            tracing::warn!(
+                error,
+                id,
+                "a job has no answer; its web process is told of no class"
+            );
+            Vec::new()
+        }
+    }
+}

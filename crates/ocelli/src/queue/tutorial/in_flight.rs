@@ -1,0 +1,145 @@
+//! Jobs that were taken from the list and are not answered yet.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use crate::queue::job::Reply;
+
+/// The right to answer one job. Dropped without a reply it answers that there is none.
+#[derive(Debug)]
+pub struct Ticket {
+    /// `None` once it was used.
+    answer: Option<(String, Held)>,
+    answers: mpsc::UnboundedSender<Answer>,
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The key that is asked for.
+    pub(super) id: String,
+    /// `None` when the job was given up.
+    pub(super) reply: Option<Reply>,
+    /// Until the reply is set.
+    pub(super) held: Held,
+}
+
+/// How much is under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tickets {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    count: Mutex<usize>,
+    none_left: Notify,
+}
+
+/// One thing that is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct Held(Arc<Shared>);
+
+impl Ticket {
+    /// The ticket of the job that is called `id`.
+    pub(super) fn new(id: String, held: Held, answers: mpsc::UnboundedSender<Answer>) -> Self {
+        Self {
+            answer: Some((id, held)),
+            answers,
+        }
+    }
+
+    /// Sends the reply.
+    pub fn complete(mut self, reply: Reply) {
+        self.send(Some(reply));
+    }
+
+    fn send(&mut self, reply: Option<Reply>) {
+        if let Some((id, held)) = self.answer.take() {
+            // Without a receiver the worker has ended, its drain cut short.
+            let _ = self.answers.send(Answer { id, reply, held });
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.send(None);
+    }
+}
+
+impl Tickets {
+    /// Notes one thing more.
+    pub(super) fn hold(&self) -> Held {
+        *self.shared.count.lock() += 1;
+        Held(Arc::clone(&self.shared))
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        *self.shared.count.lock()
+    }
+
+    /// Waits until there are none.
+    pub(super) async fn none_left(&self) {
+        loop {
+            let notified = self.shared.none_left.notified();
+            tokio::pin!(notified);
+            // Registered before looking, so that no end is missed.
+            notified.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut count = self.0.count.lock();
+        *count -= 1;
+        if *count == 0 {
+            self.0.none_left.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::job::JobCost;
+
+    fn reply() -> Reply {
+        Reply {
+            result: Ok(Vec::new()),
+            cost: JobCost::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_ticket_answers_once_and_counts_until_its_answer_is_gone() {
+        let tickets = Tickets::default();
+        let (answers, mut inbox) = mpsc::unbounded_channel();
+        let ticket = |id: &str| Ticket::new(id.to_owned(), tickets.hold(), answers.clone());
+        ticket("used").complete(reply());
+        drop(ticket("given up"));
+        assert_eq!(tickets.count(), 2);
+        let first = inbox.recv().await.expect("an answer");
+        assert_eq!((first.id.as_str(), first.reply.is_some()), ("used", true));
+        let second = inbox.recv().await.expect("an answer");
+        assert_eq!((second.id.as_str(), second.reply.is_none()), ("given up", true));
+        assert!(inbox.try_recv().is_err(), "no ticket answers twice");
+        let finished = tokio::spawn({
+            let tickets = tickets.clone();
+            async move { tickets.none_left().await }
+        });
+        drop(first.held);
+        tokio::task::yield_now().await;
+        assert!(!finished.is_finished(), "one is left");
+        drop(second.held);
+        finished.await.expect("it ends");
+    }
+}

@@ -1,0 +1,114 @@
+//! Jobs that this web process has pushed, and whose replies it looks for.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::queue::Waiter;
+
+/// How long after its deadline a job's reply is still looked for, to be deleted.
+const KEEP_LOOKING: Duration = Duration::from_secs(60);
+
+/// Jobs whose replies are looked for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    jobs: Mutex<HashMap<String, Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// `None` once it was told that there will be no answer.
+    waiter: Option<Waiter>,
+    submitted: Instant,
+    look_until: Instant,
+}
+
+/// What was known of a job.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) waiter: Option<Waiter>,
+    pub(super) submitted: Instant,
+}
+
+impl Asked {
+    pub(super) fn add(&self, id: String, waiter: Waiter, deadline: Instant) {
+        let job = Waiting {
+            waiter: Some(waiter),
+            submitted: Instant::now(),
+            look_until: deadline + KEEP_LOOKING,
+        };
+        self.jobs.lock().insert(id, job);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.lock().len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.jobs.lock().keys().cloned().collect()
+    }
+
+    pub(super) fn is_abandoned(&self, id: &str) -> bool {
+        let jobs = self.jobs.lock();
+        let waiter = jobs.get(id).and_then(|job| job.waiter.as_ref());
+        waiter.is_none_or(Waiter::is_gone)
+    }
+
+    /// Tells a waiter that there will be no answer, and goes on looking for one.
+    pub(super) fn refuse(&self, id: &str, error: Error) {
+        let waiter = self.jobs.lock().get_mut(id).and_then(|job| job.waiter.take());
+        if let Some(waiter) = waiter {
+            waiter.fail(error);
+        }
+    }
+
+    pub(super) fn remove(&self, id: &str) -> Option<Ended> {
+        let Waiting {
+            waiter, submitted, ..
+        } = self.jobs.lock().remove(id)?;
+        Some(Ended { waiter, submitted })
+    }
+
+    /// Those whose replies will not come any more.
+    pub(super) fn expired(&self, now: Instant) -> Vec<String> {
+        let jobs = self.jobs.lock();
+        let expired = jobs.iter().filter(|(_, job)| job.look_until <= now);
+        expired.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::waiter;
+
+    #[tokio::test]
+    async fn a_job_that_was_refused_is_still_looked_for_and_not_for_ever() {
+        let asked = Asked::default();
+        let (waiter, pending) = waiter();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        asked.add("a".to_owned(), waiter, deadline);
+        assert!(!asked.is_abandoned("a"));
+        asked.refuse("a", Error::Internal);
+        assert_eq!(pending.await.unwrap_err(), Error::Internal);
+        assert!(asked.is_abandoned("a"));
+        assert_eq!(asked.ids(), ["a"]);
+        assert!(asked.expired(deadline).is_empty());
+        assert_eq!(asked.expired(deadline + KEEP_LOOKING), ["a"]);
+        assert!(asked.remove("a").expect("it was there").waiter.is_none());
+        assert_eq!(asked.len(), 0);
+    }
+
+    #[test]
+    fn a_job_whose_client_has_left_is_abandoned() {
+        let asked = Asked::default();
+        let (waiter, pending) = waiter();
+        asked.add("a".to_owned(), waiter, Instant::now());
+        assert!(!asked.is_abandoned("a"));
+        drop(pending);
+        assert!(asked.is_abandoned("a"));
+        assert!(asked.is_abandoned("unknown"));
+    }
+}

@@ -1,0 +1,19 @@
+//! Where parts meet: from checked configuration to something that runs, and back to nothing.
+
+pub(crate) mod admin;
+pub(crate) mod http_listener;
+pub(crate) mod pipeline;
+pub(crate) mod serve;
+pub(crate) mod web;
+pub(crate) mod worker;
+
+pub use crate::model_manager::engines::StartError;
+pub use crate::model_manager::{ModelSet, Models, ModelsError, RepositoryConfig, Selection, Standing};
+pub use crate::queue::transport::web::WebWire;
+pub use crate::queue::transport::worker::WorkerWire;
+pub use admin::admin;
+pub use http_listener::{DrainTimes, Ending, ServeConfig};
+pub use pipeline::{Pipeline, PipelineConfig, Running};
+pub use serve::serve;
+pub use web::{WebTier, WebTierConfig, web};
+pub use worker::{WorkerTier, WorkerTierConfig, worker};

@@ -1,0 +1,36 @@
+//! The role `serve`: web side and worker in one process.
+
+use std::future::Future;
+
+use tokio::net::TcpListener;
+
+use super::http_listener::{Ending, Front, PART, ServeConfig, end_part};
+use super::pipeline::Pipeline;
+
+/// Serves on `listener` until `stop` names a reason; then drains.
+///
+/// # Errors
+/// When the model does not load, or a part of the server ended badly.
+pub async fn serve(
+    listener: TcpListener,
+    pipeline: Pipeline,
+    config: ServeConfig,
+    stop: impl Future<Output = &'static str>,
+) -> anyhow::Result<Ending> {
+    let front = Front::open(listener, &pipeline.infer, config)?;
+    tokio::pin!(stop);
+    let running = tokio::select! {
+        running = pipeline.start() => running?,
+        signal = &mut stop => {
+            tracing::info!(signal, "stopped before the model was loaded");
+            return Ok(Ending::Drained);
+        }
+    };
+    front.ready();
+    let signal = stop.await;
+    running.stop_changing();
+    let rest = async {
+        end_part("computing what nobody waits for", PART, running.stop()).await;
+    };
+    front.close(signal, rest).await
+}

@@ -1,0 +1,140 @@
+//! The role `web`: everything of `serve` but the engines, which are wherever workers are.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::http_listener::{Ending, Front, PART, ServeConfig, end_part};
+use crate::compute::core_budget::Cores;
+use crate::compute::pool::{Crew, Work};
+use crate::compute::threads::Threads;
+use crate::inference::preprocess::{DecodeConfig, DecodeWork};
+use crate::inference::{Infer, preprocess};
+use crate::metrics::Metrics;
+use crate::models::admission::{Admission, AdmissionLimits};
+use crate::models::catalog::Names;
+use crate::queue::redis::startup::{stopped, wait_for_redis};
+use crate::queue::redis::{Limits, Link, Needs, Target};
+use crate::queue::transport::web::{SideTasks, WebSide, WebWire};
+
+/// How long the tasks may take to sign off.
+const SIGN_OFF: Duration = Duration::from_secs(2);
+
+/// What a web process is made from.
+#[derive(Clone, Debug)]
+pub struct WebTierConfig {
+    /// Cores to decode on.
+    pub cores: usize,
+    /// Limits of the house.
+    pub admission: AdmissionLimits,
+    /// Limits of decoding.
+    pub decode: DecodeConfig,
+    /// What clients may call models.
+    pub names: Names,
+    /// How jobs are submitted.
+    pub wire: WebWire,
+}
+
+/// A web process, built and not running.
+pub struct WebTier {
+    infer: Infer,
+    cores: usize,
+    crew: Crew,
+    decode_work: Arc<DecodeWork>,
+    link: Link,
+    limits: Limits,
+    needs: Option<Needs>,
+    tasks: SideTasks,
+}
+
+impl WebTier {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(config: WebTierConfig, target: &Target) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let (cores, crew) = (Cores::new(config.cores), Crew::default());
+        let WebSide {
+            broker,
+            catalog,
+            link,
+            limits,
+            needs,
+            tasks,
+        } = config
+            .wire
+            .build(target, config.names, crew.clone(), Arc::clone(&metrics));
+        let (decoders, decode_work) = preprocess::pair(
+            config.decode,
+            cores,
+            crew.clone(),
+            broker.clone(),
+            Arc::clone(&metrics),
+        );
+        let infer = Infer {
+            catalog,
+            admission: Admission::new(config.admission),
+            decoders,
+            broker,
+            metrics,
+        };
+        Self {
+            infer,
+            cores: config.cores,
+            crew,
+            decode_work,
+            link,
+            limits,
+            needs,
+            tasks,
+        }
+    }
+}
+
+/// Serves on `listener` until `stop` names a reason; then drains.
+///
+/// # Errors
+/// When Redis is not as it must be, or a part of the server ended badly.
+pub async fn web(
+    listener: TcpListener,
+    tier: WebTier,
+    config: ServeConfig,
+    stop: impl Future<Output = &'static str>,
+) -> anyhow::Result<Ending> {
+    let front = Front::open(listener, &tier.infer, config)?;
+    tokio::pin!(stop);
+    tokio::select! {
+        usable = wait_for_redis(&tier.link, tier.limits, tier.needs.as_ref()) => usable?,
+        signal = &mut stop => {
+            tracing::info!(signal, "stopped before Redis could be used");
+            return Ok(Ending::Drained);
+        }
+    }
+    let mut threads = Threads::default();
+    let work: Arc<dyn Work> = tier.decode_work;
+    let members = tier.crew.members(tier.cores, Some(&work));
+    threads.start("core", tier.crew, members)?;
+    let signed_off = CancellationToken::new();
+    let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
+    let for_jobs = tokio::spawn(front.jobs.clone().run());
+    front.ready();
+    let signal = stopped(stop, &mut tasks).await?;
+    let rest = async {
+        let hooks = async {
+            if let Err(error) = for_jobs.await {
+                tracing::error!(%error, "what calls webhooks ended badly");
+            }
+        };
+        end_part("calling webhooks", PART, hooks).await;
+        tier.infer.decoders.close();
+        tier.infer.broker.close();
+        end_part("decoding what nobody waits for", PART, threads.stop()).await;
+        signed_off.cancel();
+        if tokio::time::timeout(SIGN_OFF, tasks).await.is_err() {
+            tracing::debug!("Redis did not hear that this process has ended");
+        }
+    };
+    front.close(signal, rest).await
+}

@@ -1,0 +1,228 @@
+//! The role `worker`: models' engines, for web processes anywhere.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ocelli_engine::Backend;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::http_listener::{DrainTimes, Ending};
+use super::pipeline::report_models;
+use crate::compute::core_budget::Cores;
+use crate::compute::loader_thread::Background;
+use crate::compute::pool::Crew;
+use crate::compute::threads::Threads;
+use crate::error::Error;
+use crate::executor::WorkerConfig;
+use crate::http::{self, ConnectionConfig, Health, Probe};
+use crate::metrics::Metrics;
+use crate::model_manager::engines::EngineRoom;
+use crate::model_manager::registration::Seats;
+use crate::model_manager::{Host, ModelSet, Models};
+use crate::process::lifecycle::{Lifecycle, Stage};
+use crate::queue::JobQueue;
+use crate::queue::redis::startup::{links, wait_for_redis};
+use crate::queue::redis::{Limits, Link, Needs, Target};
+use crate::queue::transport::worker::WorkerWire;
+
+/// What a worker process is made from.
+#[derive(Clone, Debug)]
+pub struct WorkerTierConfig {
+    /// Cores to compute on.
+    pub cores: usize,
+    /// How models are run.
+    pub worker: WorkerConfig,
+    /// Limits and times of connections to the probes.
+    pub connections: ConnectionConfig,
+    /// How it ends.
+    pub drain: DrainTimes,
+    /// How jobs come.
+    pub wire: WorkerWire,
+}
+
+/// A worker process, built and not running.
+pub struct WorkerTier {
+    connections: ConnectionConfig,
+    drain: DrainTimes,
+    link: Link,
+    needs: Option<Needs>,
+    metrics: Arc<Metrics>,
+    queues: JobQueue,
+    models: Models,
+}
+
+impl WorkerTier {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        config: WorkerTierConfig,
+        target: &Target,
+        backend: Arc<dyn Backend>,
+        models: impl Into<ModelSet>,
+    ) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let queues = JobQueue::new(Arc::clone(&metrics));
+        let set: ModelSet = models.into();
+        let needs = config.wire.needs();
+        let (link, _) = links(target, config.wire.name());
+        let many = (set.repository.is_some(), config.drain.delay);
+        let seats = Seats::new(config.wire, link.clone(), Arc::clone(&metrics), many);
+        let room = EngineRoom {
+            backend,
+            cores: Cores::new(config.cores),
+            crew: Crew::default(),
+            queues: queues.clone(),
+            config: config.worker,
+            metrics: Arc::clone(&metrics),
+            background: Background::default(),
+        };
+        Self {
+            connections: config.connections,
+            drain: config.drain,
+            link,
+            needs,
+            metrics,
+            queues,
+            models: Models::new(room, Host::Wire(seats), set, usize::MAX),
+        }
+    }
+
+    /// What it computes with, to be changed while it runs.
+    #[must_use]
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+}
+
+/// What the probes of a worker ask.
+struct WorkerHealth {
+    link: Link,
+    queues: JobQueue,
+    models: Models,
+}
+
+impl Health for WorkerHealth {
+    fn ready(&self) -> Result<(), Error> {
+        self.models.ready()
+    }
+
+    fn awaits(&self) -> Option<Error> {
+        self.link.trouble().map(Error::BrokerUnavailable)
+    }
+
+    fn report(&self, metrics: &Metrics) {
+        metrics.queue_depth.set(self.queues.depth() as i64);
+        metrics.leases.set(self.models.leases() as i64);
+        report_models(self.models.catalog(), metrics);
+    }
+}
+
+/// Computes jobs until `stop` names a reason; then finishes what it has taken. `listener` is for the probes.
+///
+/// # Errors
+/// When Redis is not as it must be, or no model loads.
+pub async fn worker(
+    listener: TcpListener,
+    tier: WorkerTier,
+    stop: impl Future<Output = &'static str>,
+) -> anyhow::Result<Ending> {
+    let address = listener
+        .local_addr()
+        .context("the listening socket has no address")?;
+    let lifecycle = Lifecycle::default();
+    let models = &tier.models;
+    let probe = Probe {
+        lifecycle: lifecycle.clone(),
+        metrics: Arc::clone(&tier.metrics),
+        health: Arc::new(WorkerHealth {
+            link: tier.link.clone(),
+            queues: tier.queues,
+            models: models.clone(),
+        }),
+    };
+    let probes = http::serve(
+        listener,
+        http::probe_router(probe),
+        tier.connections,
+        lifecycle.clone(),
+        Arc::clone(&tier.metrics),
+    );
+    let probes = tokio::spawn(probes);
+    tracing::info!("probes listen on http://{address}");
+
+    tokio::pin!(stop);
+    let starting = async {
+        wait_for_redis(&tier.link, Limits::NONE, tier.needs.as_ref()).await?;
+        anyhow::Ok(models.start(None).await?)
+    };
+    let threads = tokio::select! {
+        threads = starting => threads?,
+        signal = &mut stop => {
+            tracing::info!(signal, "stopped before the models were loaded");
+            models.sign_off().await;
+            return Ok(Ending::Drained);
+        }
+    };
+    lifecycle.advance(Stage::Serving);
+    tracing::info!(
+        models = models.catalog().known(),
+        "ready; computing what web processes ask for"
+    );
+
+    let signal = tokio::select! {
+        signal = stop => signal,
+        () = models.broken() => anyhow::bail!("the tasks that talk to Redis ended"),
+    };
+    tracing::info!(signal, "leaving: what was taken is finished");
+    lifecycle.advance(Stage::Draining);
+    let ending = leave(models, tier.drain, threads).await;
+    lifecycle.advance(Stage::Closing);
+    probes.abort();
+    tracing::info!("stopped");
+    Ok(ending)
+}
+
+/// Goes on taking jobs until the web processes know and others go on, and finishes what was taken. Whether it was cut short
+/// is decided by what it still holds when its time is up: waiting for other processes in vain loses nothing.
+async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
+    let finish = async {
+        models.leave(drain.delay).await;
+        threads.stop().await;
+        models.close().await;
+    };
+    // Web processes learn of it first, which the drain's own time does not count.
+    match timeout(drain.delay + drain.timeout, finish).await {
+        Ok(()) => Ending::Drained,
+        Err(_) => {
+            // Takes nothing more, so that what is held then is all that is not answered.
+            models.sign_off().await;
+            overrun(models.leases())
+        }
+    }
+}
+
+/// How a drain ended that took all of its time and left this many jobs without an answer.
+fn overrun(jobs: usize) -> Ending {
+    if jobs == 0 {
+        tracing::warn!("the drain took all of its time, but every job that was taken is answered");
+        return Ending::Drained;
+    }
+    tracing::error!(
+        jobs,
+        "the drain ended before these jobs were answered; other workers take them over"
+    );
+    Ending::CutShort
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_that_took_all_its_time_was_cut_short_only_if_jobs_are_left() {
+        assert_eq!(overrun(0), Ending::Drained);
+        assert_eq!(overrun(1), Ending::CutShort);
+    }
+}
