@@ -18,11 +18,10 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::error::Error;
 use crate::inference::{Infer, Request};
-use crate::models::admission::AdmissionLimits;
-use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::Want;
 use crate::queue::Broker;
+use crate::queue::job::KeptSize;
 use crate::queue::job::{JobId, Scored};
 
 pub use memory::MemoryJobs;
@@ -51,15 +50,6 @@ impl JobsConfig {
     pub fn webhook_calls(&self) -> usize {
         self.webhooks.as_ref().map_or(0, |sender| sender.limits().total)
     }
-}
-
-/// How much is kept: of one job, or of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptSize {
-    /// Images.
-    pub images: usize,
-    /// Bytes that their results may come to.
-    pub bytes: u64,
 }
 
 /// All asynchronous jobs. Cheap to clone.
@@ -145,53 +135,6 @@ impl Submission {
             images,
             bytes: images as u64 * self.request.want.most_bytes(&self.request.model),
         }
-    }
-}
-
-impl KeptSize {
-    /// How much of this limit is open to a priority while `images` are kept: as much as of a queue of that size.
-    fn open_to(self, priority: Priority, images: usize) -> Self {
-        let limits = AdmissionLimits {
-            jobs: self.images,
-            bytes: self.bytes,
-        };
-        let open = limits.open_to(priority, images);
-        Self {
-            images: open.jobs,
-            bytes: open.bytes,
-        }
-    }
-
-    /// Both together.
-    fn plus(self, more: Self) -> Self {
-        Self {
-            images: self.images.saturating_add(more.images),
-            bytes: self.bytes.saturating_add(more.bytes),
-        }
-    }
-
-    /// Whether it is within a limit.
-    fn fits(self, limit: Self) -> bool {
-        self.images <= limit.images && self.bytes <= limit.bytes
-    }
-
-    /// Whether a job of this size can be kept at all, where this is the limit.
-    fn check(self, job: Self) -> Result<(), Error> {
-        if job.images > self.images {
-            return Err(Error::TooLarge(format!(
-                "the job has {} images, and all jobs of its priority together may have {}; send less at once, or raise \
-                 --max-job-images",
-                job.images, self.images
-            )));
-        }
-        if job.bytes > self.bytes {
-            return Err(Error::TooLarge(format!(
-                "the results of the job may have {} bytes, and those of all jobs together {}; send less at once, ask for \
-                 fewer classes, or raise --max-job-bytes",
-                job.bytes, self.bytes
-            )));
-        }
-        Ok(())
     }
 }
 

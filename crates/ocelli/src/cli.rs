@@ -26,7 +26,7 @@ pub use bench::BenchArgs;
 pub use browser::BrowserArgs;
 pub use jobs::JobArgs;
 pub use listen::ListenAddress;
-pub use log::{LogArgs, LogFormat, LogLevel};
+pub use log::LogArgs;
 pub use model::{EngineArgs, EngineKind, Filter, HintArgs, ModelArgs, SourceArgs};
 pub use model_command::{
     CheckArgs, InitArgs, ListArgs, ModelCommand, ModelCommandArgs, PullArgs, RemoveArgs, ShowArgs,

@@ -45,7 +45,7 @@ pub fn status_of(error: &anyhow::Error) -> u8 {
 /// What kept it from starting or finishing, in one line with its causes.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, log } = cli;
-    telemetry::init(&log, command.usual_log_level());
+    telemetry::init(log.log_level.unwrap_or(command.usual_log_level()), log.log_format);
     lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
     let ended = match command {
         Command::Serve(args) => serve::run(&args),

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use ocelli_vision::ImageError;
 
-use self::Reason;
-
 /// Why a request, or one image of it, was not answered with a prediction.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
@@ -295,6 +293,29 @@ impl Error {
 impl From<ImageError> for Error {
     fn from(error: ImageError) -> Self {
         Self::InvalidImage(error.to_string())
+    }
+}
+
+/// Why a model does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is being read, loaded and measured.
+    Loading,
+    /// It could not be loaded; the text says why, and what to do.
+    Failed(String),
+    /// It ends what it has and goes.
+    Unloading,
+}
+
+impl Reason {
+    /// Its name in JSON and in metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Failed(_) => "failed",
+            Self::Unloading => "unloading",
+        }
     }
 }
 

@@ -15,9 +15,8 @@ use crate::models::admission::{self, Admission, Full, Load, Permit};
 use crate::models::catalog::Catalog;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::{Outcome, Want};
-use crate::output::timing::Phases;
-use crate::queue::job::{JobCost, JobError, Reply};
+use crate::output::postprocess::Want;
+use crate::queue::job::{Scored, scored};
 use crate::queue::{Answer, Broker, waiter};
 use preprocess::{Decoders, Photo};
 
@@ -62,15 +61,6 @@ pub struct Deadline {
     pub at: Instant,
     /// How long the request was allowed to take.
     pub timeout: Duration,
-}
-
-/// What one image came to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scored {
-    /// The classes, or the vector.
-    pub outcome: Outcome,
-    /// Where the time went.
-    pub phases: Phases,
 }
 
 impl Deadline {
@@ -243,35 +233,6 @@ impl Infer {
         scored.phases.decode = prepare.decode;
         self.metrics.count_image(&scored.phases);
         Ok(scored)
-    }
-}
-
-/// What a worker's reply means for whoever wants `want` and allowed `timeout` for it. The phases are those of the worker.
-///
-/// # Errors
-/// What the reply says went wrong, and [`Error::Internal`] for an outcome that is not what was wanted.
-pub fn scored(model: &ServedModel, reply: Reply, want: &Want, timeout: Duration) -> Result<Scored, Error> {
-    let outcomes = reply.result.map_err(|error| match error {
-        JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
-        JobError::EngineFault | JobError::Incompatible => Error::Internal,
-        JobError::Poisonous => Error::Poisonous,
-    })?;
-    let Ok([outcome]) = <[Outcome; 1]>::try_from(outcomes) else {
-        tracing::error!(model = %model.id.name, "the reply does not have the one outcome that was wanted");
-        return Err(Error::Internal);
-    };
-    Ok(Scored::new(want.check(model, outcome)?, reply.cost))
-}
-
-impl Scored {
-    fn new(outcome: Outcome, cost: JobCost) -> Self {
-        let phases = Phases {
-            queue: cost.queue,
-            fill: cost.fill,
-            infer: cost.infer,
-            ..Phases::default()
-        };
-        Self { outcome, phases }
     }
 }
 

@@ -13,7 +13,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use self::Standing;
 use crate::models::model_id::ModelId;
 use crate::output::timing::Phases;
 use crate::process::telemetry;
@@ -144,6 +143,31 @@ impl DropReason {
             (false, true) => Some(Self::ClientGone),
             (false, false) => None,
         }
+    }
+}
+
+/// One model's queue at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Jobs that wait or are being computed.
+    pub depth: usize,
+    /// Those of them that workers have.
+    pub in_flight: usize,
+    /// How long the oldest has been there.
+    pub oldest: Duration,
+    /// Jobs set aside.
+    pub dead: usize,
+    /// Which of the jobs asked about are not there, by their places in the question.
+    pub missing: Vec<usize>,
+}
+
+impl Standing {
+    /// Counts the jobs of another queue too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.depth += other.depth;
+        self.in_flight += other.in_flight;
+        self.oldest = self.oldest.max(other.oldest);
+        self.dead += other.dead;
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub mod admission;
 pub mod catalog;
+pub mod model_id;
+pub mod priority;
 pub mod repository;
 pub mod served_model;
 pub mod source;

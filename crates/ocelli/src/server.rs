@@ -7,8 +7,6 @@ pub(crate) mod serve;
 pub(crate) mod web;
 pub(crate) mod worker;
 
-pub use crate::model_manager::engines::StartError;
-pub use crate::model_manager::{ModelSet, Models, ModelsError, RepositoryConfig, Selection, Standing};
 pub use crate::queue::transport::web::WebWire;
 pub use crate::queue::transport::worker::WorkerWire;
 pub use admin::admin;

@@ -1,8 +1,9 @@
 //! The options of the log, which every command takes before or after its name.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{Command, ModelCommand};
+use crate::process::telemetry::{LogFormat, LogLevel};
 
 /// What to log, to standard error.
 #[derive(Debug, Args)]
@@ -29,28 +30,6 @@ pub struct LogArgs {
         global = true
     )]
     pub log_format: LogFormat,
-}
-
-/// Importance of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// Failures
-    Error,
-    /// Conditions that need attention
-    Warn,
-    /// Events that operators need
-    Info,
-    /// Details for debugging
-    Debug,
-}
-
-/// Form of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Plain text
-    Text,
-    /// One JSON object per line
-    Json,
 }
 
 impl Command {

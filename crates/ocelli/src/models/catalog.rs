@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::served_model::ServedModel;
 use crate::error::Error;
+use crate::error::Reason;
 use default::DefaultModel;
 
 pub use names::{ModelRef, Names, by_version};
@@ -53,33 +54,10 @@ pub struct Absent {
     pub reason: Reason,
 }
 
-/// Why a model does not answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It is being read, loaded and measured.
-    Loading,
-    /// It could not be loaded; the text says why, and what to do.
-    Failed(String),
-    /// It ends what it has and goes.
-    Unloading,
-}
-
 /// What requests and probes are told where this process has no model.
 const NO_MODEL: Error = Error::NotReady(
     "no model is loaded: put one into --model-dir and send SIGHUP, or load one over --admin-listen",
 );
-
-impl Reason {
-    /// Its name in JSON and in metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Loading => "loading",
-            Self::Failed(_) => "failed",
-            Self::Unloading => "unloading",
-        }
-    }
-}
 
 impl Catalog {
     /// A catalog that holds these models.

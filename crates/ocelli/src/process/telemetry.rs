@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use std::{panic, thread};
 
+use clap::ValueEnum;
 use prometheus_client::metrics::counter::Counter;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt as _;
@@ -20,10 +21,8 @@ use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use self::{LogFormat, LogLevel};
 use super::printable::{self, one_line};
 use super::progress::Aside;
-use crate::cli::LogArgs;
 use lines::{Lines, Out};
 
 /// How long the end of the process waits until the last lines are written. A reader that lives takes them in
@@ -32,6 +31,28 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// The target of the access log's lines.
 pub const ACCESS: &str = "ocelli::access";
+
+/// Importance of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Failures
+    Error,
+    /// Conditions that need attention
+    Warn,
+    /// Events that operators need
+    Info,
+    /// Details for debugging
+    Debug,
+}
+
+/// Form of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Plain text
+    Text,
+    /// One JSON object per line
+    Json,
+}
 
 static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 
@@ -43,10 +64,9 @@ static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
         .is_ok()
 });
 
-/// Sends events to standard error from now on, panics among them. A second call changes nothing. `usual` is the level of a
-/// command whose user chose none.
-pub fn init(args: &LogArgs, usual: LogLevel) {
-    let level = match args.log_level.unwrap_or(usual) {
+/// Sends events to standard error from now on, panics among them. A second call changes nothing.
+pub fn init(level: LogLevel, format: LogFormat) {
+    let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
@@ -61,7 +81,7 @@ pub fn init(args: &LogArgs, usual: LogLevel) {
         .with_ansi(io::stderr().is_terminal());
     // Lines of the access log have the level INFO only if they are wanted whatever the level is.
     let shown = filter_fn(move |event| *event.level() <= level || event.target() == ACCESS);
-    let begun = match args.log_format {
+    let begun = match format {
         LogFormat::Text => {
             let lines = builder.fmt_fields(printable_fields()).finish();
             lines.with(shown).try_init()
@@ -83,11 +103,7 @@ pub fn say_failure(format: LogFormat, text: &str) {
         LogFormat::Text => put(format!("ocelli: {text}\n").into_bytes()),
         LogFormat::Json => {
             // A process whose command line is wrong has no log yet. Where there is one, this changes nothing.
-            let args = LogArgs {
-                log_level: None,
-                log_format: format,
-            };
-            init(&args, LogLevel::Error);
+            init(LogLevel::Error, format);
             tracing::error!("{text}");
         }
     }

@@ -4,18 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
+use crate::models::admission::AdmissionLimits;
+use crate::models::model_id::ModelId;
+use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{Outcome, Want};
-
-/// Names what is served: the same name and version with another digest is another model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ModelId {
-    /// The package's name.
-    pub name: String,
-    /// The package's version.
-    pub version: String,
-    /// The package's SHA-256, in hexadecimal.
-    pub digest: String,
-}
+use crate::output::timing::Phases;
 
 /// Names one job among all that are under way: 128 random bits, so that no two processes have to agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,45 +34,6 @@ impl JobId {
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
-    }
-}
-
-/// How soon a job is to be computed, compared with others that wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Priority {
-    /// Somebody waits who matters more.
-    High,
-    /// The usual.
-    #[default]
-    Normal,
-    /// When there is time; yet it is never left for good.
-    Low,
-}
-
-impl Priority {
-    /// All of them, the first to go first.
-    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
-
-    /// Its name, as in `X-Priority` and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::High => "high",
-            Self::Normal => "normal",
-            Self::Low => "low",
-        }
-    }
-
-    /// The priority of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|priority| priority.name() == name)
-    }
-
-    /// Its place in [`Priority::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -137,6 +93,100 @@ pub struct JobCost {
     pub infer: Duration,
     /// How many jobs the batch had.
     pub batch_size: usize,
+}
+
+/// How much is kept: of one job, or of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptSize {
+    /// Images.
+    pub images: usize,
+    /// Bytes that their results may come to.
+    pub bytes: u64,
+}
+
+impl KeptSize {
+    /// How much of this limit is open to a priority while `images` are kept: as much as of a queue of that size.
+    pub fn open_to(self, priority: Priority, images: usize) -> Self {
+        let limits = AdmissionLimits {
+            jobs: self.images,
+            bytes: self.bytes,
+        };
+        let open = limits.open_to(priority, images);
+        Self {
+            images: open.jobs,
+            bytes: open.bytes,
+        }
+    }
+
+    /// Both together.
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            images: self.images.saturating_add(more.images),
+            bytes: self.bytes.saturating_add(more.bytes),
+        }
+    }
+
+    /// Whether it is within a limit.
+    pub fn fits(self, limit: Self) -> bool {
+        self.images <= limit.images && self.bytes <= limit.bytes
+    }
+
+    /// Whether a job of this size can be kept at all, where this is the limit.
+    pub fn check(self, job: Self) -> Result<(), Error> {
+        if job.images > self.images {
+            return Err(Error::TooLarge(format!(
+                "the job has {} images, and all jobs of its priority together may have {}; send less at once, or raise \
+                 --max-job-images",
+                job.images, self.images
+            )));
+        }
+        if job.bytes > self.bytes {
+            return Err(Error::TooLarge(format!(
+                "the results of the job may have {} bytes, and those of all jobs together {}; send less at once, ask for \
+                 fewer classes, or raise --max-job-bytes",
+                job.bytes, self.bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What one image came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The classes, or the vector.
+    pub outcome: Outcome,
+    /// Where the time went.
+    pub phases: Phases,
+}
+
+/// What a worker's reply means for whoever wants `want` and allowed `timeout` for it. The phases are those of the worker.
+///
+/// # Errors
+/// What the reply says went wrong, and [`Error::Internal`] for an outcome that is not what was wanted.
+pub fn scored(model: &ServedModel, reply: Reply, want: &Want, timeout: Duration) -> Result<Scored, Error> {
+    let outcomes = reply.result.map_err(|error| match error {
+        JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
+        JobError::EngineFault | JobError::Incompatible => Error::Internal,
+        JobError::Poisonous => Error::Poisonous,
+    })?;
+    let Ok([outcome]) = <[Outcome; 1]>::try_from(outcomes) else {
+        tracing::error!(model = %model.id.name, "the reply does not have the one outcome that was wanted");
+        return Err(Error::Internal);
+    };
+    Ok(Scored::new(want.check(model, outcome)?, reply.cost))
+}
+
+impl Scored {
+    fn new(outcome: Outcome, cost: JobCost) -> Self {
+        let phases = Phases {
+            queue: cost.queue,
+            fill: cost.fill,
+            infer: cost.infer,
+            ..Phases::default()
+        };
+        Self { outcome, phases }
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@ pub(crate) mod startup;
 pub(crate) mod url;
 pub(crate) mod webhook_schedule;
 
-pub use crate::metrics::Standing;
 pub use admin::{DeadLetter, Inspector, QueueStatus};
 pub use connection::{Link, LinkError, Outage};
 pub use consumer::lease::{Lease, Place, ReplyTo};

@@ -6,31 +6,7 @@ use super::connection::{Link, LinkError};
 use super::consumer::lease::Place;
 use super::keys::{GROUP, ModelKeys};
 use super::scripts::LOOK;
-
-/// One model's queue at a moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Jobs that wait or are being computed.
-    pub depth: usize,
-    /// Those of them that workers have.
-    pub in_flight: usize,
-    /// How long the oldest has been there.
-    pub oldest: Duration,
-    /// Jobs set aside.
-    pub dead: usize,
-    /// Which of the jobs asked about are not there, by their places in the question.
-    pub missing: Vec<usize>,
-}
-
-impl Standing {
-    /// Counts the jobs of another queue too.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.depth += other.depth;
-        self.in_flight += other.in_flight;
-        self.oldest = self.oldest.max(other.oldest);
-        self.dead += other.dead;
-    }
-}
+use crate::metrics::Standing;
 
 /// Asks how a queue stands, and for some jobs whether they are in it.
 pub(super) async fn look(link: &Link, keys: &ModelKeys, jobs: &[&Place]) -> Result<Standing, LinkError> {
