@@ -19,9 +19,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use crate::error::Error;
 use crate::inference::{Infer, Request};
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::Broker;
-use crate::queue::job::KeptSize;
+use crate::queue::job::StoredSize;
 use crate::queue::job::{JobId, Scored};
 
 pub use memory::MemoryJobs;
@@ -39,7 +39,7 @@ pub struct JobsConfig {
     /// How long a job and its result are kept after that.
     pub ttl: Duration,
     /// The most images of all jobs that are kept, and the most bytes of their results.
-    pub limit: KeptSize,
+    pub limit: StoredSize,
     /// What calls webhooks; `None` where they are off.
     pub webhooks: Option<Sender>,
 }
@@ -92,7 +92,7 @@ pub struct Idempotency {
 
 /// An accepted job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct JobTicket {
     /// Its id, which nobody can guess.
     pub id: JobId,
     /// When it was accepted.
@@ -105,18 +105,18 @@ pub struct Ticket {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The job.
-    pub ticket: Ticket,
+    pub ticket: JobTicket,
     /// What its images are computed with.
     pub model: Arc<ServedModel>,
     /// What is wanted of each.
-    pub want: Want,
+    pub want: OutputRequest,
     /// What each image came to, in their order; `None` for those that are not computed yet.
     pub results: Vec<Option<Result<Scored, Error>>>,
 }
 
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum JobState {
     /// No image has its result yet.
     Queued,
     /// Some images have theirs.
@@ -129,16 +129,16 @@ pub enum State {
 
 impl Submission {
     /// How much it counts among the jobs that are kept.
-    fn size(&self) -> KeptSize {
+    fn size(&self) -> StoredSize {
         let images = self.images.len();
-        KeptSize {
+        StoredSize {
             images,
             bytes: images as u64 * self.request.want.most_bytes(&self.request.model),
         }
     }
 }
 
-impl State {
+impl JobState {
     /// The state of a job whose images came to `results`.
     #[must_use]
     pub fn of(results: &[Option<Result<Scored, Error>>]) -> Self {
@@ -224,7 +224,7 @@ impl Jobs {
     /// # Errors
     /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
     /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
-    pub async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+    pub async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         let most = self.config.limit.open_to(submission.request.priority, 0);
         most.check(submission.size())?;
         match &self.store {
@@ -248,7 +248,7 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`] and [`Error::BrokerUnavailable`].
-    pub async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+    pub async fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         match &self.store {
             JobStore::Memory(store) => store.known(idempotency),
             JobStore::Redis(store) => store.known(idempotency).await,
@@ -308,29 +308,29 @@ fn secret_id() -> Result<JobId, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::postprocess::Outcome;
+    use crate::output::postprocess::Output;
     use crate::output::timing::Phases;
 
     #[test]
     fn a_job_is_as_far_as_its_images() {
         let good = || {
             Some(Ok(Scored {
-                outcome: Outcome::Classes(Vec::new()),
+                outcome: Output::Classes(Vec::new()),
                 phases: Phases::default(),
             }))
         };
         let bad = || Some(Err(Error::Internal));
         for (results, state) in [
-            (vec![None], State::Queued),
-            (vec![None, None], State::Queued),
-            (vec![good(), None], State::Running),
-            (vec![None, bad()], State::Running),
-            (vec![good()], State::Done),
-            (vec![bad(), good()], State::Done),
-            (vec![bad()], State::Failed),
-            (vec![bad(), bad()], State::Failed),
+            (vec![None], JobState::Queued),
+            (vec![None, None], JobState::Queued),
+            (vec![good(), None], JobState::Running),
+            (vec![None, bad()], JobState::Running),
+            (vec![good()], JobState::Done),
+            (vec![bad(), good()], JobState::Done),
+            (vec![bad()], JobState::Failed),
+            (vec![bad(), bad()], JobState::Failed),
         ] {
-            assert_eq!(State::of(&results), state, "{results:?}");
+            assert_eq!(JobState::of(&results), state, "{results:?}");
             assert_eq!(state.is_final(), results.iter().all(Option::is_some));
         }
     }

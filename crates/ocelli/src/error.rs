@@ -26,11 +26,11 @@ pub enum Error {
     },
     /// A model that this process should have and cannot answer for, for now at least.
     #[error("the model '{name}' cannot answer: {}", absence(.state))]
-    Absent {
+    Unavailable {
         /// The name asked for, shortened.
         name: String,
         /// What it lacks.
-        state: Reason,
+        state: UnavailableReason,
     },
     /// The model was replaced or unloaded between the moment when it was found and the one when it was asked.
     #[error("the model has just been unloaded; try again")]
@@ -257,7 +257,7 @@ impl Error {
             Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding(_) | Self::NotJson => 7,
             Self::QueueFull { .. } => 8,
             Self::DeadlineExceeded(_) => 9,
-            Self::NotReady(_) | Self::Absent { .. } | Self::Unloaded => 10,
+            Self::NotReady(_) | Self::Unavailable { .. } | Self::Unloaded => 10,
             Self::Internal => 11,
             Self::NoWorker(_) => 12,
             Self::BrokerUnavailable(_) => 13,
@@ -280,7 +280,7 @@ impl Error {
                 Some(retry_after_seconds(*retry_after))
             }
             Self::NotReady(_)
-            | Self::Absent { .. }
+            | Self::Unavailable { .. }
             | Self::Unloaded
             | Self::NoWorker(_)
             | Self::BrokerUnavailable(_)
@@ -298,7 +298,7 @@ impl From<ImageError> for Error {
 
 /// Why a model does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum UnavailableReason {
     /// It is being read, loaded and measured.
     Loading,
     /// It could not be loaded; the text says why, and what to do.
@@ -307,7 +307,7 @@ pub enum Reason {
     Unloading,
 }
 
-impl Reason {
+impl UnavailableReason {
     /// Its name in JSON and in metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -319,11 +319,11 @@ impl Reason {
     }
 }
 
-fn absence(state: &Reason) -> String {
+fn absence(state: &UnavailableReason) -> String {
     match state {
-        Reason::Loading => "it is being loaded; try again shortly".to_owned(),
-        Reason::Failed(why) => format!("it could not be loaded: {why}"),
-        Reason::Unloading => "it is being unloaded".to_owned(),
+        UnavailableReason::Loading => "it is being loaded; try again shortly".to_owned(),
+        UnavailableReason::Failed(why) => format!("it could not be loaded: {why}"),
+        UnavailableReason::Unloading => "it is being unloaded".to_owned(),
     }
 }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use ocelli_engine::{Backend, CostTable, EngineError};
 use ocelli_vision::RunSpec;
 
-use crate::compute::core_budget::Cores;
-use crate::compute::pool::{Crew, Member, Work};
+use crate::compute::core_budget::CoreBudget;
+use crate::compute::pool::{ComputeThread, Pool, WorkSource};
 use crate::metrics::Metrics;
 use crate::models::served_model::{ModelFile, Runtime, ServedModel};
 use crate::queue::ModelQueue;
@@ -64,9 +64,9 @@ pub struct WorkerParts {
     /// Loads instances.
     pub backend: Arc<dyn Backend>,
     /// The cores that instances share with decoders.
-    pub cores: Cores,
+    pub cores: CoreBudget,
     /// Computes what these cores compute.
-    pub crew: Crew,
+    pub crew: Pool,
     /// Where jobs come from.
     pub queue: ModelQueue,
     /// What to load.
@@ -78,12 +78,12 @@ pub struct WorkerParts {
 /// A worker, built and not running yet.
 pub struct Worker {
     /// Leases jobs and computes them.
-    pub engines: Arc<dyn Work>,
+    pub engines: Arc<dyn WorkSource>,
     /// Who computes: the cores' crew, or one of its own.
-    pub crew: Crew,
+    pub crew: Pool,
     /// The threads that compute where the cores' crew does not: an engine that only waits for another device would
     /// keep a core's member from its work.
-    pub own_members: Vec<Member>,
+    pub own_members: Vec<ComputeThread>,
 }
 
 /// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
@@ -132,11 +132,11 @@ pub fn build(
         max_delay: config.max_delay,
     };
     let queue = WorkQueue::new(policy, parts.queue.clone(), Arc::clone(&parts.metrics));
-    let engines: Arc<dyn Work> = Arc::new(Engines::new(loaded, pressing, parts, model, queue));
+    let engines: Arc<dyn WorkSource> = Arc::new(Engines::new(loaded, pressing, parts, model, queue));
     let (crew, own_members) = if parts.backend.uses_cpu() {
         (parts.crew.clone(), Vec::new())
     } else {
-        let crew = Crew::default();
+        let crew = Pool::default();
         let members = crew.members(instances, None);
         (crew, members)
     };

@@ -15,9 +15,9 @@ use crate::models::admission::{self, Admission, Full, Load, Permit};
 use crate::models::catalog::Catalog;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{Scored, scored};
-use crate::queue::{Answer, Broker, waiter};
+use crate::queue::{Broker, ImageReply, waiter};
 use preprocess::{Decoders, Photo};
 
 /// Everything between a protocol and the worker.
@@ -41,7 +41,7 @@ pub struct Request {
     /// The model.
     pub model: Arc<ServedModel>,
     /// What is wanted of each image.
-    pub want: Want,
+    pub want: OutputRequest,
     /// How soon, compared with other requests.
     pub priority: Priority,
     /// The trace that the request belongs to (the value of `traceparent`).
@@ -226,7 +226,7 @@ impl Infer {
         self.decoders.submit(photo, waiter);
         let answer = pending.await;
         leaving.stayed();
-        let Answer { reply, prepare } = answer?;
+        let ImageReply { reply, prepare } = answer?;
         let mut scored = scored(&request.model, reply, &request.want, request.deadline.timeout)?;
         scored.phases.receive = request.receive;
         scored.phases.decode_wait = prepare.wait;

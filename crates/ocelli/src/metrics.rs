@@ -148,7 +148,7 @@ impl DropReason {
 
 /// One model's queue at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct QueueStats {
     /// Jobs that wait or are being computed.
     pub depth: usize,
     /// Those of them that workers have.
@@ -161,7 +161,7 @@ pub struct Standing {
     pub missing: Vec<usize>,
 }
 
-impl Standing {
+impl QueueStats {
     /// Counts the jobs of another queue too.
     pub(crate) fn add(&mut self, other: &Self) {
         self.depth += other.depth;
@@ -315,7 +315,7 @@ impl Metrics {
     }
 
     /// Publishes how a model's queue stands.
-    pub fn set_queue(&self, model: &ModelId, standing: &Standing) {
+    pub fn set_queue(&self, model: &ModelId, standing: &QueueStats) {
         let labels = ModelLabels::from(model);
         let set = |family: &Family<ModelLabels, Gauge>, value: usize| {
             family.get_or_create(&labels).set(value as i64);

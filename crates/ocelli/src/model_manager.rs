@@ -23,20 +23,20 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::compute::pool::Work;
+use crate::compute::pool::WorkSource;
 use crate::compute::threads::Threads;
 use crate::error::Error;
 use crate::executor::Pace;
 use crate::metrics::Metrics;
-use crate::models::catalog::{Catalog, Names, Vacancy};
+use crate::models::catalog::{Catalog, EmptyPolicy, Names};
 use crate::models::repository::{Key, ScanError};
 use crate::models::served_model::{ModelFile, ServedModel};
 use crate::queue::redis::LinkError;
-pub use api::Standing;
+pub use api::ModelStatus;
 use draining::Leaving;
 use engines::{EngineRoom, StartError};
-use registration::{Seat, Seats};
-use state::{Slot, Slots};
+use registration::{Registration, Registrations};
+use state::{ModelSlot, ModelSlots};
 
 /// Which models a process has.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ pub enum ModelsError {
     },
     /// Others go on serving another package under the name and version of one that was given.
     #[error(transparent)]
-    Seat(#[from] LinkError),
+    Registration(#[from] LinkError),
     /// There is nothing that could be served.
     #[error(
         "--model-dir {path}: none of its {count} models could be loaded; the log has the reason for each"
@@ -118,23 +118,23 @@ pub(crate) enum Host {
     /// Requests of this process.
     Here,
     /// Web processes anywhere.
-    Wire(Seats),
+    Wire(Registrations),
 }
 
 /// All models of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Models {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerShared>,
 }
 
-struct Shared {
+struct ManagerShared {
     room: EngineRoom,
     host: Host,
     catalog: Catalog,
     repository: Option<RepositoryConfig>,
     /// Jobs that a model may have at a time.
     capacity: usize,
-    slots: Mutex<Slots>,
+    slots: Mutex<ModelSlots>,
     /// Packages that were given and are not loaded yet.
     waiting: Mutex<Vec<(Key, Arc<ServedModel>, ModelFile)>>,
     /// Held while something changes.
@@ -151,7 +151,7 @@ struct Shared {
 impl Models {
     /// Nothing is loaded yet; what was given is in the catalog already.
     pub(crate) fn new(room: EngineRoom, host: Host, set: ModelSet, capacity: usize) -> Self {
-        let mut slots = Slots::default();
+        let mut slots = ModelSlots::default();
         let mut waiting = Vec::new();
         for package in set.given {
             let (model, file) = split(package, capacity);
@@ -159,17 +159,17 @@ impl Models {
                 name: model.id.name.clone(),
                 version: Some(model.id.version.clone()),
             };
-            slots.insert(key.clone(), Slot::given(Arc::clone(&model)));
+            slots.insert(key.clone(), ModelSlot::given(Arc::clone(&model)));
             waiting.push((key, model, file));
         }
         let vacancy = match &set.repository {
-            Some(repository) if repository.selection != Selection::All => Vacancy::Explicit,
-            _ => Vacancy::Lacking,
+            Some(repository) if repository.selection != Selection::All => EmptyPolicy::Explicit,
+            _ => EmptyPolicy::Lacking,
         };
         let catalog = Catalog::new(Vec::new(), set.names).with_vacancy(vacancy);
         slots.publish(&catalog);
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ManagerShared {
                 room,
                 host,
                 catalog,
@@ -209,7 +209,7 @@ impl Models {
     ///
     /// # Errors
     /// [`ModelsError`], where a model that was given cannot be served or no model can be loaded.
-    pub(crate) async fn start(&self, leading: Option<Arc<dyn Work>>) -> Result<Threads, ModelsError> {
+    pub(crate) async fn start(&self, leading: Option<Arc<dyn WorkSource>>) -> Result<Threads, ModelsError> {
         let shared = &self.shared;
         let _changing = shared.changing.lock().await;
         let waiting = std::mem::take(&mut *shared.waiting.lock());
@@ -232,7 +232,7 @@ impl Models {
     }
 
     /// Tells web processes of every model. One of the repository whose name and version are taken is not served.
-    async fn take_seats(&self, seats: &Seats) -> Result<(), LinkError> {
+    async fn take_seats(&self, seats: &Registrations) -> Result<(), LinkError> {
         let shared = &self.shared;
         let residents = shared.slots.lock().residents();
         for (key, given, model, queue) in residents {
@@ -291,7 +291,7 @@ impl Models {
     /// them. Nothing changes from now on.
     pub(crate) async fn leave(&self, delay: Duration) {
         self.stop_changing();
-        let leaving: Vec<Arc<Seat>> = self.shared.slots.lock().seats().cloned().collect();
+        let leaving: Vec<Arc<Registration>> = self.shared.slots.lock().seats().cloned().collect();
         let left = join_all(leaving.iter().map(|seat| seat.leave(delay)));
         tokio::join!(left, self.unchanging());
     }
@@ -315,7 +315,7 @@ impl Models {
 
     /// Takes the models' names out of Redis, whatever they still do.
     pub(crate) async fn sign_off(&self) {
-        let seats: Vec<Arc<Seat>> = self.shared.slots.lock().seats().cloned().collect();
+        let seats: Vec<Arc<Registration>> = self.shared.slots.lock().seats().cloned().collect();
         join_all(seats.iter().map(|seat| seat.end())).await;
     }
 

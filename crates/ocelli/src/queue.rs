@@ -21,10 +21,10 @@ pub mod wire;
 
 use std::time::Duration;
 
-pub use job_queue::{JobQueue, ModelQueue, QueueFull, Supplier};
+pub use job_queue::{JobQueue, ModelQueue, QueueFull, Refill};
 pub use leased::{Leased, Receipt};
 pub use memory::MemoryBroker;
-pub use reply::{Answer, Pending, PrepareTimes, Waiter, waiter};
+pub use reply::{ImageReply, PrepareTimes, ReplyReceiver, ReplySender, waiter};
 
 use crate::error::Error;
 use crate::models::priority::Priority;
@@ -90,7 +90,7 @@ impl Broker {
     }
 
     /// Takes a job for `model`. `waiter` hears what comes of it, a refusal included.
-    pub fn submit(&self, model: &ServedModel, job: Job, waiter: Waiter) {
+    pub fn submit(&self, model: &ServedModel, job: Job, waiter: ReplySender) {
         match self {
             Self::Memory(broker) => broker.submit(model, job, waiter),
             Self::Redis(broker) => broker.submit(job, waiter),

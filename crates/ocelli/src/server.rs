@@ -10,7 +10,7 @@ pub(crate) mod worker;
 pub use crate::queue::transport::web::WebWire;
 pub use crate::queue::transport::worker::WorkerWire;
 pub use admin::admin;
-pub use http_listener::{DrainTimes, Ending, ServeConfig};
+pub use http_listener::{DrainTimes, ServeConfig, ServeEnd};
 pub use pipeline::{Pipeline, PipelineConfig, Running};
 pub use serve::serve;
 pub use web::{WebTier, WebTierConfig, web};

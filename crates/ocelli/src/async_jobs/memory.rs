@@ -8,38 +8,38 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::retention::{Entered, Kept};
+use super::retention::{Entered, Retention};
 use super::{
-    Idempotency, JobView, JobsConfig, Sender, Snapshot, Submission, Ticket, WebhookUrl, secret_id, webhook,
+    Idempotency, JobTicket, JobView, JobsConfig, Sender, Snapshot, Submission, WebhookUrl, secret_id, webhook,
 };
 use crate::error::Error;
 use crate::inference::{Infer, Request};
 use crate::metrics::Metrics;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{JobId, Scored};
 
 /// Keeps jobs in memory. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MemoryJobs {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryJobsShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct MemoryJobsShared {
     config: JobsConfig,
     infer: Infer,
-    kept: Mutex<Kept<Arc<Entry>>>,
+    kept: Mutex<Retention<Arc<StoredJob>>>,
     tasks: TaskTracker,
     /// Cancelled when the process stops.
     stop: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Entry {
-    ticket: Ticket,
+struct StoredJob {
+    ticket: JobTicket,
     model: Arc<ServedModel>,
-    want: Want,
+    want: OutputRequest,
     /// When it is forgotten.
     end: Instant,
     results: Mutex<Vec<Option<Result<Scored, Error>>>>,
@@ -50,8 +50,8 @@ struct Entry {
 impl MemoryJobs {
     pub(super) fn new(config: JobsConfig, infer: Infer) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                kept: Mutex::new(Kept::new(config.limit)),
+            shared: Arc::new(MemoryJobsShared {
+                kept: Mutex::new(Retention::new(config.limit)),
                 config,
                 infer,
                 tasks: TaskTracker::new(),
@@ -60,7 +60,7 @@ impl MemoryJobs {
         }
     }
 
-    pub(super) fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+    pub(super) fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         let shared = &self.shared;
         if shared.stop.is_cancelled() {
             return Err(Error::NotReady("it is stopping"));
@@ -78,8 +78,8 @@ impl MemoryJobs {
         }
         let (now, created) = (Instant::now(), SystemTime::now());
         let left = request.deadline.at.saturating_duration_since(now) + shared.config.ttl;
-        let entry = Arc::new(Entry {
-            ticket: Ticket {
+        let entry = Arc::new(StoredJob {
+            ticket: JobTicket {
                 id: secret_id()?,
                 created,
                 expires: created + left,
@@ -127,7 +127,7 @@ impl MemoryJobs {
     }
 
     /// The job that a key stands for.
-    pub(super) fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+    pub(super) fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         let known = self.shared.kept.lock().known(idempotency, Instant::now())?;
         Ok(known.map(|entry| entry.ticket))
     }
@@ -152,7 +152,7 @@ impl MemoryJobs {
     }
 }
 
-impl Entry {
+impl StoredJob {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             ticket: self.ticket,
@@ -166,7 +166,7 @@ impl Entry {
 /// Calls the webhook of a job that has ended, until that succeeds or is given up. Once the process stops it is called once,
 /// unless its receiver does not answer.
 async fn tell(
-    entry: &Entry,
+    entry: &StoredJob,
     (url, sender): (&WebhookUrl, &Sender),
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -206,7 +206,7 @@ async fn tell(
 }
 
 /// Computes every image and notes what it came to, as soon as it has.
-async fn compute(infer: &Infer, request: &Request, images: Vec<bytes::Bytes>, entry: &Entry) {
+async fn compute(infer: &Infer, request: &Request, images: Vec<bytes::Bytes>, entry: &StoredJob) {
     let each = images.into_iter().enumerate().map(|(part, image)| async move {
         let result = infer.run_image(request, image).await;
         if let Some(place) = entry.results.lock().get_mut(part) {

@@ -18,13 +18,13 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Idempotency, JobsConfig, Snapshot, Submission, Ticket, WebhookUrl, secret_id};
+use super::{Idempotency, JobTicket, JobsConfig, Snapshot, Submission, WebhookUrl, secret_id};
 use crate::error::Error;
 use crate::inference::Infer;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::queue::job::{Job, JobId, KeptSize};
-use crate::queue::redis::{Due, LinkError, Record, Records, RedisBroker};
+use crate::queue::job::{Job, JobId, StoredSize};
+use crate::queue::redis::{JobRecords, LinkError, Record, RedisBroker, WebhookSchedule};
 use crate::queue::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use idempotency::{HOLD, Once, holding};
 use reading::snapshot;
@@ -35,17 +35,17 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 /// Keeps jobs in Redis. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisJobs {
-    shared: Arc<Shared>,
+    shared: Arc<RedisJobsShared>,
 }
 
 /// What jobs and those who call webhooks share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct RedisJobsShared {
     config: JobsConfig,
     pub(super) infer: Infer,
     broker: RedisBroker,
-    pub(super) records: Records,
-    pub(super) due: Due,
+    pub(super) records: JobRecords,
+    pub(super) due: WebhookSchedule,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -70,7 +70,7 @@ type Part = (u32, Job);
 impl RedisJobs {
     pub(super) fn new(config: JobsConfig, infer: Infer, broker: RedisBroker) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(RedisJobsShared {
                 config,
                 infer,
                 records: broker.records(),
@@ -83,7 +83,7 @@ impl RedisJobs {
     }
 
     /// Accepts a job in a task of its own: a client that leaves meanwhile does not leave half a job behind.
-    pub(super) async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+    pub(super) async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         if self.shared.tasks.is_closed() {
             return Err(Error::NotReady("it is stopping"));
         }
@@ -110,7 +110,7 @@ impl RedisJobs {
     }
 
     /// The accepted job that a key stands for.
-    pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+    pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         self.shared.known(idempotency).await
     }
 
@@ -145,7 +145,7 @@ impl RedisJobs {
     }
 }
 
-impl Shared {
+impl RedisJobsShared {
     /// The job of a record.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Shared {
         Ok(snapshot(id, record, model))
     }
 
-    async fn submit(&self, submission: Submission) -> Result<Ticket, Error> {
+    async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         let id = secret_id()?;
         let Some(idempotency) = &submission.idempotency else {
             let accepted = self.accept(id, &submission, None).await?;
@@ -188,7 +188,7 @@ impl Shared {
         id: JobId,
         submission: &Submission,
         once: Option<&Once>,
-    ) -> Result<Option<Ticket>, Error> {
+    ) -> Result<Option<JobTicket>, Error> {
         let Submission { request, images, .. } = submission;
         let each = images
             .iter()
@@ -233,7 +233,7 @@ impl Shared {
         let accepted = self.record_and_queue(&draft, (jobs, once), &mut queued).await;
         if let Ok(Some(created_us)) = accepted {
             self.infer.metrics.async_jobs.inc();
-            return Ok(Some(Ticket::new(id, created_us, keep)));
+            return Ok(Some(JobTicket::new(id, created_us, keep)));
         }
         if let Err(trouble) = self.undo(&draft, &queued).await {
             tracing::warn!(%trouble, "a job that was not accepted is left to expire");
@@ -241,7 +241,7 @@ impl Shared {
         accepted.map(|_| None)
     }
 
-    /// Records and queues a job; gives when it was created, or `None` where it was too late to accept it.
+    /// JobRecords and queues a job; gives when it was created, or `None` where it was too late to accept it.
     async fn record_and_queue(
         &self,
         draft: &Draft<'_>,
@@ -291,7 +291,7 @@ impl Shared {
     /// Forgets what is kept of a job beside its queued parts.
     async fn forget(&self, id: JobId, asked: &JobRecord, webhook: &str) -> Result<(), LinkError> {
         self.records.delete(id).await?;
-        let size = KeptSize {
+        let size = StoredSize {
             images: asked.parts as usize,
             bytes: asked.most_bytes,
         };
@@ -303,7 +303,7 @@ impl Shared {
     }
 
     /// How much of the limit of jobs that are kept is open to a priority: while there are some, and while there are none.
-    fn open_to(&self, priority: Priority) -> [KeptSize; 2] {
+    fn open_to(&self, priority: Priority) -> [StoredSize; 2] {
         [1, 0].map(|images| self.config.limit.open_to(priority, images))
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use humantime::format_rfc3339_millis;
 use serde::Serialize;
 
-use super::{Snapshot, State};
+use super::{JobState, Snapshot};
 use crate::inference::json_output::ImageAnswer;
 
 /// The body of `GET /v1/jobs/{id}`.
@@ -24,7 +24,7 @@ impl<'a> JobView<'a> {
     /// The view of a job; its results only once nothing changes any more.
     #[must_use]
     pub fn new(job: &'a Snapshot) -> Self {
-        let state = State::of(&job.results);
+        let state = JobState::of(&job.results);
         let answers = job.results.iter().flatten();
         let results = state.is_final().then(|| {
             answers
@@ -57,12 +57,12 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::async_jobs::Ticket;
+    use crate::async_jobs::JobTicket;
     use crate::error::Error;
     use crate::models::served_model;
     use crate::models::served_model::ServedModel;
     use crate::output::params::Wish;
-    use crate::output::postprocess::{Class, Outcome, Prediction};
+    use crate::output::postprocess::{Class, Output, Prediction};
     use crate::output::timing::Phases;
     use crate::queue::job::{JobId, Scored};
 
@@ -72,7 +72,7 @@ mod tests {
         let want = Wish::default().classes(&model).expect("it has classes");
         let created = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
         let mut job = Snapshot {
-            ticket: Ticket {
+            ticket: JobTicket {
                 id: JobId(7),
                 created,
                 expires: created + Duration::from_secs(60),
@@ -84,7 +84,7 @@ mod tests {
         let json = |job: &Snapshot| serde_json::to_string(&JobView::new(job)).expect("it is JSON");
         insta::assert_snapshot!(json(&job), @r#"{"id":"00000000000000000000000000000007","state":"running","model":"efficientnet-lite0","version":"1","created":"1970-01-01T00:00:01.500Z","expires":"1970-01-01T00:01:01.500Z"}"#);
         job.results[0] = Some(Ok(Scored {
-            outcome: Outcome::Classes(vec![Prediction {
+            outcome: Output::Classes(vec![Prediction {
                 class: Class::Index(162),
                 probability: 0.5,
             }]),

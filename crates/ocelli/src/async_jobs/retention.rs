@@ -6,21 +6,21 @@ use std::time::Instant;
 use super::Idempotency;
 use crate::error::Error;
 use crate::models::priority::Priority;
-use crate::queue::job::{JobId, KeptSize};
+use crate::queue::job::{JobId, StoredSize};
 
 /// Jobs with a bound on their images and results, each with its end.
 #[derive(Debug)]
-pub(super) struct Kept<T> {
-    limit: KeptSize,
-    size: KeptSize,
-    jobs: HashMap<JobId, Job<T>>,
+pub(super) struct Retention<T> {
+    limit: StoredSize,
+    size: StoredSize,
+    jobs: HashMap<JobId, StoredJob<T>>,
     keys: HashMap<String, ([u8; 32], JobId)>,
     ends: BTreeSet<(Instant, JobId)>,
 }
 
 #[derive(Debug)]
-struct Job<T> {
-    size: KeptSize,
+struct StoredJob<T> {
+    size: StoredSize,
     end: Instant,
     key: Option<String>,
     content: T,
@@ -35,11 +35,11 @@ pub(super) enum Entered<T> {
     Known(T),
 }
 
-impl<T: Clone> Kept<T> {
-    pub(super) fn new(limit: KeptSize) -> Self {
+impl<T: Clone> Retention<T> {
+    pub(super) fn new(limit: StoredSize) -> Self {
         Self {
             limit,
-            size: KeptSize { images: 0, bytes: 0 },
+            size: StoredSize { images: 0, bytes: 0 },
             jobs: HashMap::new(),
             keys: HashMap::new(),
             ends: BTreeSet::new(),
@@ -73,7 +73,7 @@ impl<T: Clone> Kept<T> {
     /// [`Error::TooManyJobs`] and [`Error::IdempotencyConflict`].
     pub(super) fn enter(
         &mut self,
-        (id, size, priority, content): (JobId, KeptSize, Priority, T),
+        (id, size, priority, content): (JobId, StoredSize, Priority, T),
         idempotency: Option<Idempotency>,
         end: Instant,
         now: Instant,
@@ -97,7 +97,7 @@ impl<T: Clone> Kept<T> {
         });
         self.size = all;
         self.ends.insert((end, id));
-        let job = Job {
+        let job = StoredJob {
             size,
             end,
             key,
@@ -145,8 +145,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn size(images: usize) -> KeptSize {
-        KeptSize {
+    fn size(images: usize) -> StoredSize {
+        StoredSize {
             images,
             bytes: images as u64,
         }
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn a_job_is_kept_until_its_end_or_its_removal_and_then_makes_room() {
         let now = Instant::now();
-        let mut kept = Kept::new(size(3));
-        let enter = |kept: &mut Kept<char>, id: u128, images, end, now| {
+        let mut kept = Retention::new(size(3));
+        let enter = |kept: &mut Retention<char>, id: u128, images, end, now| {
             kept.enter((JobId(id), size(images), Priority::Normal, 'x'), None, end, now)
         };
         assert_eq!(enter(&mut kept, 1, 2, now + 5 * SECOND, now), Ok(Entered::New));
@@ -190,13 +190,13 @@ mod tests {
     #[test]
     fn results_are_bounded_in_bytes_too() {
         let now = Instant::now();
-        let limit = KeptSize {
+        let limit = StoredSize {
             images: 100,
             bytes: 10,
         };
-        let mut kept = Kept::new(limit);
+        let mut kept = Retention::new(limit);
         let mut enter = |id: u128, bytes| {
-            let size = KeptSize { images: 1, bytes };
+            let size = StoredSize { images: 1, bytes };
             kept.enter((JobId(id), size, Priority::High, 'x'), None, now + SECOND, now)
         };
         assert_eq!(enter(1, 6), Ok(Entered::New));
@@ -209,7 +209,7 @@ mod tests {
     fn lower_priorities_leave_a_part_of_either_limit_free() {
         let now = Instant::now();
         for (images, bytes) in [(20, u64::MAX), (usize::MAX, 20)] {
-            let mut kept = Kept::new(KeptSize { images, bytes });
+            let mut kept = Retention::new(StoredSize { images, bytes });
             let mut ids = 0..;
             let counts = [Priority::Low, Priority::Normal, Priority::High].map(|priority| {
                 let mut enter = || {
@@ -220,8 +220,8 @@ mod tests {
             });
             assert_eq!(counts, [16, 2, 2]);
         }
-        let mut kept = Kept::new(size(20));
-        let all_bytes = KeptSize { images: 1, bytes: 20 };
+        let mut kept = Retention::new(size(20));
+        let all_bytes = StoredSize { images: 1, bytes: 20 };
         let job = (JobId(1), all_bytes, Priority::Low, 'x');
         assert_eq!(
             kept.enter(job, None, now + SECOND, now),
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_key_stands_for_one_request_while_its_job_is_kept() {
         let now = Instant::now();
-        let mut kept = Kept::new(size(1));
+        let mut kept = Retention::new(size(1));
         let mut enter = |id: u128, idempotency, now| {
             kept.enter(
                 (JobId(id), size(1), Priority::Normal, id),

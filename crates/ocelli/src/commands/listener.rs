@@ -17,13 +17,13 @@ use crate::http::{ConnectionConfig, HostNames};
 use crate::model_manager::Models;
 use crate::process::lifecycle::StopSignals;
 use crate::server;
-use crate::server::Ending;
+use crate::server::ServeEnd;
 
 /// Listens on `address` and runs a role there until it ends or a second signal ends it (see [`StopSignals`]).
 pub(super) fn run(
     runtime: Runtime,
     address: &ListenAddress,
-    role: impl AsyncFnOnce(TcpListener) -> anyhow::Result<Ending>,
+    role: impl AsyncFnOnce(TcpListener) -> anyhow::Result<ServeEnd>,
 ) -> anyhow::Result<ExitCode> {
     let served = runtime.block_on(async {
         let listener = listen(address, "--listen")?;
@@ -32,15 +32,15 @@ pub(super) fn run(
             // The first request drains, the second does not wait.
             signal = second_request() => {
                 tracing::error!(signal, "stopped at once by a second signal; what was accepted is not answered");
-                Ok(Ending::CutShort)
+                Ok(ServeEnd::CutShort)
             }
         }
     });
     // Whatever a failed drain left behind must not keep the process.
     runtime.shutdown_background();
     served.map(|ending| match ending {
-        Ending::Drained => ExitCode::SUCCESS,
-        Ending::CutShort => ExitCode::FAILURE,
+        ServeEnd::Drained => ExitCode::SUCCESS,
+        ServeEnd::CutShort => ExitCode::FAILURE,
     })
 }
 

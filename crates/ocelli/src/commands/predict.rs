@@ -20,7 +20,7 @@ use crate::models::admission::{AdmissionLimits, Load};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::params::Wish;
-use crate::output::postprocess::{Outcome, Want};
+use crate::output::postprocess::{Output, OutputRequest};
 use crate::process::printable::ReaderGone;
 use crate::process::progress::{Bar, TICK, aside};
 use crate::server::{Pipeline, PipelineConfig};
@@ -95,7 +95,7 @@ fn refuse(sources: &[Source], format: OutputFormat) -> anyhow::Result<ExitCode> 
 struct Task {
     infer: Infer,
     model: Arc<ServedModel>,
-    want: Want,
+    want: OutputRequest,
 }
 
 impl Task {
@@ -103,19 +103,19 @@ impl Task {
     async fn describe(&self, source: Source, format: OutputFormat) -> (String, bool) {
         let name = source.name();
         match self.compute(source).await {
-            Ok(Outcome::Classes(predictions)) => {
+            Ok(Output::Classes(predictions)) => {
                 let labels = self.model.labels_of(self.want.output);
                 (
                     render(format, &name, &Said::Classes(&labelled(labels, &predictions))),
                     true,
                 )
             }
-            Ok(Outcome::Vector(vector)) => (render(format, &name, &Said::Vector(&vector)), true),
+            Ok(Output::Vector(vector)) => (render(format, &name, &Said::Vector(&vector)), true),
             Err(error) => (render(format, &name, &Said::Failure(&error)), false),
         }
     }
 
-    async fn compute(&self, source: Source) -> Result<Outcome, String> {
+    async fn compute(&self, source: Source) -> Result<Output, String> {
         let bytes = spawn_blocking(move || source.read())
             .await
             .map_err(|error| error.to_string())??;

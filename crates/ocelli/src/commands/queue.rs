@@ -14,7 +14,7 @@ use super::settings;
 use crate::cli::{DeadArgs, DeadCommand, QueueCommand, RedisArgs, StatusArgs};
 use crate::process::printable::Lines;
 use crate::queue::redis::keys::ModelName;
-use crate::queue::redis::{DeadLetter, Inspector, Link, LinkError, Outage, Target};
+use crate::queue::redis::{DeadLetter, Link, LinkError, Outage, QueueAdmin, RedisUrl};
 use watch::watch;
 
 /// How long one question may take.
@@ -49,13 +49,13 @@ pub(super) fn run(command: &QueueCommand) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn inspector(args: &RedisArgs, target: &Target) -> Inspector {
+fn inspector(args: &RedisArgs, target: &RedisUrl) -> QueueAdmin {
     let link = Link::new(target.clone(), settings::process_name("queue"), PATIENCE);
-    Inspector::new(link, args.prefix.clone())
+    QueueAdmin::new(link, args.prefix.clone())
 }
 
 /// What is wrong, where, and what to do.
-fn explained(error: LinkError, target: &Target) -> anyhow::Error {
+fn explained(error: LinkError, target: &RedisUrl) -> anyhow::Error {
     let text = error.to_string();
     match error {
         LinkError::Down(outage) => anyhow::anyhow!("{outage}{}", advice(&outage, target)),
@@ -65,7 +65,7 @@ fn explained(error: LinkError, target: &Target) -> anyhow::Error {
 }
 
 /// What to do about an outage, to be put behind what is wrong.
-fn advice(outage: &Outage, target: &Target) -> String {
+fn advice(outage: &Outage, target: &RedisUrl) -> String {
     if outage.is_unreachable {
         format!("; {}", target.advice())
     } else {
@@ -73,7 +73,7 @@ fn advice(outage: &Outage, target: &Target) -> String {
     }
 }
 
-async fn status(args: &StatusArgs, target: &Target) -> anyhow::Result<ExitCode> {
+async fn status(args: &StatusArgs, target: &RedisUrl) -> anyhow::Result<ExitCode> {
     let inspector = inspector(&args.redis, target);
     if let Some(interval) = args.watch {
         return watch(&inspector, args, interval, target).await;
@@ -88,7 +88,7 @@ async fn status(args: &StatusArgs, target: &Target) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(args: &RedisArgs, target: &Target, as_json: bool) -> anyhow::Result<ExitCode> {
+async fn list(args: &RedisArgs, target: &RedisUrl, as_json: bool) -> anyhow::Result<ExitCode> {
     let letters = all_dead(&inspector(args, target)).await?;
     let mut out = Lines(io::stdout().lock());
     if as_json {
@@ -135,9 +135,9 @@ async fn list(args: &RedisArgs, target: &Target, as_json: bool) -> anyhow::Resul
 /// decides nothing.
 async fn each(
     args: &DeadArgs,
-    target: &Target,
+    target: &RedisUrl,
     done: &str,
-    act: impl AsyncFn(&Inspector, &ModelName, &str) -> anyhow::Result<bool>,
+    act: impl AsyncFn(&QueueAdmin, &ModelName, &str) -> anyhow::Result<bool>,
 ) -> anyhow::Result<ExitCode> {
     let inspector = inspector(&args.redis, target);
     let letters = all_dead(&inspector).await?;
@@ -214,7 +214,7 @@ fn names(text: &str, model: &ModelName) -> bool {
         && parts.next().is_none_or(|digest| model.digest.starts_with(digest))
 }
 
-async fn all_dead(inspector: &Inspector) -> anyhow::Result<Vec<(ModelName, DeadLetter)>> {
+async fn all_dead(inspector: &QueueAdmin) -> anyhow::Result<Vec<(ModelName, DeadLetter)>> {
     let mut all = Vec::new();
     for queue in inspector.status().await? {
         if queue.dead > 0 {

@@ -30,8 +30,8 @@ use crate::models::admission::AdmissionLimits;
 use crate::models::catalog::{ModelRef, Names};
 use crate::models::source;
 use crate::models::source::{OpenError, Opened};
-use crate::queue::job::KeptSize;
-use crate::queue::redis::Target;
+use crate::queue::job::StoredSize;
+use crate::queue::redis::RedisUrl;
 use crate::server::DrainTimes;
 
 pub(super) fn cores() -> usize {
@@ -250,7 +250,7 @@ pub(super) fn jobs(args: &JobArgs) -> anyhow::Result<JobsConfig> {
     Ok(JobsConfig {
         deadline: args.job_deadline,
         ttl: args.job_ttl,
-        limit: KeptSize {
+        limit: StoredSize {
             images: args.max_job_images.get(),
             bytes: args.max_job_bytes.as_u64(),
         },
@@ -291,7 +291,7 @@ fn webhooks(args: &JobArgs) -> anyhow::Result<Option<Sender>> {
 }
 
 /// Where Redis is, with the certificates that it is to be trusted by.
-pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<Target> {
+pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<RedisUrl> {
     let authorities = args
         .authorities
         .as_ref()
@@ -299,7 +299,7 @@ pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<Target> {
             fs::read(path).with_context(|| format!("--redis-ca {}: it cannot be read", path.display()))
         })
         .transpose()?;
-    Ok(Target::parse(&args.url, authorities)?)
+    Ok(RedisUrl::parse(&args.url, authorities)?)
 }
 
 /// What no other process is called: what it is, where it runs, and something random, for a process that is started again

@@ -11,35 +11,35 @@ use parking_lot::{Condvar, Mutex};
 
 /// A pool of cores. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cores {
-    shared: Arc<Shared>,
+pub struct CoreBudget {
+    shared: Arc<BudgetShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct BudgetShared {
     total: usize,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     engines: Condvar,
     decoders: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct BudgetState {
     free: usize,
     engines_waiting: usize,
 }
 
-impl Cores {
+impl CoreBudget {
     /// A pool of `total` cores (at least one).
     #[must_use]
     pub fn new(total: usize) -> Self {
         let total = total.max(1);
-        let state = Mutex::new(State {
+        let state = Mutex::new(BudgetState {
             free: total,
             engines_waiting: 0,
         });
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(BudgetShared {
                 total,
                 state,
                 engines: Condvar::new(),
@@ -104,10 +104,10 @@ impl Cores {
     }
 }
 
-/// Cores taken; dropping it gives them back.
+/// CoreBudget taken; dropping it gives them back.
 #[derive(Debug)]
 pub struct CoresGuard<'a> {
-    shared: &'a Shared,
+    shared: &'a BudgetShared,
     count: usize,
 }
 
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_waiting_engine_goes_before_a_waiting_decoder() {
-        let cores = Cores::new(1);
+        let cores = CoreBudget::new(1);
         let held = cores.for_decoder();
         let (sender, order) = mpsc::channel();
         thread::scope(|scope| {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn never_more_than_there_are() {
-        let cores = Cores::new(2);
+        let cores = CoreBudget::new(2);
         let wide = cores.for_engine(8);
         assert!(cores.try_all().is_none());
         assert_eq!(cores.shared.state.lock().free, 0);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_stops_waiting_lets_decoders_on() {
-        let cores = Cores::new(1);
+        let cores = CoreBudget::new(1);
         thread::scope(|scope| {
             for _ in 0..4 {
                 let cores = cores.clone();

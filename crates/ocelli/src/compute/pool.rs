@@ -3,7 +3,7 @@
 //! A photo is decoded and its batch is run by the same few threads, because a thread that goes on with the next piece
 //! of work costs nothing, while waking another one leaves a core idle and its caches cold: handing over twice for each
 //! photo was measured to cost a tenth of the throughput. What is useful next is decided here; what the work is, and
-//! where it comes from, is the business of [`Work`].
+//! where it comes from, is the business of [`WorkSource`].
 //!
 //! Sources come and go while the crew works, as models are loaded and unloaded. They take turns: each member asks them
 //! from the one on that comes after the last which had something, and one that others were preferred to again and again
@@ -26,7 +26,7 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     /// Nothing else should come first.
-    Pressing,
+    Urgent,
     /// Worth doing.
     Ordinary,
 }
@@ -43,7 +43,7 @@ pub enum Turn {
 }
 
 /// A source of work.
-pub trait Work: Send + Sync {
+pub trait WorkSource: Send + Sync {
     /// Does one piece of work of at least this urgency, if there is one. `member` says which of the crew's threads
     /// asks, from 0, so that state can be kept for each.
     fn turn(&self, member: usize, urgency: Urgency) -> Turn;
@@ -51,25 +51,25 @@ pub trait Work: Send + Sync {
 
 /// Calls the crew. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Crew {
-    shared: Arc<Shared>,
+pub struct Pool {
+    shared: Arc<PoolShared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct PoolShared {
+    state: Mutex<PoolState>,
     calls: Condvar,
     /// Told when every member knows the sources as they are now.
     up_to_date: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     /// Grows with every call, so that one that comes between looking for work and going to sleep is noticed.
     calls: u64,
     sleeping: usize,
     closed: bool,
-    sources: Arc<[Arc<Source>]>,
+    sources: Arc<[Arc<PoolSource>]>,
     /// Grows whenever the sources change.
     edition: u64,
     /// The edition that each member knows, who is at work.
@@ -77,36 +77,36 @@ struct State {
 }
 
 /// A source of work, and how often others went first since it was last asked for everything.
-struct Source {
-    work: Arc<dyn Work>,
+struct PoolSource {
+    work: Arc<dyn WorkSource>,
     passed_over: AtomicU32,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for PoolSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").finish_non_exhaustive()
+        f.debug_struct("PoolSource").finish_non_exhaustive()
     }
 }
 
 /// One thread of a crew; whoever owns the process's threads runs it.
-pub struct Member {
-    crew: Crew,
+pub struct ComputeThread {
+    crew: Pool,
     index: usize,
     /// Comes before the sources, unless one of them is pressing.
-    leading: Option<Arc<dyn Work>>,
-    sources: Arc<[Arc<Source>]>,
+    leading: Option<Arc<dyn WorkSource>>,
+    sources: Arc<[Arc<PoolSource>]>,
     edition: Option<u64>,
     /// The source that is asked first.
     next: usize,
 }
 
-impl Crew {
+impl Pool {
     /// `count` members. They do pressing work first, that of `leading` before that of the other sources; then ordinary work in
     /// the same order. The other sources take turns.
     #[must_use]
-    pub fn members(&self, count: usize, leading: Option<&Arc<dyn Work>>) -> Vec<Member> {
+    pub fn members(&self, count: usize, leading: Option<&Arc<dyn WorkSource>>) -> Vec<ComputeThread> {
         (0..count)
-            .map(|index| Member {
+            .map(|index| ComputeThread {
                 crew: self.clone(),
                 index,
                 leading: leading.cloned(),
@@ -118,8 +118,8 @@ impl Crew {
     }
 
     /// Adds a source of work.
-    pub fn add(&self, work: Arc<dyn Work>) {
-        let source = Arc::new(Source {
+    pub fn add(&self, work: Arc<dyn WorkSource>) {
+        let source = Arc::new(PoolSource {
             work,
             passed_over: AtomicU32::new(0),
         });
@@ -130,7 +130,7 @@ impl Crew {
 
     /// Takes a source away, and waits until no member uses it any more. False when one still does, and lets go of it
     /// when its turn ends.
-    pub fn remove(&self, work: &Arc<dyn Work>) -> bool {
+    pub fn remove(&self, work: &Arc<dyn WorkSource>) -> bool {
         let mut state = self.shared.state.lock();
         let rest = state
             .sources
@@ -147,7 +147,7 @@ impl Crew {
         !waited.timed_out()
     }
 
-    fn publish(&self, state: &mut State, sources: Arc<[Arc<Source>]>) {
+    fn publish(&self, state: &mut PoolState, sources: Arc<[Arc<PoolSource>]>) {
         state.sources = sources;
         state.edition += 1;
         state.calls += 1;
@@ -200,7 +200,7 @@ impl Crew {
     }
 }
 
-impl Member {
+impl ComputeThread {
     /// Works until the crew is closed and nothing is left to do.
     pub fn run(mut self) {
         loop {
@@ -241,7 +241,7 @@ impl Member {
             }
         };
         if let Some(leading) = &self.leading
-            && note(leading.turn(self.index, Urgency::Pressing))
+            && note(leading.turn(self.index, Urgency::Urgent))
         {
             return Ok(());
         }
@@ -254,7 +254,7 @@ impl Member {
             let urgency = if passed_over {
                 Urgency::Ordinary
             } else {
-                Urgency::Pressing
+                Urgency::Urgent
             };
             if note(source.work.turn(self.index, urgency)) {
                 self.worked(index);
@@ -292,7 +292,7 @@ impl Member {
 }
 
 /// One that has gone home, or whose thread never started, keeps nobody waiting.
-impl Drop for Member {
+impl Drop for ComputeThread {
     fn drop(&mut self) {
         self.sources = Arc::default();
         self.crew.note(self.index, None);
@@ -304,7 +304,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::thread;
 
-    use super::Urgency::{Ordinary, Pressing};
+    use super::Urgency::{Ordinary, Urgent};
     use super::*;
 
     /// Does its pieces in order and names them; only those marked are pressing.
@@ -313,11 +313,11 @@ mod tests {
         done: Sender<&'static str>,
     }
 
-    impl Work for List {
+    impl WorkSource for List {
         fn turn(&self, _member: usize, urgency: Urgency) -> Turn {
             let mut pieces = self.pieces.lock();
             match pieces.first() {
-                Some(&(name, own)) if own == Pressing || urgency == Ordinary => {
+                Some(&(name, own)) if own == Urgent || urgency == Ordinary => {
                     pieces.remove(0);
                     self.done.send(name).expect("the test listens");
                     Turn::Worked
@@ -327,7 +327,7 @@ mod tests {
         }
     }
 
-    fn list(done: &Sender<&'static str>, pieces: &[(&'static str, Urgency)]) -> Arc<dyn Work> {
+    fn list(done: &Sender<&'static str>, pieces: &[(&'static str, Urgency)]) -> Arc<dyn WorkSource> {
         Arc::new(List {
             pieces: Mutex::new(pieces.to_vec()),
             done: done.clone(),
@@ -337,13 +337,13 @@ mod tests {
     /// The order in which one member does everything.
     fn order(leading: &[(&'static str, Urgency)], sources: &[&[(&'static str, Urgency)]]) -> String {
         let (done, order) = channel();
-        let crew = Crew::default();
+        let crew = Pool::default();
         for pieces in sources {
             crew.add(list(&done, pieces));
         }
         let members = crew.members(1, Some(&list(&done, leading)));
         crew.close();
-        members.into_iter().for_each(Member::run);
+        members.into_iter().for_each(ComputeThread::run);
         drop(crew);
         drop(done);
         order.iter().collect()
@@ -353,14 +353,14 @@ mod tests {
     fn pressing_work_comes_first_then_what_leads_then_the_rest() {
         let done = order(
             &[("a", Ordinary)],
-            &[&[("b", Pressing), ("c", Ordinary)], &[("d", Ordinary)]],
+            &[&[("b", Urgent), ("c", Ordinary)], &[("d", Ordinary)]],
         );
         assert_eq!(done, "badc", "c's source has had its turn");
     }
 
     #[test]
     fn pressing_work_of_what_leads_comes_before_that_of_the_rest() {
-        let done = order(&[("b", Pressing), ("a", Ordinary)], &[&[("c", Pressing)]]);
+        let done = order(&[("b", Urgent), ("a", Ordinary)], &[&[("c", Urgent)]]);
         assert_eq!(done, "bca");
     }
 
@@ -368,28 +368,21 @@ mod tests {
     fn sources_take_turns_among_equals() {
         let done = order(
             &[],
-            &[
-                &[("a", Pressing); 3],
-                &[("b", Pressing); 3],
-                &[("c", Pressing); 2],
-            ],
+            &[&[("a", Urgent); 3], &[("b", Urgent); 3], &[("c", Urgent); 2]],
         );
         assert_eq!(done, "abcabcab");
     }
 
     #[test]
     fn what_is_not_pressing_is_done_after_a_few_batches_of_others() {
-        let done = order(
-            &[("l", Ordinary)],
-            &[&[("a", Pressing); 10], &[("b", Ordinary); 2]],
-        );
+        let done = order(&[("l", Ordinary)], &[&[("a", Urgent); 10], &[("b", Ordinary); 2]]);
         assert_eq!(done, "aaaabaaaabaal");
     }
 
     #[test]
     fn a_source_that_is_removed_is_let_go_of_by_members_that_sleep() {
-        let inbox: Arc<dyn Work> = Arc::new(Inbox(Mutex::default()));
-        let crew = Crew::default();
+        let inbox: Arc<dyn WorkSource> = Arc::new(Inbox(Mutex::default()));
+        let crew = Pool::default();
         crew.add(Arc::clone(&inbox));
         let members = crew.members(3, None);
         let threads: Vec<_> = members
@@ -411,7 +404,7 @@ mod tests {
     /// Counts pieces that come from outside; now and then it has to wait for the clock.
     struct Inbox(Mutex<(usize, usize)>);
 
-    impl Work for Inbox {
+    impl WorkSource for Inbox {
         fn turn(&self, _member: usize, _urgency: Urgency) -> Turn {
             let mut state = self.0.lock();
             if state.0 == 0 {
@@ -426,7 +419,7 @@ mod tests {
     #[test]
     fn no_call_is_missed_and_nothing_is_left_at_the_end() {
         let inbox = Arc::new(Inbox(Mutex::default()));
-        let crew = Crew::default();
+        let crew = Pool::default();
         crew.add(inbox.clone());
         let threads: Vec<_> = crew
             .members(3, None)

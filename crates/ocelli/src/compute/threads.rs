@@ -5,12 +5,12 @@ use std::thread::{self, JoinHandle};
 
 use tokio::task;
 
-use super::pool::{Crew, Member};
+use super::pool::{ComputeThread, Pool};
 
 /// Running members of crews.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
-    crews: Vec<Crew>,
+    crews: Vec<Pool>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -19,7 +19,7 @@ impl Threads {
     ///
     /// # Errors
     /// When the system gives no more threads. Those started are stopped with the others.
-    pub(crate) fn start(&mut self, name: &str, crew: Crew, members: Vec<Member>) -> io::Result<()> {
+    pub(crate) fn start(&mut self, name: &str, crew: Pool, members: Vec<ComputeThread>) -> io::Result<()> {
         self.crews.push(crew);
         for (index, member) in members.into_iter().enumerate() {
             let thread = thread::Builder::new().name(format!("{name}-{index}"));

@@ -3,7 +3,7 @@
 use ocelli_engine::{EngineError, Tensor, TensorData, TensorError};
 use ocelli_vision::{InputSpec, InputType, Layout};
 
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::Leased;
 
 /// Fills batch tensors, using one buffer again and again.
@@ -79,7 +79,7 @@ fn fill<T: Clone + Default>(
 /// [`EngineError::Fault`] when the engine returned another number of rows than it was given.
 pub(super) fn split<'a>(
     outputs: &[Tensor],
-    wanted: impl ExactSizeIterator<Item = &'a [Want]>,
+    wanted: impl ExactSizeIterator<Item = &'a [OutputRequest]>,
 ) -> Result<Vec<Vec<Tensor>>, EngineError> {
     let jobs = wanted.len();
     if let Some(output) = outputs.iter().find(|output| output.batch_len() != jobs) {
@@ -116,12 +116,12 @@ fn one_row(output: Option<&Tensor>, row: usize) -> Result<Tensor, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::postprocess::Form;
+    use crate::output::postprocess::OutputKind;
 
-    fn vector(output: usize) -> Want {
-        Want {
+    fn vector(output: usize) -> OutputRequest {
+        OutputRequest {
             output,
-            form: Form::Vector { normalize: false },
+            form: OutputKind::Vector { normalize: false },
         }
     }
 

@@ -15,11 +15,11 @@ use super::batch::{BatchBuffer, split};
 use super::batcher::Ripeness;
 use super::loading::Loaded;
 use super::queue::WorkQueue;
-use crate::compute::core_budget::{Cores, CoresGuard};
-use crate::compute::pool::{Turn, Urgency, Work};
+use crate::compute::core_budget::{CoreBudget, CoresGuard};
+use crate::compute::pool::{Turn, Urgency, WorkSource};
 use crate::metrics::Metrics;
 use crate::models::served_model::{ModelFile, ServedModel};
-use crate::output::postprocess::{Outcome, Want};
+use crate::output::postprocess::{Output, OutputRequest};
 use crate::queue::Leased;
 use crate::queue::job::{JobCost, JobError, Reply};
 
@@ -29,15 +29,15 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 
 /// All instances of a model.
 pub(super) struct Engines {
-    slots: Vec<Mutex<Slot>>,
+    slots: Vec<Mutex<InstanceSlot>>,
     free: AtomicUsize,
     /// With a thread for each core, for whoever finds the machine idle.
-    wide: Option<Mutex<Slot>>,
+    wide: Option<Mutex<InstanceSlot>>,
     threads: usize,
     /// From this many waiting jobs on, a batch is as good as it gets and goes before anything else.
     pressing: usize,
     backend: Arc<dyn Backend>,
-    cores: Cores,
+    cores: CoreBudget,
     metrics: Arc<Metrics>,
     model: Arc<ServedModel>,
     file: Arc<ModelFile>,
@@ -45,7 +45,7 @@ pub(super) struct Engines {
 }
 
 /// An instance, its buffer, and what is wrong with it.
-struct Slot {
+struct InstanceSlot {
     engine: Result<Box<dyn Engine>, Broken>,
     buffer: BatchBuffer,
 }
@@ -57,7 +57,7 @@ struct Broken {
     pause: Duration,
 }
 
-impl Slot {
+impl InstanceSlot {
     fn new(engine: Box<dyn Engine>) -> Self {
         Self {
             engine: Ok(engine),
@@ -83,9 +83,9 @@ impl Engines {
             slots: loaded
                 .narrow
                 .into_iter()
-                .map(|engine| Mutex::new(Slot::new(engine)))
+                .map(|engine| Mutex::new(InstanceSlot::new(engine)))
                 .collect(),
-            wide: loaded.wide.map(|engine| Mutex::new(Slot::new(engine))),
+            wide: loaded.wide.map(|engine| Mutex::new(InstanceSlot::new(engine))),
             threads: loaded.threads,
             pressing,
             backend: Arc::clone(&parts.backend),
@@ -100,7 +100,7 @@ impl Engines {
     /// With one job and an otherwise idle machine, all cores compute it together. `None` when that is not so.
     fn turn_alone(&self) -> Option<Turn> {
         let mut slot = self.wide.as_ref()?.try_lock()?;
-        let Slot {
+        let InstanceSlot {
             engine: Ok(engine),
             buffer,
         } = &mut *slot
@@ -137,7 +137,7 @@ impl Engines {
             return Turn::Worked;
         }
         self.free.fetch_sub(1, Ordering::AcqRel);
-        let Slot { engine, buffer } = &mut *slot;
+        let InstanceSlot { engine, buffer } = &mut *slot;
         let result = match engine {
             Ok(engine) => self.run(engine.as_mut(), buffer, jobs, cores),
             Err(_) => Ok(()),
@@ -158,7 +158,7 @@ impl Engines {
     }
 
     /// The member's own instance, whose data its caches hold, or else any that nobody uses; broken ones last.
-    fn free_slot(&self, member: usize) -> Option<MutexGuard<'_, Slot>> {
+    fn free_slot(&self, member: usize) -> Option<MutexGuard<'_, InstanceSlot>> {
         let count = self.slots.len();
         let mut broken = None;
         for offset in 0..count {
@@ -186,7 +186,7 @@ impl Engines {
         }
     }
 
-    fn retry(&self, slot: &mut Slot, broken: Broken) -> Turn {
+    fn retry(&self, slot: &mut InstanceSlot, broken: Broken) -> Turn {
         if Instant::now() < broken.retry_at {
             return Turn::NothingUntil(broken.retry_at);
         }
@@ -205,7 +205,7 @@ impl Engines {
     }
 
     /// Loads a failed instance anew. False when that failed too, to be tried again after `pause`.
-    fn rebuild(&self, slot: &mut Slot, threads: usize, fault: &EngineError, pause: Duration) -> bool {
+    fn rebuild(&self, slot: &mut InstanceSlot, threads: usize, fault: &EngineError, pause: Duration) -> bool {
         tracing::error!(model = %self.model.id.name, %fault, "the engine failed; rebuilding its instance");
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             self.backend.load(&self.file.source(), &EngineOptions { threads })
@@ -268,7 +268,7 @@ impl Engines {
     }
 
     /// What the outputs of a job come to. Numbers that make no sense fail that job alone.
-    fn outcomes(&self, wants: &[Want], outputs: &[Tensor]) -> Result<Vec<Outcome>, JobError> {
+    fn outcomes(&self, wants: &[OutputRequest], outputs: &[Tensor]) -> Result<Vec<Output>, JobError> {
         let outcomes = wants.iter().zip(outputs);
         outcomes
             .map(|(want, output)| want.outcome(&self.model, output))
@@ -308,14 +308,14 @@ impl Drop for Engines {
     }
 }
 
-impl Work for Engines {
+impl WorkSource for Engines {
     fn turn(&self, member: usize, urgency: Urgency) -> Turn {
         match self.queue.look(self.free.load(Ordering::Acquire) > 0) {
             (Ripeness::Empty, _) if urgency == Urgency::Ordinary => self.mend(),
             (Ripeness::Empty, _) => Turn::Nothing,
             (Ripeness::At(due), _) => Turn::NothingUntil(due),
             (Ripeness::Now, waiting)
-                if urgency == Urgency::Pressing && waiting < self.pressing && !self.queue.has_high() =>
+                if urgency == Urgency::Urgent && waiting < self.pressing && !self.queue.has_high() =>
             {
                 Turn::Nothing
             }

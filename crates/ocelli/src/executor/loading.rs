@@ -44,7 +44,7 @@ pub(super) struct Loaded {
 
 /// Instances, and the threads of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
+struct InstanceShape {
     instances: usize,
     threads: usize,
     /// Threads of the one instance that computes alone when nothing else is to be done.
@@ -90,10 +90,10 @@ fn processor_clock() -> impl FnMut() -> Instant + Clone {
 /// One instance for each core with one thread each has the best throughput; all threads on one image have the best
 /// latency, so one more instance of that kind serves while nothing else is to be done. Instances that do not compute
 /// on these cores need neither.
-fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
+fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> InstanceShape {
     if !uses_cpu {
         let instances = config.instances.unwrap_or(1);
-        return Shape {
+        return InstanceShape {
             instances,
             threads: config.threads_per_instance.unwrap_or(1),
             idle_threads: None,
@@ -106,7 +106,7 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
     };
     let threads = config.threads_per_instance.unwrap_or((cores / instances).max(1));
     let automatic = config.instances.is_none() && config.threads_per_instance.is_none();
-    Shape {
+    InstanceShape {
         instances,
         threads,
         idle_threads: (automatic && cores > threads).then_some(cores),
@@ -114,7 +114,7 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> Shape {
 }
 
 /// Loads all instances at once: a load keeps one core busy, and there are several.
-fn load_at_once(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError> {
+fn load_at_once(parts: &WorkerParts, shape: InstanceShape) -> Result<Loaded, EngineError> {
     let started = Instant::now();
     let load = |threads| {
         parts
@@ -142,7 +142,7 @@ fn load_at_once(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError
 }
 
 /// Loads one instance after the other.
-fn load_one_by_one(parts: &WorkerParts, shape: Shape) -> Result<Loaded, EngineError> {
+fn load_one_by_one(parts: &WorkerParts, shape: InstanceShape) -> Result<Loaded, EngineError> {
     let started = Instant::now();
     let load = |threads| {
         let options = EngineOptions { threads };

@@ -18,7 +18,7 @@ use super::response::to_json;
 use super::{Cors, Probe, finished};
 use crate::error::Error;
 use crate::inference::Deadline;
-use crate::model_manager::{Models, Standing};
+use crate::model_manager::{ModelStatus, Models};
 
 /// Bytes of a request's body: a few parameters.
 const MAX_BODY: u64 = 64 * 1024;
@@ -39,7 +39,7 @@ const INSTEAD: &str = "GET /v2/repository/index lists the models, POST /v2/repos
 
 /// What may be asked for. What Triton's clients say beside it concerns nothing here.
 #[derive(Debug, Default, Deserialize)]
-struct Asked {
+struct RepositoryCall {
     #[serde(default)]
     parameters: Parameters,
     /// In the index: only those that serve.
@@ -106,7 +106,7 @@ async fn unload(
     show(&models, |standing| standing.name == name).await
 }
 
-async fn show(models: &Models, wanted: impl Fn(&Standing) -> bool) -> Result<Response, Error> {
+async fn show(models: &Models, wanted: impl Fn(&ModelStatus) -> bool) -> Result<Response, Error> {
     let index = models.index().await?.into_iter().filter(wanted);
     let views = index.map(|standing| View {
         name: standing.name,
@@ -118,12 +118,12 @@ async fn show(models: &Models, wanted: impl Fn(&Standing) -> bool) -> Result<Res
 }
 
 /// What the body says; none says nothing.
-async fn asked(parts: &Parts) -> Result<Asked, Error> {
+async fn asked(parts: &Parts) -> Result<RepositoryCall, Error> {
     let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
     let deadline = Deadline::new(Instant::now(), BODY_TIME);
     let bytes = body.read(MAX_BODY, deadline, |_| Ok(())).await?;
     if bytes.trim_ascii().is_empty() {
-        return Ok(Asked::default());
+        return Ok(RepositoryCall::default());
     }
     serde_json::from_slice(&bytes).map_err(|error| {
         Error::InvalidRequest(format!(

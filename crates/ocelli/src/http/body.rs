@@ -25,10 +25,10 @@ const TRUSTED_LENGTH: u64 = 1024 * 1024;
 
 /// The body of a request, for the handler that wants it. The middleware deals with what is not taken.
 #[derive(Clone, Debug)]
-pub(super) struct BodySlot(Arc<Mutex<Slot>>);
+pub(super) struct BodySlot(Arc<Mutex<ArrivedBody>>);
 
 #[derive(Debug)]
-struct Slot {
+struct ArrivedBody {
     body: Option<Body>,
     /// Whether reading was given up because the rest did not arrive, so that waiting for it is pointless.
     stalled: bool,
@@ -44,7 +44,7 @@ struct Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
-            *self.slot.0.lock() = Slot {
+            *self.slot.0.lock() = ArrivedBody {
                 body: Some(body),
                 stalled: self.stalled,
             };
@@ -54,7 +54,7 @@ impl Drop for Taken<'_> {
 
 impl BodySlot {
     pub(super) fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(Slot {
+        Self(Arc::new(Mutex::new(ArrivedBody {
             body: Some(body),
             stalled: false,
         })))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use super::path::Path;
 use super::response::{json, to_json};
-use crate::error::{Error, Reason};
+use crate::error::{Error, UnavailableReason};
 use crate::models::catalog::Catalog;
 use crate::models::served_model::ServedModel;
 use ocelli_vision::{Activation, Task};
@@ -27,7 +27,7 @@ struct ModelList<'a> {
 #[serde(untagged)]
 enum AnyView<'a> {
     Served(Box<ModelView<'a>>),
-    Absent(AbsentView<'a>),
+    Unavailable(AbsentView<'a>),
 }
 
 /// A model that does not answer.
@@ -106,13 +106,13 @@ pub(super) async fn models(State(state): State<AppState>) -> Result<Response, Er
         .iter()
         .map(|model| AnyView::Served(Box::new(view(model, catalog))));
     let absent = absent.iter().map(|absent| {
-        AnyView::Absent(AbsentView {
+        AnyView::Unavailable(AbsentView {
             name: &absent.name,
             version: absent.version.as_deref(),
             state: absent.reason.name(),
             reason: match &absent.reason {
-                Reason::Failed(why) => Some(why),
-                Reason::Loading | Reason::Unloading => None,
+                UnavailableReason::Failed(why) => Some(why),
+                UnavailableReason::Loading | UnavailableReason::Unloading => None,
             },
         })
     });

@@ -18,9 +18,9 @@ use super::access_log::note;
 use super::image_body::Most;
 use super::path::Path;
 use super::query::{Accepts, Parameters};
-use super::request::{Asked, Door, Found, Order, arrival, ask, deadline, incoming};
+use super::request::{AdmitWhen, AdmittedRequest, Found, ReadPlan, arrival, ask, deadline, incoming};
 use super::response::to_json;
-use crate::async_jobs::{Idempotency, JobView, Submission, Ticket, WebhookUrl};
+use crate::async_jobs::{Idempotency, JobTicket, JobView, Submission, WebhookUrl};
 use crate::error::Error;
 use crate::inference::Deadline;
 use crate::queue::job::JobId;
@@ -72,13 +72,13 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         let (idempotency, _) = idempotency(&state, key, found, received.images, webhook).await?;
         return repeat(&state, idempotency).await;
     }
-    let order = Order {
+    let order = ReadPlan {
         find,
         most,
         deadline,
-        door: Door::Later,
+        door: AdmitWhen::Later,
     };
-    let Asked { request, mut images } = ask(&state, &parts, order).await?;
+    let AdmittedRequest { request, mut images } = ask(&state, &parts, order).await?;
     let mut named = None;
     if let Some(key) = key {
         let found = (Arc::clone(&request.model), request.want.clone());
@@ -182,7 +182,7 @@ impl Idempotency {
     }
 }
 
-fn accepted(ticket: &Ticket, durable: bool) -> Result<Response, Error> {
+fn accepted(ticket: &JobTicket, durable: bool) -> Result<Response, Error> {
     let id = ticket.id.to_string();
     let location = HeaderValue::try_from(format!("/v1/jobs/{id}")).map_err(|_| Error::Internal)?;
     let mut response = to_json(&Accepted {

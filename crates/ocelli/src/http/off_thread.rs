@@ -1,4 +1,4 @@
-//! Work that grows with a request's size, done where it keeps no other connection waiting.
+//! WorkSource that grows with a request's size, done where it keeps no other connection waiting.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Default for OffThread {
 }
 
 impl OffThread {
-    /// Does `work` on that many bytes: here if they are few, otherwise on another thread when its turn comes. Work that
+    /// Does `work` on that many bytes: here if they are few, otherwise on another thread when its turn comes. WorkSource that
     /// waits is bounded by the limit of requests that are being received.
     ///
     /// # Errors

@@ -14,11 +14,11 @@ use super::image_body::Most;
 use super::info::Named;
 use super::path::Path;
 use super::query::{Accepts, Parameters};
-use super::request::{Asked, Door, Found, Order, arrival, ask, deadline};
+use super::request::{AdmitWhen, AdmittedRequest, Found, ReadPlan, arrival, ask, deadline};
 use super::response::to_json;
 use crate::error::Error;
 use crate::inference::json_output::{ImageAnswer, VectorEncoding};
-use crate::output::postprocess::Outcome;
+use crate::output::postprocess::Output;
 use crate::output::timing::Phases;
 
 /// Where the time went (W3C Server Timing).
@@ -37,7 +37,7 @@ struct TutorialPrediction<'a> {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct PredictResponse<'a> {
     model: &'a str,
     version: &'a str,
     results: Vec<ImageAnswer<'a>>,
@@ -53,7 +53,7 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
         Ok((model, want))
     };
     let order = order(&state, &parts, find, Most::One)?;
-    let Asked { request, images } = ask(&state, &parts, order).await?;
+    let AdmittedRequest { request, images } = ask(&state, &parts, order).await?;
     let scored = state
         .infer
         .run(&request, images)
@@ -61,8 +61,8 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
         .pop()
         .unwrap_or(Err(Error::Internal))?;
     let predictions = match &scored.outcome {
-        Outcome::Classes(predictions) => predictions.as_slice(),
-        Outcome::Vector(_) => &[],
+        Output::Classes(predictions) => predictions.as_slice(),
+        Output::Vector(_) => &[],
     };
     let labels = request.model.labels_of(request.want.output);
     let predictions = predictions.iter().map(|prediction| TutorialPrediction {
@@ -118,7 +118,7 @@ async fn many(
     encoding: VectorEncoding,
 ) -> Result<Response, Error> {
     let order = order(state, parts, find, Most::Option(state.config.max_images))?;
-    let Asked { request, images } = ask(state, parts, order).await?;
+    let AdmittedRequest { request, images } = ask(state, parts, order).await?;
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
     if let [Err(_)] = results.as_slice() {
@@ -135,7 +135,7 @@ async fn many(
         .collect();
     answer(
         parts,
-        &Answer {
+        &PredictResponse {
             model: &request.model.id.name,
             version: &request.model.id.version,
             results,
@@ -145,17 +145,17 @@ async fn many(
 }
 
 /// What is asked of [`ask`] by a client that waits for the answer.
-fn order<F>(state: &AppState, parts: &Parts, find: F, most: Most) -> Result<Order<F>, Error> {
+fn order<F>(state: &AppState, parts: &Parts, find: F, most: Most) -> Result<ReadPlan<F>, Error> {
     let deadline = deadline(
         arrival(parts),
         &parts.headers,
         (state.config.deadline, state.config.max_deadline, "--max-deadline"),
     )?;
-    Ok(Order {
+    Ok(ReadPlan {
         find,
         most,
         deadline,
-        door: Door::Now,
+        door: AdmitWhen::Now,
     })
 }
 

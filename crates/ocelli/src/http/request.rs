@@ -20,7 +20,7 @@ use crate::inference::{Deadline, Needed};
 use crate::models::admission::{Load, Permit};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
@@ -32,11 +32,11 @@ const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// A model, and what is wanted of it.
-pub(super) type Found = (Arc<ServedModel>, Want);
+pub(super) type Found = (Arc<ServedModel>, OutputRequest);
 
 /// What a route wants of a request.
-pub(super) struct Order<F> {
-    /// Finds the model, and checks what is wanted of it. Asked again where the model found is unloaded before the request
+pub(super) struct ReadPlan<F> {
+    /// Finds the model, and checks what is wanted of it. AdmittedRequest again where the model found is unloaded before the request
     /// has reached it.
     pub(super) find: F,
     /// The most images.
@@ -44,11 +44,11 @@ pub(super) struct Order<F> {
     /// When nobody wants the answer any more.
     pub(super) deadline: Deadline,
     /// Who is let in.
-    pub(super) door: Door,
+    pub(super) door: AdmitWhen,
 }
 
 /// Who is let in.
-pub(super) enum Door {
+pub(super) enum AdmitWhen {
     /// Whoever can be answered soon.
     Now,
     /// Also who waits until a worker is there.
@@ -56,7 +56,7 @@ pub(super) enum Door {
 }
 
 /// What one request asks for, whatever the route.
-pub(super) struct Asked {
+pub(super) struct AdmittedRequest {
     /// What to do.
     pub(super) request: inference::Request,
     /// With these.
@@ -68,7 +68,11 @@ pub(super) struct Asked {
 ///
 /// # Errors
 /// Whatever can be wrong with a request, or keep it out.
-pub(super) async fn ask<F>(state: &AppState, parts: &Parts, order: Order<F>) -> Result<Asked, Error>
+pub(super) async fn ask<F>(
+    state: &AppState,
+    parts: &Parts,
+    order: ReadPlan<F>,
+) -> Result<AdmittedRequest, Error>
 where
     F: Fn() -> Result<Found, Error>,
 {
@@ -90,7 +94,7 @@ where
             .door
             .admit(state, model, needed(model, count, received.length, priority))
     })?;
-    Ok(Asked {
+    Ok(AdmittedRequest {
         request: inference::Request {
             model,
             want,
@@ -167,7 +171,7 @@ impl Incoming<'_> {
 
 /// Does something with the model found, and once more with the one that has taken its place in the meantime.
 fn with_model<F, T>(
-    order: &Order<F>,
+    order: &ReadPlan<F>,
     found: Found,
     act: impl Fn(&ServedModel) -> Result<T, Error>,
 ) -> Result<(Found, T), Error>
@@ -193,7 +197,7 @@ fn needed(model: &ServedModel, images: usize, length: u64, priority: Priority) -
     Needed { load, priority }
 }
 
-impl Door {
+impl AdmitWhen {
     /// Says whether there is room now, and takes none.
     fn check(&self, state: &AppState, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         match self {

@@ -53,7 +53,7 @@ pub(super) struct About<'a> {
 }
 
 /// An answer that is a success, and who gave it.
-pub(super) struct Answer {
+pub(super) struct HubResponse {
     pub(super) url: Url,
     pub(super) response: Response<Body>,
 }
@@ -158,7 +158,7 @@ impl Client {
         path: &RepoPath,
         from: u64,
         size: u64,
-    ) -> Result<Answer, HubError> {
+    ) -> Result<HubResponse, HubError> {
         let url = self.file(about.repository, commit, path);
         let answer = self.ask(&Method::GET, url, about, from, size)?;
         let kind = text(answer.response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
@@ -180,13 +180,13 @@ impl Client {
         about: About<'_>,
         from: u64,
         size: u64,
-    ) -> Result<Answer, HubError> {
+    ) -> Result<HubResponse, HubError> {
         let mut url = start;
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send(method, &url, from, size)?;
             let status = response.status();
             if status.is_success() {
-                return Ok(Answer { url, response });
+                return Ok(HubResponse { url, response });
             }
             if !status.is_redirection() {
                 return Err(self.refusal(&url, &response, about));
@@ -200,7 +200,7 @@ impl Client {
                 });
             };
             if method == Method::HEAD && !self.is_home(&next) {
-                return Ok(Answer { url, response });
+                return Ok(HubResponse { url, response });
             }
             url = next;
         }
@@ -259,7 +259,7 @@ impl Client {
             };
         }
         let headers = response.headers();
-        let said = Said {
+        let said = Refused {
             status,
             code: text(headers, ERROR_CODE),
             message: text(headers, ERROR_MESSAGE),
@@ -289,14 +289,14 @@ impl Client {
 }
 
 /// What the hub said with a refusal.
-struct Said<'a> {
+struct Refused<'a> {
     status: u16,
     code: Option<&'a str>,
     message: Option<&'a str>,
     with_token: bool,
 }
 
-impl Said<'_> {
+impl Refused<'_> {
     fn meaning(&self, url: &Url, hub: &str, about: About<'_>) -> HubError {
         let repository = about.repository.clone();
         let host = hub.to_owned();
@@ -368,7 +368,7 @@ mod tests {
     fn meaning(status: u16, code: Option<&str>, with_token: bool, file: bool, revision: &str) -> String {
         let repository = Repository::new("a/b").unwrap();
         let path = RepoPath::new("config.json").unwrap();
-        let said = Said {
+        let said = Refused {
             status,
             code,
             message: Some("no"),

@@ -13,10 +13,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_RANGE;
 
 use super::cache::{RepoCache, at};
-use super::client::{About, Answer, Client};
+use super::client::{About, Client, HubResponse};
 use super::error::HubError;
 use super::hash::{Hash, Hasher};
-use super::progress::Progress;
+use super::progress::DownloadProgress;
 use super::spec::{Commit, RepoPath};
 
 /// Tries in a row that may bring nothing.
@@ -73,7 +73,7 @@ impl Download<'_> {
         let mut part = self.resume(&partial)?;
         let kept = part.length;
         self.check_room(&partial, kept)?;
-        let mut progress = Progress::new(self.path, self.size);
+        let mut progress = DownloadProgress::new(self.path, self.size);
         self.complete(&mut part, &partial, &mut progress)?;
         let mut fetched = part.fetched;
         if kept > 0 && !self.is_right(&part) {
@@ -153,7 +153,12 @@ impl Download<'_> {
     }
 
     /// Fetches what is missing, in as many tries as it takes while each brings something.
-    fn complete(&self, part: &mut Part, partial: &Path, progress: &mut Progress) -> Result<(), HubError> {
+    fn complete(
+        &self,
+        part: &mut Part,
+        partial: &Path,
+        progress: &mut DownloadProgress,
+    ) -> Result<(), HubError> {
         let (mut tries, mut pause) = (0, FIRST_PAUSE);
         while part.length < self.size {
             let before = part.length;
@@ -177,7 +182,12 @@ impl Download<'_> {
     }
 
     /// One request, and its bytes as far as they come.
-    fn attempt(&self, part: &mut Part, partial: &Path, progress: &mut Progress) -> Result<(), Trouble> {
+    fn attempt(
+        &self,
+        part: &mut Part,
+        partial: &Path,
+        progress: &mut DownloadProgress,
+    ) -> Result<(), Trouble> {
         let answer = self
             .client
             .fetch(self.about, self.commit, self.path, part.length, self.size)
@@ -296,7 +306,7 @@ impl Download<'_> {
 }
 
 /// Whether an answer begins where the part ends.
-fn goes_on(answer: &Answer, length: u64, size: u64) -> bool {
+fn goes_on(answer: &HubResponse, length: u64, size: u64) -> bool {
     let headers = answer.response.headers();
     let range = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     answer.response.status() == StatusCode::PARTIAL_CONTENT

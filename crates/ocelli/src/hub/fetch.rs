@@ -23,7 +23,7 @@ const MAX_EXTERNAL: u64 = 16 << 30;
 
 /// Sees to it that a model is on this machine.
 pub(super) fn run(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubError> {
-    let visit = Visit {
+    let visit = Fetch {
         spec,
         config,
         revision: spec.revision(),
@@ -31,7 +31,7 @@ pub(super) fn run(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubErro
     };
     let (listing, client) = visit.listing()?;
     let choice = choose(spec, &listing)?;
-    let mut stay = Stay {
+    let mut stay = FetchSession {
         visit: &visit,
         listing: &listing,
         client,
@@ -52,7 +52,7 @@ pub(super) fn run(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubErro
 }
 
 /// Who is visited, and what is known of it.
-struct Visit<'a> {
+struct Fetch<'a> {
     spec: &'a HubSpec,
     config: &'a HubConfig,
     revision: RepoPath,
@@ -60,8 +60,8 @@ struct Visit<'a> {
 }
 
 /// A visit that found the door open.
-struct Stay<'a> {
-    visit: &'a Visit<'a>,
+struct FetchSession<'a> {
+    visit: &'a Fetch<'a>,
     listing: &'a Listing,
     /// Where files that are not in the cache come from; nowhere when nothing may be asked.
     client: Option<Client>,
@@ -70,14 +70,14 @@ struct Stay<'a> {
 }
 
 /// Where a file is that is here.
-enum Place {
+enum CachedFile {
     /// In the snapshot.
     Snapshot,
     /// Among the blobs only.
     Blob(Hash),
 }
 
-impl Visit<'_> {
+impl Fetch<'_> {
     /// What the revision holds. The hub is asked, unless that is forbidden or the revision is a commit whose list is
     /// here, for that never changes. When the hub cannot be reached, the cache has to do.
     fn listing(&self) -> Result<(Listing, Option<Client>), HubError> {
@@ -133,7 +133,7 @@ impl Visit<'_> {
     }
 }
 
-impl Stay<'_> {
+impl FetchSession<'_> {
     /// The graph comes first, for it says which files it needs, and appears last, so that where it is the rest is, too.
     fn obtain_all(&mut self, choice: &Choice<'_>) -> Result<(), HubError> {
         for file in self.descriptions(choice)? {
@@ -141,8 +141,8 @@ impl Stay<'_> {
         }
         let place = self.bring(choice.onnx, MAX_ONNX)?;
         let path = match &place {
-            Place::Snapshot => self.pointer(choice.onnx),
-            Place::Blob(hash) => self.visit.cache.blob(hash),
+            CachedFile::Snapshot => self.pointer(choice.onnx),
+            CachedFile::Blob(hash) => self.visit.cache.blob(hash),
         };
         for path in graph::external(self.visit.cache.folder(), &path, &choice.onnx.path)? {
             let file = self.listing.find(&path);
@@ -184,8 +184,8 @@ impl Stay<'_> {
     }
 
     /// Sees to it that a file is here.
-    fn bring(&mut self, file: &RepoFile, limit: u64) -> Result<Place, HubError> {
-        let Visit {
+    fn bring(&mut self, file: &RepoFile, limit: u64) -> Result<CachedFile, HubError> {
+        let Fetch {
             spec,
             cache,
             revision,
@@ -193,7 +193,7 @@ impl Stay<'_> {
         } = self.visit;
         let commit = &self.listing.commit;
         if cache.has(commit, file) {
-            return Ok(Place::Snapshot);
+            return Ok(CachedFile::Snapshot);
         }
         let client = self.client.as_ref();
         let client = client.ok_or_else(|| self.visit.offline(file.path.as_str()))?;
@@ -224,12 +224,12 @@ impl Stay<'_> {
             size,
         };
         self.fetched += download.run()?;
-        Ok(Place::Blob(hash))
+        Ok(CachedFile::Blob(hash))
     }
 
     /// Makes a file that is here appear in the snapshot.
-    fn show(&mut self, file: &RepoFile, place: &Place) -> Result<(), HubError> {
-        if let Place::Blob(hash) = place {
+    fn show(&mut self, file: &RepoFile, place: &CachedFile) -> Result<(), HubError> {
+        if let CachedFile::Blob(hash) = place {
             self.visit.cache.link(&self.listing.commit, &file.path, hash)?;
         }
         let pointer = self.pointer(file);

@@ -14,11 +14,11 @@ use super::spec::is_hash;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hash {
     digits: String,
-    kind: Kind,
+    kind: HashKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum HashKind {
     Sha256,
     GitBlob,
 }
@@ -27,10 +27,10 @@ impl Hash {
     /// From hexadecimal digits, as the hub writes them.
     pub(super) fn new(text: &str) -> Option<Self> {
         let kind = match text.len() {
-            64 => Kind::Sha256,
-            _ => Kind::GitBlob,
+            64 => HashKind::Sha256,
+            _ => HashKind::GitBlob,
         };
-        let wanted = if kind == Kind::Sha256 { 64 } else { 40 };
+        let wanted = if kind == HashKind::Sha256 { 64 } else { 40 };
         is_hash(text, wanted).then(|| Self {
             digits: text.to_owned(),
             kind,
@@ -49,14 +49,14 @@ impl Hash {
 
     /// Whether it is that of a file in large file storage.
     pub(super) fn is_sha256(&self) -> bool {
-        self.kind == Kind::Sha256
+        self.kind == HashKind::Sha256
     }
 
     /// Begins to hash a file of `size` bytes in the way of this hash.
     pub(super) fn hasher(&self, size: u64) -> Hasher {
         match self.kind {
-            Kind::Sha256 => Hasher(digest::Context::new(&digest::SHA256)),
-            Kind::GitBlob => {
+            HashKind::Sha256 => Hasher(digest::Context::new(&digest::SHA256)),
+            HashKind::GitBlob => {
                 let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
                 context.update(format!("blob {size}\0").as_bytes());
                 Hasher(context)

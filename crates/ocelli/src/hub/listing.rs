@@ -35,7 +35,7 @@ pub(super) enum BadListing {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Answer {
+struct ListingResponse {
     sha: String,
     siblings: Vec<Sibling>,
 }
@@ -61,7 +61,7 @@ struct Lfs {
 impl Listing {
     /// From the hub's JSON.
     pub(super) fn parse(json: &[u8]) -> Result<Self, BadListing> {
-        let answer: Answer =
+        let answer: ListingResponse =
             serde_json::from_slice(json).map_err(|error| BadListing::Form(error.to_string()))?;
         let commit = Commit::new(&answer.sha)
             .ok_or_else(|| BadListing::Form(format!("{:?} is no commit", answer.sha)))?;
@@ -102,7 +102,7 @@ impl Listing {
                 blob_id: digits.filter(|_| !large),
             }
         };
-        let answer = Answer {
+        let answer = ListingResponse {
             sha: self.commit.to_string(),
             siblings: self.files.iter().map(sibling).collect(),
         };

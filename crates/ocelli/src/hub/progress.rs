@@ -9,11 +9,11 @@ use crate::process::printable::one_line;
 use crate::process::progress::Bar;
 
 /// Shows one file's download.
-pub(super) struct Progress {
+pub(super) struct DownloadProgress {
     bar: Bar,
 }
 
-impl Progress {
+impl DownloadProgress {
     /// Begins to show the download of `size` bytes.
     pub(super) fn new(file: &RepoPath, size: u64) -> Self {
         if !io::stderr().is_terminal() {

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::{Outcome, Prediction, Want};
+use crate::output::postprocess::{Output, OutputRequest, Prediction};
 use crate::queue::job::Scored;
 
 /// What one image came to.
@@ -82,7 +82,7 @@ impl Serialize for Vector<'_> {
 impl<'a> ImageAnswer<'a> {
     /// The answer for one image of `model`, of which `want` was wanted.
     #[must_use]
-    pub fn new(model: &'a ServedModel, want: &Want, result: &'a Result<Scored, Error>) -> Self {
+    pub fn new(model: &'a ServedModel, want: &OutputRequest, result: &'a Result<Scored, Error>) -> Self {
         Self::encoded(model, want, result, VectorEncoding::Float)
     }
 
@@ -90,15 +90,15 @@ impl<'a> ImageAnswer<'a> {
     #[must_use]
     pub fn encoded(
         model: &'a ServedModel,
-        want: &Want,
+        want: &OutputRequest,
         result: &'a Result<Scored, Error>,
         encoding: VectorEncoding,
     ) -> Self {
         match result.as_ref().map(|scored| &scored.outcome) {
-            Ok(Outcome::Classes(predictions)) => Self::Predictions {
+            Ok(Output::Classes(predictions)) => Self::Predictions {
                 predictions: labelled(model.labels_of(want.output), predictions),
             },
-            Ok(Outcome::Vector(numbers)) => Self::Embedding {
+            Ok(Output::Vector(numbers)) => Self::Embedding {
                 embedding: Vector { numbers, encoding },
             },
             Err(error) => Self::Failure {

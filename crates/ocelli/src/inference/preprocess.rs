@@ -16,17 +16,17 @@ use ocelli_vision::{DecodeLimits, Decoder, ImageHeader, InputSpec};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use crate::compute::core_budget::Cores;
-use crate::compute::pool::{Crew, Turn, Urgency, Work};
+use crate::compute::core_budget::CoreBudget;
+use crate::compute::pool::{Pool, Turn, Urgency, WorkSource};
 use crate::error::Error;
 use crate::metrics::{DropReason, Metrics};
 use crate::models::admission::Permit;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{Job, JobId};
-use crate::queue::{Broker, PrepareTimes, Waiter};
-use waiting::{Goal, Queue, Task};
+use crate::queue::{Broker, PrepareTimes, ReplySender};
+use waiting::{Completion, Queue, WaitingPhoto};
 
 /// What decoding may use.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub struct Photo {
     /// When nobody wants the answer any more.
     pub deadline: Instant,
     /// The outcome that the request asks for.
-    pub want: Want,
+    pub want: OutputRequest,
     /// Room in the house, held at least until the file is let go.
     pub permit: Arc<Permit>,
 }
@@ -74,14 +74,14 @@ impl Photo {
 /// The way to the decoders. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Decoders {
-    shared: Arc<Shared>,
-    crew: Crew,
+    shared: Arc<PreprocessShared>,
+    crew: Pool,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PreprocessShared {
     config: DecodeConfig,
-    cores: Cores,
+    cores: CoreBudget,
     broker: Broker,
     metrics: Arc<Metrics>,
     queue: Mutex<Queue>,
@@ -91,7 +91,7 @@ struct Shared {
 
 /// The crew's side: one decoder for each member, made when it is first needed.
 pub struct DecodeWork {
-    shared: Arc<Shared>,
+    shared: Arc<PreprocessShared>,
     decoders: Vec<Mutex<Option<Decoder>>>,
 }
 
@@ -99,13 +99,13 @@ pub struct DecodeWork {
 #[must_use]
 pub fn pair(
     config: DecodeConfig,
-    cores: Cores,
-    crew: Crew,
+    cores: CoreBudget,
+    crew: Pool,
     broker: Broker,
     metrics: Arc<Metrics>,
 ) -> (Decoders, Arc<DecodeWork>) {
     let decoders = (0..cores.total()).map(|_| Mutex::new(None)).collect();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(PreprocessShared {
         config,
         cores,
         broker,
@@ -125,8 +125,8 @@ pub fn pair(
 
 impl Decoders {
     /// Has a photo prepared and submitted as a job; `waiter` hears what comes of it.
-    pub fn submit(&self, photo: Photo, waiter: Waiter) {
-        self.queue(photo, Goal::Submit(waiter));
+    pub fn submit(&self, photo: Photo, waiter: ReplySender) {
+        self.queue(photo, Completion::Submit(waiter));
     }
 
     /// Has a photo prepared and gives the job back, to be submitted in another way.
@@ -136,18 +136,18 @@ impl Decoders {
     /// deadline passed, which whoever waits knows.
     pub async fn prepare(&self, photo: Photo) -> Result<Job, Error> {
         let (sender, job) = oneshot::channel();
-        self.queue(photo, Goal::HandBack(sender));
+        self.queue(photo, Completion::Return(sender));
         job.await.unwrap_or(Err(Error::Internal))
     }
 
-    fn queue(&self, photo: Photo, goal: Goal) {
+    fn queue(&self, photo: Photo, goal: Completion) {
         {
             let mut queue = self.shared.queue.lock();
             if queue.closed {
                 return goal.fail(Error::NotReady("it is stopping"));
             }
             // Bounded by admission: each task holds a permit.
-            queue.push(Task {
+            queue.push(WaitingPhoto {
                 photo,
                 submitted: Instant::now(),
                 goal,
@@ -179,7 +179,7 @@ impl Decoders {
     }
 }
 
-impl Work for DecodeWork {
+impl WorkSource for DecodeWork {
     fn turn(&self, member: usize, urgency: Urgency) -> Turn {
         let Some(task) = self.shared.next(urgency) else {
             return Turn::Nothing;
@@ -190,20 +190,20 @@ impl Work for DecodeWork {
     }
 }
 
-impl Shared {
-    /// The next photo whose model's worker wants another job. Pressing is only a photo that should overtake what is ready;
+impl PreprocessShared {
+    /// The next photo whose model's worker wants another job. Urgent is only a photo that should overtake what is ready;
     /// the one whose turn it is goes first even then, so that no priority and no model starves.
-    fn next(&self, urgency: Urgency) -> Option<Task> {
+    fn next(&self, urgency: Urgency) -> Option<WaitingPhoto> {
         let mut queue = self.queue.lock();
         let pressing = |model: &ServedModel, priority| self.broker.hurries(model, priority);
-        if urgency == Urgency::Pressing && !queue.any(pressing) {
+        if urgency == Urgency::Urgent && !queue.any(pressing) {
             return None;
         }
         queue.next(|model, priority| self.broker.wants(model, priority))
     }
 
-    fn handle(&self, task: Task, decoder: &mut Option<Decoder>) {
-        let Task {
+    fn handle(&self, task: WaitingPhoto, decoder: &mut Option<Decoder>) {
+        let WaitingPhoto {
             photo,
             submitted,
             goal,
@@ -220,12 +220,12 @@ impl Shared {
         });
         match (prepared, goal) {
             (Ok(None), _) => {}
-            (Ok(Some((pixels, times))), Goal::Submit(waiter)) => {
+            (Ok(Some((pixels, times))), Completion::Submit(waiter)) => {
                 let job = photo.job(pixels);
                 self.broker.submit(&photo.model, job, waiter.prepared(times));
             }
             // Whoever has left in the meantime needs no job.
-            (Ok(Some((pixels, _))), Goal::HandBack(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
+            (Ok(Some((pixels, _))), Completion::Return(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
             (Err(error), goal) => goal.fail(error),
         }
     }
@@ -234,7 +234,7 @@ impl Shared {
     fn prepare(
         &self,
         photo: &Photo,
-        goal: &Goal,
+        goal: &Completion,
         submitted: Instant,
         decoder: &mut Option<Decoder>,
     ) -> Result<Option<(Vec<u8>, PrepareTimes)>, Error> {
@@ -258,7 +258,7 @@ impl Shared {
 
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
-    fn is_dead(&self, photo: &Photo, goal: &Goal) -> bool {
+    fn is_dead(&self, photo: &Photo, goal: &Completion) -> bool {
         let Some(reason) = DropReason::of(photo.deadline <= Instant::now(), goal.is_gone()) else {
             return false;
         };
@@ -298,7 +298,7 @@ pub fn survive<T>(bytes: usize, work: impl FnOnce() -> Result<T, Error>) -> Resu
 
 /// A share of the budget for decoded pixels.
 struct PixelBytes<'a> {
-    shared: &'a Shared,
+    shared: &'a PreprocessShared,
     bytes: u64,
 }
 
@@ -318,40 +318,40 @@ mod tests {
     use super::*;
     use crate::models::admission::{Admission, AdmissionLimits};
     use crate::models::served_model;
-    use crate::output::postprocess::Form;
-    use crate::queue::{JobQueue, MemoryBroker, Supplier, waiter};
+    use crate::output::postprocess::OutputKind;
+    use crate::queue::{JobQueue, MemoryBroker, Refill, waiter};
 
-    pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> Task {
+    pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> WaitingPhoto {
         let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
         let photo = Photo {
             bytes: Bytes::from(vec![byte]),
             model: Arc::clone(model),
             priority: Priority::Normal,
             trace: None,
-            want: Want {
+            want: OutputRequest {
                 output: 0,
-                form: Form::Vector { normalize: false },
+                form: OutputKind::Vector { normalize: false },
             },
             deadline: Instant::now(),
             permit: Arc::new(house.admit(1, 1, Priority::Normal).expect("room")),
         };
-        Task {
+        WaitingPhoto {
             photo,
             submitted: Instant::now(),
-            goal: Goal::HandBack(oneshot::channel().0),
+            goal: Completion::Return(oneshot::channel().0),
         }
     }
 
     #[test]
     fn an_image_that_a_decoder_panics_on_fails_alone() {
-        let (cores, metrics) = (Cores::new(1), Arc::new(Metrics::default()));
+        let (cores, metrics) = (CoreBudget::new(1), Arc::new(Metrics::default()));
         let config = DecodeConfig {
             image: DecodeLimits::default(),
             pixel_bytes: 1 << 20,
         };
         let queues = JobQueue::new(Arc::clone(&metrics));
         let broker = Broker::Memory(MemoryBroker::new(queues));
-        let (_, work) = pair(config, cores, Crew::default(), broker, metrics);
+        let (_, work) = pair(config, cores, Pool::default(), broker, metrics);
         let (mut broken, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let (sound, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         // No package may say so; the arithmetic of the decoder divides by it.
@@ -362,7 +362,7 @@ mod tests {
             task.photo.bytes = Bytes::from_static(b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x03\0");
             task.photo.deadline += Duration::from_secs(3600);
             let (sender, job) = oneshot::channel();
-            task.goal = Goal::HandBack(sender);
+            task.goal = Completion::Return(sender);
             work.shared.handle(task, &mut slot);
             job.now_or_never()
                 .expect("it is answered")
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn photos_of_a_model_that_is_unloaded_are_answered_at_once() {
         let metrics = Arc::new(Metrics::default());
-        let (cores, crew) = (Cores::new(1), Crew::default());
+        let (cores, crew) = (CoreBudget::new(1), Pool::default());
         let queues = JobQueue::new(Arc::clone(&metrics));
         let config = DecodeConfig {
             image: DecodeLimits::default(),
@@ -389,7 +389,7 @@ mod tests {
         let (decoders, work) = pair(config, cores, crew.clone(), broker, metrics);
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let model = Arc::new(model);
-        let _queue = queues.open(&model.id, 1, Supplier::Crew(crew.clone()));
+        let _queue = queues.open(&model.id, 1, Refill::Pool(crew.clone()));
         let mut photo = task(&model, 0).photo;
         photo.deadline += Duration::from_secs(3600);
         let (waiter, pending) = waiter();
@@ -400,7 +400,7 @@ mod tests {
             "nobody takes its job"
         );
         queues.remove(&model.id);
-        let leading: Arc<dyn Work> = work;
+        let leading: Arc<dyn WorkSource> = work;
         crew.members(1, Some(&leading)).into_iter().for_each(|member| {
             crew.close();
             member.run();

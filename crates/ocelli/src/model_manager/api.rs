@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::reconcile::Departures;
-use super::{Models, Shared};
+use super::{ManagerShared, Models};
 use crate::error::Error;
 use crate::executor::Pace;
 use crate::models::repository::{Entry, Key};
 
 /// A model of the repository, loaded or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ModelStatus {
     /// Its name.
     pub name: String,
     /// Its version; `None` while that is not known.
@@ -30,7 +30,7 @@ impl Models {
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] where the repository cannot be read.
-    pub async fn index(&self) -> Result<Vec<Standing>, Error> {
+    pub async fn index(&self) -> Result<Vec<ModelStatus>, Error> {
         let entries = self.shared.entries().await;
         let entries = entries.map_err(|error| Error::InvalidRequest(error.to_string()))?;
         Ok(self.shared.slots.lock().index(&entries))
@@ -96,7 +96,7 @@ impl Wanted {
     }
 }
 
-impl Shared {
+impl ManagerShared {
     async fn load_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
         let mut leaving = Departures::default();
         let loaded = self.load_in_turn(wanted, &mut leaving).await;

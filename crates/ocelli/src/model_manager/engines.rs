@@ -6,23 +6,23 @@ use std::sync::Arc;
 use ocelli_engine::{Backend, EngineError};
 use tokio::task;
 
-use super::registration::Seat;
-use crate::compute::core_budget::Cores;
+use super::registration::Registration;
+use crate::compute::core_budget::CoreBudget;
 use crate::compute::loader_thread::{Background, BackgroundError};
-use crate::compute::pool::{Crew, Work};
+use crate::compute::pool::{Pool, WorkSource};
 use crate::compute::threads::Threads;
 use crate::executor;
 use crate::executor::{Pace, Worker, WorkerConfig, WorkerParts};
 use crate::metrics::Metrics;
 use crate::models::model_id::ModelId;
 use crate::models::served_model::{ModelFile, ServedModel};
-use crate::queue::{JobQueue, ModelQueue, Supplier};
+use crate::queue::{JobQueue, ModelQueue, Refill};
 
 /// Where models are computed.
 pub(crate) struct EngineRoom {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) cores: Cores,
-    pub(crate) crew: Crew,
+    pub(crate) cores: CoreBudget,
+    pub(crate) crew: Pool,
     pub(crate) queues: JobQueue,
     pub(crate) config: WorkerConfig,
     pub(crate) metrics: Arc<Metrics>,
@@ -52,15 +52,15 @@ pub(crate) struct Resident {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) queue: ModelQueue,
     /// Where web processes find it, in a worker process.
-    pub(crate) seat: Option<Arc<Seat>>,
-    engines: Arc<dyn Work>,
-    crew: Crew,
+    pub(crate) seat: Option<Arc<Registration>>,
+    engines: Arc<dyn WorkSource>,
+    crew: Pool,
     own_threads: Threads,
-    place: Place,
+    place: ModelResources,
 }
 
 /// A model's queue and metrics, which go with it.
-struct Place {
+struct ModelResources {
     queues: JobQueue,
     metrics: Arc<Metrics>,
     id: Arc<ModelId>,
@@ -71,7 +71,7 @@ impl EngineRoom {
     ///
     /// # Errors
     /// When the system gives no more threads; none is left running then.
-    pub(crate) async fn run(&self, leading: Option<Arc<dyn Work>>) -> io::Result<Threads> {
+    pub(crate) async fn run(&self, leading: Option<Arc<dyn WorkSource>>) -> io::Result<Threads> {
         let mut threads = Threads::default();
         if leading.is_none() && !self.backend.uses_cpu() {
             return Ok(threads);
@@ -94,10 +94,10 @@ impl EngineRoom {
     pub(crate) async fn open(
         &self,
         (model, file): (Arc<ServedModel>, ModelFile),
-        (capacity, supplier): (usize, Supplier),
+        (capacity, supplier): (usize, Refill),
         pace: Pace,
     ) -> Result<Resident, StartError> {
-        let place = Place {
+        let place = ModelResources {
             queues: self.queues.clone(),
             metrics: Arc::clone(&self.metrics),
             id: Arc::clone(&model.id),
@@ -168,7 +168,7 @@ impl Resident {
     }
 }
 
-impl Drop for Place {
+impl Drop for ModelResources {
     fn drop(&mut self) {
         self.queues.remove(&self.id);
         // One that could not take the place of another, or has lost its own, leaves the figures to that one.

@@ -12,14 +12,14 @@ use tokio::task::{self, JoinHandle};
 use tokio::time::timeout;
 
 use super::engines::{Resident, StartError};
-use super::registration::Seats;
-use super::{Host, ModelsError, RepositoryConfig, Selection, Shared, split};
+use super::registration::Registrations;
+use super::{Host, ManagerShared, ModelsError, RepositoryConfig, Selection, split};
 use crate::compute::loader_thread::BackgroundError;
-use crate::error::Reason;
+use crate::error::UnavailableReason;
 use crate::executor::Pace;
 use crate::models::repository::{self, Entry, Fingerprint, Key, OpenError, Step, plan, scan};
 use crate::models::served_model::{ModelFile, ServedModel};
-use crate::queue::Supplier;
+use crate::queue::Refill;
 use crate::queue::redis::LinkError;
 
 /// Why one model of a repository is not loaded.
@@ -30,7 +30,7 @@ enum LoadError {
     #[error("{path}: {error}")]
     Start { path: PathBuf, error: StartError },
     #[error("{path}: {error}")]
-    Seat { path: PathBuf, error: LinkError },
+    Registration { path: PathBuf, error: LinkError },
     #[error("{path}: the process is stopping")]
     Stopping { path: PathBuf },
     #[error("{path}: reading it failed: {error}")]
@@ -45,7 +45,7 @@ enum LoadError {
     },
 }
 
-impl Shared {
+impl ManagerShared {
     /// Loads what is there at the start.
     pub(super) async fn load_all(
         self: &Arc<Self>,
@@ -71,7 +71,7 @@ impl Shared {
             let mut slots = self.slots.lock();
             for Entry { key, .. } in &entries {
                 if !slots.is_given(key) {
-                    slots.note(key, Some(Reason::Loading), &self.catalog);
+                    slots.note(key, Some(UnavailableReason::Loading), &self.catalog);
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Shared {
         Some(later)
     }
 
-    /// The same as [`Shared::turn`], once no model of this name is leaving.
+    /// The same as [`ManagerShared::turn`], once no model of this name is leaving.
     pub(super) async fn turn_for(&self, name: &str) -> Option<MutexGuard<'_, ()>> {
         loop {
             self.unless_stopping(self.leaving.gone(name)).await?;
@@ -229,7 +229,7 @@ impl Shared {
         tracing::error!(model = %key, error = reason, "a model could not be loaded");
         self.slots
             .lock()
-            .note(key, Some(Reason::Failed(reason)), &self.catalog);
+            .note(key, Some(UnavailableReason::Failed(reason)), &self.catalog);
     }
 
     async fn replace(
@@ -288,7 +288,7 @@ impl Shared {
         };
         let resident = match resident {
             Ok(resident) => resident.ok_or_else(stopping)?,
-            Err(error) => return Err(LoadError::Seat { path, error }),
+            Err(error) => return Err(LoadError::Registration { path, error }),
         };
         match self.take_over((key, &place), resident, fingerprint) {
             Ok(old) => leaving.extend(old.into_iter().flatten().map(|old| self.dismiss(old, None))),
@@ -311,7 +311,7 @@ impl Shared {
                 version: key.version.clone().unwrap_or_default(),
             });
         }
-        slots.note(key, Some(Reason::Loading), &self.catalog);
+        slots.note(key, Some(UnavailableReason::Loading), &self.catalog);
         Ok(())
     }
 
@@ -323,16 +323,20 @@ impl Shared {
         let supply = match &self.host {
             Host::Here => {
                 let jobs = model.0.door().limits().jobs;
-                (jobs, Supplier::Crew(self.room.crew.clone()))
+                (jobs, Refill::Pool(self.room.crew.clone()))
             }
             // The one who fills it asks for less.
-            Host::Wire(_) => (usize::MAX, Supplier::Task(Arc::default())),
+            Host::Wire(_) => (usize::MAX, Refill::Task(Arc::default())),
         };
         self.room.open(model, supply, pace).await
     }
 
     /// Has web processes know of a model, while the one whose place it is to take goes on. `None` where the process stops.
-    async fn seated(&self, mut resident: Resident, seats: &Seats) -> Result<Option<Resident>, LinkError> {
+    async fn seated(
+        &self,
+        mut resident: Resident,
+        seats: &Registrations,
+    ) -> Result<Option<Resident>, LinkError> {
         match seats.take(&resident.model, &resident.queue, &self.stopping).await {
             Ok(Some(seat)) => {
                 resident.seat = Some(Arc::new(seat));

@@ -21,7 +21,7 @@ use crate::queue::transport::worker::{WorkerSide, WorkerWire};
 const SIGN_OFF: Duration = Duration::from_secs(2);
 
 /// Where seats are taken.
-pub(crate) struct Seats {
+pub(crate) struct Registrations {
     wire: WorkerWire,
     /// The link of the process.
     link: Link,
@@ -35,7 +35,7 @@ pub(crate) struct Seats {
 }
 
 /// A model that web processes know of.
-pub(crate) struct Seat {
+pub(crate) struct Registration {
     pub(crate) side: WorkerSide,
     stops: Stops,
     tasks: Mutex<Option<JoinHandle<()>>>,
@@ -48,7 +48,7 @@ struct Stops {
     tasks: CancellationToken,
 }
 
-impl Seats {
+impl Registrations {
     /// None is taken yet. With `many`, each gets a name of its own.
     pub(crate) fn new(
         wire: WorkerWire,
@@ -82,7 +82,7 @@ impl Seats {
         model: &Arc<ServedModel>,
         queue: &ModelQueue,
         stop: &CancellationToken,
-    ) -> Result<Option<Seat>, LinkError> {
+    ) -> Result<Option<Registration>, LinkError> {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         let name = self.wire.name().to_owned();
         let name = if self.many {
@@ -119,7 +119,7 @@ impl Seats {
                 guard.disarm();
             }
         });
-        Ok(Some(Seat {
+        Ok(Some(Registration {
             side,
             stops,
             tasks: Mutex::new(Some(tasks)),
@@ -133,14 +133,14 @@ impl Seats {
 }
 
 /// A seat that nobody holds any more must not go on announcing its model.
-impl Drop for Seat {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.stops.leasing.cancel();
         self.stops.tasks.cancel();
     }
 }
 
-impl Seat {
+impl Registration {
     /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken. Where Redis is gone
     /// and nothing is held, it waits for nothing.
     pub(crate) async fn leave(&self, delay: Duration) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::api::Standing;
+use super::api::ModelStatus;
 use super::engines::Resident;
-use super::registration::Seat;
-use crate::error::Reason;
-use crate::models::catalog::{Absent, Catalog, by_version};
+use super::registration::Registration;
+use crate::error::UnavailableReason;
+use crate::models::catalog::{Catalog, Unavailable, by_version};
 use crate::models::model_id::ModelId;
 use crate::models::repository::{Entry, Fingerprint, Key};
 use crate::models::served_model::ServedModel;
@@ -15,11 +15,11 @@ use crate::queue::ModelQueue;
 
 /// Every model that is there, should be, or goes.
 #[derive(Default)]
-pub(super) struct Slots(BTreeMap<Key, Slot>);
+pub(super) struct ModelSlots(BTreeMap<Key, ModelSlot>);
 
 /// One of them.
 #[derive(Default)]
-pub(super) struct Slot {
+pub(super) struct ModelSlot {
     /// Whether it was given at the start, and stays.
     given: bool,
     /// What requests find.
@@ -28,10 +28,10 @@ pub(super) struct Slot {
     /// What the package that is loaded looks like.
     fingerprint: Option<Fingerprint>,
     /// What keeps the package that should be here from being here.
-    reason: Option<Reason>,
+    reason: Option<UnavailableReason>,
 }
 
-impl Slot {
+impl ModelSlot {
     /// A model that was given and is not loaded yet.
     pub(super) fn given(model: Arc<ServedModel>) -> Self {
         Self {
@@ -42,30 +42,30 @@ impl Slot {
     }
 }
 
-impl Slot {
+impl ModelSlot {
     /// The model that serves, and what keeps another from taking its place.
-    fn index(&self, key: &Key) -> impl Iterator<Item = Standing> {
-        let serving = self.model.as_ref().map(|model| Standing {
+    fn index(&self, key: &Key) -> impl Iterator<Item = ModelStatus> {
+        let serving = self.model.as_ref().map(|model| ModelStatus {
             name: key.name.clone(),
             version: Some(model.id.version.clone()),
             state: model.state(),
             reason: None,
         });
-        let absent = self.reason.as_ref().map(|reason| Standing {
+        let absent = self.reason.as_ref().map(|reason| ModelStatus {
             name: key.name.clone(),
             version: key.version.clone(),
             state: reason.name(),
             reason: match reason {
-                Reason::Failed(why) => Some(why.clone()),
-                Reason::Loading | Reason::Unloading => None,
+                UnavailableReason::Failed(why) => Some(why.clone()),
+                UnavailableReason::Loading | UnavailableReason::Unloading => None,
             },
         });
         serving.into_iter().chain(absent)
     }
 }
 
-impl Slots {
-    pub(super) fn insert(&mut self, key: Key, slot: Slot) {
+impl ModelSlots {
+    pub(super) fn insert(&mut self, key: Key, slot: ModelSlot) {
         self.0.insert(key, slot);
     }
 
@@ -87,7 +87,7 @@ impl Slots {
             .filter(|(_, slot)| !slot.given || slot.reason.is_some());
         slots
             .map(|(key, slot)| {
-                let failed = matches!(slot.reason, Some(Reason::Failed(_)));
+                let failed = matches!(slot.reason, Some(UnavailableReason::Failed(_)));
                 (key.clone(), slot.fingerprint.clone().filter(|_| !failed))
             })
             .collect()
@@ -113,7 +113,7 @@ impl Slots {
     }
 
     /// Notes what keeps a package from being loaded.
-    pub(super) fn note(&mut self, key: &Key, reason: Option<Reason>, catalog: &Catalog) {
+    pub(super) fn note(&mut self, key: &Key, reason: Option<UnavailableReason>, catalog: &Catalog) {
         self.0.entry(key.clone()).or_default().reason = reason;
         self.publish(catalog);
     }
@@ -152,14 +152,14 @@ impl Slots {
     }
 
     /// Notes where web processes find a model.
-    pub(super) fn seat(&mut self, key: &Key, seat: Seat) {
+    pub(super) fn seat(&mut self, key: &Key, seat: Registration) {
         if let Some(resident) = self.0.get_mut(key).and_then(|slot| slot.resident.as_mut()) {
             resident.seat = Some(Arc::new(seat));
         }
     }
 
     /// Where web processes find the models.
-    pub(super) fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Arc<Registration>> {
         let residents = self.0.values().filter_map(|slot| slot.resident.as_ref());
         residents.filter_map(|resident| resident.seat.as_ref())
     }
@@ -174,18 +174,18 @@ impl Slots {
     }
 
     /// Everything that is here, and what of the repository's `entries` is not.
-    pub(super) fn index(&self, entries: &[Entry]) -> Vec<Standing> {
+    pub(super) fn index(&self, entries: &[Entry]) -> Vec<ModelStatus> {
         let here = self.0.iter().flat_map(|(key, slot)| slot.index(key));
         let others = entries.iter().filter(|entry| !self.0.contains_key(&entry.key));
-        let others = others.map(|entry| Standing {
+        let others = others.map(|entry| ModelStatus {
             name: entry.key.name.clone(),
             version: entry.key.version.clone(),
             state: "unloaded",
             reason: None,
         });
-        let mut index: Vec<Standing> = here.chain(others).collect();
+        let mut index: Vec<ModelStatus> = here.chain(others).collect();
         index.sort_by(|one, other| {
-            let version = |standing: &Standing| standing.version.clone().unwrap_or_default();
+            let version = |standing: &ModelStatus| standing.version.clone().unwrap_or_default();
             let versions = || by_version(&version(one), &version(other));
             one.name.cmp(&other.name).then_with(versions)
         });
@@ -196,7 +196,7 @@ impl Slots {
     pub(super) fn empty(&mut self, key: &Key, catalog: &Catalog) -> Option<Resident> {
         let slot = self.0.get_mut(key)?;
         slot.model = None;
-        slot.reason = Some(Reason::Unloading);
+        slot.reason = Some(UnavailableReason::Unloading);
         let resident = slot.resident.take();
         self.publish(catalog);
         resident
@@ -244,7 +244,7 @@ impl Slots {
         supersede(&models);
         catalog.set(models);
         let absent = self.0.iter().filter_map(|(key, slot)| {
-            Some(Absent {
+            Some(Unavailable {
                 name: key.name.clone(),
                 version: key.version.clone(),
                 reason: slot.reason.clone()?,

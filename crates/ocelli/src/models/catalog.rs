@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::served_model::ServedModel;
 use crate::error::Error;
-use crate::error::Reason;
+use crate::error::UnavailableReason;
 use default::DefaultModel;
 
 pub use names::{ModelRef, Names, by_version};
@@ -24,16 +24,16 @@ pub use names::{ModelRef, Names, by_version};
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     models: Arc<RwLock<Arc<[Arc<ServedModel>]>>>,
-    absent: Arc<RwLock<Arc<[Absent]>>>,
+    absent: Arc<RwLock<Arc<[Unavailable]>>>,
     names: Arc<Names>,
-    vacancy: Vacancy,
+    vacancy: EmptyPolicy,
     /// The model of requests that name none, once that is settled.
     default: Arc<Mutex<Option<DefaultModel>>>,
 }
 
 /// What it means that there is no model at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Vacancy {
+pub enum EmptyPolicy {
     /// No worker has come yet.
     #[default]
     NoWorker,
@@ -45,13 +45,13 @@ pub enum Vacancy {
 
 /// A model that this process should have and cannot answer for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Absent {
+pub struct Unavailable {
     /// Its name.
     pub name: String,
     /// Its version, where that is known without reading it.
     pub version: Option<String>,
     /// Why it does not answer.
-    pub reason: Reason,
+    pub reason: UnavailableReason,
 }
 
 /// What requests and probes are told where this process has no model.
@@ -67,14 +67,14 @@ impl Catalog {
             models: Arc::new(RwLock::new(models.into())),
             absent: Arc::default(),
             names: Arc::new(names),
-            vacancy: Vacancy::default(),
+            vacancy: EmptyPolicy::default(),
             default: Arc::default(),
         }
     }
 
     /// The same catalog, in which it means this that no model is there.
     #[must_use]
-    pub fn with_vacancy(self, vacancy: Vacancy) -> Self {
+    pub fn with_vacancy(self, vacancy: EmptyPolicy) -> Self {
         Self { vacancy, ..self }
     }
 
@@ -84,7 +84,7 @@ impl Catalog {
     /// [`Error::NotReady`].
     pub fn occupied(&self) -> Result<(), Error> {
         match self.vacancy {
-            Vacancy::Lacking if self.all().is_empty() => Err(NO_MODEL),
+            EmptyPolicy::Lacking if self.all().is_empty() => Err(NO_MODEL),
             _ => Ok(()),
         }
     }
@@ -97,7 +97,7 @@ impl Catalog {
 
     /// Those that should be there and are not.
     #[must_use]
-    pub fn absent(&self) -> Arc<[Absent]> {
+    pub fn absent(&self) -> Arc<[Unavailable]> {
         Arc::clone(&self.absent.read())
     }
 
@@ -132,7 +132,7 @@ impl Catalog {
     }
 
     /// Replaces the list of those that are not there.
-    pub fn set_absent(&self, absent: Vec<Absent>) {
+    pub fn set_absent(&self, absent: Vec<Unavailable>) {
         *self.absent.write() = absent.into();
     }
 
@@ -177,7 +177,7 @@ impl Catalog {
     /// A model of that name or alias, or of the default one.
     ///
     /// # Errors
-    /// [`Error::UnknownModel`], [`Error::Absent`] for one that is loading or could not be loaded, and where there is no model
+    /// [`Error::UnknownModel`], [`Error::Unavailable`] for one that is loading or could not be loaded, and where there is no model
     /// at all [`Error::NoWorker`], or [`Error::NotReady`] in a process that computes itself.
     pub fn find(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
         let said = || self.names.default_model();
@@ -221,20 +221,20 @@ impl Catalog {
         let shown = shortened(&wanted.to_string());
         // One whose version is not known may be the one that is wanted only where no other of its name is there.
         let is_served = models.iter().any(|model| model.id.name == wanted.name);
-        let is_version = |absent: &Absent| match (&absent.version, &wanted.version) {
+        let is_version = |absent: &Unavailable| match (&absent.version, &wanted.version) {
             (Some(one), Some(other)) => one == other,
             (None, Some(_)) => !is_served,
             (_, None) => true,
         };
-        let is_it = |absent: &&Absent| absent.name == wanted.name && is_version(absent);
+        let is_it = |absent: &&Unavailable| absent.name == wanted.name && is_version(absent);
         if let Some(absent) = self.absent().iter().find(is_it) {
             let state = absent.reason.clone();
-            return Error::Absent { name: shown, state };
+            return Error::Unavailable { name: shown, state };
         }
         if models.is_empty() {
             return match self.vacancy {
-                Vacancy::NoWorker => Error::NoWorker(shown),
-                Vacancy::Lacking | Vacancy::Explicit => NO_MODEL,
+                EmptyPolicy::NoWorker => Error::NoWorker(shown),
+                EmptyPolicy::Lacking | EmptyPolicy::Explicit => NO_MODEL,
             };
         }
         Error::UnknownModel {
@@ -417,10 +417,10 @@ mod tests {
     #[test]
     fn a_model_that_is_not_there_yet_is_told_apart_from_one_that_never_was() {
         let catalog = Catalog::default();
-        let failed = Absent {
+        let failed = Unavailable {
             name: "bad".to_owned(),
             version: Some("2".to_owned()),
-            reason: Reason::Failed("the moon is full".to_owned()),
+            reason: UnavailableReason::Failed("the moon is full".to_owned()),
         };
         catalog.set_absent(vec![failed]);
         let error = catalog.find(Some("bad")).unwrap_err();
@@ -440,10 +440,10 @@ mod tests {
     #[test]
     fn a_package_of_unknown_version_that_failed_is_no_version_of_a_model_that_serves() {
         let catalog = Catalog::default();
-        catalog.set_absent(vec![Absent {
+        catalog.set_absent(vec![Unavailable {
             name: "efficientnet-lite0".to_owned(),
             version: None,
-            reason: Reason::Failed("the moon is full".to_owned()),
+            reason: UnavailableReason::Failed("the moon is full".to_owned()),
         }]);
         let code = || {
             let error = catalog.find_version("efficientnet-lite0", "99").unwrap_err();

@@ -21,7 +21,7 @@ pub struct ServedModel {
     pub id: Arc<ModelId>,
     /// What goes in, what comes out.
     pub card: ModelCard,
-    place: Place,
+    place: Execution,
     live_instances: AtomicUsize,
     retiring: AtomicBool,
     superseded: AtomicBool,
@@ -31,7 +31,7 @@ pub struct ServedModel {
 
 /// Where a model is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Execution {
     Here,
     Elsewhere,
 }
@@ -85,16 +85,16 @@ impl ServedModel {
                 .collect(),
             signature: signature(&package.card),
         };
-        (Self::new(package.card, Place::Here), file)
+        (Self::new(package.card, Execution::Here), file)
     }
 
     /// A model that other processes compute.
     #[must_use]
     pub fn elsewhere(card: ModelCard) -> Self {
-        Self::new(card, Place::Elsewhere)
+        Self::new(card, Execution::Elsewhere)
     }
 
-    fn new(card: ModelCard, place: Place) -> Self {
+    fn new(card: ModelCard, place: Execution) -> Self {
         let id = ModelId {
             name: card.manifest.name.clone(),
             version: card.manifest.version.clone(),
@@ -201,8 +201,8 @@ impl ServedModel {
     pub fn ready(&self) -> Result<(), Error> {
         match self.place {
             _ if self.is_ready() => Ok(()),
-            Place::Here => Err(Error::NotReady("its engine is starting or being rebuilt")),
-            Place::Elsewhere => Err(Error::NoWorker(self.id.name.clone())),
+            Execution::Here => Err(Error::NotReady("its engine is starting or being rebuilt")),
+            Execution::Elsewhere => Err(Error::NoWorker(self.id.name.clone())),
         }
     }
 
@@ -211,8 +211,8 @@ impl ServedModel {
     pub fn state(&self) -> &'static str {
         match self.place {
             _ if self.is_ready() => "ready",
-            Place::Here => "loading",
-            Place::Elsewhere => "no_worker",
+            Execution::Here => "loading",
+            Execution::Elsewhere => "no_worker",
         }
     }
 

@@ -15,7 +15,7 @@ use crate::hub::{self, Fetched, HubConfig, HubError, HubSpec};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Place {
+pub enum ModelLocation {
     /// Part of the binary.
     BuiltIn,
     /// On this machine.
@@ -79,7 +79,7 @@ pub enum OpenError {
     BuiltIn(&'static str),
 }
 
-impl Place {
+impl ModelLocation {
     /// Understands a specification: a path, `folder#file` or `hf:owner/name[@revision][#file]`.
     ///
     /// # Errors
@@ -117,15 +117,15 @@ pub fn open(
     hints: Hints,
     hub: impl FnOnce() -> Result<HubConfig, HubError>,
 ) -> Result<Opened, OpenError> {
-    match Place::parse(spec)? {
-        Place::BuiltIn => built_in(&hints),
-        Place::Here { path, variant } => {
+    match ModelLocation::parse(spec)? {
+        ModelLocation::BuiltIn => built_in(&hints),
+        ModelLocation::Here { path, variant } => {
             here(&path, Hints { variant, ..hints }).map_err(|error| match error {
                 OpenError::Auto(source) => not_a_model(source, spec, path),
                 error => error,
             })
         }
-        Place::Hub(spec) => from_hub(&spec, hints, &hub()?),
+        ModelLocation::Hub(spec) => from_hub(&spec, hints, &hub()?),
     }
 }
 
@@ -232,8 +232,8 @@ pub fn fetched_here(fetched: &Fetched, hints: Hints) -> Result<Opened, OpenError
 mod tests {
     use super::*;
 
-    fn here(path: &Path, variant: Option<&str>) -> Place {
-        Place::Here {
+    fn here(path: &Path, variant: Option<&str>) -> ModelLocation {
+        ModelLocation::Here {
             path: path.into(),
             variant: variant.map(str::to_owned),
         }
@@ -244,8 +244,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let odd = folder.path().join("odd#name");
         std::fs::create_dir(&odd).unwrap();
-        let parse = |spec: &str| Place::parse(Some(spec)).unwrap();
-        assert_eq!(Place::parse(None).unwrap(), Place::BuiltIn);
+        let parse = |spec: &str| ModelLocation::parse(Some(spec)).unwrap();
+        assert_eq!(ModelLocation::parse(None).unwrap(), ModelLocation::BuiltIn);
         let path = folder.path();
         let text = path.to_str().unwrap();
         assert_eq!(parse(text), here(path, None));
@@ -255,8 +255,8 @@ mod tests {
         );
         assert_eq!(parse(odd.to_str().unwrap()), here(&odd, None));
         assert_eq!(parse("missing#a"), here(Path::new("missing#a"), None));
-        assert!(matches!(parse("hf:owner/name@main"), Place::Hub(_)));
-        assert!(Place::parse(Some("hf:name")).is_err());
+        assert!(matches!(parse("hf:owner/name@main"), ModelLocation::Hub(_)));
+        assert!(ModelLocation::parse(Some("hf:name")).is_err());
     }
 
     #[test]

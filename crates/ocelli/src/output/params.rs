@@ -3,7 +3,7 @@
 
 use ocelli_vision::{OutputSpec, Task};
 
-use super::postprocess::{Form, Want};
+use super::postprocess::{OutputKind, OutputRequest};
 use crate::error::Error;
 use crate::models::served_model::ServedModel;
 
@@ -28,7 +28,7 @@ impl Wish {
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] for a parameter that makes no sense, or a model that has no classes.
-    pub fn classes(&self, model: &ServedModel) -> Result<Want, Error> {
+    pub fn classes(&self, model: &ServedModel) -> Result<OutputRequest, Error> {
         let task = model.card.manifest.task;
         let (index, output) = self.find(model, |_| true)?;
         // A graph may give probabilities of classes that nobody has named; then it is the task that says so.
@@ -55,9 +55,9 @@ impl Wish {
             Task::Classification | Task::Embedding => DEFAULT_TOP_K,
         };
         let top_k = top_k(self.top_k.as_deref(), usual, classes)?;
-        Ok(Want {
+        Ok(OutputRequest {
             output: index,
-            form: Form::Classes { top_k, threshold },
+            form: OutputKind::Classes { top_k, threshold },
         })
     }
 
@@ -65,7 +65,7 @@ impl Wish {
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] for a parameter that makes no sense, or a model that has no feature vectors.
-    pub fn vector(&self, model: &ServedModel) -> Result<Want, Error> {
+    pub fn vector(&self, model: &ServedModel) -> Result<OutputRequest, Error> {
         let (index, output) = self.find(model, OutputSpec::is_vector)?;
         if !output.is_vector() {
             let (model, output) = (&model.id.name, &output.name);
@@ -90,9 +90,9 @@ impl Wish {
                 ));
             }
         };
-        Ok(Want {
+        Ok(OutputRequest {
             output: index,
-            form: Form::Vector { normalize },
+            form: OutputKind::Vector { normalize },
         })
     }
 
@@ -100,7 +100,7 @@ impl Wish {
     ///
     /// # Errors
     /// As for the other two.
-    pub fn by_task(&self, model: &ServedModel) -> Result<Want, Error> {
+    pub fn by_task(&self, model: &ServedModel) -> Result<OutputRequest, Error> {
         match model.card.manifest.task {
             Task::Embedding => self.vector(model),
             Task::Classification | Task::Multilabel => self.classes(model),

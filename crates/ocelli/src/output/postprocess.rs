@@ -10,16 +10,16 @@ use crate::models::served_model::ServedModel;
 
 /// What is wanted of an image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Want {
+pub struct OutputRequest {
     /// Which of the model's outputs, by its place in the package.
     pub output: usize,
     /// In which form.
-    pub form: Form,
+    pub form: OutputKind,
 }
 
 /// What an output is made into.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Form {
+pub enum OutputKind {
     /// The best classes.
     Classes {
         /// The most of them, at least 1.
@@ -36,7 +36,7 @@ pub enum Form {
 
 /// What an image came to.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum Output {
     /// The best classes, best first.
     Classes(Vec<Prediction>),
     /// A feature vector.
@@ -83,13 +83,13 @@ impl Class {
     }
 }
 
-impl Want {
+impl OutputRequest {
     /// What `tensor` comes to, which is the wanted output of `model` for one image, with a batch axis of 1.
     ///
     /// # Errors
     /// [`Error::Internal`] where the numbers are not finite, or not one for each label: whoever computed them has another
     /// model than it says.
-    pub fn outcome(&self, model: &ServedModel, tensor: &Tensor) -> Result<Outcome, Error> {
+    pub fn outcome(&self, model: &ServedModel, tensor: &Tensor) -> Result<Output, Error> {
         let output = model.output(self.output)?;
         let numbers = tensor
             .f32s()
@@ -99,7 +99,7 @@ impl Want {
             return Err(Error::Internal);
         };
         match self.form {
-            Form::Classes { top_k, threshold } => {
+            OutputKind::Classes { top_k, threshold } => {
                 let labels = model.labels_of(self.output);
                 if !labels.is_empty() && numbers.len() != labels.len() {
                     let (scores, labels) = (numbers.len(), labels.len());
@@ -113,9 +113,9 @@ impl Want {
                         probability,
                     })
                     .collect();
-                Ok(Outcome::Classes(likely(best, threshold)))
+                Ok(Output::Classes(likely(best, threshold)))
             }
-            Form::Vector { normalize } => {
+            OutputKind::Vector { normalize } => {
                 let mut vector = pooled(output, tensor.row_shape(), numbers).map_err(|error| {
                     tracing::error!(model = %model.id.name, %error, "an output cannot be answered");
                     Error::Internal
@@ -123,7 +123,7 @@ impl Want {
                 if normalize {
                     l2_normalize(&mut vector);
                 }
-                Ok(Outcome::Vector(vector))
+                Ok(Output::Vector(vector))
             }
         }
     }
@@ -135,8 +135,10 @@ impl Want {
         const AROUND: usize = 1 << 10;
         let numbers = match self.form {
             // As large as in memory, which is more than on the wire.
-            Form::Classes { top_k, .. } => top_k.min(model.classes_of(self.output)) * size_of::<Prediction>(),
-            Form::Vector { .. } => model.vector_length(self.output) * size_of::<f32>(),
+            OutputKind::Classes { top_k, .. } => {
+                top_k.min(model.classes_of(self.output)) * size_of::<Prediction>()
+            }
+            OutputKind::Vector { .. } => model.vector_length(self.output) * size_of::<f32>(),
         };
         (numbers + AROUND) as u64
     }
@@ -146,9 +148,9 @@ impl Want {
     ///
     /// # Errors
     /// [`Error::Internal`] for any other outcome.
-    pub fn check(&self, model: &ServedModel, outcome: Outcome) -> Result<Outcome, Error> {
+    pub fn check(&self, model: &ServedModel, outcome: Output) -> Result<Output, Error> {
         let trouble = match (self.form, outcome) {
-            (Form::Classes { top_k, threshold }, Outcome::Classes(mut predictions)) => {
+            (OutputKind::Classes { top_k, threshold }, Output::Classes(mut predictions)) => {
                 let classes = model.labels_of(self.output).len();
                 let known = |class: &Class| class.index().is_none_or(|index| classes == 0 || index < classes);
                 if predictions
@@ -156,18 +158,18 @@ impl Want {
                     .all(|prediction| prediction.probability.is_finite() && known(&prediction.class))
                 {
                     predictions.truncate(top_k);
-                    return Ok(Outcome::Classes(likely(predictions, threshold)));
+                    return Ok(Output::Classes(likely(predictions, threshold)));
                 }
                 "it has a class that the model does not have, or a probability that is not finite"
             }
-            (Form::Vector { .. }, Outcome::Vector(vector)) => {
+            (OutputKind::Vector { .. }, Output::Vector(vector)) => {
                 if vector.iter().all(|number| number.is_finite()) {
-                    return Ok(Outcome::Vector(vector));
+                    return Ok(Output::Vector(vector));
                 }
                 "its numbers are not all finite"
             }
-            (Form::Classes { .. }, Outcome::Vector(_)) => "it is a vector, and classes were wanted",
-            (Form::Vector { .. }, Outcome::Classes(_)) => "it has classes, and a vector was wanted",
+            (OutputKind::Classes { .. }, Output::Vector(_)) => "it is a vector, and classes were wanted",
+            (OutputKind::Vector { .. }, Output::Classes(_)) => "it has classes, and a vector was wanted",
         };
         tracing::error!(model = %model.id.name, trouble, "a reply cannot be used");
         Err(Error::Internal)
@@ -247,7 +249,7 @@ mod tests {
     use crate::models::served_model;
     use crate::output::params::Wish;
 
-    fn best(scores: Vec<f32>) -> Result<Outcome, Error> {
+    fn best(scores: Vec<f32>) -> Result<Output, Error> {
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let tensor = Tensor::new([1, scores.len()], TensorData::F32(scores)).expect("shape");
         let want = Wish::default().classes(&model).expect("it has classes");
@@ -265,7 +267,7 @@ mod tests {
     fn the_best_come_first_and_what_is_no_score_for_each_label_is_refused() {
         let mut scores = vec![0.0; 1000];
         (scores[7], scores[3]) = (9.0, 8.0);
-        let Ok(Outcome::Classes(best_classes)) = best(scores.clone()) else {
+        let Ok(Output::Classes(best_classes)) = best(scores.clone()) else {
             panic!("a score for each label")
         };
         let classes: Vec<&Class> = best_classes
@@ -332,22 +334,22 @@ mod tests {
     #[test]
     fn only_an_outcome_of_the_wanted_form_is_taken_from_another_process() {
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
-        let want = |form| Want { output: 0, form };
-        let classes = want(Form::Classes {
+        let want = |form| OutputRequest { output: 0, form };
+        let classes = want(OutputKind::Classes {
             top_k: 2,
             threshold: Some(0.2),
         });
-        let vector = want(Form::Vector { normalize: false });
+        let vector = want(OutputKind::Vector { normalize: false });
         let of = |pairs: &[(usize, f32)]| {
             let predictions = pairs.iter().map(|&(index, probability)| Prediction {
                 class: Class::Index(index),
                 probability,
             });
-            Outcome::Classes(predictions.collect())
+            Output::Classes(predictions.collect())
         };
         let some = of(&[(7, 0.5), (3, 0.1), (2, 0.1)]);
         assert_eq!(classes.check(&model, some.clone()), Ok(of(&[(7, 0.5)])));
-        let numbers = Outcome::Vector(vec![1.0]);
+        let numbers = Output::Vector(vec![1.0]);
         assert_eq!(vector.check(&model, numbers.clone()), Ok(numbers.clone()));
         assert_eq!(vector.check(&model, some), Err(Error::Internal));
         for bad in [numbers, of(&[(1000, 0.5)]), of(&[(7, f32::NAN)])] {
@@ -357,7 +359,7 @@ mod tests {
                 "{bad:?}"
             );
         }
-        let infinite = Outcome::Vector(vec![f32::INFINITY]);
+        let infinite = Output::Vector(vec![f32::INFINITY]);
         assert_eq!(vector.check(&model, infinite), Err(Error::Internal));
     }
 }

@@ -74,7 +74,7 @@ pub fn init(level: LogLevel, format: LogFormat) {
     };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level.max(LevelFilter::INFO))
-        .with_writer(|| Line)
+        .with_writer(|| LogWriter)
         // What goes wrong here would be printed with `eprintln!`, which panics where it cannot print.
         .log_internal_errors(false)
         .with_target(false)
@@ -87,7 +87,10 @@ pub fn init(level: LogLevel, format: LogFormat) {
             lines.with(shown).try_init()
         }
         LogFormat::Json => {
-            let lines = builder.json().with_writer(|| printable::Lines(Line)).finish();
+            let lines = builder
+                .json()
+                .with_writer(|| printable::Lines(LogWriter))
+                .finish();
             lines.with(shown).try_init()
         }
     };
@@ -149,9 +152,9 @@ fn put(line: Vec<u8>) {
 }
 
 /// One event on its way to the queue. The subscriber writes each in one piece.
-struct Line;
+struct LogWriter;
 
-impl io::Write for Line {
+impl io::Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         put(line.to_vec());
         Ok(line.len())

@@ -9,7 +9,7 @@ use crate::models::admission::AdmissionLimits;
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::{Outcome, Want};
+use crate::output::postprocess::{Output, OutputRequest};
 use crate::output::timing::Phases;
 
 /// Names one job among all that are under way: 128 random bits, so that no two processes have to agree.
@@ -49,7 +49,7 @@ pub struct Job {
     /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
     pub trace: Option<Arc<str>>,
     /// The outcomes that the request asks for, in the order of the reply.
-    pub wants: Vec<Want>,
+    pub wants: Vec<OutputRequest>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,
     /// When nobody wants the answer any more.
@@ -59,8 +59,8 @@ pub struct Job {
 /// What one job came to.
 #[derive(Debug)]
 pub struct Reply {
-    /// One outcome for each [`Want`] of the job; or why there is none.
-    pub result: Result<Vec<Outcome>, JobError>,
+    /// One outcome for each [`OutputRequest`] of the job; or why there is none.
+    pub result: Result<Vec<Output>, JobError>,
     /// What it took.
     pub cost: JobCost,
 }
@@ -97,14 +97,14 @@ pub struct JobCost {
 
 /// How much is kept: of one job, or of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptSize {
+pub struct StoredSize {
     /// Images.
     pub images: usize,
     /// Bytes that their results may come to.
     pub bytes: u64,
 }
 
-impl KeptSize {
+impl StoredSize {
     /// How much of this limit is open to a priority while `images` are kept: as much as of a queue of that size.
     pub fn open_to(self, priority: Priority, images: usize) -> Self {
         let limits = AdmissionLimits {
@@ -155,7 +155,7 @@ impl KeptSize {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The classes, or the vector.
-    pub outcome: Outcome,
+    pub outcome: Output,
     /// Where the time went.
     pub phases: Phases,
 }
@@ -164,13 +164,18 @@ pub struct Scored {
 ///
 /// # Errors
 /// What the reply says went wrong, and [`Error::Internal`] for an outcome that is not what was wanted.
-pub fn scored(model: &ServedModel, reply: Reply, want: &Want, timeout: Duration) -> Result<Scored, Error> {
+pub fn scored(
+    model: &ServedModel,
+    reply: Reply,
+    want: &OutputRequest,
+    timeout: Duration,
+) -> Result<Scored, Error> {
     let outcomes = reply.result.map_err(|error| match error {
         JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
         JobError::EngineFault | JobError::Incompatible => Error::Internal,
         JobError::Poisonous => Error::Poisonous,
     })?;
-    let Ok([outcome]) = <[Outcome; 1]>::try_from(outcomes) else {
+    let Ok([outcome]) = <[Output; 1]>::try_from(outcomes) else {
         tracing::error!(model = %model.id.name, "the reply does not have the one outcome that was wanted");
         return Err(Error::Internal);
     };
@@ -178,7 +183,7 @@ pub fn scored(model: &ServedModel, reply: Reply, want: &Want, timeout: Duration)
 }
 
 impl Scored {
-    fn new(outcome: Outcome, cost: JobCost) -> Self {
+    fn new(outcome: Output, cost: JobCost) -> Self {
         let phases = Phases {
             queue: cost.queue,
             fill: cost.fill,

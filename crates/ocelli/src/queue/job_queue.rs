@@ -11,8 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::leased::Leased;
-use super::priority_queue::Turns;
-use crate::compute::pool::Crew;
+use super::priority_queue::PriorityQueue;
+use crate::compute::pool::Pool;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::admission::open_to;
@@ -22,7 +22,7 @@ use crate::models::priority::Priority;
 /// The queues of all models. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobQueue {
-    shared: Arc<Shared>,
+    shared: Arc<JobQueueShared>,
 }
 
 /// The queue of one model. Cheap to clone.
@@ -33,15 +33,15 @@ pub struct ModelQueue {
 
 /// Who fills a queue, and is told when there is room again.
 #[derive(Clone, Debug)]
-pub enum Supplier {
+pub enum Refill {
     /// The crew that prepares photos, called once for each job taken.
-    Crew(Crew),
+    Pool(Pool),
     /// A task that fetches jobs from elsewhere.
     Task(Arc<Notify>),
 }
 
 #[derive(Debug)]
-struct Shared {
+struct JobQueueShared {
     metrics: Arc<Metrics>,
     queues: RwLock<HashMap<Arc<ModelId>, ModelQueue>>,
 }
@@ -49,7 +49,7 @@ struct Shared {
 #[derive(Debug)]
 struct One {
     capacity: usize,
-    supplier: Supplier,
+    supplier: Refill,
     metrics: Arc<Metrics>,
     state: Mutex<Queue>,
 }
@@ -57,14 +57,14 @@ struct One {
 #[derive(Debug, Default)]
 struct Queue {
     closed: bool,
-    jobs: Turns<Leased>,
+    jobs: PriorityQueue<Leased>,
     worker: Option<Worker>,
 }
 
 /// Who takes a model's jobs.
 #[derive(Clone, Debug)]
 struct Worker {
-    crew: Crew,
+    crew: Pool,
     ahead: usize,
 }
 
@@ -83,13 +83,13 @@ impl JobQueue {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let queues = RwLock::default();
         Self {
-            shared: Arc::new(Shared { metrics, queues }),
+            shared: Arc::new(JobQueueShared { metrics, queues }),
         }
     }
 
     /// Opens a queue for `model`, of at most `capacity` jobs, which `supplier` fills.
     #[must_use]
-    pub fn open(&self, model: &Arc<ModelId>, capacity: usize, supplier: Supplier) -> ModelQueue {
+    pub fn open(&self, model: &Arc<ModelId>, capacity: usize, supplier: Refill) -> ModelQueue {
         let queue = ModelQueue {
             shared: Arc::new(One {
                 capacity,
@@ -110,7 +110,7 @@ impl JobQueue {
         if let Some(queue) = removed {
             queue.close();
             queue.refuse_all();
-            if let Supplier::Crew(crew) = &queue.shared.supplier {
+            if let Refill::Pool(crew) = &queue.shared.supplier {
                 crew.call();
             }
         }
@@ -197,7 +197,7 @@ impl ModelQueue {
 
     /// Has `crew` called whenever there is a job to take. It wants up to `ahead` jobs of each priority, two batches, to wait
     /// for it, so that it never waits for one; more would only hold memory.
-    pub fn serve(&self, crew: Crew, ahead: usize) {
+    pub fn serve(&self, crew: Pool, ahead: usize) {
         self.shared.state.lock().worker = Some(Worker { crew, ahead });
     }
 
@@ -232,9 +232,9 @@ impl ModelQueue {
             (jobs, before - queue.jobs.len())
         };
         match &self.shared.supplier {
-            Supplier::Crew(crew) => (0..taken).for_each(|_| crew.call()),
-            Supplier::Task(room) if taken > 0 => room.notify_one(),
-            Supplier::Task(_) => {}
+            Refill::Pool(crew) => (0..taken).for_each(|_| crew.call()),
+            Refill::Task(room) if taken > 0 => room.notify_one(),
+            Refill::Task(_) => {}
         }
         jobs
     }
@@ -243,8 +243,8 @@ impl ModelQueue {
     #[must_use]
     pub fn room(&self) -> Option<Arc<Notify>> {
         match &self.shared.supplier {
-            Supplier::Crew(_) => None,
-            Supplier::Task(room) => Some(Arc::clone(room)),
+            Refill::Pool(_) => None,
+            Refill::Task(room) => Some(Arc::clone(room)),
         }
     }
 

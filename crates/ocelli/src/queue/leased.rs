@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::job::{Job, JobCost, JobError, Reply};
 use super::redis::Lease;
-use super::reply::Waiter;
+use super::reply::ReplySender;
 use super::tutorial::Ticket;
 use crate::error::Error;
 use crate::metrics::{DropReason, Metrics};
@@ -24,7 +24,7 @@ pub struct Leased {
 #[derive(Debug)]
 pub enum Receipt {
     /// To a request of this process.
-    Waiter(Waiter),
+    ReplySender(ReplySender),
     /// To Redis.
     Lease(Lease),
     /// To the tutorial's web process.
@@ -58,7 +58,7 @@ impl Leased {
     #[must_use]
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
         let gone = match &self.receipt {
-            Receipt::Waiter(waiter) => waiter.is_gone(),
+            Receipt::ReplySender(waiter) => waiter.is_gone(),
             // It is for whoever has it now to answer, whatever the time.
             Receipt::Lease(lease) if lease.is_lost() => return Some(DropReason::LeaseLost),
             // Neither says when somebody has left.
@@ -92,7 +92,7 @@ impl Leased {
     /// Answers whoever waits.
     pub fn complete(self, reply: Reply) {
         match self.receipt {
-            Receipt::Waiter(waiter) => waiter.complete(reply),
+            Receipt::ReplySender(waiter) => waiter.complete(reply),
             Receipt::Lease(lease) => lease.complete(reply),
             Receipt::Ticket(ticket) => ticket.complete(reply),
         }
@@ -101,7 +101,7 @@ impl Leased {
     /// Tells a waiter of this process that its job was not taken. A lease is given up.
     pub fn refuse(self, error: Error) {
         match self.receipt {
-            Receipt::Waiter(waiter) => waiter.fail(error),
+            Receipt::ReplySender(waiter) => waiter.fail(error),
             Receipt::Lease(lease) => drop(lease),
             Receipt::Ticket(ticket) => drop(ticket),
         }

@@ -5,7 +5,7 @@
 use super::job::Job;
 use super::job_queue::{JobQueue, QueueFull};
 use super::leased::{Leased, Receipt};
-use super::reply::Waiter;
+use super::reply::ReplySender;
 use super::retry_after;
 use crate::error::Error;
 use crate::models::model_id::ModelId;
@@ -26,8 +26,8 @@ impl MemoryBroker {
     }
 
     /// Queues a job; a waiter whose job finds no room is told.
-    pub fn submit(&self, model: &ServedModel, job: Job, waiter: Waiter) {
-        let leased = Leased::new(job, Receipt::Waiter(waiter));
+    pub fn submit(&self, model: &ServedModel, job: Job, waiter: ReplySender) {
+        let leased = Leased::new(job, Receipt::ReplySender(waiter));
         let (leased, error) = match self.queue.push(leased) {
             Ok(()) => return,
             Err(QueueFull::Full(leased)) => {

@@ -8,17 +8,17 @@ use std::collections::VecDeque;
 
 use crate::models::priority::Priority;
 
-/// Turns of each priority, out of their sum.
+/// PriorityQueue of each priority, out of their sum.
 const WEIGHTS: [i32; 3] = [8, 4, 1];
 
 /// Items of three priorities, each in order of arrival.
 #[derive(Debug)]
-pub(crate) struct Turns<T> {
+pub(crate) struct PriorityQueue<T> {
     queues: [VecDeque<T>; 3],
     credit: [i32; 3],
 }
 
-impl<T> Default for Turns<T> {
+impl<T> Default for PriorityQueue<T> {
     fn default() -> Self {
         Self {
             queues: Default::default(),
@@ -27,7 +27,7 @@ impl<T> Default for Turns<T> {
     }
 }
 
-impl<T> Turns<T> {
+impl<T> PriorityQueue<T> {
     /// Adds an item behind those of its priority.
     pub(crate) fn push(&mut self, priority: Priority, item: T) {
         self.queues[priority.index()].push_back(item);
@@ -100,15 +100,15 @@ mod tests {
 
     use super::*;
 
-    fn filled(counts: [usize; 3]) -> Turns<Priority> {
-        let mut turns = Turns::default();
+    fn filled(counts: [usize; 3]) -> PriorityQueue<Priority> {
+        let mut turns = PriorityQueue::default();
         for priority in Priority::ALL {
             (0..counts[priority.index()]).for_each(|_| turns.push(priority, priority));
         }
         turns
     }
 
-    fn taken(turns: &mut Turns<Priority>, count: usize) -> [usize; 3] {
+    fn taken(turns: &mut PriorityQueue<Priority>, count: usize) -> [usize; 3] {
         let mut taken = [0; 3];
         for _ in 0..count {
             taken[turns.pop().expect("there is more").index()] += 1;
@@ -178,7 +178,7 @@ mod tests {
         /// Each priority keeps its order, nothing is lost, and nobody waits longer than a round of turns.
         #[test]
         fn every_item_has_its_turn_in_order(steps in proptest::collection::vec((0_usize..4, 0_usize..4), 1..200)) {
-            let mut turns: Turns<(Priority, u32)> = Turns::default();
+            let mut turns: PriorityQueue<(Priority, u32)> = PriorityQueue::default();
             let (mut sent, mut received, mut skipped) = ([0_u32; 3], [0_u32; 3], [0_usize; 3]);
             for (arrival, leaving) in steps {
                 if let Some(&priority) = Priority::ALL.get(arrival) {

@@ -21,7 +21,7 @@ pub struct PrepareTimes {
 
 /// What becomes of an image that was submitted.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ImageReply {
     /// The worker's reply.
     pub reply: Reply,
     /// What went before.
@@ -30,31 +30,31 @@ pub struct Answer {
 
 /// Answers one waiter, once. Dropping it tells the waiter that its image is lost.
 #[derive(Debug)]
-pub struct Waiter {
-    sender: oneshot::Sender<Result<Answer, Error>>,
+pub struct ReplySender {
+    sender: oneshot::Sender<Result<ImageReply, Error>>,
     prepare: PrepareTimes,
 }
 
 /// Resolves to the answer. Dropping it abandons the image.
 #[derive(Debug)]
-pub struct Pending {
-    receiver: oneshot::Receiver<Result<Answer, Error>>,
+pub struct ReplyReceiver {
+    receiver: oneshot::Receiver<Result<ImageReply, Error>>,
 }
 
 /// Both ends.
 #[must_use]
-pub fn waiter() -> (Waiter, Pending) {
+pub fn waiter() -> (ReplySender, ReplyReceiver) {
     let (sender, receiver) = oneshot::channel();
     (
-        Waiter {
+        ReplySender {
             sender,
             prepare: PrepareTimes::default(),
         },
-        Pending { receiver },
+        ReplyReceiver { receiver },
     )
 }
 
-impl Waiter {
+impl ReplySender {
     /// Whether nobody waits any more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -69,7 +69,7 @@ impl Waiter {
 
     /// Answers with a worker's reply. A waiter that has left in the meantime needs none.
     pub fn complete(self, reply: Reply) {
-        let _ = self.sender.send(Ok(Answer {
+        let _ = self.sender.send(Ok(ImageReply {
             reply,
             prepare: self.prepare,
         }));
@@ -81,8 +81,8 @@ impl Waiter {
     }
 }
 
-impl Future for Pending {
-    type Output = Result<Answer, Error>;
+impl Future for ReplyReceiver {
+    type Output = Result<ImageReply, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.receiver)

@@ -17,7 +17,7 @@ pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts, WantMessage};
 
 use super::job::{JobCost, JobError, JobId, Reply};
 use crate::models::priority::Priority;
-use crate::output::postprocess::{Class, Outcome, Prediction};
+use crate::output::postprocess::{Class, Output, Prediction};
 
 /// The form that this release writes.
 const VERSION: u8 = 2;
@@ -264,8 +264,8 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     let error = ErrorKind::try_from(message.error).unwrap_or(ErrorKind::EngineFault);
     let result = match error {
         ErrorKind::None => {
-            let outcomes = message.outcomes.into_iter().map(Outcome::try_from);
-            let outcomes: Result<Vec<Outcome>, WireError> = outcomes.collect();
+            let outcomes = message.outcomes.into_iter().map(Output::try_from);
+            let outcomes: Result<Vec<Output>, WireError> = outcomes.collect();
             Ok(outcomes.map_err(|error| (error, Some(id)))?)
         }
         ErrorKind::EngineFault => Err(JobError::EngineFault),
@@ -286,12 +286,12 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     })
 }
 
-impl From<&Outcome> for OutcomeMessage {
-    fn from(outcome: &Outcome) -> Self {
+impl From<&Output> for OutcomeMessage {
+    fn from(outcome: &Output) -> Self {
         // A number that no reader takes for a class: only the tutorial's workers name classes, and they send JSON.
         let number = |class: &Class| class.index().map_or(u32::MAX, |index| index as u32);
         match outcome {
-            Outcome::Classes(predictions) => Self {
+            Output::Classes(predictions) => Self {
                 kind: OutcomeKind::Classes as i32,
                 classes: predictions
                     .iter()
@@ -302,7 +302,7 @@ impl From<&Outcome> for OutcomeMessage {
                     .map(|prediction| prediction.probability)
                     .collect(),
             },
-            Outcome::Vector(vector) => Self {
+            Output::Vector(vector) => Self {
                 kind: OutcomeKind::Vector as i32,
                 classes: Vec::new(),
                 numbers: vector.clone(),
@@ -311,7 +311,7 @@ impl From<&Outcome> for OutcomeMessage {
     }
 }
 
-impl TryFrom<OutcomeMessage> for Outcome {
+impl TryFrom<OutcomeMessage> for Output {
     type Error = WireError;
 
     fn try_from(message: OutcomeMessage) -> Result<Self, WireError> {

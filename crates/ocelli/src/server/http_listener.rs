@@ -54,7 +54,7 @@ pub struct ServeConfig {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ServeEnd {
     /// Everything accepted was answered.
     Drained,
     /// Something accepted was not: its time was up first, or a second signal came.
@@ -62,7 +62,7 @@ pub enum Ending {
 }
 
 /// A listener that answers, and what its role needs of it.
-pub(super) struct Front {
+pub(super) struct HttpListener {
     pub(super) jobs: Jobs,
     address: SocketAddr,
     drain: DrainTimes,
@@ -72,8 +72,8 @@ pub(super) struct Front {
     serving: JoinHandle<()>,
 }
 
-impl Front {
-    /// Answers on `listener` from now on; what needs a model is refused until [`Front::ready`].
+impl HttpListener {
+    /// Answers on `listener` from now on; what needs a model is refused until [`HttpListener::ready`].
     ///
     /// # Errors
     /// When the listener has no address.
@@ -134,7 +134,11 @@ impl Front {
     ///
     /// # Errors
     /// When the HTTP server ended badly.
-    pub(super) async fn close(self, signal: &str, rest: impl Future<Output = ()>) -> anyhow::Result<Ending> {
+    pub(super) async fn close(
+        self,
+        signal: &str,
+        rest: impl Future<Output = ()>,
+    ) -> anyhow::Result<ServeEnd> {
         tracing::info!(signal, "draining: /readyz says no, what is accepted is finished");
         self.lifecycle.advance(Stage::Draining);
         sleep(self.drain.delay).await;
@@ -155,17 +159,17 @@ impl Front {
                 requests = unanswered,
                 "stopped; accepted requests were not answered in time; raise --drain-timeout to wait longer"
             );
-            return Ok(Ending::CutShort);
+            return Ok(ServeEnd::CutShort);
         }
         if !jobs_ended {
             tracing::error!(
                 "stopped; every request was answered, but accepted jobs or their webhooks may be lost; raise \
                  --drain-timeout to wait longer"
             );
-            return Ok(Ending::CutShort);
+            return Ok(ServeEnd::CutShort);
         }
         tracing::info!("stopped; everything accepted was answered");
-        Ok(Ending::Drained)
+        Ok(ServeEnd::Drained)
     }
 
     /// Waits until every connection has ended, or closes those that are left. Says how many requests that had arrived were
@@ -203,7 +207,7 @@ impl Front {
 
 /// Waits until every request has its response and clients have taken nothing for [`STALLED`].
 async fn stalled(lifecycle: &Lifecycle, metrics: &Metrics) {
-    let mut progress = Progress::new(Instant::now());
+    let mut progress = DrainProgress::new(Instant::now());
     loop {
         let open = (metrics.connections.get(), metrics.response_bytes.get());
         if progress.is_stalled(lifecycle.unanswered(), open, Instant::now()) {
@@ -215,14 +219,14 @@ async fn stalled(lifecycle: &Lifecycle, metrics: &Metrics) {
 
 /// How the connections of a server that closes get on.
 #[derive(Debug)]
-struct Progress {
+struct DrainProgress {
     /// Connections, and the bytes of responses that their clients have not taken.
     open: (i64, i64),
     /// Since when that is so and every request has its response.
     since: Instant,
 }
 
-impl Progress {
+impl DrainProgress {
     fn new(now: Instant) -> Self {
         Self {
             open: (0, 0),
@@ -260,7 +264,7 @@ mod tests {
     fn clients_that_do_nothing_are_waited_for_only_once_every_request_is_answered() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut progress = Progress::new(start);
+        let mut progress = DrainProgress::new(start);
         assert!(!progress.is_stalled(1, (2, 0), at(0)));
         assert!(!progress.is_stalled(1, (2, 0), at(60)), "a request is computed");
         assert!(!progress.is_stalled(0, (2, 900), at(61)));

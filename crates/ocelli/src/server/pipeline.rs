@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ocelli_engine::Backend;
 
-use crate::compute::core_budget::Cores;
+use crate::compute::core_budget::CoreBudget;
 use crate::compute::loader_thread::Background;
-use crate::compute::pool::Crew;
+use crate::compute::pool::Pool;
 use crate::compute::threads::Threads;
 use crate::error::Error;
 use crate::executor::WorkerConfig;
@@ -23,7 +23,7 @@ use crate::queue::{Broker, JobQueue, MemoryBroker};
 /// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineConfig {
-    /// Cores to compute on.
+    /// CoreBudget to compute on.
     pub cores: usize,
     /// Limits of the house.
     pub admission: AdmissionLimits,
@@ -53,7 +53,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, models: impl Into<ModelSet>) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let (cores, crew) = (Cores::new(config.cores), Crew::default());
+        let (cores, crew) = (CoreBudget::new(config.cores), Pool::default());
         let queues = JobQueue::new(Arc::clone(&metrics));
         let broker = Broker::Memory(MemoryBroker::new(queues.clone()));
         let (decoders, decode_work) = preprocess::pair(

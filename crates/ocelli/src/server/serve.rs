@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio::net::TcpListener;
 
-use super::http_listener::{Ending, Front, PART, ServeConfig, end_part};
+use super::http_listener::{HttpListener, PART, ServeConfig, ServeEnd, end_part};
 use super::pipeline::Pipeline;
 
 /// Serves on `listener` until `stop` names a reason; then drains.
@@ -16,14 +16,14 @@ pub async fn serve(
     pipeline: Pipeline,
     config: ServeConfig,
     stop: impl Future<Output = &'static str>,
-) -> anyhow::Result<Ending> {
-    let front = Front::open(listener, &pipeline.infer, config)?;
+) -> anyhow::Result<ServeEnd> {
+    let front = HttpListener::open(listener, &pipeline.infer, config)?;
     tokio::pin!(stop);
     let running = tokio::select! {
         running = pipeline.start() => running?,
         signal = &mut stop => {
             tracing::info!(signal, "stopped before the model was loaded");
-            return Ok(Ending::Drained);
+            return Ok(ServeEnd::Drained);
         }
     };
     front.ready();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::http_listener::{Ending, Front, PART, ServeConfig, end_part};
-use crate::compute::core_budget::Cores;
-use crate::compute::pool::{Crew, Work};
+use super::http_listener::{HttpListener, PART, ServeConfig, ServeEnd, end_part};
+use crate::compute::core_budget::CoreBudget;
+use crate::compute::pool::{Pool, WorkSource};
 use crate::compute::threads::Threads;
 use crate::inference::preprocess::{DecodeConfig, DecodeWork};
 use crate::inference::{Infer, preprocess};
@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::models::admission::{Admission, AdmissionLimits};
 use crate::models::catalog::Names;
 use crate::queue::redis::startup::{stopped, wait_for_redis};
-use crate::queue::redis::{Limits, Link, Needs, Target};
+use crate::queue::redis::{Limits, Link, Needs, RedisUrl};
 use crate::queue::transport::web::{SideTasks, WebSide, WebWire};
 
 /// How long the tasks may take to sign off.
@@ -26,7 +26,7 @@ const SIGN_OFF: Duration = Duration::from_secs(2);
 /// What a web process is made from.
 #[derive(Clone, Debug)]
 pub struct WebTierConfig {
-    /// Cores to decode on.
+    /// CoreBudget to decode on.
     pub cores: usize,
     /// Limits of the house.
     pub admission: AdmissionLimits,
@@ -42,7 +42,7 @@ pub struct WebTierConfig {
 pub struct WebTier {
     infer: Infer,
     cores: usize,
-    crew: Crew,
+    crew: Pool,
     decode_work: Arc<DecodeWork>,
     link: Link,
     limits: Limits,
@@ -53,9 +53,9 @@ pub struct WebTier {
 impl WebTier {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(config: WebTierConfig, target: &Target) -> Self {
+    pub fn new(config: WebTierConfig, target: &RedisUrl) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let (cores, crew) = (Cores::new(config.cores), Crew::default());
+        let (cores, crew) = (CoreBudget::new(config.cores), Pool::default());
         let WebSide {
             broker,
             catalog,
@@ -102,18 +102,18 @@ pub async fn web(
     tier: WebTier,
     config: ServeConfig,
     stop: impl Future<Output = &'static str>,
-) -> anyhow::Result<Ending> {
-    let front = Front::open(listener, &tier.infer, config)?;
+) -> anyhow::Result<ServeEnd> {
+    let front = HttpListener::open(listener, &tier.infer, config)?;
     tokio::pin!(stop);
     tokio::select! {
         usable = wait_for_redis(&tier.link, tier.limits, tier.needs.as_ref()) => usable?,
         signal = &mut stop => {
             tracing::info!(signal, "stopped before Redis could be used");
-            return Ok(Ending::Drained);
+            return Ok(ServeEnd::Drained);
         }
     }
     let mut threads = Threads::default();
-    let work: Arc<dyn Work> = tier.decode_work;
+    let work: Arc<dyn WorkSource> = tier.decode_work;
     let members = tier.crew.members(tier.cores, Some(&work));
     threads.start("core", tier.crew, members)?;
     let signed_off = CancellationToken::new();

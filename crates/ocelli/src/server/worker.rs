@@ -8,29 +8,29 @@ use ocelli_engine::Backend;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::http_listener::{DrainTimes, Ending};
+use super::http_listener::{DrainTimes, ServeEnd};
 use super::pipeline::report_models;
-use crate::compute::core_budget::Cores;
+use crate::compute::core_budget::CoreBudget;
 use crate::compute::loader_thread::Background;
-use crate::compute::pool::Crew;
+use crate::compute::pool::Pool;
 use crate::compute::threads::Threads;
 use crate::error::Error;
 use crate::executor::WorkerConfig;
 use crate::http::{self, ConnectionConfig, Health, Probe};
 use crate::metrics::Metrics;
 use crate::model_manager::engines::EngineRoom;
-use crate::model_manager::registration::Seats;
+use crate::model_manager::registration::Registrations;
 use crate::model_manager::{Host, ModelSet, Models};
 use crate::process::lifecycle::{Lifecycle, Stage};
 use crate::queue::JobQueue;
 use crate::queue::redis::startup::{links, wait_for_redis};
-use crate::queue::redis::{Limits, Link, Needs, Target};
+use crate::queue::redis::{Limits, Link, Needs, RedisUrl};
 use crate::queue::transport::worker::WorkerWire;
 
 /// What a worker process is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerTierConfig {
-    /// Cores to compute on.
+    /// CoreBudget to compute on.
     pub cores: usize,
     /// How models are run.
     pub worker: WorkerConfig,
@@ -58,7 +58,7 @@ impl WorkerTier {
     #[must_use]
     pub fn new(
         config: WorkerTierConfig,
-        target: &Target,
+        target: &RedisUrl,
         backend: Arc<dyn Backend>,
         models: impl Into<ModelSet>,
     ) -> Self {
@@ -68,11 +68,11 @@ impl WorkerTier {
         let needs = config.wire.needs();
         let (link, _) = links(target, config.wire.name());
         let many = (set.repository.is_some(), config.drain.delay);
-        let seats = Seats::new(config.wire, link.clone(), Arc::clone(&metrics), many);
+        let seats = Registrations::new(config.wire, link.clone(), Arc::clone(&metrics), many);
         let room = EngineRoom {
             backend,
-            cores: Cores::new(config.cores),
-            crew: Crew::default(),
+            cores: CoreBudget::new(config.cores),
+            crew: Pool::default(),
             queues: queues.clone(),
             config: config.worker,
             metrics: Arc::clone(&metrics),
@@ -127,7 +127,7 @@ pub async fn worker(
     listener: TcpListener,
     tier: WorkerTier,
     stop: impl Future<Output = &'static str>,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<ServeEnd> {
     let address = listener
         .local_addr()
         .context("the listening socket has no address")?;
@@ -162,7 +162,7 @@ pub async fn worker(
         signal = &mut stop => {
             tracing::info!(signal, "stopped before the models were loaded");
             models.sign_off().await;
-            return Ok(Ending::Drained);
+            return Ok(ServeEnd::Drained);
         }
     };
     lifecycle.advance(Stage::Serving);
@@ -186,7 +186,7 @@ pub async fn worker(
 
 /// Goes on taking jobs until the web processes know and others go on, and finishes what was taken. Whether it was cut short
 /// is decided by what it still holds when its time is up: waiting for other processes in vain loses nothing.
-async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
+async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> ServeEnd {
     let finish = async {
         models.leave(drain.delay).await;
         threads.stop().await;
@@ -194,7 +194,7 @@ async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
     };
     // Web processes learn of it first, which the drain's own time does not count.
     match timeout(drain.delay + drain.timeout, finish).await {
-        Ok(()) => Ending::Drained,
+        Ok(()) => ServeEnd::Drained,
         Err(_) => {
             // Takes nothing more, so that what is held then is all that is not answered.
             models.sign_off().await;
@@ -204,16 +204,16 @@ async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> Ending {
 }
 
 /// How a drain ended that took all of its time and left this many jobs without an answer.
-fn overrun(jobs: usize) -> Ending {
+fn overrun(jobs: usize) -> ServeEnd {
     if jobs == 0 {
         tracing::warn!("the drain took all of its time, but every job that was taken is answered");
-        return Ending::Drained;
+        return ServeEnd::Drained;
     }
     tracing::error!(
         jobs,
         "the drain ended before these jobs were answered; other workers take them over"
     );
-    Ending::CutShort
+    ServeEnd::CutShort
 }
 
 #[cfg(test)]
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_drain_that_took_all_its_time_was_cut_short_only_if_jobs_are_left() {
-        assert_eq!(overrun(0), Ending::Drained);
-        assert_eq!(overrun(1), Ending::CutShort);
+        assert_eq!(overrun(0), ServeEnd::Drained);
+        assert_eq!(overrun(1), ServeEnd::CutShort);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hyper::Method;
-use ocelli::server::Ending;
+use ocelli::server::ServeEnd;
 use ocelli_engine::fake::FakeControl;
 
 use crate::client::{Call, Connection, Raw};
@@ -269,7 +269,7 @@ async fn a_signal_during_the_start_ends_it() {
     server.held(1).await;
     server.begin_to_stop();
     // What loads cannot be stopped, so the process ends without it.
-    assert_eq!(server.ended().await.unwrap(), Ending::Drained);
+    assert_eq!(server.ended().await.unwrap(), ServeEnd::Drained);
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn what_was_queued_when_the_end_began_is_computed() {
         assert_eq!(answer.await.unwrap().best(), photos::grey(level).label());
     }
     let engine = server.engine.clone();
-    assert_eq!(server.stop().await, Ending::Drained);
+    assert_eq!(server.stop().await, ServeEnd::Drained);
     assert_eq!(engine.live_instances(), 0, "its threads have ended");
 }
 
@@ -302,7 +302,7 @@ async fn a_drain_that_is_cut_short_says_so() {
     setup.drain.timeout = Duration::from_millis(100);
     let server = setup.start().await;
     let first = server.occupy().await;
-    assert_eq!(server.stop().await, Ending::CutShort);
+    assert_eq!(server.stop().await, ServeEnd::CutShort);
     first.abort();
 }
 
@@ -317,6 +317,6 @@ async fn idle_connections_do_not_hold_up_the_end() {
     server.get("/livez").send_on(&mut http2).await;
     let silent = server.raw().await;
     server.metric_is("ocelli_connections", 4.0).await;
-    assert_eq!(server.stop().await, Ending::Drained);
+    assert_eq!(server.stop().await, ServeEnd::Drained);
     drop((http1, http2, silent));
 }

@@ -276,5 +276,5 @@ async fn a_full_house_takes_no_jobs_and_a_stopping_one_ends_them() {
     let stuck = accepted(&job(server.address, &[photos::grey(4)]).send().await);
     assert_eq!(ask(server.address, &stuck).await.ok()["state"], "queued");
     server.engine.release();
-    assert_eq!(server.stop().await, ocelli::server::Ending::Drained);
+    assert_eq!(server.stop().await, ocelli::server::ServeEnd::Drained);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ocelli::queue::redis::{Target, WorkerSideConfig};
-use ocelli::server::{DrainTimes, Ending, WorkerTier, WorkerTierConfig, WorkerWire};
+use ocelli::queue::redis::{RedisUrl, WorkerSideConfig};
+use ocelli::server::{DrainTimes, ServeEnd, WorkerTier, WorkerTierConfig, WorkerWire};
 use ocelli_engine::fake::FakeControl;
 use ocelli_engine::{Fake, FakeCost};
 use tokio::net::TcpListener;
@@ -142,7 +142,7 @@ async fn a_web_process_submits_high_before_photos_of_low_that_wait_to_be_decoded
 struct GatedWorker {
     engine: FakeControl,
     stop: oneshot::Sender<&'static str>,
-    working: JoinHandle<anyhow::Result<Ending>>,
+    working: JoinHandle<anyhow::Result<ServeEnd>>,
 }
 
 impl GatedWorker {
@@ -168,7 +168,7 @@ impl GatedWorker {
         };
         let fake = Fake::new(FakeCost::default());
         let engine = fake.control();
-        let target = Target::parse(redis, None).unwrap();
+        let target = RedisUrl::parse(redis, None).unwrap();
         let tier = WorkerTier::new(config, &target, Arc::new(fake), photos::PACKAGE.clone());
         let probes = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -180,7 +180,7 @@ impl GatedWorker {
         }
     }
 
-    async fn end(self) -> Ending {
+    async fn end(self) -> ServeEnd {
         self.engine.release();
         self.stop.send("the test").unwrap();
         self.working.await.unwrap().unwrap()
@@ -253,7 +253,7 @@ async fn high_waits_for_two_batches_of_low_at_most_over_redis() {
     for answer in join_all(low).await {
         answer.unwrap().ok();
     }
-    assert_eq!(worker.end().await, Ending::Drained);
+    assert_eq!(worker.end().await, ServeEnd::Drained);
 }
 
 #[tokio::test]

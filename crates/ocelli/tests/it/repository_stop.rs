@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hyper::Method;
 use ocelli::model_manager::Models;
-use ocelli::queue::redis::{Target, WorkerSideConfig};
-use ocelli::server::{Ending, WorkerTier, WorkerTierConfig, WorkerWire, worker};
+use ocelli::queue::redis::{RedisUrl, WorkerSideConfig};
+use ocelli::server::{ServeEnd, WorkerTier, WorkerTierConfig, WorkerWire, worker};
 use ocelli_engine::{Fake, FakeCost};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ async fn a_server_that_stops_loads_nothing_more() {
     server.held(1).await;
     let (engine, loads) = (server.engine.clone(), server.engine.loads());
     // The one that is being loaded hangs, and is not waited for.
-    assert_eq!(server.stop().await, Ending::Drained);
+    assert_eq!(server.stop().await, ServeEnd::Drained);
     rescan.await.unwrap();
     engine.release();
     assert_eq!(engine.loads(), loads);
@@ -68,7 +68,7 @@ async fn a_worker_that_leaves_announces_nothing_more() {
             dead_ttl: PATIENCE,
         }),
     };
-    let target = Target::parse(&redis.url(), None).unwrap();
+    let target = RedisUrl::parse(&redis.url(), None).unwrap();
     let tier = WorkerTier::new(config, &target, Arc::new(fake), shelf.set());
     let models = tier.models().clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -87,7 +87,7 @@ async fn a_worker_that_leaves_announces_nothing_more() {
     eventually("one is being loaded", async || engine.at_gate() == 1).await;
     stop.send("the test").unwrap();
     let ended = tokio::time::timeout(PATIENCE * 2, working).await;
-    assert_eq!(ended.expect("it ends").unwrap().unwrap(), Ending::Drained);
+    assert_eq!(ended.expect("it ends").unwrap().unwrap(), ServeEnd::Drained);
     rescan.await.unwrap();
     engine.release();
     let left: Vec<String> = redis.command(&["HKEYS", "ocelli:{@registry}:workers"]).await;

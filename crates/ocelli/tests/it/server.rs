@@ -12,8 +12,8 @@ use ocelli::inference::preprocess::DecodeConfig;
 use ocelli::metrics::Metrics;
 use ocelli::model_manager::{ModelSet, Models};
 use ocelli::models::admission::AdmissionLimits;
-use ocelli::queue::job::KeptSize;
-use ocelli::server::{DrainTimes, Ending, Pipeline, PipelineConfig, ServeConfig, serve};
+use ocelli::queue::job::StoredSize;
+use ocelli::server::{DrainTimes, Pipeline, PipelineConfig, ServeConfig, ServeEnd, serve};
 use ocelli_engine::fake::FakeControl;
 use ocelli_engine::{Backend, Engine, EngineError, EngineOptions, Fake, FakeCost, ModelSource};
 use ocelli_vision::{DecodeLimits, ModelPackage};
@@ -47,7 +47,7 @@ pub(crate) struct Server {
     pub(crate) engine: FakeControl,
     pub(crate) models: Models,
     stop: Option<oneshot::Sender<&'static str>>,
-    serving: Option<JoinHandle<anyhow::Result<Ending>>>,
+    serving: Option<JoinHandle<anyhow::Result<ServeEnd>>>,
 }
 
 impl Default for Setup {
@@ -100,7 +100,7 @@ impl Default for Setup {
             jobs: JobsConfig {
                 deadline: PATIENCE * 2,
                 ttl: PATIENCE * 2,
-                limit: KeptSize {
+                limit: StoredSize {
                     images: 10_000,
                     bytes: 128 << 20,
                 },
@@ -253,7 +253,7 @@ impl Server {
     }
 
     /// Stops the server, waits until it has, and says how it ended.
-    pub(crate) async fn stop(mut self) -> Ending {
+    pub(crate) async fn stop(mut self) -> ServeEnd {
         if self.stop.is_some() {
             self.begin_to_stop();
         }
@@ -262,7 +262,7 @@ impl Server {
     }
 
     /// Waits until the server has ended of itself, and says how.
-    pub(crate) async fn ended(&mut self) -> anyhow::Result<Ending> {
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ServeEnd> {
         let serving = self.serving.take().expect("it ends once");
         serving.await.unwrap()
     }

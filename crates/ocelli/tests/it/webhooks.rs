@@ -257,7 +257,7 @@ async fn a_server_that_stops_tells_of_what_it_had_accepted() {
     for receiver in [&mut receiver, &mut failing] {
         assert_eq!(receiver.call().await.signed()["state"], "done");
     }
-    assert_eq!(server.ended().await.unwrap(), ocelli::server::Ending::Drained);
+    assert_eq!(server.ended().await.unwrap(), ocelli::server::ServeEnd::Drained);
     failing.was_not_called();
 }
 

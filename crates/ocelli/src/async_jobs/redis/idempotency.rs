@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Shared;
+use super::RedisJobsShared;
 use super::claim::{Claim, hashed};
 use super::reading::ticket;
-use crate::async_jobs::{Idempotency, Ticket};
+use crate::async_jobs::{Idempotency, JobTicket};
 use crate::error::Error;
 use crate::queue::job::JobId;
 
@@ -67,13 +67,13 @@ pub(super) async fn holding<T, F: Future<Output = ()>>(
     }
 }
 
-impl Shared {
+impl RedisJobsShared {
     /// Claims a key, or gives the job that it stands for already.
     pub(super) async fn claim(
         &self,
         once: &Once,
         idempotency: &Idempotency,
-    ) -> Result<Option<Ticket>, Error> {
+    ) -> Result<Option<JobTicket>, Error> {
         for _ in 0..CLAIMS {
             let Some(before) = self.records.claim(&once.key, &once.claim, HOLD).await? else {
                 return Ok(None);
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// The accepted job that a key stands for.
-    pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+    pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         match self.records.claimed(&hashed(&idempotency.key)).await? {
             Some(claim) => self.stands_for(&claim, idempotency).await,
             None => Ok(None),
@@ -104,7 +104,7 @@ impl Shared {
 
     /// The accepted job of a claim; `None` where the claim is worth nothing: its job is gone or never was accepted, or the
     /// claim cannot be read.
-    async fn stands_for(&self, claim: &str, idempotency: &Idempotency) -> Result<Option<Ticket>, Error> {
+    async fn stands_for(&self, claim: &str, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         let Some(claim) = Claim::parse(claim) else {
             return Ok(None);
         };

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::async_jobs::{Snapshot, Ticket};
+use crate::async_jobs::{JobTicket, Snapshot};
 use crate::error::Error;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{JobId, Scored, scored};
 use crate::queue::redis::Record;
 use crate::queue::wire;
 
-pub(super) fn ticket(id: JobId, record: &Record) -> Ticket {
-    Ticket::new(id, record.created_us, Duration::from_millis(record.asked.keep_ms))
+pub(super) fn ticket(id: JobId, record: &Record) -> JobTicket {
+    JobTicket::new(id, record.created_us, Duration::from_millis(record.asked.keep_ms))
 }
 
-impl Ticket {
+impl JobTicket {
     pub(super) fn new(id: JobId, created_us: u64, keep: Duration) -> Self {
         let created = SystemTime::UNIX_EPOCH + Duration::from_micros(created_us);
         Self {
@@ -48,7 +48,11 @@ pub(super) fn snapshot(id: JobId, record: &Record, model: Arc<ServedModel>) -> S
     }
 }
 
-fn answer(frame: &[u8], record: &Record, (model, want): (&ServedModel, &Want)) -> Result<Scored, Error> {
+fn answer(
+    frame: &[u8],
+    record: &Record,
+    (model, want): (&ServedModel, &OutputRequest),
+) -> Result<Scored, Error> {
     let received = wire::decode_reply(frame).map_err(|(error, _)| {
         tracing::warn!(%error, "a worker's reply cannot be read");
         Error::Internal
@@ -62,9 +66,9 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::async_jobs::State;
+    use crate::async_jobs::JobState;
     use crate::models::served_model;
-    use crate::output::postprocess::Outcome;
+    use crate::output::postprocess::Output;
     use crate::queue::job::{JobCost, Reply};
     use crate::queue::wire::{BadImage, JobRecord, QueuedParts};
 
@@ -73,7 +77,7 @@ mod tests {
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let model = Arc::new(model);
         let reply = Reply {
-            result: Ok(vec![Outcome::Classes(Vec::new())]),
+            result: Ok(vec![Output::Classes(Vec::new())]),
             cost: JobCost::default(),
         };
         let good = wire::encode_reply(JobId(1), &reply, "worker");
@@ -110,28 +114,28 @@ mod tests {
                     Some(Err(error)) => error.status().code,
                 })
                 .collect();
-            (codes, State::of(&job.results))
+            (codes, JobState::of(&job.results))
         };
         let some = [(0, &good[..])];
         assert_eq!(
             codes(&record(5_999, &some)),
-            (vec!["ok", "invalid_image", "none"], State::Running)
+            (vec!["ok", "invalid_image", "none"], JobState::Running)
         );
         assert_eq!(
             codes(&record(6_000, &some)),
-            (vec!["ok", "invalid_image", "deadline_exceeded"], State::Done)
+            (vec!["ok", "invalid_image", "deadline_exceeded"], JobState::Done)
         );
         assert_eq!(
             codes(&record(6_000, &[])),
             (
                 vec!["deadline_exceeded", "invalid_image", "deadline_exceeded"],
-                State::Failed
+                JobState::Failed
             )
         );
         let garbage = [(0, &b"garbage"[..]), (2, &good[..])];
         assert_eq!(
             codes(&record(1_000, &garbage)),
-            (vec!["internal", "invalid_image", "ok"], State::Done)
+            (vec!["internal", "invalid_image", "ok"], JobState::Done)
         );
     }
 }

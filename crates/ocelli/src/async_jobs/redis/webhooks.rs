@@ -10,11 +10,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
+use super::RedisJobsShared;
 use crate::async_jobs::webhook::{self, Receiver};
-use crate::async_jobs::{JobView, Sender, State};
+use crate::async_jobs::{JobState, JobView, Sender};
 use crate::queue::job::JobId;
-use crate::queue::redis::{DueCall, LinkError};
+use crate::queue::redis::{DueWebhook, LinkError};
 
 /// Between looks at what is to be called. Whoever asked to be called is in no hurry, and a look costs one command.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 type TakenUp = HashMap<String, usize>;
 
 /// Calls until `stop`. What is under way then is called again by others.
-pub(crate) async fn run(shared: &Shared, sender: &Sender, stop: &CancellationToken) {
+pub(crate) async fn run(shared: &RedisJobsShared, sender: &Sender, stop: &CancellationToken) {
     let most = sender.limits().total;
     let mut under_way = FuturesUnordered::new();
     let mut taken_up = TakenUp::new();
@@ -62,11 +62,11 @@ pub(crate) async fn run(shared: &Shared, sender: &Sender, stop: &CancellationTok
 
 /// What is to be called now, `room` jobs at most. All else that is due is put off.
 async fn look(
-    shared: &Shared,
+    shared: &RedisJobsShared,
     sender: &Sender,
     taken_up: &mut TakenUp,
     mut room: usize,
-) -> Result<Vec<DueCall>, LinkError> {
+) -> Result<Vec<DueWebhook>, LinkError> {
     let mut calls = Vec::new();
     let mut put_off = TakenUp::new();
     let pause = |receiver: &str| sender.paused_for(&Receiver(receiver.into()));
@@ -91,14 +91,14 @@ async fn look(
 /// What becomes of webhooks that are due.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
-    now: Vec<DueCall>,
+    now: Vec<DueWebhook>,
     later: Vec<(JobId, Duration)>,
 }
 
 /// Decides which webhooks are called now, `room` at most, and until when the others are put off: those of a receiver that is
 /// paused for some time until it is over, and the others for about as long as those before them take.
 fn plan(
-    due: Vec<DueCall>,
+    due: Vec<DueWebhook>,
     (taken_up, put_off): (&mut TakenUp, &mut TakenUp),
     room: usize,
     pause: impl Fn(&str) -> Option<Duration>,
@@ -122,7 +122,7 @@ fn plan(
     plan
 }
 
-fn leave(taken_up: &mut TakenUp, call: &DueCall) {
+fn leave(taken_up: &mut TakenUp, call: &DueWebhook) {
     if let Some(taken) = taken_up.get_mut(&call.receiver) {
         *taken -= 1;
         if *taken == 0 {
@@ -132,7 +132,7 @@ fn leave(taken_up: &mut TakenUp, call: &DueCall) {
 }
 
 /// Sees to a call and gives it back.
-async fn handle(shared: &Shared, sender: &Sender, due: DueCall) -> DueCall {
+async fn handle(shared: &RedisJobsShared, sender: &Sender, due: DueWebhook) -> DueWebhook {
     if let Err(error) = call(shared, sender, &due).await {
         // Somebody takes it again.
         tracing::debug!(%error, job = %due.id, "a webhook could not be seen to");
@@ -140,7 +140,7 @@ async fn handle(shared: &Shared, sender: &Sender, due: DueCall) -> DueCall {
     due
 }
 
-async fn call(shared: &Shared, sender: &Sender, due: &DueCall) -> Result<(), LinkError> {
+async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Result<(), LinkError> {
     let id = due.id;
     let Some(record) = shared.records.read(id).await? else {
         return shared.due.leave(id).await;
@@ -159,7 +159,7 @@ async fn call(shared: &Shared, sender: &Sender, due: &DueCall) -> Result<(), Lin
     let Ok(job) = shared.snapshot(id, &record).await else {
         return shared.due.leave(id).await;
     };
-    if !State::of(&job.results).is_final() {
+    if !JobState::of(&job.results).is_final() {
         return shared.due.call_in(id, LOOK).await;
     }
     let Ok(body) = JobView::new(&job).body() else {
@@ -187,8 +187,8 @@ async fn call(shared: &Shared, sender: &Sender, due: &DueCall) -> Result<(), Lin
 mod tests {
     use super::*;
 
-    fn due(receiver: &str, ids: std::ops::Range<u128>) -> Vec<DueCall> {
-        ids.map(|id| DueCall {
+    fn due(receiver: &str, ids: std::ops::Range<u128>) -> Vec<DueWebhook> {
+        ids.map(|id| DueWebhook {
             id: JobId(id),
             tries: 0,
             receiver: receiver.to_owned(),

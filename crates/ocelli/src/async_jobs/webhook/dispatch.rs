@@ -36,12 +36,12 @@ pub(super) struct Dispatcher {
     limits: CallLimits,
     total: Arc<Semaphore>,
     /// Those that are called, waited for or paused now.
-    receivers: Arc<Mutex<HashMap<Receiver, Arc<Line>>>>,
+    receivers: Arc<Mutex<HashMap<Receiver, Arc<ReceiverLine>>>>,
 }
 
 /// The calls to one receiver.
 #[derive(Debug)]
-struct Line {
+struct ReceiverLine {
     places: Arc<Semaphore>,
     pause: watch::Sender<Pause>,
 }
@@ -58,7 +58,7 @@ struct Pause {
 /// The right to make one call, which takes a place until it is dropped.
 #[derive(Debug)]
 pub(in crate::async_jobs) struct Turn {
-    line: Arc<Line>,
+    line: Arc<ReceiverLine>,
     began: Instant,
     _places: [Option<OwnedSemaphorePermit>; 2],
 }
@@ -93,7 +93,7 @@ impl Pause {
     }
 }
 
-impl Line {
+impl ReceiverLine {
     /// Waits until the receiver is not paused.
     async fn open(&self) {
         let mut changes = self.pause.subscribe();
@@ -170,7 +170,7 @@ impl Dispatcher {
         let _ = changes.wait_for(is_paused).await;
     }
 
-    fn line(&self, receiver: &Receiver) -> Arc<Line> {
+    fn line(&self, receiver: &Receiver) -> Arc<ReceiverLine> {
         let mut receivers = self.receivers.lock();
         if let Some(line) = receivers.get(receiver) {
             return Arc::clone(line);
@@ -178,7 +178,7 @@ impl Dispatcher {
         // As many as are called, waited for or paused: clients may name any number of hosts in time.
         let now = Instant::now();
         receivers.retain(|_, line| Arc::strong_count(line) > 1 || line.pause.borrow().until(now).is_some());
-        let line = Arc::new(Line {
+        let line = Arc::new(ReceiverLine {
             places: Arc::new(Semaphore::new(self.limits.per_receiver)),
             pause: watch::Sender::new(Pause::default()),
         });

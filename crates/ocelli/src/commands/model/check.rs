@@ -21,7 +21,7 @@ use crate::executor::output_check;
 use crate::inference::preprocess::survive;
 use crate::models::served_model::ServedModel;
 use crate::output::params::Wish;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::process::printable::Lines;
 
 /// Photos whose tensors `--save-input` keeps in memory until all are there.
@@ -115,7 +115,7 @@ struct Check {
     decoder: Decoder,
     model: ServedModel,
     engine: Box<dyn Engine>,
-    want: Want,
+    want: OutputRequest,
 }
 
 impl Check {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::inference::json_output::labelled;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::{Outcome, Want};
+use crate::output::postprocess::{Output, OutputRequest};
 
 /// Numbers that are shown of the beginning of a tensor.
 const FIRST: usize = 5;
@@ -87,10 +87,10 @@ impl fmt::Display for Summary {
 impl Report {
     pub(super) fn new(
         model: &ServedModel,
-        want: &Want,
+        want: &OutputRequest,
         input: &Tensor,
         output: &Tensor,
-        outcome: &Outcome,
+        outcome: &Output,
     ) -> Self {
         let spec = model.input();
         let output_name = model
@@ -98,11 +98,11 @@ impl Report {
             .map_or("", |output| output.name.as_str());
         let (numbers, scores) = (numbers(input), numbers(output));
         let best = match outcome {
-            Outcome::Classes(classes) => labelled(model.labels_of(want.output), classes)
+            Output::Classes(classes) => labelled(model.labels_of(want.output), classes)
                 .into_iter()
                 .map(|class| (class.label.into_owned(), class.index, class.probability))
                 .collect(),
-            Outcome::Vector(_) => Vec::new(),
+            Output::Vector(_) => Vec::new(),
         };
         Self {
             channels: channels(spec, &numbers),

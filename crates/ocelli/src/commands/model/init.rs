@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ocelli_vision::{ModelPackage, auto};
 
-use super::staging::{Part, Staging};
+use super::staging::{PackagePart, Staging};
 use crate::cli::InitArgs;
 use crate::commands::{settings, shell};
 use crate::models::source::Opened;
@@ -27,9 +27,9 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| PathBuf::from(&package.card.manifest.name));
     let labels = label_files(package);
-    let mut parts: Vec<Part<'_>> = labels
+    let mut parts: Vec<PackagePart<'_>> = labels
         .iter()
-        .map(|(name, text)| Part {
+        .map(|(name, text)| PackagePart {
             name: name.clone(),
             content: text.as_bytes(),
             original: None,
@@ -37,7 +37,7 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
         .collect();
     parts.extend(weights(&opened));
     // Last, so that a folder with it is whole.
-    parts.push(Part {
+    parts.push(PackagePart {
         name: MANIFEST_FILE.to_owned(),
         content: package.card.toml.as_bytes(),
         original: None,
@@ -132,15 +132,15 @@ fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
 }
 
 /// The ONNX file and the files of weights that it names.
-fn weights(opened: &Opened) -> Vec<Part<'_>> {
+fn weights(opened: &Opened) -> Vec<PackagePart<'_>> {
     let package = &opened.package;
     let folder = opened.onnx.as_deref().and_then(Path::parent);
-    let external = package.external.iter().map(|file| Part {
+    let external = package.external.iter().map(|file| PackagePart {
         name: file.name.clone(),
         content: &file.bytes,
         original: folder.map(|folder| folder.join(&file.name)),
     });
-    let onnx = Part {
+    let onnx = PackagePart {
         name: ONNX_FILE.to_owned(),
         content: &package.onnx,
         original: opened.onnx.clone(),
@@ -148,7 +148,7 @@ fn weights(opened: &Opened) -> Vec<Part<'_>> {
     external.chain([onnx]).collect()
 }
 
-fn refuse_to_overwrite(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<()> {
+fn refuse_to_overwrite(dir: &Path, parts: &[PackagePart<'_>]) -> anyhow::Result<()> {
     let there: Vec<String> = parts
         .iter()
         .map(|part| dir.join(&part.name))
@@ -167,7 +167,7 @@ fn refuse_to_overwrite(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// For the first that cannot be written; then none is there.
-fn write(dir: &Path, parts: &[Part<'_>]) -> anyhow::Result<Vec<&'static str>> {
+fn write(dir: &Path, parts: &[PackagePart<'_>]) -> anyhow::Result<Vec<&'static str>> {
     let mut staging = Staging::default();
     let ways = parts
         .iter()

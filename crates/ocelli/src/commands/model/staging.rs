@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// A file of the package and what it is made of.
-pub(super) struct Part<'a> {
+pub(super) struct PackagePart<'a> {
     /// Relative to the package's folder.
     pub(super) name: String,
     /// What is in it.
@@ -26,7 +26,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Writes a part of the package in `dir`, and says how.
-    pub(super) fn add(&mut self, dir: &Path, part: &Part<'_>) -> io::Result<&'static str> {
+    pub(super) fn add(&mut self, dir: &Path, part: &PackagePart<'_>) -> io::Result<&'static str> {
         let path = dir.join(&part.name);
         if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -110,8 +110,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn part<'a>(name: &str, content: &'a [u8], original: Option<PathBuf>) -> Part<'a> {
-        Part {
+    fn part<'a>(name: &str, content: &'a [u8], original: Option<PathBuf>) -> PackagePart<'a> {
+        PackagePart {
             name: name.to_owned(),
             content,
             original,

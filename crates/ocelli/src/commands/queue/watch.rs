@@ -15,17 +15,17 @@ use super::status::{json_lines, table};
 use crate::cli::StatusArgs;
 use crate::process::lifecycle::StopSignals;
 use crate::process::printable::{Lines, ReaderGone};
-use crate::queue::redis::{Inspector, LinkError, QueueStatus, Target};
+use crate::queue::redis::{LinkError, QueueAdmin, QueueStatus, RedisUrl};
 
 /// Shows the status at every interval until a signal ends it.
 ///
 /// # Errors
 /// What Redis refuses. One that is away is shown, and asked again.
 pub(super) async fn watch(
-    inspector: &Inspector,
+    inspector: &QueueAdmin,
     args: &StatusArgs,
     every: Duration,
-    target: &Target,
+    target: &RedisUrl,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = StopSignals::begin().context("Ctrl-C cannot be received")?;
     let on_terminal = !args.json && io::stdout().is_terminal();
@@ -60,7 +60,7 @@ pub(super) async fn watch(
 struct Shown<'a> {
     every: Duration,
     prefix: &'a str,
-    target: &'a Target,
+    target: &'a RedisUrl,
     as_json: bool,
     /// Whether each takes the place of the last.
     on_terminal: bool,
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn an_outage_takes_the_place_of_the_status_and_a_refusal_ends_the_watch() {
-        let target = Target::parse("redis://:secret@127.0.0.1", None).expect("a URL");
+        let target = RedisUrl::parse("redis://:secret@127.0.0.1", None).expect("a URL");
         let mut shown = Shown {
             every: Duration::from_secs(2),
             prefix: "ocelli",

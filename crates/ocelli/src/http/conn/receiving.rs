@@ -46,19 +46,19 @@ impl ReceivingLimits {
 /// The bodies that are arriving now. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Receiving {
-    shared: Arc<Shared>,
+    shared: Arc<ReceivingShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ReceivingShared {
     limits: ReceivingLimits,
     metrics: Arc<Metrics>,
-    table: Mutex<Table>,
+    table: Mutex<ReceivingTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    entries: HashMap<u64, Entry>,
+struct ReceivingTable {
+    entries: HashMap<u64, ReceivingEntry>,
     bytes: u64,
     next_id: u64,
     /// Why no more bodies are read, once that is so.
@@ -66,22 +66,22 @@ struct Table {
 }
 
 #[derive(Debug)]
-struct Entry {
-    progress: Progress,
+struct ReceivingEntry {
+    progress: ReceivingProgress,
     /// Ends it; `None` for a body that is complete and waits to be parsed, which makes room for none.
     evict: Option<oneshot::Sender<Error>>,
 }
 
 /// How a body gets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Progress {
+struct ReceivingProgress {
     /// When it is too slow unless more arrives. The earlier, the slower the body.
     due: Instant,
     /// What has arrived.
     bytes: u64,
 }
 
-impl Progress {
+impl ReceivingProgress {
     fn new(limits: &ReceivingLimits, now: Instant) -> Self {
         Self {
             due: now + limits.grace,
@@ -104,7 +104,7 @@ impl Progress {
 }
 
 /// The body that makes room for another request: the slowest.
-fn slowest<K: Copy + Ord>(bodies: impl Iterator<Item = (K, Progress)>) -> Option<K> {
+fn slowest<K: Copy + Ord>(bodies: impl Iterator<Item = (K, ReceivingProgress)>) -> Option<K> {
     bodies
         .min_by_key(|(id, progress)| (progress.due, *id))
         .map(|(id, _)| id)
@@ -113,7 +113,7 @@ fn slowest<K: Copy + Ord>(bodies: impl Iterator<Item = (K, Progress)>) -> Option
 /// The body that makes room for the bytes of one that holds `own`: the slowest of those that are due before `stalled`,
 /// or else the largest of those that hold more. So a large body never takes the room of small ones that get on.
 fn holder<K: Copy + Ord>(
-    bodies: impl Iterator<Item = (K, Progress)> + Clone,
+    bodies: impl Iterator<Item = (K, ReceivingProgress)> + Clone,
     own: u64,
     stalled: Instant,
 ) -> Option<K> {
@@ -126,14 +126,14 @@ fn holder<K: Copy + Ord>(
     })
 }
 
-impl Table {
+impl ReceivingTable {
     /// The bodies that can be ended.
-    fn arriving(&self) -> impl Iterator<Item = (u64, Progress)> + Clone {
+    fn arriving(&self) -> impl Iterator<Item = (u64, ReceivingProgress)> + Clone {
         let arriving = self.entries.iter().filter(|(_, entry)| entry.evict.is_some());
         arriving.map(|(id, entry)| (*id, entry.progress))
     }
 
-    fn remove(&mut self, id: u64) -> Option<Entry> {
+    fn remove(&mut self, id: u64) -> Option<ReceivingEntry> {
         let entry = self.entries.remove(&id)?;
         self.bytes -= entry.progress.bytes;
         Some(entry)
@@ -152,7 +152,7 @@ impl Receiving {
     /// No bodies yet.
     #[must_use]
     pub fn new(limits: ReceivingLimits, metrics: Arc<Metrics>) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReceivingShared {
             limits,
             metrics,
             table: Mutex::default(),
@@ -179,8 +179,8 @@ impl Receiving {
         }
         let id = table.next_id;
         table.next_id += 1;
-        let progress = Progress::new(&self.shared.limits, Instant::now());
-        let entry = Entry {
+        let progress = ReceivingProgress::new(&self.shared.limits, Instant::now());
+        let entry = ReceivingEntry {
             progress,
             evict: Some(evict),
         };
@@ -207,8 +207,8 @@ impl Receiving {
     }
 }
 
-impl Shared {
-    fn report(&self, table: &Table) {
+impl ReceivingShared {
+    fn report(&self, table: &ReceivingTable) {
         self.metrics.receiving_requests.set(table.entries.len() as i64);
         self.metrics.receiving_bytes.set(table.bytes as i64);
     }
@@ -231,7 +231,7 @@ impl Arriving {
     /// # Errors
     /// [`Error::QueueFull`] when there is no room for them and no other body has to make some.
     pub(crate) fn arrived(&self, bytes: u64) -> Result<(), Error> {
-        let Shared { limits, table, .. } = &*self.receiving.shared;
+        let ReceivingShared { limits, table, .. } = &*self.receiving.shared;
         let now = Instant::now();
         let mut table = table.lock();
         let Some(entry) = table.entries.get_mut(&self.id) else {

@@ -44,21 +44,21 @@ pub struct SendingLimits {
 /// All responses that wait for their clients. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending {
-    shared: Arc<Shared>,
+    shared: Arc<SendingShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SendingShared {
     limits: SendingLimits,
     metrics: Arc<Metrics>,
-    table: Mutex<Table>,
+    table: Mutex<ResponseTable>,
 }
 
 /// The responses in the order in which clients last took something of them. Each piece moves its response to the end, so
 /// neither the late ones nor those that make room are ever looked for.
 #[derive(Debug, Default)]
-struct Table {
-    waiting: BTreeMap<Turn, Waiting>,
+struct ResponseTable {
+    waiting: BTreeMap<Turn, PendingResponse>,
     bytes: u64,
     next: Turn,
 }
@@ -67,7 +67,7 @@ struct Table {
 type Turn = u64;
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingResponse {
     /// When the client last took a piece, or when there was something to take.
     progress: Instant,
     /// What counts: what is left, and the piece that the library got last.
@@ -88,7 +88,7 @@ struct Kept {
     connection: Option<Arc<TcpStream>>,
 }
 
-impl Waiting {
+impl PendingResponse {
     /// Ends a response that its client does not take, and the connection that cannot go on without it.
     fn cut_off(mut self) {
         let connection = self.kept.connection.take();
@@ -115,7 +115,7 @@ impl Sending {
     /// No response yet.
     pub(crate) fn new(limits: SendingLimits, metrics: Arc<Metrics>) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SendingShared {
                 limits,
                 metrics,
                 table: Mutex::default(),
@@ -163,7 +163,7 @@ impl Sending {
 
     fn insert(&self, left: Bytes, kept: Kept) -> Turn {
         let mut table = self.shared.table.lock();
-        let turn = table.append(Waiting {
+        let turn = table.append(PendingResponse {
             progress: Instant::now(),
             bytes: left.len() as u64,
             left,
@@ -215,20 +215,20 @@ impl Sending {
     }
 
     /// Ends responses that are in the table no more, without its lock.
-    fn cut_off_all(&self, dropped: Vec<Waiting>) {
+    fn cut_off_all(&self, dropped: Vec<PendingResponse>) {
         self.shared.metrics.dropped_responses.inc_by(dropped.len() as u64);
         for response in dropped {
             response.cut_off();
         }
     }
 
-    fn report(&self, table: &Table) {
+    fn report(&self, table: &ResponseTable) {
         self.shared.metrics.response_bytes.set(table.bytes as i64);
     }
 }
 
-impl Table {
-    fn append(&mut self, response: Waiting) -> Turn {
+impl ResponseTable {
+    fn append(&mut self, response: PendingResponse) -> Turn {
         let turn = self.next;
         self.next += 1;
         self.bytes += response.bytes;
@@ -236,7 +236,7 @@ impl Table {
         turn
     }
 
-    fn remove(&mut self, turn: Turn) -> Option<Waiting> {
+    fn remove(&mut self, turn: Turn) -> Option<PendingResponse> {
         let response = self.waiting.remove(&turn)?;
         self.bytes -= response.bytes;
         Some(response)
@@ -251,7 +251,7 @@ impl Table {
     }
 
     /// Takes out the responses of which nothing was taken for `timeout`.
-    fn late(&mut self, timeout: Duration, now: Instant) -> Vec<Waiting> {
+    fn late(&mut self, timeout: Duration, now: Instant) -> Vec<PendingResponse> {
         let mut late = Vec::new();
         while let Some((turn, response)) = self.waiting.first_key_value()
             && now.saturating_duration_since(response.progress) >= timeout
@@ -263,7 +263,7 @@ impl Table {
 
     /// Takes out responses until the others hold at most `limit` bytes: those first of which nothing was taken for the longest
     /// time, and never the last one, whose client has had no time at all.
-    fn over(&mut self, limit: u64) -> Vec<Waiting> {
+    fn over(&mut self, limit: u64) -> Vec<PendingResponse> {
         let mut dropped = Vec::new();
         while self.bytes > limit
             && self.waiting.len() > 1

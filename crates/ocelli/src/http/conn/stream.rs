@@ -64,12 +64,12 @@ struct ClockState {
     tls: bool,
     /// Whether part of a head has arrived.
     head_begun: bool,
-    reader: Option<Reader>,
+    reader: Option<HeadReader>,
 }
 
 /// Who reads the connection, and until when they sleep.
 #[derive(Debug)]
-struct Reader {
+struct HeadReader {
     waker: Waker,
     until: Option<Instant>,
 }
@@ -122,7 +122,7 @@ impl Clock {
     /// When to give up, if the clock does not stand still. Should that come to be earlier, `waker` is woken.
     fn deadline(&self, waker: &Waker) -> Option<Instant> {
         let mut state = self.state.lock();
-        state.reader = Some(Reader {
+        state.reader = Some(HeadReader {
             waker: waker.clone(),
             until: state.deadline,
         });
@@ -172,7 +172,7 @@ impl Drop for RequestGuard {
             state.head_begun = false;
             let deadline = Instant::now() + self.clock.times.idle;
             state.deadline = Some(deadline);
-            let oversleeps = |reader: &mut Reader| reader.until.is_none_or(|until| until > deadline);
+            let oversleeps = |reader: &mut HeadReader| reader.until.is_none_or(|until| until > deadline);
             if let Some(reader) = state.reader.take_if(oversleeps) {
                 drop(state);
                 reader.waker.wake();
@@ -203,7 +203,7 @@ impl ClientStream {
         }
     }
 
-    /// Pending while there is time; arms the timer.
+    /// ReplyReceiver while there is time; arms the timer.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(deadline) = self.clock.deadline(context.waker()) else {
             return Poll::Pending;
@@ -223,7 +223,7 @@ impl ClientStream {
 }
 
 impl ClientStream {
-    /// Pending while a client that takes nothing has time.
+    /// ReplyReceiver while a client that takes nothing has time.
     fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let time = self.clock.times.take;
         let stalled = self

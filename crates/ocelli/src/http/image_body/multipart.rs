@@ -30,7 +30,7 @@ pub(super) fn boundary(content_type: &str) -> Option<String> {
 pub(super) fn images(body: &Bytes, boundary: &str, most: Most) -> Result<Vec<Bytes>, Error> {
     let mut images = Vec::new();
     let mut others = Vec::new();
-    let mut rest = Parts::new(body, boundary)?;
+    let mut rest = FormParts::new(body, boundary)?;
     while let Some((name, content)) = rest.next()? {
         if matches!(name.as_str(), "image" | "images") {
             if images.len() == most.count() {
@@ -65,7 +65,7 @@ pub(super) fn images(body: &Bytes, boundary: &str, most: Most) -> Result<Vec<Byt
 }
 
 /// What is left of a form.
-struct Parts<'a> {
+struct FormParts<'a> {
     body: &'a Bytes,
     /// `\r\n--` and the boundary, which ends every part.
     delimiter: memmem::Finder<'static>,
@@ -73,7 +73,7 @@ struct Parts<'a> {
     at: Option<usize>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> FormParts<'a> {
     fn new(body: &'a Bytes, boundary: &str) -> Result<Self, Error> {
         let delimiter = memmem::Finder::new(&format!("\r\n--{boundary}")).into_owned();
         let mut parts = Self {

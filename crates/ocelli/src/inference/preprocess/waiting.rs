@@ -10,41 +10,41 @@ use super::Photo;
 use crate::error::Error;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::queue::Waiter;
+use crate::queue::ReplySender;
 use crate::queue::job::Job;
-use crate::queue::priority_queue::Turns;
+use crate::queue::priority_queue::PriorityQueue;
 
 /// Photos that wait, in a line for each model: one that many photos are sent to keeps nobody else waiting.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) closed: bool,
     /// The model whose turn it is comes first. None is empty.
-    lines: VecDeque<Line>,
+    lines: VecDeque<ModelLine>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct ModelLine {
     model: Arc<ServedModel>,
-    tasks: Turns<Task>,
+    tasks: PriorityQueue<WaitingPhoto>,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, task: Task) {
+    pub(super) fn push(&mut self, task: WaitingPhoto) {
         let (model, priority) = (&task.photo.model, task.photo.priority);
         match self.lines.iter_mut().find(|line| Arc::ptr_eq(&line.model, model)) {
             Some(line) => line.tasks.push(priority, task),
             None => {
                 let model = Arc::clone(model);
-                let mut tasks = Turns::default();
+                let mut tasks = PriorityQueue::default();
                 tasks.push(priority, task);
-                self.lines.push_back(Line { model, tasks });
+                self.lines.push_back(ModelLine { model, tasks });
             }
         }
     }
 
     /// The photo whose turn it is, of the first model that wants one of a priority that waits. The model's next turn comes
     /// after those of the others.
-    pub(super) fn next(&mut self, wants: impl Fn(&ServedModel, Priority) -> bool) -> Option<Task> {
+    pub(super) fn next(&mut self, wants: impl Fn(&ServedModel, Priority) -> bool) -> Option<WaitingPhoto> {
         let wanted = self
             .lines
             .iter()
@@ -64,7 +64,7 @@ impl Queue {
             .any(|line| line.tasks.any_of(|priority| wanted(&line.model, priority)))
     }
 
-    pub(super) fn drop_unless(&mut self, keep: impl Fn(&Task) -> bool) {
+    pub(super) fn drop_unless(&mut self, keep: impl Fn(&WaitingPhoto) -> bool) {
         self.lines.retain_mut(|line| {
             line.tasks.filter(|task| keep(&task).then_some(task));
             line.tasks.len() > 0
@@ -73,27 +73,27 @@ impl Queue {
 }
 
 #[derive(Debug)]
-pub(super) struct Task {
+pub(super) struct WaitingPhoto {
     pub(super) photo: Photo,
     pub(super) submitted: Instant,
-    pub(super) goal: Goal,
+    pub(super) goal: Completion,
 }
 
 /// What is to become of the job that a photo is made into.
 #[derive(Debug)]
-pub(super) enum Goal {
+pub(super) enum Completion {
     /// It is submitted, and the waiter hears its reply.
-    Submit(Waiter),
+    Submit(ReplySender),
     /// It is handed back.
-    HandBack(oneshot::Sender<Result<Job, Error>>),
+    Return(oneshot::Sender<Result<Job, Error>>),
 }
 
-impl Goal {
+impl Completion {
     /// Whether nobody waits any more.
     pub(super) fn is_gone(&self) -> bool {
         match self {
             Self::Submit(waiter) => waiter.is_gone(),
-            Self::HandBack(sender) => sender.is_closed(),
+            Self::Return(sender) => sender.is_closed(),
         }
     }
 
@@ -101,7 +101,7 @@ impl Goal {
         match self {
             Self::Submit(waiter) => waiter.fail(error),
             // Whoever has left in the meantime needs no answer.
-            Self::HandBack(sender) => drop(sender.send(Err(error))),
+            Self::Return(sender) => drop(sender.send(Err(error))),
         }
     }
 }

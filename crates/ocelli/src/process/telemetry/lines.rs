@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The lines of this process that are not written yet, in order.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Told when there is a line to write.
     filled: Condvar,
     /// Told when all are written or lost.
@@ -27,7 +27,7 @@ pub(super) struct Lines {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LogState {
     waiting: VecDeque<Vec<u8>>,
     /// Of those that wait and the one that is being written.
     bytes: usize,

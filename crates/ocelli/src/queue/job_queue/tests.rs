@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::queue::job::{Job, JobCost, JobError, JobId, Reply};
 use crate::queue::job_queue::*;
-use crate::queue::{Pending, Receipt, waiter};
+use crate::queue::{Receipt, ReplyReceiver, waiter};
 
 fn model() -> Arc<ModelId> {
     Arc::new(ModelId {
@@ -13,10 +13,10 @@ fn model() -> Arc<ModelId> {
 }
 
 fn queue(capacity: usize, metrics: Arc<Metrics>) -> ModelQueue {
-    JobQueue::new(metrics).open(&model(), capacity, Supplier::Crew(Crew::default()))
+    JobQueue::new(metrics).open(&model(), capacity, Refill::Pool(Pool::default()))
 }
 
-fn job(pixel: u8, priority: Priority, life: Duration) -> (Leased, Pending) {
+fn job(pixel: u8, priority: Priority, life: Duration) -> (Leased, ReplyReceiver) {
     let (waiter, pending) = waiter();
     let job = Job {
         id: JobId::random(),
@@ -27,15 +27,20 @@ fn job(pixel: u8, priority: Priority, life: Duration) -> (Leased, Pending) {
         pixels: vec![pixel],
         deadline: Instant::now() + life,
     };
-    (Leased::new(job, Receipt::Waiter(waiter)), pending)
+    (Leased::new(job, Receipt::ReplySender(waiter)), pending)
 }
 
-fn push(queue: &ModelQueue, pixel: u8, priority: Priority, life: Duration) -> Result<Pending, QueueFull> {
+fn push(
+    queue: &ModelQueue,
+    pixel: u8,
+    priority: Priority,
+    life: Duration,
+) -> Result<ReplyReceiver, QueueFull> {
     let (leased, pending) = job(pixel, priority, life);
     queue.push(leased).map(|()| pending)
 }
 
-fn submit(queue: &ModelQueue, pixel: u8, life: Duration) -> Result<Pending, QueueFull> {
+fn submit(queue: &ModelQueue, pixel: u8, life: Duration) -> Result<ReplyReceiver, QueueFull> {
     push(queue, pixel, Priority::Normal, life)
 }
 
@@ -48,7 +53,7 @@ const LONG: Duration = Duration::from_secs(3600);
 #[tokio::test]
 async fn jobs_leave_in_order_once_and_answers_reach_their_waiters() {
     let queue = queue(8, Arc::default());
-    let waiting: Vec<Pending> = (0..3)
+    let waiting: Vec<ReplyReceiver> = (0..3)
         .map(|pixel| submit(&queue, pixel, LONG).expect("room"))
         .collect();
     assert!(queue.lease(0).is_empty());
@@ -164,7 +169,7 @@ fn jobs_of_a_priority_are_wanted_until_enough_of_it_wait_for_a_worker() {
         ([false; 3], [false; 3]),
         "nobody serves the model"
     );
-    queue.serve(Crew::default(), 2);
+    queue.serve(Pool::default(), 2);
     assert_eq!(
         hurries(),
         [true, false, false],
@@ -189,7 +194,7 @@ fn jobs_of_a_priority_are_wanted_until_enough_of_it_wait_for_a_worker() {
 #[test]
 fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
     let queues = JobQueue::new(Arc::default());
-    let _queue = queues.open(&model(), 8, Supplier::Crew(Crew::default()));
+    let _queue = queues.open(&model(), 8, Refill::Pool(Pool::default()));
     let (first, _first) = job(0, Priority::Normal, LONG);
     let (second, _second) = job(1, Priority::Normal, LONG);
     queues.push(first).expect("there is a queue");
@@ -202,7 +207,7 @@ fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
 #[tokio::test]
 async fn a_queue_that_is_removed_refuses_what_is_left_although_somebody_still_has_it() {
     let queues = JobQueue::new(Arc::default());
-    let held = queues.open(&model(), 2, Supplier::Crew(Crew::default()));
+    let held = queues.open(&model(), 2, Refill::Pool(Pool::default()));
     let pending = submit(&held, 1, LONG).expect("room");
     queues.remove(&model());
     assert_eq!(pending.await.unwrap_err(), Error::Unloaded);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::redis::{FromRedisValue, Value};
 
 use super::connection::{Link, LinkError};
-use super::entries::{self, Entry};
+use super::entries::{self, StreamEntry};
 use super::keys::{GROUP, ModelKeys, ModelName};
 use super::registry::{self, Announcement};
 use super::scripts::RETRY;
@@ -58,12 +58,12 @@ pub struct DeadLetter {
 
 /// Looks at the keys that begin with a prefix.
 #[derive(Clone, Debug)]
-pub struct Inspector {
+pub struct QueueAdmin {
     link: Link,
     prefix: String,
 }
 
-impl Inspector {
+impl QueueAdmin {
     /// One that uses `link`.
     #[must_use]
     pub fn new(link: Link, prefix: String) -> Self {
@@ -225,7 +225,7 @@ impl Inspector {
         from: &str,
         to: &str,
         most: usize,
-    ) -> Result<Vec<Entry>, LinkError> {
+    ) -> Result<Vec<StreamEntry>, LinkError> {
         let most = most.to_string();
         let words = [
             self.keys(model).dead,
@@ -239,7 +239,7 @@ impl Inspector {
     }
 }
 
-fn letter(mut entry: Entry, now: u64) -> DeadLetter {
+fn letter(mut entry: StreamEntry, now: u64) -> DeadLetter {
     let header = JobHeader::decode_frame(&entry.take("j").unwrap_or_default());
     let mut text = |name| String::from_utf8_lossy(&entry.take(name).unwrap_or_default()).into_owned();
     DeadLetter {

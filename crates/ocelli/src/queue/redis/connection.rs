@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::notices::{Notices, Step};
 pub use super::refusal::{LinkError, Outage};
 use super::scripts::{Call, SCRIPT};
-use super::url::Target;
+use super::url::RedisUrl;
 use crate::error::Error;
 
 /// For a connection to be there.
@@ -34,15 +34,15 @@ const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that comes back. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Link {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
 }
 
-struct Shared {
-    target: Target,
+struct ConnectionShared {
+    target: RedisUrl,
     name: String,
     patience: Duration,
     /// Held while connecting, so that one does and the others wait for what comes of it.
-    connection: tokio::sync::Mutex<Slot>,
+    connection: tokio::sync::Mutex<ConnectionSlot>,
     trouble: Mutex<Option<Trouble>>,
     refusal: Mutex<Option<Refusal>>,
     /// What this and other links of the process log together; `None` where callers say what fails.
@@ -78,7 +78,7 @@ struct Trouble {
 }
 
 #[derive(Default)]
-struct Slot {
+struct ConnectionSlot {
     connection: Option<Connection>,
     /// Tells connections apart, so that a late failure of an old one does not end a new one.
     generation: u64,
@@ -104,13 +104,13 @@ impl Link {
     /// A link to `target` that is not connected yet. Redis lists it as `name`. A command that takes longer than
     /// `patience` has failed. Callers have to say what fails.
     #[must_use]
-    pub fn new(target: Target, name: String, patience: Duration) -> Self {
+    pub fn new(target: RedisUrl, name: String, patience: Duration) -> Self {
         Self::with(target, name, patience, None)
     }
 
     /// The same for a process that serves, which logs when Redis is away and when it is back.
     #[must_use]
-    pub fn logged(target: Target, name: String, patience: Duration) -> Self {
+    pub fn logged(target: RedisUrl, name: String, patience: Duration) -> Self {
         let notices = Arc::new(Notices::new(&target));
         Self::with(target, name, patience, Some(notices))
     }
@@ -123,9 +123,9 @@ impl Link {
         Self::with(self.shared.target.clone(), name, patience, notices)
     }
 
-    fn with(target: Target, name: String, patience: Duration, notices: Option<Arc<Notices>>) -> Self {
+    fn with(target: RedisUrl, name: String, patience: Duration, notices: Option<Arc<Notices>>) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ConnectionShared {
                 target,
                 name,
                 patience,
@@ -197,7 +197,7 @@ impl Link {
     /// Whether Redis is a cluster, where keys of different slots cannot be used together.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
-        matches!(self.shared.target, Target::Cluster(_))
+        matches!(self.shared.target, RedisUrl::Cluster(_))
     }
 
     /// Runs a command.
@@ -441,7 +441,7 @@ mod tests {
     #[test]
     fn the_command_that_is_refused_is_named_until_it_is_allowed() {
         let link = Link::new(
-            Target::parse("redis://127.0.0.1:1", None).expect("a URL"),
+            RedisUrl::parse("redis://127.0.0.1:1", None).expect("a URL"),
             "test".to_owned(),
             Duration::ZERO,
         );

@@ -24,8 +24,8 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::served_model::ServedModel;
 use crate::queue::ModelQueue;
-use lease::{Done, Leases, Place};
-use reader::Feeder;
+use lease::{Done, EntryAddress, Leases};
+use reader::QueueReader;
 
 /// Between heartbeats, unless leases need renewing sooner.
 const BEAT: Duration = Duration::from_secs(1);
@@ -57,12 +57,12 @@ pub struct WorkerSideConfig {
 /// What a worker's tasks share, and what its role may ask. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisWorker {
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
 }
 
 /// What the tasks share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct ConsumerShared {
     pub(super) config: WorkerSideConfig,
     pub(super) keys: ModelKeys,
     pub(super) link: Link,
@@ -88,7 +88,7 @@ pub(crate) struct Shared {
 /// The tasks behind a [`RedisWorker`].
 #[derive(Debug)]
 pub struct WorkerTasks {
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
     reader: Link,
     room: Arc<Notify>,
     done: mpsc::UnboundedReceiver<Done>,
@@ -105,7 +105,7 @@ pub fn worker(
     metrics: Arc<Metrics>,
 ) -> (RedisWorker, WorkerTasks) {
     let (leases, done) = Leases::new();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ConsumerShared {
         keys: ModelKeys::new(&config.prefix, &model.id),
         needs: Needs {
             role: Role::Worker,
@@ -237,7 +237,7 @@ impl RedisWorker {
     }
 }
 
-impl Shared {
+impl ConsumerShared {
     async fn depth(&self) -> Result<usize, LinkError> {
         let standing = look(&self.link, &self.keys, &[]).await?;
         Ok(standing.depth)
@@ -306,7 +306,7 @@ impl Shared {
 
     /// Renews all leases, and marks those that are another worker's now.
     async fn renew(&self) -> Result<(), LinkError> {
-        let places: Vec<Place> = self.leases.places(Instant::now());
+        let places: Vec<EntryAddress> = self.leases.places(Instant::now());
         let mut script = RENEW.prepare_invoke();
         for key in &self.keys.jobs {
             script.key(key);
@@ -383,7 +383,7 @@ impl WorkerTasks {
             done,
         } = self;
         let feeding = async {
-            let feeder = Feeder::new(Arc::clone(&shared), reader, room);
+            let feeder = QueueReader::new(Arc::clone(&shared), reader, room);
             feeder.run(stop_leasing).await;
             shared.fed.cancel();
         };
@@ -400,7 +400,7 @@ impl WorkerTasks {
 }
 
 /// Beats for ever, and tidies up now and then.
-async fn beat(shared: &Shared) {
+async fn beat(shared: &ConsumerShared) {
     let pause = BEAT.min(shared.config.lease / 3);
     let mut tidied = Instant::now();
     loop {

@@ -4,14 +4,14 @@ use ::redis::Value;
 
 /// One entry of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct StreamEntry {
     /// Its id in the stream.
     pub(super) id: String,
     /// Its fields, in order.
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl Entry {
+impl StreamEntry {
     /// Takes a field out.
     pub(super) fn take(&mut self, name: &str) -> Option<Vec<u8>> {
         let (_, value) = self
@@ -23,7 +23,7 @@ impl Entry {
 }
 
 /// The entries of each stream in the answer of `XREAD` and `XREADGROUP`; none where there is no answer in time.
-pub(super) fn streams(value: Value) -> Vec<(String, Vec<Entry>)> {
+pub(super) fn streams(value: Value) -> Vec<(String, Vec<StreamEntry>)> {
     let pairs: Vec<(Value, Value)> = match value {
         Value::Array(streams) => streams.into_iter().filter_map(pair).collect(),
         // RESP3.
@@ -38,7 +38,7 @@ pub(super) fn streams(value: Value) -> Vec<(String, Vec<Entry>)> {
 
 /// Where to go on, and the entries, in the answer of `XAUTOCLAIM`. Those that were deleted while they were pending are not
 /// among them.
-pub(super) fn claimed(value: Value) -> (String, Vec<Entry>) {
+pub(super) fn claimed(value: Value) -> (String, Vec<StreamEntry>) {
     let end = "0-0".to_owned();
     match value {
         Value::Array(parts) => {
@@ -51,14 +51,14 @@ pub(super) fn claimed(value: Value) -> (String, Vec<Entry>) {
 }
 
 /// The entries in the answer of `XRANGE`.
-pub(super) fn entries(value: Value) -> Vec<Entry> {
+pub(super) fn entries(value: Value) -> Vec<StreamEntry> {
     let Value::Array(list) = value else {
         return Vec::new();
     };
     list.into_iter().filter_map(entry).collect()
 }
 
-fn entry(value: Value) -> Option<Entry> {
+fn entry(value: Value) -> Option<StreamEntry> {
     let (id, fields) = pair(value)?;
     let fields = match fields {
         Value::Array(flat) => {
@@ -75,7 +75,7 @@ fn entry(value: Value) -> Option<Entry> {
             .collect::<Option<_>>()?,
         _ => return None,
     };
-    Some(Entry {
+    Some(StreamEntry {
         id: text(id)?,
         fields,
     })

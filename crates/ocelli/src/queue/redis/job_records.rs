@@ -14,7 +14,7 @@ use super::scripts::{
     IDEMPOTENCY_CLAIM, IDEMPOTENCY_RENEW, IDEMPOTENCY_SETTLE, QUOTA_ENTER, QUOTA_LEAVE, RECORD_CREATE,
     RECORD_QUEUED, RECORD_READ, RECORD_RENEW, RECORD_REPLY,
 };
-use crate::queue::job::{JobId, KeptSize};
+use crate::queue::job::{JobId, StoredSize};
 use crate::queue::wire::{JobRecord, QueuedParts};
 
 /// What a record may say that makes sense: a garbled one must not cost memory or time.
@@ -25,7 +25,7 @@ const MOST_TIME_US: u64 = 1 << 52;
 
 /// Reads and writes records. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Records {
+pub struct JobRecords {
     link: Link,
     prefix: String,
 }
@@ -63,11 +63,11 @@ pub(super) enum Noted {
 }
 
 /// What a job is called among those that are kept: its size goes with it when its time is over.
-fn kept_name(id: JobId, KeptSize { images, bytes }: KeptSize) -> String {
+fn kept_name(id: JobId, StoredSize { images, bytes }: StoredSize) -> String {
     format!("{id}:{images}:{bytes}")
 }
 
-impl Records {
+impl JobRecords {
     pub(super) fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }
@@ -160,8 +160,8 @@ impl Records {
     pub async fn enter(
         &self,
         id: JobId,
-        size: KeptSize,
-        [most, most_alone]: [KeptSize; 2],
+        size: StoredSize,
+        [most, most_alone]: [StoredSize; 2],
         keep: Duration,
     ) -> Result<Result<(), Duration>, LinkError> {
         let mut script = QUOTA_ENTER.prepare_invoke();
@@ -183,7 +183,7 @@ impl Records {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn leave(&self, id: JobId, size: KeptSize) -> Result<(), LinkError> {
+    pub async fn leave(&self, id: JobId, size: StoredSize) -> Result<(), LinkError> {
         let mut script = QUOTA_LEAVE.prepare_invoke();
         script
             .key(keys::kept_jobs(&self.prefix))

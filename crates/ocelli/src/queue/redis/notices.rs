@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::connection::RETRY_EVERY;
 use super::refusal::LinkError;
-use super::url::Target;
+use super::url::RedisUrl;
 
 /// How soon the same is logged again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -169,7 +169,7 @@ impl Away {
 }
 
 impl Notices {
-    pub(super) fn new(target: &Target) -> Self {
+    pub(super) fn new(target: &RedisUrl) -> Self {
         Self {
             target: target.to_string(),
             advice: target.advice(),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     fn notices(url: &str) -> Notices {
-        Notices::new(&Target::parse(url, None).expect("a URL"))
+        Notices::new(&RedisUrl::parse(url, None).expect("a URL"))
     }
 
     #[test]

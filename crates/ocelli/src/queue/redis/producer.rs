@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Link, LinkError};
 use super::consumer::ack::finish;
-use super::consumer::lease::{Place, ReplyTo};
+use super::consumer::lease::{EntryAddress, ReplyTo};
 use super::entries;
 use super::keys::{self, ModelKeys};
 use super::scripts::SUBMIT;
-use crate::compute::pool::Crew;
+use crate::compute::pool::Pool;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::admission::{AdmissionLimits, open_to};
@@ -31,9 +31,9 @@ use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::queue::job::{Job, JobCost, JobError, JobId, Reply};
 use crate::queue::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader, WantMessage};
-use crate::queue::{Waiter, retry_after};
-use heartbeat::Watcher;
-use pending::{Abandoned, Form, Waiting};
+use crate::queue::{ReplySender, retry_after};
+use heartbeat::Heartbeat;
+use pending::{Abandoned, PendingJobs, PreparedForm};
 
 /// Jobs on their way to Redis at once. More would only wait for each other, prepared, in this process.
 const MOST_SUBMITTING: usize = 16;
@@ -69,25 +69,25 @@ pub struct WebConfig {
 /// Submits jobs to workers anywhere. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisBroker {
-    pub(super) shared: Arc<Shared>,
-    outbox: mpsc::UnboundedSender<Outgoing>,
+    pub(super) shared: Arc<ProducerShared>,
+    outbox: mpsc::UnboundedSender<Submission>,
 }
 
 /// What the handle and the tasks share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct ProducerShared {
     pub(super) config: WebConfig,
     pub(super) link: Link,
     /// Where replies are heard.
     replies: Link,
     pub(super) catalog: Catalog,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: PendingJobs,
     pub(super) metrics: Arc<Metrics>,
     /// Whether replies can arrive: this process' stream is there.
     pub(super) listening: AtomicBool,
     depths: Mutex<HashMap<Arc<ModelId>, Depth>>,
     submitting: AtomicUsize,
-    suppliers: Crew,
+    suppliers: Pool,
     closed: AtomicBool,
 }
 
@@ -99,7 +99,7 @@ struct Depth {
 
 /// What the submitting task is to do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Outgoing {
+pub(crate) enum Submission {
     /// Submit this job.
     Job(JobId),
     /// Take jobs out of Redis that nobody waits for.
@@ -109,9 +109,9 @@ pub(crate) enum Outgoing {
 /// The tasks behind a [`RedisBroker`].
 #[derive(Debug)]
 pub struct WebTasks {
-    shared: Arc<Shared>,
-    inbox: mpsc::UnboundedReceiver<Outgoing>,
-    outbox: mpsc::UnboundedSender<Outgoing>,
+    shared: Arc<ProducerShared>,
+    inbox: mpsc::UnboundedReceiver<Submission>,
+    outbox: mpsc::UnboundedSender<Submission>,
 }
 
 /// The handle, and what has to run for it. `replies` must have patience for a second of blocking.
@@ -120,17 +120,17 @@ pub fn web(
     config: WebConfig,
     (link, replies): (Link, Link),
     catalog: Catalog,
-    suppliers: Crew,
+    suppliers: Pool,
     metrics: Arc<Metrics>,
 ) -> (RedisBroker, WebTasks) {
     // Bounded by `wants` and by admission.
     let (outbox, inbox) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ProducerShared {
         config,
         link,
         replies,
         catalog,
-        waiting: Waiting::default(),
+        waiting: PendingJobs::default(),
         metrics,
         listening: AtomicBool::new(false),
         depths: Mutex::default(),
@@ -204,7 +204,7 @@ impl RedisBroker {
     }
 
     /// Sends a job on its way.
-    pub fn submit(&self, job: Job, waiter: Waiter) {
+    pub fn submit(&self, job: Job, waiter: ReplySender) {
         if self.shared.closed.load(Ordering::Acquire) {
             return waiter.fail(Error::NotReady("it is stopping"));
         }
@@ -221,7 +221,7 @@ impl RedisBroker {
 
     /// Takes jobs out of Redis that nobody waits for.
     pub fn drop_dead(&self) {
-        let _ = self.outbox.send(Outgoing::Sweep);
+        let _ = self.outbox.send(Submission::Sweep);
     }
 
     /// How many jobs of all models were in Redis when it was last asked.
@@ -236,9 +236,9 @@ impl RedisBroker {
     }
 }
 
-impl Shared {
+impl ProducerShared {
     /// A job as it is submitted.
-    pub(super) fn form(&self, job: Job, to: ReplyTo) -> Form {
+    pub(super) fn form(&self, job: Job, to: ReplyTo) -> PreparedForm {
         let (input, wants, most_reply) = self.ends_of(&job);
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
@@ -256,7 +256,7 @@ impl Shared {
             reply_kind: to.kind as i32,
             part: to.part,
         };
-        Form {
+        PreparedForm {
             id: job.id,
             model: job.model,
             priority: job.priority,
@@ -268,10 +268,10 @@ impl Shared {
     }
 
     /// Hands a job to the submitting task.
-    pub(super) fn send(&self, outbox: &mpsc::UnboundedSender<Outgoing>, id: JobId) {
+    pub(super) fn send(&self, outbox: &mpsc::UnboundedSender<Submission>, id: JobId) {
         self.submitting.fetch_add(1, Ordering::AcqRel);
         // Without its tasks the process has ended, and so has whoever waits.
-        let _ = outbox.send(Outgoing::Job(id));
+        let _ = outbox.send(Submission::Job(id));
     }
 
     /// Height, width and channels of the image, the outcomes that the job asks for, and the most bytes of its reply.
@@ -310,7 +310,7 @@ impl Shared {
             Ok(Ok(entry)) => {
                 if self.waiting.queued(id, &entry, Instant::now()).is_none() {
                     // Its waiter left while it was on its way.
-                    let place = Place {
+                    let place = EntryAddress {
                         priority: form.priority,
                         entry,
                     };
@@ -337,7 +337,7 @@ impl Shared {
     }
 
     /// The job's entry, or the depth of a queue that is full.
-    pub(super) async fn push(&self, form: &Form) -> Result<Result<String, usize>, LinkError> {
+    pub(super) async fn push(&self, form: &PreparedForm) -> Result<Result<String, usize>, LinkError> {
         let keys = self.keys(&form.model);
         let left = form.deadline.saturating_duration_since(Instant::now());
         let mut header = form.header.clone();
@@ -380,7 +380,7 @@ impl Shared {
     /// Takes a job out of its stream that nobody waits for. What fails is left to its deadline.
     async fn take_out(&self, abandoned: Abandoned) {
         let keys = self.keys(&abandoned.form.model);
-        let Place { priority, entry } = &abandoned.place;
+        let EntryAddress { priority, entry } = &abandoned.place;
         let taken = finish(&self.link, &keys, *priority, [entry.as_str()].into_iter()).await;
         match taken {
             Ok(0) => {}
@@ -400,7 +400,7 @@ impl WebTasks {
         } = self;
         let submitting = submit_all(&shared, inbox);
         let listening = listen(&shared);
-        let watching = Watcher::new(Arc::clone(&shared), outbox).run();
+        let watching = Heartbeat::new(Arc::clone(&shared), outbox).run();
         tokio::select! {
             () = stop.cancelled() => {}
             () = async { tokio::join!(submitting, listening, watching); } => {}
@@ -412,18 +412,18 @@ impl WebTasks {
 }
 
 /// Submits what is in the inbox, several at a time.
-async fn submit_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
+async fn submit_all(shared: &ProducerShared, mut inbox: mpsc::UnboundedReceiver<Submission>) {
     let mut under_way = FuturesUnordered::new();
     let mut leaving = FuturesUnordered::new();
     loop {
         tokio::select! {
             message = inbox.recv(), if under_way.len() < MOST_SUBMITTING => match message {
                 None => return,
-                Some(Outgoing::Sweep) => {
+                Some(Submission::Sweep) => {
                     let abandoned = shared.waiting.take_abandoned().into_iter();
                     leaving.extend(abandoned.map(|abandoned| shared.take_out(abandoned)));
                 }
-                Some(Outgoing::Job(id)) => under_way.push(shared.submit(id)),
+                Some(Submission::Job(id)) => under_way.push(shared.submit(id)),
             },
             Some(()) = leaving.next() => {}
             Some(()) = under_way.next() => {
@@ -435,7 +435,7 @@ async fn submit_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing
 }
 
 /// Reads replies as they come and hands them to whoever waits.
-async fn listen(shared: &Shared) {
+async fn listen(shared: &ProducerShared) {
     let link = &shared.replies;
     let key = keys::replies(&shared.config.prefix, &shared.config.name);
     let mut read_before: Vec<String> = Vec::new();
@@ -474,7 +474,7 @@ async fn listen(shared: &Shared) {
 }
 
 /// Hands a reply to its waiter, and names its entry.
-fn hear(shared: &Shared, mut entry: entries::Entry) -> String {
+fn hear(shared: &ProducerShared, mut entry: entries::StreamEntry) -> String {
     match wire::decode_reply(&entry.take("r").unwrap_or_default()) {
         Ok(received) => {
             if !shared.waiting.answer(received.id, received.reply) {

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use super::connection::{Link, LinkError};
-use super::consumer::lease::Place;
+use super::consumer::lease::EntryAddress;
 use super::keys::{GROUP, ModelKeys};
 use super::scripts::LOOK;
-use crate::metrics::Standing;
+use crate::metrics::QueueStats;
 
 /// Asks how a queue stands, and for some jobs whether they are in it.
-pub(super) async fn look(link: &Link, keys: &ModelKeys, jobs: &[&Place]) -> Result<Standing, LinkError> {
+pub(super) async fn look(
+    link: &Link,
+    keys: &ModelKeys,
+    jobs: &[&EntryAddress],
+) -> Result<QueueStats, LinkError> {
     let mut script = LOOK.prepare_invoke();
     for key in keys.jobs.iter().chain([&keys.dead, &keys.index]) {
         script.key(key);
@@ -24,7 +28,7 @@ pub(super) async fn look(link: &Link, keys: &ModelKeys, jobs: &[&Place]) -> Resu
             "a look at a queue has a strange answer".to_owned(),
         ));
     };
-    Ok(Standing {
+    Ok(QueueStats {
         depth: *depth as usize,
         in_flight: *in_flight as usize,
         oldest: Duration::from_millis(*oldest),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Limits, Link, LinkError, Needs, ServerError, Target, check};
+use super::{Limits, Link, LinkError, Needs, RedisUrl, ServerError, check};
 
 /// How long a command may take. Clients hear within a second that Redis is gone, so it cannot be longer.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -17,7 +17,7 @@ const BLOCKING_PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// One link for commands that answer at once, and one for those that block.
-pub(crate) fn links(target: &Target, name: &str) -> (Link, Link) {
+pub(crate) fn links(target: &RedisUrl, name: &str) -> (Link, Link) {
     let link = Link::logged(target.clone(), name.to_owned(), PATIENCE);
     let blocking = blocking(&link, name);
     (link, blocking)

@@ -30,7 +30,7 @@ const SENTINEL_PORT: u16 = 26379;
 
 /// A Redis to connect to.
 #[derive(Clone)]
-pub enum Target {
+pub enum RedisUrl {
     /// One server.
     Single(Box<Server>),
     /// The master that sentinels name.
@@ -75,13 +75,13 @@ pub struct TargetError {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum UrlKind {
     Single,
     Sentinel,
     Cluster,
 }
 
-impl Target {
+impl RedisUrl {
     /// The Redis that `url` names, whose certificate one of `authorities` (PEM) must have signed; one of the system's where
     /// that is `None`.
     ///
@@ -94,9 +94,9 @@ impl Target {
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
         let (plain, kind) = match scheme.split_once('+') {
-            None => (scheme, Kind::Single),
-            Some((plain, "sentinel")) => (plain, Kind::Sentinel),
-            Some((plain, "cluster")) => (plain, Kind::Cluster),
+            None => (scheme, UrlKind::Single),
+            Some((plain, "sentinel")) => (plain, UrlKind::Sentinel),
+            Some((plain, "cluster")) => (plain, UrlKind::Cluster),
             Some(_) => return Err(wrong("its scheme is unknown")),
         };
         if !["redis", "rediss", "valkey", "valkeys"].contains(&plain) {
@@ -108,12 +108,12 @@ impl Target {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (service, path) = match kind {
-            Kind::Sentinel => path.split_once('/').unwrap_or((path, "")),
-            Kind::Single | Kind::Cluster => ("", path),
+            UrlKind::Sentinel => path.split_once('/').unwrap_or((path, "")),
+            UrlKind::Single | UrlKind::Cluster => ("", path),
         };
         let path = database(path, query).map_err(|problem| wrong(&problem))?;
         let info = |host: &str| {
-            let port = if kind == Kind::Sentinel && !host.contains(':') {
+            let port = if kind == UrlKind::Sentinel && !host.contains(':') {
                 format!(":{SENTINEL_PORT}")
             } else {
                 String::new()
@@ -141,21 +141,21 @@ impl Target {
             root_cert: Some(authorities),
         });
         match (kind, infos) {
-            (Kind::Single, infos) => match <[ConnectionInfo; 1]>::try_from(infos) {
+            (UrlKind::Single, infos) => match <[ConnectionInfo; 1]>::try_from(infos) {
                 Ok([info]) => Ok(Self::Single(Box::new(Server { info, certificates }))),
                 Err(_) => Err(wrong(
                     "it names several hosts, which only sentinels and clusters have",
                 )),
             },
-            (Kind::Sentinel, _) if service.is_empty() => {
+            (UrlKind::Sentinel, _) if service.is_empty() => {
                 Err(wrong("it does not name the sentinels' service"))
             }
-            (Kind::Sentinel, infos) => Ok(Self::Sentinel(Box::new(Sentinels {
+            (UrlKind::Sentinel, infos) => Ok(Self::Sentinel(Box::new(Sentinels {
                 nodes: Nodes { infos, certificates },
                 service: service.to_owned(),
             }))),
-            (Kind::Cluster, _) if !path.is_empty() => Err(wrong("a cluster has no numbered databases")),
-            (Kind::Cluster, infos) => Ok(Self::Cluster(Box::new(Nodes { infos, certificates }))),
+            (UrlKind::Cluster, _) if !path.is_empty() => Err(wrong("a cluster has no numbered databases")),
+            (UrlKind::Cluster, infos) => Ok(Self::Cluster(Box::new(Nodes { infos, certificates }))),
         }
     }
 
@@ -314,7 +314,7 @@ fn without_password(url: &str) -> String {
 }
 
 /// Hosts and service, never a login.
-impl fmt::Display for Target {
+impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, infos, service) = match self {
             Self::Single(server) => ("", std::slice::from_ref(&server.info), None),
@@ -327,9 +327,9 @@ impl fmt::Display for Target {
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Target({self})")
+        write!(f, "RedisUrl({self})")
     }
 }
 
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     fn parsed(url: &str) -> String {
-        Target::parse(url, None).expect(url).to_string()
+        RedisUrl::parse(url, None).expect(url).to_string()
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
             ("redis+sentinel://localhost/main", "know the service"),
             ("redis+cluster://localhost", "is the cluster running"),
         ] {
-            let advice = Target::parse(url, None).expect(url).advice();
+            let advice = RedisUrl::parse(url, None).expect(url).advice();
             assert!(
                 advice.contains(says) && advice.contains("--redis names"),
                 "{url}: {advice}"
@@ -374,10 +374,10 @@ mod tests {
 
     #[test]
     fn a_database_is_a_path_or_a_parameter() {
-        let of = |url: &str| match Target::parse(url, None).expect(url) {
-            Target::Single(server) => server.info.redis_settings().db(),
-            Target::Sentinel(sentinels) => sentinels.nodes.infos[0].redis_settings().db(),
-            Target::Cluster(nodes) => nodes.infos[0].redis_settings().db(),
+        let of = |url: &str| match RedisUrl::parse(url, None).expect(url) {
+            RedisUrl::Single(server) => server.info.redis_settings().db(),
+            RedisUrl::Sentinel(sentinels) => sentinels.nodes.infos[0].redis_settings().db(),
+            RedisUrl::Cluster(nodes) => nodes.infos[0].redis_settings().db(),
         };
         for (url, database) in [
             ("redis://a", 0),
@@ -416,7 +416,7 @@ mod tests {
             ("redis+cluster://a?db=3", "numbered databases"),
             ("redis+sentinel://a/s?timeout=3", "'timeout' is unknown"),
         ] {
-            let error = Target::parse(url, None).expect_err(url).to_string();
+            let error = RedisUrl::parse(url, None).expect_err(url).to_string();
             assert!(error.contains(says), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }

@@ -12,14 +12,14 @@ use crate::queue::job::JobId;
 
 /// The webhooks of all jobs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Due {
+pub struct WebhookSchedule {
     link: Link,
     prefix: String,
 }
 
 /// A webhook that is to be called now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueCall {
+pub struct DueWebhook {
     /// The job.
     pub id: JobId,
     /// How often it was called in vain.
@@ -28,7 +28,7 @@ pub struct DueCall {
     pub receiver: String,
 }
 
-impl Due {
+impl WebhookSchedule {
     pub(super) fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }
@@ -97,7 +97,7 @@ impl Due {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn take(&self, most: usize, hold: Duration) -> Result<Vec<DueCall>, LinkError> {
+    pub async fn take(&self, most: usize, hold: Duration) -> Result<Vec<DueWebhook>, LinkError> {
         let mut script = WEBHOOK_TAKE.prepare_invoke();
         script
             .key(keys::due(&self.prefix))
@@ -107,7 +107,7 @@ impl Due {
             .arg(hold.as_millis() as u64);
         let taken: Vec<(String, u32, String)> = self.link.script(&script).await?;
         let known = |(id, tries, receiver): (String, u32, String)| {
-            Some(DueCall {
+            Some(DueWebhook {
                 id: JobId::parse(&id)?,
                 tries,
                 receiver,

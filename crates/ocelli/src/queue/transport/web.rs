@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::compute::pool::Crew;
+use crate::compute::pool::Pool;
 use crate::metrics::Metrics;
 use crate::models::catalog::{Catalog, Names};
 use crate::queue::Broker;
 use crate::queue::redis::startup::links;
-use crate::queue::redis::{self, Limits, Link, Needs, Role, Target, WebConfig, WebTasks};
+use crate::queue::redis::{self, Limits, Link, Needs, RedisUrl, Role, WebConfig, WebTasks};
 use crate::queue::tutorial::{self, TutorialWebTask};
 
 /// What a web process speaks.
@@ -52,9 +52,9 @@ impl WebWire {
     /// clients may call models.
     pub(crate) fn build(
         self,
-        target: &Target,
+        target: &RedisUrl,
         names: Names,
-        suppliers: Crew,
+        suppliers: Pool,
         metrics: Arc<Metrics>,
     ) -> WebSide {
         match self {

@@ -12,14 +12,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task;
 use tokio_util::sync::CancellationToken;
 
-use super::in_flight::{Answer, Ticket, Tickets};
+use super::in_flight::{InFlight, Ticket, TicketResult};
 use super::{BATCH_SIZE, BadJob, BadPicture, Named, QUEUE, TutorialJob, encode_reply, input};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::params::Wish;
-use crate::output::postprocess::{Outcome, Prediction};
+use crate::output::postprocess::{Output, Prediction};
 use crate::queue::job::{Job, JobId, Reply, scored};
 use crate::queue::redis::{Link, LinkError};
 use crate::queue::{Leased, ModelQueue, Receipt};
@@ -45,18 +45,18 @@ const ATTEMPTS: u32 = 240;
 /// What a worker's tasks share, and what its role may ask. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TutorialWorker {
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ConsumerShared {
     link: Link,
     /// What jobs are taken over.
     reader: Link,
     model: Arc<ServedModel>,
     queue: ModelQueue,
     metrics: Arc<Metrics>,
-    tickets: Tickets,
+    tickets: InFlight,
     /// When Redis last answered a read for jobs.
     last_read: Mutex<Option<Instant>>,
 }
@@ -65,16 +65,16 @@ struct Shared {
 #[derive(Debug)]
 pub struct TutorialWorkerTasks {
     taker: Taker,
-    inbox: mpsc::UnboundedReceiver<Answer>,
+    inbox: mpsc::UnboundedReceiver<TicketResult>,
 }
 
 /// Fills the queue.
 #[derive(Debug)]
 struct Taker {
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
     reader: Link,
     room: Arc<Notify>,
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedSender<TicketResult>,
     /// What was last said to be wrong.
     trouble: Option<String>,
 }
@@ -90,13 +90,13 @@ pub fn worker(
 ) -> (TutorialWorker, TutorialWorkerTasks) {
     // Bounded by what the queue wants.
     let (answers, inbox) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ConsumerShared {
         link,
         reader: reader.clone(),
         model: Arc::clone(model),
         queue,
         metrics,
-        tickets: Tickets::default(),
+        tickets: InFlight::default(),
         last_read: Mutex::new(None),
     });
     let taker = Taker {
@@ -299,8 +299,8 @@ fn unpack(text: &[u8], spec: &InputSpec, decoder: &mut Decoder) -> Result<Tutori
     }
 }
 
-async fn answer_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Answer>) {
-    while let Some(Answer { id, reply, held }) = inbox.recv().await {
+async fn answer_all(shared: &ConsumerShared, mut inbox: mpsc::UnboundedReceiver<TicketResult>) {
+    while let Some(TicketResult { id, reply, held }) = inbox.recv().await {
         let text = encode_reply(&predictions(&shared.model, &id, reply));
         let mut set = ::redis::cmd("SET");
         set.arg(&id).arg(text).arg("EX").arg(REPLY_TTL.as_secs());
@@ -328,8 +328,8 @@ fn classes(model: &ServedModel, reply: Reply) -> Result<Vec<Prediction>, String>
     let said = |error: Error| error.to_string();
     let want = Wish::default().classes(model).map_err(said)?;
     match scored(model, reply, &want, PATIENCE).map_err(said)?.outcome {
-        Outcome::Classes(predictions) => Ok(predictions),
-        Outcome::Vector(_) => Err("the model has no classes".to_owned()),
+        Output::Classes(predictions) => Ok(predictions),
+        Output::Vector(_) => Err("the model has no classes".to_owned()),
     }
 }
 

@@ -12,12 +12,12 @@ use crate::queue::job::Reply;
 pub struct Ticket {
     /// `None` once it was used.
     answer: Option<(String, Held)>,
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedSender<TicketResult>,
 }
 
 /// What a job came to.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct TicketResult {
     /// The key that is asked for.
     pub(super) id: String,
     /// `None` when the job was given up.
@@ -28,23 +28,23 @@ pub(super) struct Answer {
 
 /// How much is under way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tickets {
-    shared: Arc<Shared>,
+pub(super) struct InFlight {
+    shared: Arc<InFlightShared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct InFlightShared {
     count: Mutex<usize>,
     none_left: Notify,
 }
 
 /// One thing that is under way until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held(Arc<Shared>);
+pub(super) struct Held(Arc<InFlightShared>);
 
 impl Ticket {
     /// The ticket of the job that is called `id`.
-    pub(super) fn new(id: String, held: Held, answers: mpsc::UnboundedSender<Answer>) -> Self {
+    pub(super) fn new(id: String, held: Held, answers: mpsc::UnboundedSender<TicketResult>) -> Self {
         Self {
             answer: Some((id, held)),
             answers,
@@ -59,7 +59,7 @@ impl Ticket {
     fn send(&mut self, reply: Option<Reply>) {
         if let Some((id, held)) = self.answer.take() {
             // Without a receiver the worker has ended, its drain cut short.
-            let _ = self.answers.send(Answer { id, reply, held });
+            let _ = self.answers.send(TicketResult { id, reply, held });
         }
     }
 }
@@ -70,7 +70,7 @@ impl Drop for Ticket {
     }
 }
 
-impl Tickets {
+impl InFlight {
     /// Notes one thing more.
     pub(super) fn hold(&self) -> Held {
         *self.shared.count.lock() += 1;
@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_ticket_answers_once_and_counts_until_its_answer_is_gone() {
-        let tickets = Tickets::default();
+        let tickets = InFlight::default();
         let (answers, mut inbox) = mpsc::unbounded_channel();
         let ticket = |id: &str| Ticket::new(id.to_owned(), tickets.hold(), answers.clone());
         ticket("used").complete(reply());

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::queue::Waiter;
+use crate::queue::ReplySender;
 
 /// How long after its deadline a job's reply is still looked for, to be deleted.
 const KEEP_LOOKING: Duration = Duration::from_secs(60);
 
 /// Jobs whose replies are looked for.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    jobs: Mutex<HashMap<String, Waiting>>,
+pub(super) struct PendingReplies {
+    jobs: Mutex<HashMap<String, PendingReply>>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingReply {
     /// `None` once it was told that there will be no answer.
-    waiter: Option<Waiter>,
+    waiter: Option<ReplySender>,
     submitted: Instant,
     look_until: Instant,
 }
@@ -28,13 +28,13 @@ struct Waiting {
 /// What was known of a job.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) waiter: Option<Waiter>,
+    pub(super) waiter: Option<ReplySender>,
     pub(super) submitted: Instant,
 }
 
-impl Asked {
-    pub(super) fn add(&self, id: String, waiter: Waiter, deadline: Instant) {
-        let job = Waiting {
+impl PendingReplies {
+    pub(super) fn add(&self, id: String, waiter: ReplySender, deadline: Instant) {
+        let job = PendingReply {
             waiter: Some(waiter),
             submitted: Instant::now(),
             look_until: deadline + KEEP_LOOKING,
@@ -53,7 +53,7 @@ impl Asked {
     pub(super) fn is_abandoned(&self, id: &str) -> bool {
         let jobs = self.jobs.lock();
         let waiter = jobs.get(id).and_then(|job| job.waiter.as_ref());
-        waiter.is_none_or(Waiter::is_gone)
+        waiter.is_none_or(ReplySender::is_gone)
     }
 
     /// Tells a waiter that there will be no answer, and goes on looking for one.
@@ -65,7 +65,7 @@ impl Asked {
     }
 
     pub(super) fn remove(&self, id: &str) -> Option<Ended> {
-        let Waiting {
+        let PendingReply {
             waiter, submitted, ..
         } = self.jobs.lock().remove(id)?;
         Some(Ended { waiter, submitted })
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_was_refused_is_still_looked_for_and_not_for_ever() {
-        let asked = Asked::default();
+        let asked = PendingReplies::default();
         let (waiter, pending) = waiter();
         let deadline = Instant::now() + Duration::from_secs(3600);
         asked.add("a".to_owned(), waiter, deadline);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_job_whose_client_has_left_is_abandoned() {
-        let asked = Asked::default();
+        let asked = PendingReplies::default();
         let (waiter, pending) = waiter();
         asked.add("a".to_owned(), waiter, Instant::now());
         assert!(!asked.is_abandoned("a"));

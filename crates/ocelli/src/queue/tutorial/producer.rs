@@ -11,13 +11,13 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::pending::{Asked, Ended};
+use super::pending::{Ended, PendingReplies};
 use super::{BATCH_SIZE, QUEUE, TutorialJob, decode_reply};
-use crate::compute::pool::Crew;
+use crate::compute::pool::Pool;
 use crate::error::Error;
 use crate::metrics::{DropReason, Metrics};
-use crate::output::postprocess::{Outcome, Prediction};
-use crate::queue::Waiter;
+use crate::output::postprocess::{Output, Prediction};
+use crate::queue::ReplySender;
 use crate::queue::job::{Job, JobCost, Reply};
 use crate::queue::redis::{Link, LinkError};
 
@@ -38,17 +38,17 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Submits jobs to the tutorial's model process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TutorialBroker {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     outbox: mpsc::UnboundedSender<Outgoing>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ProducerShared {
     link: Link,
-    asked: Asked,
+    asked: PendingReplies,
     /// Told when the first job is under way.
     begun: Notify,
-    suppliers: Crew,
+    suppliers: Pool,
     metrics: Arc<Metrics>,
     closed: AtomicBool,
 }
@@ -63,18 +63,18 @@ struct Outgoing {
 /// The task behind a [`TutorialBroker`].
 #[derive(Debug)]
 pub struct TutorialWebTask {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     inbox: mpsc::UnboundedReceiver<Outgoing>,
 }
 
 /// The handle, and what has to run for it. `suppliers` are told when more jobs are wanted.
 #[must_use]
-pub fn web(link: Link, suppliers: Crew, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
+pub fn web(link: Link, suppliers: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
     // Bounded by `wants`.
     let (outbox, inbox) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ProducerShared {
         link,
-        asked: Asked::default(),
+        asked: PendingReplies::default(),
         begun: Notify::new(),
         suppliers,
         metrics,
@@ -110,7 +110,7 @@ impl TutorialBroker {
     }
 
     /// Sends a job on its way.
-    pub fn submit(&self, job: Job, waiter: Waiter) {
+    pub fn submit(&self, job: Job, waiter: ReplySender) {
         if self.shared.closed.load(Ordering::Acquire) {
             return waiter.fail(Error::NotReady("it is stopping"));
         }
@@ -153,7 +153,7 @@ impl TutorialWebTask {
     }
 }
 
-async fn push_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
+async fn push_all(shared: &ProducerShared, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
     while let Some(Outgoing { id, text }) = inbox.recv().await {
         if shared.asked.is_abandoned(&id) {
             shared.metrics.count_dropped(DropReason::ClientGone);
@@ -173,7 +173,7 @@ async fn push_all(shared: &Shared, mut inbox: mpsc::UnboundedReceiver<Outgoing>)
     }
 }
 
-async fn ask_all(shared: &Shared) {
+async fn ask_all(shared: &ProducerShared) {
     loop {
         let ids = shared.asked.ids();
         if ids.is_empty() {
@@ -192,7 +192,7 @@ async fn ask_all(shared: &Shared) {
 }
 
 /// Asks for one reply, and deletes it if it is there. One key after another, for in a cluster they are not together.
-async fn ask(shared: &Shared, id: &str) -> Result<(), LinkError> {
+async fn ask(shared: &ProducerShared, id: &str) -> Result<(), LinkError> {
     let mut get = ::redis::cmd("GET");
     let text: Option<Vec<u8>> = shared.link.query(get.arg(id)).await?;
     let Some(text) = text else { return Ok(()) };
@@ -202,7 +202,7 @@ async fn ask(shared: &Shared, id: &str) -> Result<(), LinkError> {
     deleted.map(|_| ())
 }
 
-impl Shared {
+impl ProducerShared {
     /// Hands a reply to whoever waits for it.
     fn hear(&self, id: &str, text: &[u8]) {
         let Some(Ended { waiter, submitted }) = self.end(id) else {
@@ -221,7 +221,7 @@ impl Shared {
                     ..JobCost::default()
                 };
                 waiter.complete(Reply {
-                    result: Ok(vec![Outcome::Classes(predictions)]),
+                    result: Ok(vec![Output::Classes(predictions)]),
                     cost,
                 });
             }
@@ -247,19 +247,19 @@ mod tests {
     use crate::models::priority::Priority;
     use crate::output::postprocess::Class;
     use crate::queue::job::JobId;
-    use crate::queue::redis::Target;
+    use crate::queue::redis::RedisUrl;
     use crate::queue::tutorial::{input, model};
-    use crate::queue::{Pending, waiter};
+    use crate::queue::{ReplyReceiver, waiter};
 
     const LONG: Duration = Duration::from_secs(3600);
 
     fn broker() -> (TutorialBroker, TutorialWebTask) {
-        let target = Target::parse("redis://127.0.0.1:1", None).expect("a URL");
+        let target = RedisUrl::parse("redis://127.0.0.1:1", None).expect("a URL");
         let link = Link::new(target, "test".to_owned(), Duration::ZERO);
-        web(link, Crew::default(), Arc::default())
+        web(link, Pool::default(), Arc::default())
     }
 
-    fn submit(broker: &TutorialBroker, id: u128) -> Pending {
+    fn submit(broker: &TutorialBroker, id: u128) -> ReplyReceiver {
         let (waiter, pending) = waiter();
         let job = Job {
             id: JobId(id),
@@ -292,7 +292,7 @@ mod tests {
         }
         for (pending, label) in [(first, "dog"), (second, "cat")] {
             let result = pending.await.expect("an answer").reply.result;
-            let Ok([Outcome::Classes(classes)]) = result.as_deref() else {
+            let Ok([Output::Classes(classes)]) = result.as_deref() else {
                 panic!("classes")
             };
             assert_eq!(classes[0].class, Class::Name(label.to_owned()));
@@ -311,7 +311,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_are_under_way_than_the_model_process_takes_twice() {
         let (broker, _task) = broker();
-        let _waiting: Vec<Pending> = (0..64)
+        let _waiting: Vec<ReplyReceiver> = (0..64)
             .map(|number| {
                 assert!(broker.wants(), "{number}");
                 submit(&broker, number)

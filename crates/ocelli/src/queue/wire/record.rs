@@ -5,7 +5,7 @@ use prost::Message;
 use super::{WireError, frame, unframe};
 use crate::models::model_id::ModelId;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::{Form, Want};
+use crate::output::postprocess::{OutputKind, OutputRequest};
 
 const RECORD: u8 = b'A';
 
@@ -100,17 +100,17 @@ pub struct QueuedPart {
 impl WantMessage {
     /// The message of what is wanted of `model`.
     #[must_use]
-    pub fn new(model: &ServedModel, want: &Want) -> Self {
+    pub fn new(model: &ServedModel, want: &OutputRequest) -> Self {
         let output = model.card.manifest.outputs.get(want.output);
         let output = output.map(|output| output.name.clone()).unwrap_or_default();
         match want.form {
-            Form::Classes { top_k, threshold } => Self {
+            OutputKind::Classes { top_k, threshold } => Self {
                 output,
                 top_k: top_k as u32,
                 threshold,
                 normalize: false,
             },
-            Form::Vector { normalize } => Self {
+            OutputKind::Vector { normalize } => Self {
                 output,
                 normalize,
                 ..Self::default()
@@ -120,30 +120,30 @@ impl WantMessage {
 
     /// What it says is wanted of `model`, which may be another package than it was said of.
     #[must_use]
-    pub fn want(&self, model: &ServedModel) -> Option<Want> {
+    pub fn want(&self, model: &ServedModel) -> Option<OutputRequest> {
         let outputs = &model.card.manifest.outputs;
         let output = outputs.iter().position(|output| output.name == self.output)?;
         let form = match self.top_k {
-            0 => Form::Vector {
+            0 => OutputKind::Vector {
                 normalize: self.normalize,
             },
-            top_k => Form::Classes {
+            top_k => OutputKind::Classes {
                 top_k: top_k as usize,
                 threshold: self.threshold,
             },
         };
-        Some(Want { output, form })
+        Some(OutputRequest { output, form })
     }
 }
 
 impl JobRecord {
     /// What is wanted of each image. A record of a release that knew only classes says nothing but how many.
     #[must_use]
-    pub fn want(&self, model: &ServedModel) -> Want {
+    pub fn want(&self, model: &ServedModel) -> OutputRequest {
         let said = self.want.as_ref().and_then(|want| want.want(model));
-        said.unwrap_or(Want {
+        said.unwrap_or(OutputRequest {
             output: 0,
-            form: Form::Classes {
+            form: OutputKind::Classes {
                 top_k: self.top_k as usize,
                 threshold: None,
             },

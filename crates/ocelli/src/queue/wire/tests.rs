@@ -31,10 +31,7 @@ fn reply() -> Reply {
         probability: 0.5,
     };
     Reply {
-        result: Ok(vec![
-            Outcome::Classes(vec![best]),
-            Outcome::Vector(vec![0.5, -1.0]),
-        ]),
+        result: Ok(vec![Output::Classes(vec![best]), Output::Vector(vec![0.5, -1.0])]),
         cost: JobCost {
             queue: Duration::from_nanos(1),
             fill: Duration::from_micros(2),

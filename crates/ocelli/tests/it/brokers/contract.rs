@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use ocelli::error::Error;
 use ocelli::models::priority::Priority;
-use ocelli::output::postprocess::Outcome;
+use ocelli::output::postprocess::Output;
 use ocelli::queue::job::{JobError, Reply};
 use ocelli::queue::redis::keys::{GROUP, ModelKeys};
-use ocelli::queue::{Answer, Pending};
+use ocelli::queue::{ImageReply, ReplyReceiver};
 
 use super::full::{a_full_queue_refuses, low_does_not_fill_the_queue};
 use super::harness::{Harness, LONG, Limits, compute};
@@ -78,19 +78,19 @@ pub(crate) async fn a_dead_master_is_survived(harness: Harness, kill: impl Async
     }
 }
 
-pub(super) async fn heard(pending: Pending) -> Result<Answer, Error> {
+pub(super) async fn heard(pending: ReplyReceiver) -> Result<ImageReply, Error> {
     let heard = tokio::time::timeout(PATIENCE, pending).await;
     heard.expect("an answer in time")
 }
 
-pub(super) async fn score(pending: Pending) -> f32 {
+pub(super) async fn score(pending: ReplyReceiver) -> f32 {
     score_of(heard(pending).await.expect("an answer"))
 }
 
-fn score_of(answer: Answer) -> f32 {
+fn score_of(answer: ImageReply) -> f32 {
     let Reply { result, cost } = answer.reply;
     assert_eq!((cost.batch_size, cost.infer), (3, Duration::from_millis(7)));
-    let Ok([Outcome::Vector(vector)]) = result.as_deref() else {
+    let Ok([Output::Vector(vector)]) = result.as_deref() else {
         panic!("not the one vector that was wanted: {result:?}")
     };
     vector[0]

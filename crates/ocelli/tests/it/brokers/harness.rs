@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ocelli::compute::pool::Crew;
+use ocelli::compute::pool::Pool;
 use ocelli::metrics::Metrics;
 use ocelli::models::admission::AdmissionLimits;
 use ocelli::models::catalog::Catalog;
 use ocelli::models::priority::Priority;
 use ocelli::models::served_model::{Runtime, ServedModel};
-use ocelli::output::postprocess::{Form, Outcome, Want};
+use ocelli::output::postprocess::{Output, OutputKind, OutputRequest};
 use ocelli::queue::job::{Job, JobCost, JobId, Reply};
-use ocelli::queue::redis::{self, Link, RedisWorker, Target, WebConfig, WorkerSideConfig, WorkerTasks};
-use ocelli::queue::{Broker, JobQueue, Leased, MemoryBroker, ModelQueue, Pending, Supplier, waiter};
+use ocelli::queue::redis::{self, Link, RedisUrl, RedisWorker, WebConfig, WorkerSideConfig, WorkerTasks};
+use ocelli::queue::{Broker, JobQueue, Leased, MemoryBroker, ModelQueue, Refill, ReplyReceiver, waiter};
 use ocelli_engine::CostTable;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ pub(crate) struct Harness {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) worker: Worker,
     pub(crate) metrics: Arc<Metrics>,
-    target: Option<(Target, String)>,
+    target: Option<(RedisUrl, String)>,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -70,7 +70,7 @@ impl Harness {
         let metrics = Arc::new(Metrics::default());
         let queues = JobQueue::new(Arc::clone(&metrics));
         let model = model(limits.ahead);
-        let queue = queues.open(&model.id, limits.jobs, Supplier::Crew(Crew::default()));
+        let queue = queues.open(&model.id, limits.jobs, Refill::Pool(Pool::default()));
         Self {
             broker: Broker::Memory(MemoryBroker::new(queues)),
             worker: Worker {
@@ -92,7 +92,7 @@ impl Harness {
     pub(crate) async fn redis(url: &str, authority: Option<Vec<u8>>, limits: Limits) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let prefix = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let target = Target::parse(url, authority).unwrap();
+        let target = RedisUrl::parse(url, authority).unwrap();
         let metrics = Arc::new(Metrics::default());
         let catalog = Catalog::default();
         let config = WebConfig {
@@ -108,7 +108,7 @@ impl Harness {
             config,
             links(&target, "web"),
             catalog.clone(),
-            Crew::default(),
+            Pool::default(),
             Arc::clone(&metrics),
         );
         let stop = CancellationToken::new();
@@ -140,16 +140,16 @@ impl Harness {
     }
 
     /// A job whose pixels all have this value, submitted.
-    pub(crate) fn submit(&self, pixel: u8, priority: Priority, life: Duration) -> Pending {
+    pub(crate) fn submit(&self, pixel: u8, priority: Priority, life: Duration) -> ReplyReceiver {
         let (waiter, pending) = waiter();
         let job = Job {
             id: JobId::random(),
             model: Arc::clone(&self.model.id),
             priority,
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
-            wants: vec![Want {
+            wants: vec![OutputRequest {
                 output: 0,
-                form: Form::Vector { normalize: false },
+                form: OutputKind::Vector { normalize: false },
             }],
             pixels: vec![pixel; self.model.input().elements()],
             deadline: Instant::now() + life,
@@ -159,7 +159,7 @@ impl Harness {
     }
 
     /// Submits jobs one after the other, each of them accepted before the next.
-    pub(crate) async fn submit_all(&self, jobs: &[(u8, Priority)]) -> Vec<Pending> {
+    pub(crate) async fn submit_all(&self, jobs: &[(u8, Priority)]) -> Vec<ReplyReceiver> {
         let mut pending = Vec::new();
         for (index, &(pixel, priority)) in jobs.iter().enumerate() {
             pending.push(self.submit(pixel, priority, LONG));
@@ -239,7 +239,7 @@ impl Drop for Worker {
 pub(crate) fn compute(leased: Leased) {
     let pixel = f32::from(leased.job.pixels[0]);
     leased.complete(Reply {
-        result: Ok(vec![Outcome::Vector(vec![pixel])]),
+        result: Ok(vec![Output::Vector(vec![pixel])]),
         cost: JobCost {
             batch_size: 3,
             infer: Duration::from_millis(7),
@@ -248,12 +248,12 @@ pub(crate) fn compute(leased: Leased) {
     });
 }
 
-fn start_worker(target: &Target, prefix: &str, name: &str, limits: Limits) -> Worker {
+fn start_worker(target: &RedisUrl, prefix: &str, name: &str, limits: Limits) -> Worker {
     let metrics = Arc::new(Metrics::default());
     let room = Arc::new(Notify::new());
     let model = model(limits.ahead);
     let queue = JobQueue::new(Arc::clone(&metrics));
-    let queue = queue.open(&model.id, 1 << 10, Supplier::Task(Arc::clone(&room)));
+    let queue = queue.open(&model.id, 1 << 10, Refill::Task(Arc::clone(&room)));
     let config = WorkerSideConfig {
         prefix: prefix.to_owned(),
         name: name.to_owned(),
@@ -295,7 +295,7 @@ fn model(ahead: usize) -> Arc<ServedModel> {
     Arc::new(model)
 }
 
-fn links(target: &Target, name: &str) -> (Link, Link) {
+fn links(target: &RedisUrl, name: &str) -> (Link, Link) {
     let link = || Link::new(target.clone(), name.to_owned(), PATIENCE);
     (link(), link())
 }

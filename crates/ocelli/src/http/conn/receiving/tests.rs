@@ -27,7 +27,7 @@ fn ended(evicted: &mut Evicted) -> Option<&'static str> {
 fn bytes_buy_time_at_the_minimum_rate_and_none_is_saved_up() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let mut body = Progress::new(&LIMITS, start);
+    let mut body = ReceivingProgress::new(&LIMITS, start);
     assert_eq!(body.due, at(5));
     body.arrived(1_000_000, &LIMITS, start);
     assert_eq!(body.due, at(5), "a large piece buys no longer silence");
@@ -62,12 +62,12 @@ fn the_slowest_makes_room_for_the_next_request() {
 #[test]
 fn bytes_are_taken_from_the_stalled_and_then_from_those_that_hold_more() {
     let now = Instant::now();
-    let body = |due, bytes| Progress {
+    let body = |due, bytes| ReceivingProgress {
         due: now + Duration::from_secs(due),
         bytes,
     };
     let stalled = now + Duration::from_secs(3);
-    let pick = |bodies: &[Progress], own| holder(bodies.iter().copied().enumerate(), own, stalled);
+    let pick = |bodies: &[ReceivingProgress], own| holder(bodies.iter().copied().enumerate(), own, stalled);
     let all = [body(5, 10), body(2, 1), body(1, 0), body(5, 90), body(5, 50)];
     assert_eq!(pick(&all, 20), Some(1), "stalled, however little it holds");
     assert_eq!(pick(&all[2..], 20), Some(1), "the largest that holds more");

@@ -75,7 +75,8 @@ async fn a_response_that_is_not_taken_in_time_is_dropped() {
     assert_eq!(bytes(&sending), FIRST_PIECE as u64 + 15, "there is time left");
     piece(&mut other).await.unwrap().unwrap();
     // The clock cannot be turned, so what the other one took is dated later.
-    let date = |table: &mut Table| table.waiting.get_mut(&other.turn).unwrap().progress = now + TIMEOUT;
+    let date =
+        |table: &mut ResponseTable| table.waiting.get_mut(&other.turn).unwrap().progress = now + TIMEOUT;
     date(&mut sending.shared.table.lock());
     sending.sweep(now + TIMEOUT + Duration::from_secs(1));
     assert_eq!(
@@ -227,12 +228,12 @@ proptest! {
         const LIMIT: u64 = 100;
         const PIECE: usize = 8;
         let start = Instant::now();
-        let (mut table, mut known, mut now) = (Table::default(), Vec::<Known>::new(), 0);
+        let (mut table, mut known, mut now) = (ResponseTable::default(), Vec::<Known>::new(), 0);
         let at = |seconds| start + Duration::from_secs(seconds);
         for step in steps {
             match step {
                 Step::Answer(length) => {
-                    let turn = table.append(Waiting {
+                    let turn = table.append(PendingResponse {
                         progress: at(now),
                         bytes: length as u64,
                         left: vec![7; length].into(),

@@ -14,14 +14,14 @@ use crate::queue::wire::ReplyKind;
 
 /// Where a job stands in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct EntryAddress {
     /// Whose stream.
     pub priority: Priority,
     /// Its entry there.
     pub entry: String,
 }
 
-impl Place {
+impl EntryAddress {
     /// The number of its stream, as scripts count them.
     #[must_use]
     pub(crate) fn stream(&self) -> usize {
@@ -49,16 +49,16 @@ pub struct ReplyTo {
 /// A job's lease. Completing it sends the reply; dropping it lets the lease run out.
 #[derive(Debug)]
 pub struct Lease {
-    task: Option<Task>,
+    task: Option<RenewTask>,
     lost: Arc<AtomicBool>,
     done: mpsc::UnboundedSender<Done>,
 }
 
 /// What is needed to answer a job and to take it away.
 #[derive(Clone, Debug)]
-pub(crate) struct Task {
+pub(crate) struct RenewTask {
     pub(crate) id: JobId,
-    pub(crate) place: Place,
+    pub(crate) place: EntryAddress,
     pub(crate) reply_to: ReplyTo,
     /// When nobody wants the reply any more.
     pub(crate) deadline: Instant,
@@ -68,22 +68,22 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) enum Done {
     /// With a reply.
-    Completed(Task, Reply),
+    Completed(RenewTask, Reply),
     /// Without one.
-    GivenUp(Place),
+    GivenUp(EntryAddress),
 }
 
 /// All leases of this worker.
 #[derive(Debug)]
 pub(crate) struct Leases {
-    held: Mutex<HashMap<Place, Held>>,
+    held: Mutex<HashMap<EntryAddress, HeldLeases>>,
     /// Told whenever a lease ends.
     ended: Notify,
     done: mpsc::UnboundedSender<Done>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldLeases {
     lost: Arc<AtomicBool>,
     deadline: Instant,
     /// Set aside until everything else is done.
@@ -98,7 +98,7 @@ impl Lease {
     }
 
     /// Where the job stands.
-    pub(crate) fn place(&self) -> Option<&Place> {
+    pub(crate) fn place(&self) -> Option<&EntryAddress> {
         self.task.as_ref().map(|task| &task.place)
     }
 
@@ -133,9 +133,9 @@ impl Leases {
     }
 
     /// Notes a job that Redis has handed out.
-    pub(crate) fn take(&self, task: Task) -> Lease {
+    pub(crate) fn take(&self, task: RenewTask) -> Lease {
         let lost = Arc::new(AtomicBool::new(false));
-        let held = Held {
+        let held = HeldLeases {
             lost: Arc::clone(&lost),
             deadline: task.deadline,
             aside: false,
@@ -149,28 +149,28 @@ impl Leases {
     }
 
     /// Forgets a lease that has ended.
-    pub(crate) fn end(&self, place: &Place) {
+    pub(crate) fn end(&self, place: &EntryAddress) {
         self.held.lock().remove(place);
         self.ended.notify_waiters();
     }
 
     /// Notes that another worker has the job: nobody needs to compute it here. False where it has ended here already, or
     /// was lost before.
-    pub(crate) fn lose(&self, place: &Place) -> bool {
+    pub(crate) fn lose(&self, place: &EntryAddress) -> bool {
         let held = self.held.lock();
         held.get(place)
             .is_some_and(|held| !held.lost.swap(true, Ordering::AcqRel))
     }
 
     /// Notes that a job waits until everything else is done, or that its turn has come.
-    pub(crate) fn set_aside(&self, place: &Place, aside: bool) {
+    pub(crate) fn set_aside(&self, place: &EntryAddress, aside: bool) {
         if let Some(held) = self.held.lock().get_mut(place) {
             held.aside = aside;
         }
     }
 
     /// All that are to be renewed: not those that an engine which hangs keeps long after anybody waits for them.
-    pub(crate) fn places(&self, now: Instant) -> Vec<Place> {
+    pub(crate) fn places(&self, now: Instant) -> Vec<EntryAddress> {
         const GRACE: Duration = Duration::from_secs(10);
         let held = self.held.lock();
         let renewed = held.iter().filter(|(_, held)| now < held.deadline + GRACE);
@@ -180,7 +180,7 @@ impl Leases {
     /// Whether the job of an entry is among them.
     pub(crate) fn holds(&self, priority: Priority, entry: &str) -> bool {
         let entry = entry.to_owned();
-        self.held.lock().contains_key(&Place { priority, entry })
+        self.held.lock().contains_key(&EntryAddress { priority, entry })
     }
 
     /// How many there are.
@@ -198,7 +198,7 @@ impl Leases {
         self.until(HashMap::is_empty).await;
     }
 
-    async fn until(&self, holds: impl Fn(&HashMap<Place, Held>) -> bool) {
+    async fn until(&self, holds: impl Fn(&HashMap<EntryAddress, HeldLeases>) -> bool) {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
@@ -217,10 +217,10 @@ mod tests {
     use super::*;
     use crate::queue::job::JobCost;
 
-    fn task(entry: &str) -> Task {
-        Task {
+    fn task(entry: &str) -> RenewTask {
+        RenewTask {
             id: JobId(1),
-            place: Place {
+            place: EntryAddress {
                 priority: Priority::Normal,
                 entry: entry.to_owned(),
             },

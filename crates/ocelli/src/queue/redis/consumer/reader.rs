@@ -11,13 +11,13 @@ use ::redis::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Place, ReplyTo, Task};
-use super::{KEEP_STREAMS, Shared};
+use super::lease::{EntryAddress, RenewTask, ReplyTo};
+use super::{ConsumerShared, KEEP_STREAMS};
 use crate::models::priority::Priority;
-use crate::output::postprocess::Want;
+use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{Job, JobCost, JobError, Reply};
 use crate::queue::redis::connection::{Link, LinkError};
-use crate::queue::redis::entries::{self, Entry};
+use crate::queue::redis::entries::{self, StreamEntry};
 use crate::queue::redis::keys::GROUP;
 use crate::queue::redis::scripts::{BURY, GROUPS, SUSPECT};
 use crate::queue::wire::{ElementKind, JobHeader, ReplyKind, WireError};
@@ -45,15 +45,15 @@ const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MOST_CLAIMS: usize = 100;
 
 /// The feeding task.
-pub(crate) struct Feeder {
-    shared: Arc<Shared>,
+pub(crate) struct QueueReader {
+    shared: Arc<ConsumerShared>,
     reader: Link,
     room: Arc<Notify>,
     next_claim: Instant,
 }
 
-impl Feeder {
-    pub(crate) fn new(shared: Arc<Shared>, reader: Link, room: Arc<Notify>) -> Self {
+impl QueueReader {
+    pub(crate) fn new(shared: Arc<ConsumerShared>, reader: Link, room: Arc<Notify>) -> Self {
         Self {
             shared,
             reader,
@@ -229,7 +229,7 @@ impl Feeder {
     }
 
     /// A few jobs of a priority whose leases have run out.
-    async fn claim_some(&self, priority: Priority) -> Result<Vec<Entry>, LinkError> {
+    async fn claim_some(&self, priority: Priority) -> Result<Vec<StreamEntry>, LinkError> {
         let mut suspects = Vec::new();
         let mut cursor = "0-0".to_owned();
         for _ in 0..MOST_CLAIMS {
@@ -257,10 +257,10 @@ impl Feeder {
             notes.arg(&self.shared.keys.crashes);
             for suspect in &suspects {
                 let entry = suspect.id.clone();
-                notes.arg(Place { priority, entry }.field());
+                notes.arg(EntryAddress { priority, entry }.field());
             }
             let crashes: Vec<Option<u64>> = self.reader.query(&notes).await?;
-            let mut judged: Vec<(Option<u64>, Entry)> = crashes.into_iter().zip(suspects).collect();
+            let mut judged: Vec<(Option<u64>, StreamEntry)> = crashes.into_iter().zip(suspects).collect();
             judged.sort_by_key(|(crashes, _)| *crashes);
             suspects = judged.into_iter().map(|(_, entry)| entry).collect();
         }
@@ -299,7 +299,7 @@ impl Feeder {
     }
 
     /// Sets a job aside that ends whoever computes it, and tells its waiter.
-    async fn bury(&self, suspect: Leased, place: &Place) -> Result<(), LinkError> {
+    async fn bury(&self, suspect: Leased, place: &EntryAddress) -> Result<(), LinkError> {
         tracing::error!(
             job = %suspect.job.id,
             model = self.shared.model.id.name,
@@ -323,8 +323,8 @@ impl Feeder {
         Ok(())
     }
 
-    /// Turns an entry into a job. One that this worker cannot use is answered at once.
-    fn take(&self, priority: Priority, mut entry: Entry) -> Option<Leased> {
+    /// PriorityQueue an entry into a job. One that this worker cannot use is answered at once.
+    fn take(&self, priority: Priority, mut entry: StreamEntry) -> Option<Leased> {
         let (header, submitted, payload) = (entry.take("j"), entry.take("t"), entry.take("p"));
         let header = header.unwrap_or_default();
         let payload = payload.unwrap_or_default();
@@ -344,9 +344,9 @@ impl Feeder {
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = submitted + life;
         let id = header.job_id();
-        let task = Task {
+        let task = RenewTask {
             id,
-            place: Place {
+            place: EntryAddress {
                 priority,
                 entry: entry.id,
             },
@@ -380,7 +380,7 @@ impl Feeder {
     }
 
     /// What a job wants, without the outputs that the model does not have.
-    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = Want> {
+    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = OutputRequest> {
         header
             .wants
             .iter()
@@ -427,10 +427,10 @@ impl Feeder {
 }
 
 /// Where a leased job stands.
-fn place(leased: &Leased) -> Option<&Place> {
+fn place(leased: &Leased) -> Option<&EntryAddress> {
     match leased.receipt() {
         Receipt::Lease(lease) => lease.place(),
-        Receipt::Waiter(_) | Receipt::Ticket(_) => None,
+        Receipt::ReplySender(_) | Receipt::Ticket(_) => None,
     }
 }
 

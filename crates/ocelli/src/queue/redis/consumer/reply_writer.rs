@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::ConsumerShared;
 use super::ack::finish;
-use super::lease::{Done, Task};
+use super::lease::{Done, RenewTask};
 use crate::models::priority::Priority;
 use crate::queue::job::Reply;
 use crate::queue::redis::connection::LinkError;
 use crate::queue::redis::job_records::{Noted, note_reply};
 use crate::queue::redis::keys;
 use crate::queue::redis::scripts::REPLY;
-use crate::queue::redis::webhook_schedule::Due;
+use crate::queue::redis::webhook_schedule::WebhookSchedule;
 use crate::queue::wire::{self, ReplyKind};
 
 /// Replies that are sent together.
@@ -26,8 +26,8 @@ const TOGETHER: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A reply on its way.
-struct Outgoing {
-    task: Task,
+struct ReplyInFlight {
+    task: RenewTask,
     frame: Vec<u8>,
     written: bool,
     finished: bool,
@@ -35,9 +35,9 @@ struct Outgoing {
 
 /// Sends replies until no lease can be completed any more. One that cannot be sent is tried again, and keeps no other
 /// one waiting.
-pub(crate) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>) {
+pub(crate) async fn run(shared: &ConsumerShared, mut done: mpsc::UnboundedReceiver<Done>) {
     let mut ended = Vec::with_capacity(TOGETHER);
-    let mut outgoing: Vec<Outgoing> = Vec::new();
+    let mut outgoing: Vec<ReplyInFlight> = Vec::new();
     loop {
         let received = if outgoing.is_empty() {
             done.recv_many(&mut ended, TOGETHER).await
@@ -69,8 +69,8 @@ pub(crate) async fn run(shared: &Shared, mut done: mpsc::UnboundedReceiver<Done>
     }
 }
 
-fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
-    Outgoing {
+fn encode(shared: &ConsumerShared, task: RenewTask, reply: &Reply) -> ReplyInFlight {
+    ReplyInFlight {
         frame: wire::encode_reply(task.id, reply, &shared.config.name),
         task,
         written: false,
@@ -79,7 +79,7 @@ fn encode(shared: &Shared, task: Task, reply: &Reply) -> Outgoing {
 }
 
 /// Writes the replies that can be written, and takes their jobs away.
-async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
+async fn send(shared: &ConsumerShared, outgoing: &mut [ReplyInFlight]) {
     let unwritten = outgoing.iter().enumerate().filter(|(_, reply)| !reply.written);
     let writing = unwritten.map(|(index, reply)| async move { (index, write(shared, reply).await) });
     for (index, written) in join_all(writing).await {
@@ -105,7 +105,7 @@ async fn send(shared: &Shared, outgoing: &mut [Outgoing]) {
     }
     for priority in Priority::ALL {
         let due =
-            |reply: &Outgoing| reply.task.place.priority == priority && reply.written && !reply.finished;
+            |reply: &ReplyInFlight| reply.task.place.priority == priority && reply.written && !reply.finished;
         let indices: Vec<usize> = (0..outgoing.len())
             .filter(|&index| due(&outgoing[index]))
             .collect();
@@ -133,7 +133,7 @@ fn is_permanent(error: &LinkError) -> bool {
 }
 
 /// Writes one reply. False when the place for it is gone, and with it whoever waited.
-async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
+async fn write(shared: &ConsumerShared, reply: &ReplyInFlight) -> Result<bool, LinkError> {
     let to = &reply.task.reply_to;
     match to.kind {
         ReplyKind::Stream => {
@@ -147,7 +147,7 @@ async fn write(shared: &Shared, reply: &Outgoing) -> Result<bool, LinkError> {
             if noted == Noted::Tell
                 && let Some(job) = keys::job_of(&to.key)
             {
-                let due = Due::new(shared.link.clone(), shared.config.prefix.clone());
+                let due = WebhookSchedule::new(shared.link.clone(), shared.config.prefix.clone());
                 due.call_in(job, Duration::ZERO).await?;
             }
             Ok(noted != Noted::Unwanted)

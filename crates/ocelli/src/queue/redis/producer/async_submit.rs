@@ -12,22 +12,22 @@ use crate::queue::job::{Job, JobId};
 use crate::queue::redis::connection::LinkError;
 use crate::queue::redis::consumer::ack::finish;
 use crate::queue::redis::consumer::lease::ReplyTo;
-use crate::queue::redis::job_records::Records;
+use crate::queue::redis::job_records::JobRecords;
 use crate::queue::redis::registry;
-use crate::queue::redis::webhook_schedule::Due;
+use crate::queue::redis::webhook_schedule::WebhookSchedule;
 use crate::queue::wire::{QueuedPart, QueuedParts, ReplyKind};
 
 impl RedisBroker {
     /// The records of asynchronous jobs.
     #[must_use]
-    pub fn records(&self) -> Records {
-        Records::new(self.shared.link.clone(), self.shared.config.prefix.clone())
+    pub fn records(&self) -> JobRecords {
+        JobRecords::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
     /// The webhooks of asynchronous jobs.
     #[must_use]
-    pub fn due(&self) -> Due {
-        Due::new(self.shared.link.clone(), self.shared.config.prefix.clone())
+    pub fn due(&self) -> WebhookSchedule {
+        WebhookSchedule::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
     /// Queues a part of the job with the record of `id`, and says where.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Outgoing, Shared};
-use crate::metrics::Standing;
+use super::{ProducerShared, Submission};
+use crate::metrics::QueueStats;
 use crate::models::model_id::ModelId;
 use crate::models::served_model::ServedModel;
 use crate::queue::redis::connection::LinkError;
-use crate::queue::redis::consumer::lease::Place;
+use crate::queue::redis::consumer::lease::EntryAddress;
 use crate::queue::redis::keys;
 use crate::queue::redis::needs::{Needs, Role};
 use crate::queue::redis::queue_stats::look;
@@ -45,10 +45,10 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 const SUCCEEDED: Duration = Duration::from_secs(60);
 
 /// The watching task.
-pub(crate) struct Watcher {
+pub(crate) struct Heartbeat {
     needs: Needs,
-    shared: Arc<Shared>,
-    outbox: mpsc::UnboundedSender<Outgoing>,
+    shared: Arc<ProducerShared>,
+    outbox: mpsc::UnboundedSender<Submission>,
     models: HashMap<Arc<ModelId>, Known>,
     /// Until then a model that no worker announces is not given up: Redis was away, or was emptied.
     patient_until: Instant,
@@ -59,8 +59,8 @@ struct Known {
     last_served: Instant,
 }
 
-impl Watcher {
-    pub(crate) fn new(shared: Arc<Shared>, outbox: mpsc::UnboundedSender<Outgoing>) -> Self {
+impl Heartbeat {
+    pub(crate) fn new(shared: Arc<ProducerShared>, outbox: mpsc::UnboundedSender<Submission>) -> Self {
         Self {
             needs: Needs {
                 role: Role::Web,
@@ -223,14 +223,14 @@ impl Watcher {
         }
         let mut failed = None;
         // While a package is replaced by another of its name and version, the figures are those of both.
-        let mut standings: HashMap<NameAndVersion, (Arc<ModelId>, Standing)> = HashMap::new();
+        let mut standings: HashMap<NameAndVersion, (Arc<ModelId>, QueueStats)> = HashMap::new();
         for (model, jobs) in asked {
-            let places: Vec<&Place> = jobs.iter().map(|(_, place)| place).collect();
+            let places: Vec<&EntryAddress> = jobs.iter().map(|(_, place)| place).collect();
             match look(&shared.link, &shared.keys(&model), &places).await {
                 Ok(standing) => {
                     shared.note_depth(&model, standing.depth);
                     shared.waiting.note_missing(&jobs, &standing.missing);
-                    let new = || (Arc::clone(&model), Standing::default());
+                    let new = || (Arc::clone(&model), QueueStats::default());
                     let (_, sum) = standings.entry(named(&model)).or_insert_with(new);
                     sum.add(&standing);
                 }

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
-use crate::queue::Waiter;
+use crate::queue::ReplySender;
 use crate::queue::job::{JobId, Reply};
-use crate::queue::redis::consumer::lease::Place;
+use crate::queue::redis::consumer::lease::EntryAddress;
 use crate::queue::wire::JobHeader;
 
 /// How often in a row a job must be missing from its stream before it is submitted again. Once may mean that its reply
@@ -23,14 +23,14 @@ const MISSES: u32 = 2;
 /// A submitted job.
 #[derive(Debug)]
 struct Job {
-    waiter: Waiter,
-    form: Arc<Form>,
-    state: State,
+    waiter: ReplySender,
+    form: Arc<PreparedForm>,
+    state: SubmissionState,
 }
 
 /// Where a job is. It is submitted only while it is `Submitting`; only one that has never been accepted may be refused.
 #[derive(Debug)]
-enum State {
+enum SubmissionState {
     /// On its way to Redis. The flag says whether it has been there before.
     Submitting { again: bool },
     /// In its stream, since then.
@@ -45,7 +45,7 @@ enum State {
 
 /// What is submitted.
 #[derive(Debug)]
-pub(crate) struct Form {
+pub(crate) struct PreparedForm {
     pub(crate) id: JobId,
     pub(crate) model: Arc<ModelId>,
     pub(crate) priority: Priority,
@@ -58,40 +58,40 @@ pub(crate) struct Form {
 
 /// All jobs that wait for their replies.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingJobs {
     jobs: Mutex<HashMap<JobId, Job>>,
 }
 
 /// A queued job that nobody waits for any more.
 #[derive(Debug)]
 pub(crate) struct Abandoned {
-    pub(crate) form: Arc<Form>,
-    pub(crate) place: Place,
+    pub(crate) form: Arc<PreparedForm>,
+    pub(crate) place: EntryAddress,
 }
 
-impl Waiting {
-    pub(crate) fn add(&self, form: Form, waiter: Waiter) {
+impl PendingJobs {
+    pub(crate) fn add(&self, form: PreparedForm, waiter: ReplySender) {
         let id = form.id;
         let job = Job {
             waiter,
             form: Arc::new(form),
-            state: State::Submitting { again: false },
+            state: SubmissionState::Submitting { again: false },
         };
         self.jobs.lock().insert(id, job);
     }
 
     /// What to submit; `None` when nobody waits for it any more, or it is where it should be.
-    pub(crate) fn form(&self, id: JobId) -> Option<Arc<Form>> {
+    pub(crate) fn form(&self, id: JobId) -> Option<Arc<PreparedForm>> {
         let jobs = self.jobs.lock();
         let job = jobs.get(&id)?;
-        matches!(job.state, State::Submitting { .. }).then(|| Arc::clone(&job.form))
+        matches!(job.state, SubmissionState::Submitting { .. }).then(|| Arc::clone(&job.form))
     }
 
     /// Notes that a job is in its stream. `None` when nobody waits for it any more, so that it can be taken out again.
     pub(crate) fn queued(&self, id: JobId, entry: &str, now: Instant) -> Option<()> {
         let mut jobs = self.jobs.lock();
         let job = jobs.get_mut(&id)?;
-        job.state = State::Queued {
+        job.state = SubmissionState::Queued {
             entry: entry.to_owned(),
             since: now,
             misses: 0,
@@ -103,12 +103,12 @@ impl Waiting {
     pub(crate) fn failed(&self, id: JobId, error: Error) {
         let mut jobs = self.jobs.lock();
         match jobs.get_mut(&id).map(|job| &mut job.state) {
-            Some(State::Submitting { again: false }) => {}
-            Some(state @ State::Submitting { again: true }) => {
-                *state = State::Lost;
+            Some(SubmissionState::Submitting { again: false }) => {}
+            Some(state @ SubmissionState::Submitting { again: true }) => {
+                *state = SubmissionState::Lost;
                 return;
             }
-            Some(State::Queued { .. } | State::Lost) | None => return,
+            Some(SubmissionState::Queued { .. } | SubmissionState::Lost) | None => return,
         }
         let job = jobs.remove(&id);
         drop(jobs);
@@ -137,9 +137,9 @@ impl Waiting {
         let taken = gone.into_iter().filter_map(|id| jobs.remove(&id));
         taken
             .filter_map(|job| match job.state {
-                State::Submitting { .. } | State::Lost => None,
-                State::Queued { entry, .. } => Some(Abandoned {
-                    place: Place {
+                SubmissionState::Submitting { .. } | SubmissionState::Lost => None,
+                SubmissionState::Queued { entry, .. } => Some(Abandoned {
+                    place: EntryAddress {
                         priority: job.form.priority,
                         entry,
                     },
@@ -155,15 +155,15 @@ impl Waiting {
         age: Duration,
         now: Instant,
         most: usize,
-    ) -> HashMap<Arc<ModelId>, Vec<(JobId, Place)>> {
-        let mut by_model: HashMap<Arc<ModelId>, Vec<(JobId, Place)>> = HashMap::new();
+    ) -> HashMap<Arc<ModelId>, Vec<(JobId, EntryAddress)>> {
+        let mut by_model: HashMap<Arc<ModelId>, Vec<(JobId, EntryAddress)>> = HashMap::new();
         for (&id, job) in self.jobs.lock().iter() {
-            if let State::Queued { entry, since, .. } = &job.state
+            if let SubmissionState::Queued { entry, since, .. } = &job.state
                 && now.saturating_duration_since(*since) >= age
             {
                 let list = by_model.entry(Arc::clone(&job.form.model)).or_default();
                 if list.len() < most {
-                    let place = Place {
+                    let place = EntryAddress {
                         priority: job.form.priority,
                         entry: entry.clone(),
                     };
@@ -175,11 +175,11 @@ impl Waiting {
     }
 
     /// Notes which of the jobs asked about are missing: one that is so twice in a row is lost.
-    pub(crate) fn note_missing(&self, asked: &[(JobId, Place)], missing: &[usize]) {
+    pub(crate) fn note_missing(&self, asked: &[(JobId, EntryAddress)], missing: &[usize]) {
         let mut jobs = self.jobs.lock();
         for (index, (id, place)) in asked.iter().enumerate() {
             let Some(job) = jobs.get_mut(id) else { continue };
-            let State::Queued { entry, misses, .. } = &mut job.state else {
+            let SubmissionState::Queued { entry, misses, .. } = &mut job.state else {
                 continue;
             };
             if *entry != place.entry {
@@ -192,7 +192,7 @@ impl Waiting {
                 0
             };
             if *misses >= MISSES {
-                job.state = State::Lost;
+                job.state = SubmissionState::Lost;
             }
         }
     }
@@ -202,10 +202,10 @@ impl Waiting {
         let mut jobs = self.jobs.lock();
         let lost = jobs
             .iter_mut()
-            .filter(|(_, job)| matches!(job.state, State::Lost));
+            .filter(|(_, job)| matches!(job.state, SubmissionState::Lost));
         lost.take(most)
             .map(|(&id, job)| {
-                job.state = State::Submitting { again: true };
+                job.state = SubmissionState::Submitting { again: true };
                 id
             })
             .collect()
@@ -216,11 +216,11 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::queue::job::JobCost;
-    use crate::queue::{Pending, waiter};
+    use crate::queue::{ReplyReceiver, waiter};
 
-    fn added(waiting: &Waiting, id: u128) -> Pending {
+    fn added(waiting: &PendingJobs, id: u128) -> ReplyReceiver {
         let (waiter, pending) = waiter();
-        let form = Form {
+        let form = PreparedForm {
             id: JobId(id),
             model: Arc::new(ModelId {
                 name: "m".to_owned(),
@@ -244,14 +244,14 @@ mod tests {
         }
     }
 
-    fn asked(waiting: &Waiting) -> Vec<(JobId, Place)> {
+    fn asked(waiting: &PendingJobs) -> Vec<(JobId, EntryAddress)> {
         let by_model = waiting.queued_for(Duration::ZERO, Instant::now(), 10);
         by_model.into_values().flatten().collect()
     }
 
     #[tokio::test]
     async fn a_second_reply_reaches_nobody() {
-        let waiting = Waiting::default();
+        let waiting = PendingJobs::default();
         let pending = added(&waiting, 1);
         assert!(waiting.answer(JobId(1), reply()));
         assert!(!waiting.answer(JobId(1), reply()), "it was answered before");
@@ -261,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_redis_lost_is_submitted_again_and_one_on_its_way_back_is_not() {
-        let waiting = Waiting::default();
+        let waiting = PendingJobs::default();
         let _pending = added(&waiting, 1);
         waiting.queued(JobId(1), "1-0", Instant::now()).expect("it waits");
         assert!(waiting.form(JobId(1)).is_none(), "it is where it should be");
@@ -285,7 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_never_accepted_fails_and_what_was_is_kept() {
-        let waiting = Waiting::default();
+        let waiting = PendingJobs::default();
         let (refused, kept) = (added(&waiting, 1), added(&waiting, 2));
         waiting.failed(JobId(1), Error::Internal);
         assert_eq!(refused.await.unwrap_err(), Error::Internal);
@@ -303,8 +303,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_are_submitted_again_at_once_than_asked_for() {
-        let waiting = Waiting::default();
-        let _pending: Vec<Pending> = (1..=3).map(|id| added(&waiting, id)).collect();
+        let waiting = PendingJobs::default();
+        let _pending: Vec<ReplyReceiver> = (1..=3).map(|id| added(&waiting, id)).collect();
         for id in 1..=3 {
             waiting
                 .queued(JobId(id), "1-0", Instant::now())
@@ -317,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_taken_out_of_its_stream() {
-        let waiting = Waiting::default();
+        let waiting = PendingJobs::default();
         let (gone, stays) = (added(&waiting, 1), added(&waiting, 2));
         for (id, entry) in [(1, "1-0"), (2, "2-0")] {
             waiting.queued(JobId(id), entry, Instant::now()).expect("waits");
