@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks which crates each crate of ours must not reach, directly or through others (ARCHITECTURE.md says why). Only
-# what ends up in the binary counts, not tests.
+# what ends up in the binary counts, not tests. Then checks the order of the folders of crates/ocelli/src.
 set -euo pipefail
 
 status=0
@@ -25,5 +25,7 @@ must_not_reach ocelli-vision tokio hyper ort ocelli-engine ocelli-bench ocelli
 must_not_reach ocelli-engine tokio hyper image turbojpeg fast_image_resize ocelli-vision ocelli-bench ocelli
 # The load generator speaks only the wire: it measures any server, so it must not share code with ours.
 must_not_reach ocelli-bench ort ocelli-engine ocelli-vision ocelli
+
+python3 tools/ci/module_order.py || status=1
 
 exit "$status"

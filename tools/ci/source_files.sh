@@ -2,12 +2,16 @@
 # Checks what no linter checks, over every file that git tracks or would track:
 #   - a source file has at most 500 lines (unless one of its first five says @generated);
 #   - nothing names a package registry's host (package managers know their own, mirrors differ) or a folder of the
-#     machine that it was written on.
+#     machine that it was written on;
+#   - the root holds only what belongs there, and nothing is a symbolic link.
 set -euo pipefail
 
 readonly MAX_LINES=500
 # In brackets, so that this file does not match itself.
 readonly FORBIDDEN='crates[.]io|pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org|registry[.]npmjs|/[w]ork/(main|shared)|/[r]oot/'
+# What the root may hold.
+readonly ROOT=' .ci .gitignore ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT
+ Makefile README.md bench clippy.toml crates deny.toml deploy docs examples models rustfmt.toml tools '
 
 status=0
 complain() {
@@ -16,8 +20,15 @@ complain() {
 }
 
 while IFS= read -r -d '' file; do
-    # Deleted but not yet staged, or a link: there is no text of its own to check.
-    if [ ! -f "$file" ] || [ -L "$file" ]; then
+    if [[ " ${ROOT//$'\n'/ } " != *" ${file%%/*} "* ]]; then
+        complain "$file: ${file%%/*} does not belong at the root; move it into a folder, or add it to tools/ci/source_files.sh"
+    fi
+    if [ -L "$file" ]; then
+        complain "$file: is a symbolic link; commit the file itself"
+        continue
+    fi
+    # Deleted but not yet staged: there is no text to check.
+    if [ ! -f "$file" ]; then
         continue
     fi
     case "$file" in
