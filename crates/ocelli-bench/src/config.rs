@@ -8,6 +8,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::error::BenchError;
 use crate::photo::Photo;
+use crate::url::check_url;
 
 /// The most connections a benchmark may hold at once.
 pub const MAX_CONNECTIONS: usize = 16_384;
@@ -112,7 +113,7 @@ impl BenchConfig {
     ///
     /// The first setting that is wrong, with what it may be.
     pub fn validate(&self) -> Result<(), BenchError> {
-        crate::target::check_url(&self.url, self.tls.is_some())?;
+        check_url(&self.url, self.tls.is_some())?;
         if self.photos.is_empty() {
             return Err(BenchError::NoPhotos {
                 searched: "an empty list".to_owned(),

@@ -35,6 +35,7 @@ mod stream;
 mod summary;
 mod table;
 mod target;
+mod url;
 mod warm_up;
 
 pub use config::{

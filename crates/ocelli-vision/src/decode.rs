@@ -13,12 +13,10 @@ use crate::{
     geometry::{Plan, Sampling},
     input::luma,
     orient,
+    pixels::BYTES_PER_PIXEL,
     resample::{Filter, Frame, Resampler},
 };
 
-/// Frames are red, green, blue and a byte that means nothing: SIMD code is twice as fast on 4 bytes as on 3, and
-/// half of the formats have a fourth channel that is dropped.
-pub(crate) const BYTES_PER_PIXEL: usize = 4;
 /// Scratch beyond this is given back after an image, in bytes. It holds a 2-megapixel frame, and what is larger
 /// takes so long to decode that fetching its memory anew does not show.
 const KEPT_SCRATCH_BYTES: usize = 8 << 20;

@@ -20,6 +20,7 @@ mod header;
 mod input;
 mod orient;
 mod package;
+mod pixels;
 mod resample;
 mod scores;
 

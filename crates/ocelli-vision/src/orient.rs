@@ -1,6 +1,6 @@
 //! Turning and placing the small result.
 
-use crate::{Orientation, decode::BYTES_PER_PIXEL, geometry::Sampling};
+use crate::{Orientation, geometry::Sampling, pixels::BYTES_PER_PIXEL};
 
 /// Copies `result`, resampled as stored (`sampling.width` x `sampling.height`), to its viewed place on a `canvas`
 /// of packed RGB that is `canvas_width` wide.

@@ -10,7 +10,8 @@ use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
-use super::{BYTES_PER_PIXEL, size_frame};
+use super::size_frame;
+use crate::pixels::BYTES_PER_PIXEL;
 use crate::{ImageError, ImageHeader, header::webp::Picture};
 
 /// What does not grow with the pixels: the tables of a lossless image, and a copy of the file with only its picture.

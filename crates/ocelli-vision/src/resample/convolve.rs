@@ -9,8 +9,8 @@ use fast_image_resize::{
 };
 
 use crate::{
-    decode::BYTES_PER_PIXEL,
     geometry::{Region, Sampling, SourceBox},
+    pixels::BYTES_PER_PIXEL,
     resample::Frame,
 };
 

@@ -1,6 +1,6 @@
 //! Pillow's `NEAREST`: each target pixel is the source pixel under its centre.
 
-use crate::{Orientation, decode::BYTES_PER_PIXEL, geometry::Sampling, resample::Frame};
+use crate::{Orientation, geometry::Sampling, pixels::BYTES_PER_PIXEL, resample::Frame};
 
 /// The other filters are symmetrical, so that an image may be turned after them. Here a centre between two pixels
 /// belongs to the right one (or lower one) as it is *viewed*: hence `orientation`.

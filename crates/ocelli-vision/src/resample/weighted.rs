@@ -4,8 +4,8 @@
 
 use crate::{
     Orientation,
-    decode::BYTES_PER_PIXEL,
     geometry::Sampling,
+    pixels::BYTES_PER_PIXEL,
     resample::{
         Frame,
         kernels::{Axis, Kernel, Taps},

@@ -6,20 +6,15 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use ocelli_vision::Format;
 
-use super::spec::Repository;
+use super::spec::{Repository, SpecError};
 
 /// A model that is not to be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
     /// What was written does not name a model on the hub.
-    #[error("'{spec}': {problem}; write hf:owner/name, hf:owner/name@revision or hf:owner/name#file.onnx")]
-    Spec {
-        /// What was written.
-        spec: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// An environment variable cannot be used.
     #[error("{name}: {problem}")]
     Setting {

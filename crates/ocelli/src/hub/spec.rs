@@ -6,8 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::HubError;
-
 /// What begins the name of a model on the hub.
 const SCHEME: &str = "hf:";
 
@@ -66,11 +64,19 @@ impl HubSpec {
     }
 }
 
-impl FromStr for HubSpec {
-    type Err = HubError;
+/// A text that does not name a model on the hub.
+#[derive(Debug, thiserror::Error)]
+#[error("'{spec}': {problem}; write hf:owner/name, hf:owner/name@revision or hf:owner/name#file.onnx")]
+pub struct SpecError {
+    spec: String,
+    problem: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, HubError> {
-        let wrong = |problem: &str| HubError::Spec {
+impl FromStr for HubSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let wrong = |problem: &str| SpecError {
             spec: text.to_owned(),
             problem: problem.to_owned(),
         };

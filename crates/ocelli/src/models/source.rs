@@ -89,7 +89,7 @@ impl ModelLocation {
             return Ok(Self::BuiltIn);
         };
         if HubSpec::is_meant(spec) {
-            return spec.parse().map(Self::Hub);
+            return Ok(Self::Hub(spec.parse()?));
         }
         // What exists is meant literally, whatever characters its name has.
         let split = spec

@@ -22,6 +22,7 @@ pub(crate) mod refusal;
 pub(crate) mod registry;
 pub(crate) mod scripts;
 pub(crate) mod server;
+mod socket;
 pub(crate) mod startup;
 pub(crate) mod url;
 pub(crate) mod webhook_schedule;

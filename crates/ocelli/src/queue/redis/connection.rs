@@ -9,14 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::redis::aio::{ConnectionLike, MultiplexedConnection};
-use ::redis::cluster_async::ClusterConnection;
-use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisFuture, ServerErrorKind, Value};
+use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use parking_lot::Mutex;
 
 use super::notices::{Notices, Step};
 pub use super::refusal::{LinkError, Outage};
 use super::scripts::{Call, SCRIPT};
+use super::socket::Socket;
 use super::url::RedisUrl;
 use crate::error::Error;
 
@@ -79,18 +78,12 @@ struct Trouble {
 
 #[derive(Default)]
 struct ConnectionSlot {
-    connection: Option<Connection>,
+    connection: Option<Socket>,
     /// Tells connections apart, so that a late failure of an old one does not end a new one.
     generation: u64,
     pause: Option<(Instant, Duration)>,
     /// No command has succeeded since.
     failing_since: Option<Instant>,
-}
-
-#[derive(Clone)]
-pub(super) enum Connection {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
 }
 
 /// What clients hear of it.
@@ -228,7 +221,7 @@ impl Link {
         self.settle(result, generation, || call.to_string()).await
     }
 
-    async fn connection(&self) -> Result<(Connection, u64), LinkError> {
+    async fn connection(&self) -> Result<(Socket, u64), LinkError> {
         let mut slot = match (self.shared.connection.try_lock(), self.down()) {
             (Ok(slot), _) => slot,
             // Somebody is connecting, which may take longer than a caller should wait to be refused.
@@ -272,14 +265,14 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, RedisError> {
+    async fn connect(&self) -> Result<Socket, RedisError> {
         let connecting = self.shared.target.connect(self.shared.patience, CONNECT_TIMEOUT);
         let late = || RedisError::from((ErrorKind::Io, "no connection within the time for it"));
         // Sentinels are asked one after the other.
         let mut connection = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
             .await
             .map_err(|_| late())??;
-        if let Connection::Single(single) = &mut connection {
+        if let Socket::Single(single) = &mut connection {
             let mut name = ::redis::cmd("CLIENT");
             name.arg("SETNAME").arg(&self.shared.name);
             // A name is only for those who look, and a user may lack the right.
@@ -395,34 +388,6 @@ impl fmt::Debug for Link {
         f.debug_struct("Link")
             .field("name", &self.shared.name)
             .finish_non_exhaustive()
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(connection) => connection.req_packed_command(command),
-            Self::Cluster(connection) => connection.req_packed_command(command),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a ::redis::Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
     }
 }
 

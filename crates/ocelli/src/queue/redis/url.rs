@@ -19,7 +19,7 @@ use ::redis::{
     RedisError, TlsCertificates, TlsMode,
 };
 
-use super::connection::Connection;
+use super::socket::Socket;
 use crate::process::tls;
 
 /// The port of a server where neither the URL nor its configuration names one.
@@ -184,18 +184,14 @@ impl RedisUrl {
     ///
     /// # Errors
     /// What the client says.
-    pub(super) async fn connect(
-        &self,
-        patience: Duration,
-        timeout: Duration,
-    ) -> Result<Connection, RedisError> {
+    pub(super) async fn connect(&self, patience: Duration, timeout: Duration) -> Result<Socket, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(patience))
             .set_connection_timeout(Some(timeout));
         match self {
-            Self::Single(server) => server.connect(&config).await.map(Connection::Single),
-            Self::Sentinel(sentinels) => sentinels.connect(&config).await.map(Connection::Single),
-            Self::Cluster(nodes) => nodes.connect(patience, timeout).await.map(Connection::Cluster),
+            Self::Single(server) => server.connect(&config).await.map(Socket::Single),
+            Self::Sentinel(sentinels) => sentinels.connect(&config).await.map(Socket::Single),
+            Self::Cluster(nodes) => nodes.connect(patience, timeout).await.map(Socket::Cluster),
         }
     }
 }
