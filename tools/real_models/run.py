@@ -14,10 +14,9 @@ from PIL import Image
 
 from . import judge, ocelli
 from .case import Case, Refusal, referred
+from .photos import PHOTOS, chosen
 
-PHOTOS = ocelli.ROOT.parent / "shared" / "data" / "evaluation"
 COLUMNS = ("package", "graph", "input, of 255", "probability", "same first class", "verdict")
-ORIENTATION = 0x0112
 
 
 def main(words: list[str]) -> int:
@@ -70,14 +69,6 @@ def refused(case: Refusal, folder: Path) -> tuple[tuple, bool]:
     good = bool(text) and all(word in text for word in case.words)
     print(f"real_models: {text or 'not refused'}", file=sys.stderr)
     return ("-", "-", "-", "refused" if good else "NOT REFUSED" if not text else "REFUSED IN OTHER WORDS"), good
-
-
-def chosen() -> list[Path]:
-    """Spread over the classes; those that lie on their side are left out, for packages turn them or do not."""
-    upright = [path for path in sorted(PHOTOS.glob("*.JPEG")) if Image.open(path).getexif().get(ORIENTATION, 1) == 1]
-    if len(upright) < judge.PHOTOS:
-        raise judge.Unproven(f"{len(upright)} photos instead of {judge.PHOTOS}")
-    return [upright[index * len(upright) // judge.PHOTOS] for index in range(judge.PHOTOS)]
 
 
 def written(case: Case, folder: Path, photos: list[Path]) -> list[Path]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from .case import Case, softmax
 from .onnx_packages import beside
-from .run import chosen
+from .photos import chosen
 
 NAMES = ("squeezenet", "densenet121", "resnet50", "shufflenet", "inception_v1", "inception_v2")
 # What the scores of a class come to from photo to photo.

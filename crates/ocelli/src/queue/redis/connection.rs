@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use parking_lot::Mutex;
 
-use super::notices::{Notices, Step};
+use super::notices::{Notices, RETRY_EVERY, Step};
 pub use super::refusal::{LinkError, Outage};
 use super::scripts::{Call, SCRIPT};
 use super::socket::Socket;
@@ -22,10 +22,9 @@ use crate::error::Error;
 /// For a connection to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Between attempts to connect: the first pause, doubled each time up to the last. Short, so that a Redis that is back is
+/// Between attempts to connect: the first pause, doubled each time up to [`RETRY_EVERY`]. Short, so that a Redis that is back is
 /// noticed soon; one attempt costs next to nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-pub(super) const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// How long every command to a cluster may fail until the connection to all of it is made anew.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::connection::RETRY_EVERY;
 use super::refusal::LinkError;
 use super::url::RedisUrl;
+
+/// The longest time between attempts to connect.
+pub(super) const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// How soon the same is logged again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
