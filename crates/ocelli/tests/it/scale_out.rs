@@ -156,7 +156,7 @@ async fn a_redis_that_would_lose_work_or_lets_nobody_in_is_named() {
     ] {
         assert!(configuration.contains("Ocelli refuses any other policy at start"));
     }
-    assert!(include_str!("../../../../docs/scale-out.md").contains("and is refused at start"));
+    assert!(include_str!("../../../../docs/scale-out.md").contains("so Ocelli refuses it at start"));
     let Some(binary) = Binary::redis() else { return };
     let evicting = Options::default()
         .set("maxmemory", "64mb")
