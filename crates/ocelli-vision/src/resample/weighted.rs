@@ -58,6 +58,11 @@ impl Method {
         taps
     }
 
+    /// Whether OpenCV cuts bits off between its two passes. It does for 8-bit linear filters, so that sums fit into 16 bits.
+    fn truncates(self) -> bool {
+        self.fixed_point && matches!(self.kernel, Kernel::Linear(_) | Kernel::AreaGrowing)
+    }
+
     fn rounded(self, value: f32) -> u8 {
         let rounded = if self.fixed_point {
             (value + 0.5).floor()
@@ -99,6 +104,10 @@ pub(super) fn resample(
         );
         method.taps(&axis)
     });
+    if method.truncates() {
+        let swapped = orientation.swaps_axes();
+        return linear(frame, [view.left, view.top], [&columns, &rows], swapped, out);
+    }
     let row_bytes = frame.width as usize * BYTES_PER_PIXEL;
     let (top, left) = (view.top as usize, view.left as usize * BYTES_PER_PIXEL);
     let mut blended = vec![0.0; view.width as usize * BYTES_PER_PIXEL];
@@ -122,6 +131,46 @@ pub(super) fn resample(
             *out = sums.map(|sum| method.rounded(sum));
         }
     }
+}
+
+/// OpenCV's linear filter (`HResizeLinear` and `VResizeLinear` of `modules/imgproc/src/resize.cpp`): along the viewed rows with
+/// sums of 19 bits, of which the lower 4 are cut off; along the viewed columns with products of which the lower 16 are. The
+/// viewed rows are the stored columns where the photo will be turned by a right angle.
+fn linear(
+    frame: Frame<'_>,
+    [left, top]: [u32; 2],
+    [columns, rows]: [&[Taps]; 2],
+    swapped: bool,
+    out: &mut [u8],
+) {
+    let (pixels, _) = frame.pixels.as_chunks::<BYTES_PER_PIXEL>();
+    let (out, _) = out.as_chunks_mut::<BYTES_PER_PIXEL>();
+    let targets = rows
+        .iter()
+        .flat_map(|row| columns.iter().map(move |column| (row, column)));
+    for (out, (row, column)) in out.iter_mut().zip(targets) {
+        let (across, along) = if swapped { (column, row) } else { (row, column) };
+        let mut sums = [0_u32; BYTES_PER_PIXEL];
+        for (outer, outer_weight) in (across.first..).zip(&across.weights) {
+            let mut inner_sums = [0_u32; BYTES_PER_PIXEL];
+            for (inner, inner_weight) in (along.first..).zip(&along.weights) {
+                let (x, y) = if swapped { (outer, inner) } else { (inner, outer) };
+                let pixel = pixels[(y + top as usize) * frame.width as usize + x + left as usize];
+                for (sum, byte) in inner_sums.iter_mut().zip(pixel) {
+                    *sum += u32::from(byte) * fixed(*inner_weight);
+                }
+            }
+            for (sum, inner) in sums.iter_mut().zip(inner_sums) {
+                *sum += (fixed(*outer_weight) * (inner >> 4)) >> 16;
+            }
+        }
+        *out = sums.map(|sum| ((sum + 2) >> 2).min(255) as u8);
+    }
+}
+
+/// A weight as OpenCV holds it.
+fn fixed(weight: f32) -> u32 {
+    (weight * FIXED_ONE) as u32
 }
 
 /// An axis as it is viewed.
