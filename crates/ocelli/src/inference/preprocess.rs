@@ -218,14 +218,17 @@ impl PreprocessShared {
             *decoder = ours;
             prepared
         });
+        let model = Arc::clone(&photo.model);
+        let prepared = prepared.map(|made| made.map(|(pixels, times)| (photo.job(pixels), times)));
+        // A client that has its answer may come again at once, so the photo gives its room back before anybody can answer.
+        drop(photo);
         match (prepared, goal) {
             (Ok(None), _) => {}
-            (Ok(Some((pixels, times))), Completion::Submit(waiter)) => {
-                let job = photo.job(pixels);
-                self.broker.submit(&photo.model, job, waiter.prepared(times));
+            (Ok(Some((job, times))), Completion::Submit(waiter)) => {
+                self.broker.submit(&model, job, waiter.prepared(times));
             }
             // Whoever has left in the meantime needs no job.
-            (Ok(Some((pixels, _))), Completion::Return(sender)) => drop(sender.send(Ok(photo.job(pixels)))),
+            (Ok(Some((job, _))), Completion::Return(sender)) => drop(sender.send(Ok(job))),
             (Err(error), goal) => goal.fail(error),
         }
     }
