@@ -1,13 +1,13 @@
 //! The adapter for ONNX Runtime on the CPU, through the crate `ort`.
 //!
 //! `locate` says where the shared library may be, `elf` whether a file can be one, `library` loads it, `session`
-//! runs models, `nursery` starts their threads. The library is loaded once in a process and stays: its first user decides which one.
+//! runs models, `thread_spawner` starts their threads. The library is loaded once in a process and stays: its first user decides which one.
 
 mod elf;
 mod library;
 mod locate;
-mod nursery;
 mod session;
+mod thread_spawner;
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::{Backend, Engine, EngineError, EngineOptions, ModelSource};
 #[derive(Clone, Debug)]
 pub struct OnnxRuntime {
     library: library::Library,
-    nursery: nursery::Nursery,
+    thread_spawner: thread_spawner::ThreadSpawner,
 }
 
 impl OnnxRuntime {
@@ -32,12 +32,16 @@ impl OnnxRuntime {
     /// [`EngineError::LibraryMissing`] and [`EngineError::LibraryUnusable`], each one line that says what to do.
     pub fn locate(search: &Search) -> Result<Self, EngineError> {
         let library = library::find(search)?;
-        let nursery = nursery::Nursery::open().map_err(|error| EngineError::LibraryUnusable {
-            path: library.path.display().to_string(),
-            reason: format!("a thread could not be started: {error}"),
-            hint: "the machine or the process's limits allow no more".to_owned(),
-        })?;
-        Ok(Self { library, nursery })
+        let thread_spawner =
+            thread_spawner::ThreadSpawner::open().map_err(|error| EngineError::LibraryUnusable {
+                path: library.path.display().to_string(),
+                reason: format!("a thread could not be started: {error}"),
+                hint: "the machine or the process's limits allow no more".to_owned(),
+            })?;
+        Ok(Self {
+            library,
+            thread_spawner,
+        })
     }
 
     /// The library in use: a path, or a bare name when the system's loader found it.
@@ -66,7 +70,7 @@ impl Backend for OnnxRuntime {
 
     fn load(&self, model: &ModelSource<'_>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(session::OnnxSession::load(
-            (&self.library.environment, &self.nursery),
+            (&self.library.environment, &self.thread_spawner),
             model,
             options,
         )?))

@@ -6,8 +6,8 @@
 //! of it is smaller than the file, or a small constant.
 
 mod axes;
-mod ending;
 mod error;
+mod final_op;
 mod messages;
 mod metadata;
 mod sniff;
@@ -79,13 +79,13 @@ pub struct GraphOutput {
     /// Name, type and shape.
     pub tensor: TensorInfo,
     /// The last operation that matters for reading the numbers.
-    pub ending: Ending,
+    pub final_op: FinalOp,
 }
 
 /// What an output went through last. Whatever leaves probabilities what they are is seen through: reshapes, casts,
 /// quantisation, clipping and picking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
+pub enum FinalOp {
     /// Nothing that makes probabilities.
     Scores,
     /// Probabilities that sum to 1.
@@ -170,7 +170,7 @@ impl Graph {
             used,
         } = Parts::read(graph)?;
         let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
-        let endings = ending::endings(&nodes, &names, &model.functions)?;
+        let final_ops = final_op::final_ops(&nodes, &names, &model.functions)?;
         let foreign_domains = used
             .domains
             .into_iter()
@@ -183,8 +183,8 @@ impl Graph {
             inputs,
             outputs: outputs
                 .into_iter()
-                .zip(endings)
-                .map(|(tensor, ending)| GraphOutput { tensor, ending })
+                .zip(final_ops)
+                .map(|(tensor, final_op)| GraphOutput { tensor, final_op })
                 .collect(),
             metadata: model.metadata,
             foreign_domains: foreign_domains.collect(),

@@ -29,7 +29,7 @@ pub use error::ImageError;
 pub use files::{FileError, Files};
 pub use formats::Format;
 pub use graph::{
-    Element, Ending, ExternalFile, Graph, GraphError, GraphOutput, Metadata, PerImage, TensorInfo,
+    Element, ExternalFile, FinalOp, Graph, GraphError, GraphOutput, Metadata, PerImage, TensorInfo,
 };
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{

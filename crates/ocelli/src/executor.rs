@@ -1,6 +1,6 @@
 //! Runs one model: leases its jobs, forms batches and computes them on the engine instances.
 //!
-//! All of it happens in the turns of a crew. Built from a broker, a backend and a model, it knows
+//! All of it happens in the turns of a pool. Built from a broker, a backend and a model, it knows
 //! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
 
 pub(crate) mod batch;
@@ -66,7 +66,7 @@ pub struct WorkerParts {
     /// The cores that instances share with decoders.
     pub cores: CoreBudget,
     /// Computes what these cores compute.
-    pub crew: Pool,
+    pub pool: Pool,
     /// Where jobs come from.
     pub queue: ModelQueue,
     /// What to load.
@@ -79,9 +79,9 @@ pub struct WorkerParts {
 pub struct Worker {
     /// Leases jobs and computes them.
     pub engines: Arc<dyn WorkSource>,
-    /// Who computes: the cores' crew, or one of its own.
-    pub crew: Pool,
-    /// The threads that compute where the cores' crew does not: an engine that only waits for another device would
+    /// Who computes: the cores' pool, or one of its own.
+    pub pool: Pool,
+    /// The threads that compute where the cores' pool does not: an engine that only waits for another device would
     /// keep a core's member from its work.
     pub own_members: Vec<ComputeThread>,
 }
@@ -133,19 +133,19 @@ pub fn build(
     };
     let queue = WorkQueue::new(policy, parts.queue.clone(), Arc::clone(&parts.metrics));
     let engines: Arc<dyn WorkSource> = Arc::new(Engines::new(loaded, pressing, parts, model, queue));
-    let (crew, own_members) = if parts.backend.uses_cpu() {
-        (parts.crew.clone(), Vec::new())
+    let (pool, own_members) = if parts.backend.uses_cpu() {
+        (parts.pool.clone(), Vec::new())
     } else {
-        let crew = Pool::default();
-        let members = crew.members(instances, None);
-        (crew, members)
+        let pool = Pool::default();
+        let members = pool.members(instances, None);
+        (pool, members)
     };
     parts
         .queue
-        .serve(crew.clone(), instances * max_batch * BATCHES_AHEAD);
+        .serve(pool.clone(), instances * max_batch * BATCHES_AHEAD);
     Ok(Worker {
         engines,
-        crew,
+        pool,
         own_members,
     })
 }

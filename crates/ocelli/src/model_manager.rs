@@ -204,7 +204,7 @@ impl Models {
         self.shared.room.queues.len()
     }
 
-    /// Loads and measures everything, starts the crew, which does the work of `leading` too, and tells web processes of the
+    /// Loads and measures everything, starts the pool, which does the work of `leading` too, and tells web processes of the
     /// models, where they are the ones who ask. Only now may anything change.
     ///
     /// # Errors
@@ -225,19 +225,19 @@ impl Models {
         let threads = shared.room.run(leading).await.map_err(StartError::Thread)?;
         match &shared.host {
             Host::Here => shared.catalog.settle_default(),
-            Host::Wire(seats) => self.take_seats(seats).await?,
+            Host::Wire(registrations) => self.register_all(registrations).await?,
         }
         shared.started.cancel();
         Ok(threads)
     }
 
     /// Tells web processes of every model. One of the repository whose name and version are taken is not served.
-    async fn take_seats(&self, seats: &Registrations) -> Result<(), LinkError> {
+    async fn register_all(&self, registrations: &Registrations) -> Result<(), LinkError> {
         let shared = &self.shared;
         let residents = shared.slots.lock().residents();
         for (key, given, model, queue) in residents {
-            match seats.take(&model, &queue, &shared.stopping).await {
-                Ok(Some(seat)) => shared.slots.lock().seat(&key, seat),
+            match registrations.take(&model, &queue, &shared.stopping).await {
+                Ok(Some(registration)) => shared.slots.lock().registration(&key, registration),
                 Ok(None) => return Ok(()),
                 Err(error) if given => return Err(error),
                 Err(error) => {
@@ -259,7 +259,9 @@ impl Models {
     pub(crate) fn ready(&self) -> Result<(), Error> {
         self.shared.catalog.occupied()?;
         let slots = self.shared.slots.lock();
-        let mut standings = slots.seats().map(|seat| seat.side.ready());
+        let mut standings = slots
+            .registrations()
+            .map(|registration| registration.side.ready());
         match standings.next() {
             Some(Err(_)) if standings.any(|standing| standing.is_ok()) => Ok(()),
             Some(first) => first,
@@ -270,14 +272,17 @@ impl Models {
     /// Jobs that were taken for web processes and not answered.
     pub(crate) fn leases(&self) -> usize {
         let slots = self.shared.slots.lock();
-        slots.seats().map(|seat| seat.side.jobs()).sum()
+        slots
+            .registrations()
+            .map(|registration| registration.side.jobs())
+            .sum()
     }
 
     /// Waits until one of the models is cut off from its web processes for good.
     pub(crate) async fn broken(&self) {
         match &self.shared.host {
             Host::Here => std::future::pending().await,
-            Host::Wire(seats) => seats.broken().await,
+            Host::Wire(registrations) => registrations.broken().await,
         }
     }
 
@@ -291,8 +296,8 @@ impl Models {
     /// them. Nothing changes from now on.
     pub(crate) async fn leave(&self, delay: Duration) {
         self.stop_changing();
-        let leaving: Vec<Arc<Registration>> = self.shared.slots.lock().seats().cloned().collect();
-        let left = join_all(leaving.iter().map(|seat| seat.leave(delay)));
+        let leaving: Vec<Arc<Registration>> = self.shared.slots.lock().registrations().cloned().collect();
+        let left = join_all(leaving.iter().map(|registration| registration.leave(delay)));
         tokio::join!(left, self.unchanging());
     }
 
@@ -315,8 +320,9 @@ impl Models {
 
     /// Takes the models' names out of Redis, whatever they still do.
     pub(crate) async fn sign_off(&self) {
-        let seats: Vec<Arc<Registration>> = self.shared.slots.lock().seats().cloned().collect();
-        join_all(seats.iter().map(|seat| seat.end())).await;
+        let registrations: Vec<Arc<Registration>> =
+            self.shared.slots.lock().registrations().cloned().collect();
+        join_all(registrations.iter().map(|registration| registration.end())).await;
     }
 
     /// Ends all models, once nobody waits for them any more.

@@ -6,7 +6,7 @@
 //!
 //! The web side knows a [`Broker`], the worker a [`JobQueue`] of its own process. In one process the two are the same
 //! queue. Across a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its
-//! engines on the other, so that taking jobs never waits, and no thread of the crew ever waits for a network.
+//! engines on the other, so that taking jobs never waits, and no thread of the pool ever waits for a network.
 
 pub mod job;
 pub(crate) mod job_queue;

@@ -9,7 +9,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElementType, TensorRef};
 
-use super::nursery::Nursery;
+use super::thread_spawner::ThreadSpawner;
 use crate::{
     ElementType, Engine, EngineError, EngineOptions, ExternalFile, ModelSource, Signature, Tensor,
     TensorData, TensorSpec, signature::show_shape,
@@ -26,7 +26,7 @@ pub(super) struct OnnxSession {
 
 impl OnnxSession {
     pub(super) fn load(
-        (environment, nursery): (&Environment, &Nursery),
+        (environment, thread_spawner): (&Environment, &ThreadSpawner),
         model: &ModelSource<'_>,
         options: &EngineOptions,
     ) -> Result<Self, EngineError> {
@@ -35,7 +35,7 @@ impl OnnxSession {
             reason,
         };
         let builder = Session::builder(environment).map_err(|error| failed(error.message().to_owned()))?;
-        let session = configure(builder, options, nursery)
+        let session = configure(builder, options, thread_spawner)
             .and_then(|builder| give(builder, model.external))
             .and_then(|mut builder| builder.commit_from_memory(model.onnx))
             .map_err(|error| failed(explain(&one_line(error.message()))))?;
@@ -113,10 +113,10 @@ impl Engine for OnnxSession {
 fn configure(
     builder: SessionBuilder,
     options: &EngineOptions,
-    nursery: &Nursery,
+    thread_spawner: &ThreadSpawner,
 ) -> ort::Result<SessionBuilder> {
     Ok(builder
-        .with_thread_manager(nursery.clone())?
+        .with_thread_manager(thread_spawner.clone())?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_disabled_optimizers("Pad_Fusion")?
         .with_parallel_execution(false)?

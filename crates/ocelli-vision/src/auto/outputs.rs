@@ -7,7 +7,7 @@ use super::{
     labels::{self, Labels},
     metadata,
 };
-use crate::{Activation, Ending, Graph, GraphOutput, OutputSpec, PerImage, Pool, Task};
+use crate::{Activation, FinalOp, Graph, GraphOutput, OutputSpec, PerImage, Pool, Task};
 use choice::{Choice, is_tokens};
 
 /// ImageNet-1k has so many classes, and one more with TensorFlow's background.
@@ -139,7 +139,7 @@ fn note_choice(graph: &Graph, output: &GraphOutput, said: &Said<'_>, notes: &mut
 
 fn task((output, gives): Choice<'_>, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
     let name = output.tensor.name.to_ascii_lowercase();
-    let is_one_score = gives == PerImage::Row(Some(1)) && output.ending == Ending::Scores;
+    let is_one_score = gives == PerImage::Row(Some(1)) && output.final_op == FinalOp::Scores;
     if is_one_score
         && !matches!(said.task, Some(Task::Multilabel | Task::Embedding))
         && (said.task.is_some() || said.labels.is_some() || !names_features(&name))
@@ -150,25 +150,25 @@ fn task((output, gives): Choice<'_>, said: &Said<'_>, notes: &mut Vec<Note>) -> 
         )));
         return Task::Multilabel;
     }
-    match (said.task, output.ending) {
+    match (said.task, output.final_op) {
         (Some(task), _) => task,
-        (None, Ending::Sigmoid) => {
+        (None, FinalOp::Sigmoid) => {
             notes.push(Note::guessed(format!(
                 "several classes may apply (task multilabel), for the graph ends in a sigmoid at `{}`",
                 output.tensor.name
             )));
             Task::Multilabel
         }
-        (None, Ending::Softmax | Ending::LogSoftmax) => Task::Classification,
-        (None, Ending::Scores) if said.labels.is_some() => Task::Classification,
-        (None, Ending::Scores) if names_features(&name) => {
+        (None, FinalOp::Softmax | FinalOp::LogSoftmax) => Task::Classification,
+        (None, FinalOp::Scores) if said.labels.is_some() => Task::Classification,
+        (None, FinalOp::Scores) if names_features(&name) => {
             notes.push(Note::guessed(format!(
                 "features (task embedding), by the name of output `{}`; --labels FILE makes it classes",
                 output.tensor.name
             )));
             Task::Embedding
         }
-        (None, Ending::Scores) => {
+        (None, FinalOp::Scores) => {
             notes.push(Note::guessed(format!(
                 "one class for each image (task classification, softmax over `{}`)",
                 output.tensor.name
@@ -193,16 +193,16 @@ fn activation(task: Task, output: &GraphOutput, notes: &mut Vec<Note>) -> Activa
         Task::Embedding => return Activation::None,
     };
     let name = &output.tensor.name;
-    match (wanted, output.ending) {
-        (_, Ending::Scores) | (Activation::Softmax, Ending::LogSoftmax) => wanted,
-        (_, ending @ (Ending::Softmax | Ending::Sigmoid)) => {
+    match (wanted, output.final_op) {
+        (_, FinalOp::Scores) | (Activation::Softmax, FinalOp::LogSoftmax) => wanted,
+        (_, final_op @ (FinalOp::Softmax | FinalOp::Sigmoid)) => {
             notes.push(Note::read(format!(
                 "the graph ends in a {} at `{name}`: nothing is applied to it once more",
-                in_words(ending)
+                in_words(final_op)
             )));
             Activation::None
         }
-        (_, Ending::LogSoftmax) => {
+        (_, FinalOp::LogSoftmax) => {
             notes.push(Note::warning(format!(
                 "the graph ends in a logarithm of a softmax at `{name}`, which suits one class, not several"
             )));
@@ -211,13 +211,13 @@ fn activation(task: Task, output: &GraphOutput, notes: &mut Vec<Note>) -> Activa
     }
 }
 
-/// What an ending is called.
-pub(super) fn in_words(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Scores => "score",
-        Ending::Softmax => "softmax",
-        Ending::LogSoftmax => "logarithm of a softmax",
-        Ending::Sigmoid => "sigmoid",
+/// The name of a final operator in messages.
+pub(super) fn in_words(final_op: FinalOp) -> &'static str {
+    match final_op {
+        FinalOp::Scores => "score",
+        FinalOp::Softmax => "softmax",
+        FinalOp::LogSoftmax => "logarithm of a softmax",
+        FinalOp::Sigmoid => "sigmoid",
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     triton::Config,
 };
 use crate::{
-    Activation, Ending, Graph, InputType, Layout, Manifest, ModelPackage, OutputSpec, PackageError, PerImage,
+    Activation, FinalOp, Graph, InputType, Layout, Manifest, ModelPackage, OutputSpec, PackageError, PerImage,
 };
 
 const MANIFEST: &str = "model.toml";
@@ -99,7 +99,7 @@ fn of_output(
         labels::check_count(labels, classes, &output.name)
             .map_err(|problem| AutoError::unsuitable(file, problem))?;
     }
-    let is_one_score = gives == PerImage::Row(Some(1)) && found.ending == Ending::Scores;
+    let is_one_score = gives == PerImage::Row(Some(1)) && found.final_op == FinalOp::Scores;
     if is_one_score && output.activation == Activation::Softmax {
         let problem = format!(
             "is \"softmax\", and `{}` gives one number, of which it always makes 1: write task = \"multilabel\" and \
@@ -109,8 +109,8 @@ fn of_output(
         return Err(wrong("output.activation", problem));
     }
     let twice = matches!(
-        (output.activation, found.ending),
-        (Activation::Softmax, Ending::Softmax) | (Activation::Sigmoid, Ending::Sigmoid)
+        (output.activation, found.final_op),
+        (Activation::Softmax, FinalOp::Softmax) | (Activation::Sigmoid, FinalOp::Sigmoid)
     );
     if !twice {
         return Ok(None);
@@ -119,7 +119,7 @@ fn of_output(
     Ok(Some(Note::warning(format!(
         "model.toml applies a {0} to `{1}`, and the graph ends in one: it is not applied twice; write activation = \
          \"none\"",
-        in_words(found.ending),
+        in_words(found.final_op),
         output.name
     ))))
 }

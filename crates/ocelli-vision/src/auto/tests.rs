@@ -27,7 +27,7 @@ fn small() -> Small<'static> {
         elem_type: FLOAT,
         input: &[0, 3, 24, 32],
         classes: 10,
-        ending: None,
+        final_op: None,
     }
 }
 

@@ -163,7 +163,7 @@ pub(crate) struct Small<'a> {
     /// Length of its output `logits`.
     pub(crate) classes: usize,
     /// An operator after that, such as `Softmax`.
-    pub(crate) ending: Option<&'a str>,
+    pub(crate) final_op: Option<&'a str>,
 }
 
 impl Small<'_> {
@@ -210,7 +210,7 @@ impl Small<'_> {
                 node("GlobalAveragePool", "planes", "pooled"),
                 node("Flatten", "pooled", "means"),
                 product,
-                node(self.ending.unwrap_or("Identity"), "scores", "logits"),
+                node(self.final_op.unwrap_or("Identity"), "scores", "logits"),
             ],
             initializer: vec![weights],
             input: vec![value("pixels", self.elem_type, self.input)],

@@ -12,7 +12,7 @@ fn small() -> Small<'static> {
         elem_type: FLOAT,
         input: &[0, 3, 32, 24],
         classes: 10,
-        ending: None,
+        final_op: None,
     }
 }
 
@@ -21,7 +21,7 @@ fn read(model: &ModelProto) -> Result<Graph, GraphError> {
 }
 
 /// The ending of the output `y` after these operators, each on what the last one made.
-fn ending(operators: &[&str]) -> Ending {
+fn ending(operators: &[&str]) -> FinalOp {
     let names: Vec<String> = (0..operators.len()).map(|index| format!("t{index}")).collect();
     let mut nodes: Vec<_> = operators
         .iter()
@@ -38,7 +38,7 @@ fn ending(operators: &[&str]) -> Ending {
         output: vec![value("y", FLOAT, &[0, 4])],
         ..GraphProto::default()
     };
-    read(&model(graph)).unwrap().outputs[0].ending
+    read(&model(graph)).unwrap().outputs[0].final_op
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_small_classifier() {
     assert_eq!(input.to_string(), "float32 [batch, 3, 32, 24]");
     assert_eq!(input.shape, Some(vec![None, Some(3), Some(32), Some(24)]));
     let output = graph.output("logits").unwrap();
-    assert_eq!(output.ending, Ending::Scores);
+    assert_eq!(output.final_op, FinalOp::Scores);
     assert_eq!(graph.per_image(output), PerImage::Row(Some(10)));
     assert!(graph.external.is_empty() && graph.doubts().is_empty());
 }
@@ -87,12 +87,12 @@ fn element_types_and_open_axes() {
 
 #[test]
 fn endings_are_seen_through_what_does_not_count() {
-    assert_eq!(ending(&["Gemm", "Softmax"]), Ending::Softmax);
-    assert_eq!(ending(&["Gemm", "Softmax", "Identity", "Cast"]), Ending::Softmax);
-    assert_eq!(ending(&["Sigmoid", "Reshape", "Squeeze"]), Ending::Sigmoid);
+    assert_eq!(ending(&["Gemm", "Softmax"]), FinalOp::Softmax);
+    assert_eq!(ending(&["Gemm", "Softmax", "Identity", "Cast"]), FinalOp::Softmax);
+    assert_eq!(ending(&["Sigmoid", "Reshape", "Squeeze"]), FinalOp::Sigmoid);
     assert_eq!(
         ending(&["QLinearSoftmax", "DequantizeLinear", "Flatten"]),
-        Ending::Softmax
+        FinalOp::Softmax
     );
     assert_eq!(
         ending(&[
@@ -104,12 +104,12 @@ fn endings_are_seen_through_what_does_not_count() {
             "Gather",
             "Split"
         ]),
-        Ending::Softmax
+        FinalOp::Softmax
     );
-    assert_eq!(ending(&["LogSoftmax"]), Ending::LogSoftmax);
+    assert_eq!(ending(&["LogSoftmax"]), FinalOp::LogSoftmax);
     // A softmax inside, as in attention, is not the end.
-    assert_eq!(ending(&["Softmax", "MatMul", "Identity"]), Ending::Scores);
-    assert_eq!(ending(&["Softmax", "Gemm"]), Ending::Scores);
+    assert_eq!(ending(&["Softmax", "MatMul", "Identity"]), FinalOp::Scores);
+    assert_eq!(ending(&["Softmax", "Gemm"]), FinalOp::Scores);
 }
 
 /// A node of several inputs.
@@ -121,7 +121,7 @@ fn node_of(op_type: &str, inputs: &[&str], output: &str) -> NodeProto {
 }
 
 /// The ending of the output `y` of these nodes and functions.
-fn ending_of(nodes: Vec<NodeProto>, functions: Vec<FunctionProto>) -> Ending {
+fn ending_of(nodes: Vec<NodeProto>, functions: Vec<FunctionProto>) -> FinalOp {
     let graph = GraphProto {
         node: nodes,
         input: vec![value("x", FLOAT, &[0, 4])],
@@ -132,7 +132,7 @@ fn ending_of(nodes: Vec<NodeProto>, functions: Vec<FunctionProto>) -> Ending {
         functions,
         ..model(graph)
     };
-    read(&file).unwrap().outputs[0].ending
+    read(&file).unwrap().outputs[0].final_op
 }
 
 #[test]
@@ -146,12 +146,12 @@ fn a_softmax_that_is_written_out_is_one() {
         ];
         ending_of(nodes, Vec::new())
     };
-    assert_eq!(written_out("Exp", "powers", "Div"), Ending::Softmax);
-    assert_eq!(written_out("Abs", "powers", "Div"), Ending::Scores);
-    assert_eq!(written_out("Exp", "x", "Div"), Ending::Scores);
-    assert_eq!(written_out("Exp", "powers", "Mul"), Ending::Scores);
+    assert_eq!(written_out("Exp", "powers", "Div"), FinalOp::Softmax);
+    assert_eq!(written_out("Abs", "powers", "Div"), FinalOp::Scores);
+    assert_eq!(written_out("Exp", "x", "Div"), FinalOp::Scores);
+    assert_eq!(written_out("Exp", "powers", "Mul"), FinalOp::Scores);
     let two = vec![node("Softmax", "x", "a"), node_of("Concat", &["a", "a"], "y")];
-    assert_eq!(ending_of(two, Vec::new()), Ending::Scores, "they sum to 2");
+    assert_eq!(ending_of(two, Vec::new()), FinalOp::Scores, "they sum to 2");
 }
 
 /// A function of the domain `house` that takes `a` and `b` and gives `other` and `made`.
@@ -197,12 +197,12 @@ fn endings_are_seen_through_functions_of_the_file() {
         ];
         ending_of(vec![node("Sigmoid", "x", "likely"), call(name, input)], functions)
     };
-    assert_eq!(shown("Head", "likely"), Ending::Softmax);
-    assert_eq!(shown("Pass", "likely"), Ending::Sigmoid);
-    assert_eq!(shown("Outer", "likely"), Ending::Sigmoid);
-    assert_eq!(shown("Pass", "x"), Ending::Scores);
-    assert_eq!(shown("Softmax", "likely"), Ending::Scores);
-    assert_eq!(shown("Constant", "likely"), Ending::Scores);
+    assert_eq!(shown("Head", "likely"), FinalOp::Softmax);
+    assert_eq!(shown("Pass", "likely"), FinalOp::Sigmoid);
+    assert_eq!(shown("Outer", "likely"), FinalOp::Sigmoid);
+    assert_eq!(shown("Pass", "x"), FinalOp::Scores);
+    assert_eq!(shown("Softmax", "likely"), FinalOp::Scores);
+    assert_eq!(shown("Constant", "likely"), FinalOp::Scores);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn functions_that_call_themselves_and_many_others_end() {
         vec![inner, outer]
     };
     let functions = vec![function("Round", twice("Round"))];
-    assert_eq!(ending_of(vec![call("Round", "x")], functions), Ending::Scores);
+    assert_eq!(ending_of(vec![call("Round", "x")], functions), FinalOp::Scores);
 }
 
 #[test]
@@ -238,10 +238,10 @@ fn each_output_has_its_own_ending() {
         .unwrap()
         .outputs
         .into_iter()
-        .map(|output| output.ending);
+        .map(|output| output.final_op);
     assert_eq!(
         endings.collect::<Vec<_>>(),
-        [Ending::Softmax, Ending::Scores, Ending::Scores]
+        [FinalOp::Softmax, FinalOp::Scores, FinalOp::Scores]
     );
 }
 

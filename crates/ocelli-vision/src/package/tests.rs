@@ -36,7 +36,7 @@ fn onnx() -> Vec<u8> {
         elem_type: testing::UINT8,
         input: &[0, 8, 8, 3],
         classes: 3,
-        ending: None,
+        final_op: None,
     };
     small.bytes()
 }
@@ -243,7 +243,7 @@ fn weights_beside_the_onnx_file_belong_to_the_package() {
         elem_type: testing::UINT8,
         input: &[0, 8, 8, 3],
         classes: 1,
-        ending: None,
+        final_op: None,
     }
     .graph();
     graph.initializer = vec![testing::external("weights", "model.onnx_data", 0, 12)];

@@ -61,7 +61,7 @@ mod tests {
     use crate::error::Error;
     use crate::models::served_model;
     use crate::models::served_model::ServedModel;
-    use crate::output::params::Wish;
+    use crate::output::params::OutputParams;
     use crate::output::postprocess::{Class, Output, Prediction};
     use crate::output::timing::Phases;
     use crate::queue::job::{JobId, Scored};
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn results_are_shown_when_all_are_there() {
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
-        let want = Wish::default().classes(&model).expect("it has classes");
+        let want = OutputParams::default().classes(&model).expect("it has classes");
         let created = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
         let mut job = Snapshot {
             ticket: JobTicket {

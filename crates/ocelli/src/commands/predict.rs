@@ -19,7 +19,7 @@ use crate::inference::{Deadline, Infer, Needed};
 use crate::models::admission::{AdmissionLimits, Load};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::params::Wish;
+use crate::output::params::OutputParams;
 use crate::output::postprocess::{Output, OutputRequest};
 use crate::process::printable::ReaderGone;
 use crate::process::progress::{Bar, TICK, aside};
@@ -55,13 +55,13 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     };
     let pipeline = Pipeline::new(&config, backend, package);
     let model = pipeline.infer.catalog.find(None)?;
-    let wish = Wish {
+    let params = OutputParams {
         output: args.output.clone(),
         top_k: args.top_k.clone(),
         threshold: args.threshold.clone(),
         normalize: None,
     };
-    let want = wish.by_task(&model)?;
+    let want = params.by_task(&model)?;
     settings::runtime()?.block_on(async {
         let running = pipeline.start().await?;
         let task = Task {

@@ -5,7 +5,7 @@
 //! photo was measured to cost a tenth of the throughput. What is useful next is decided here; what the work is, and
 //! where it comes from, is the business of [`WorkSource`].
 //!
-//! Sources come and go while the crew works, as models are loaded and unloaded. They take turns: each member asks them
+//! Sources come and go while the pool works, as models are loaded and unloaded. They take turns: each member asks them
 //! from the one on that comes after the last which had something, and one that others were preferred to again and again
 //! is asked for whatever it has.
 
@@ -36,20 +36,20 @@ pub enum Urgency {
 pub enum Turn {
     /// Something was done; there may be more.
     Worked,
-    /// There is nothing to do until the crew is called.
+    /// There is nothing to do until the pool is called.
     Nothing,
-    /// There is nothing to do until the crew is called or this time comes.
+    /// There is nothing to do until the pool is called or this time comes.
     NothingUntil(Instant),
 }
 
 /// A source of work.
 pub trait WorkSource: Send + Sync {
-    /// Does one piece of work of at least this urgency, if there is one. `member` says which of the crew's threads
+    /// Does one piece of work of at least this urgency, if there is one. `member` says which of the pool's threads
     /// asks, from 0, so that state can be kept for each.
     fn turn(&self, member: usize, urgency: Urgency) -> Turn;
 }
 
-/// Calls the crew. Cheap to clone.
+/// Calls the pool. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     shared: Arc<PoolShared>,
@@ -88,9 +88,9 @@ impl fmt::Debug for PoolSource {
     }
 }
 
-/// One thread of a crew; whoever owns the process's threads runs it.
+/// One thread of a pool; whoever owns the process's threads runs it.
 pub struct ComputeThread {
-    crew: Pool,
+    pool: Pool,
     index: usize,
     /// Comes before the sources, unless one of them is pressing.
     leading: Option<Arc<dyn WorkSource>>,
@@ -107,7 +107,7 @@ impl Pool {
     pub fn members(&self, count: usize, leading: Option<&Arc<dyn WorkSource>>) -> Vec<ComputeThread> {
         (0..count)
             .map(|index| ComputeThread {
-                crew: self.clone(),
+                pool: self.clone(),
                 index,
                 leading: leading.cloned(),
                 sources: Arc::default(),
@@ -169,7 +169,7 @@ impl Pool {
         self.shared.calls.notify_all();
     }
 
-    /// Sleeps unless there was a call since `seen`. False means that the crew is closed.
+    /// Sleeps unless there was a call since `seen`. False means that the pool is closed.
     fn sleep(&self, seen: u64, until: Option<Instant>) -> bool {
         let mut state = self.shared.state.lock();
         if state.calls != seen {
@@ -201,12 +201,12 @@ impl Pool {
 }
 
 impl ComputeThread {
-    /// Works until the crew is closed and nothing is left to do.
+    /// Works until the pool is closed and nothing is left to do.
     pub fn run(mut self) {
         loop {
             let seen = self.look();
             if let Err(until) = self.turn()
-                && !self.crew.sleep(seen, until)
+                && !self.pool.sleep(seen, until)
             {
                 return;
             }
@@ -215,7 +215,7 @@ impl ComputeThread {
 
     /// Learns of the calls, and of the sources where they have changed.
     fn look(&mut self) -> u64 {
-        let state = self.crew.shared.state.lock();
+        let state = self.pool.shared.state.lock();
         let calls = state.calls;
         if self.edition == Some(state.edition) {
             return calls;
@@ -225,7 +225,7 @@ impl ComputeThread {
         drop(state);
         self.sources = sources;
         self.edition = Some(edition);
-        self.crew.note(self.index, self.edition);
+        self.pool.note(self.index, self.edition);
         calls
     }
 
@@ -295,7 +295,7 @@ impl ComputeThread {
 impl Drop for ComputeThread {
     fn drop(&mut self) {
         self.sources = Arc::default();
-        self.crew.note(self.index, None);
+        self.pool.note(self.index, None);
     }
 }
 
@@ -337,14 +337,14 @@ mod tests {
     /// The order in which one member does everything.
     fn order(leading: &[(&'static str, Urgency)], sources: &[&[(&'static str, Urgency)]]) -> String {
         let (done, order) = channel();
-        let crew = Pool::default();
+        let pool = Pool::default();
         for pieces in sources {
-            crew.add(list(&done, pieces));
+            pool.add(list(&done, pieces));
         }
-        let members = crew.members(1, Some(&list(&done, leading)));
-        crew.close();
+        let members = pool.members(1, Some(&list(&done, leading)));
+        pool.close();
         members.into_iter().for_each(ComputeThread::run);
-        drop(crew);
+        drop(pool);
         drop(done);
         order.iter().collect()
     }
@@ -382,23 +382,23 @@ mod tests {
     #[test]
     fn a_source_that_is_removed_is_let_go_of_by_members_that_sleep() {
         let inbox: Arc<dyn WorkSource> = Arc::new(Inbox(Mutex::default()));
-        let crew = Pool::default();
-        crew.add(Arc::clone(&inbox));
-        let members = crew.members(3, None);
+        let pool = Pool::default();
+        pool.add(Arc::clone(&inbox));
+        let members = pool.members(3, None);
         let threads: Vec<_> = members
             .into_iter()
             .map(|member| thread::spawn(move || member.run()))
             .collect();
         for _ in 0..100 {
-            assert!(crew.remove(&inbox));
+            assert!(pool.remove(&inbox));
             assert_eq!(Arc::strong_count(&inbox), 1, "somebody still has it");
-            crew.add(Arc::clone(&inbox));
+            pool.add(Arc::clone(&inbox));
         }
-        crew.close();
+        pool.close();
         threads
             .into_iter()
             .for_each(|thread| thread.join().expect("no panic"));
-        assert!(crew.remove(&inbox), "nobody is left to wait for");
+        assert!(pool.remove(&inbox), "nobody is left to wait for");
     }
 
     /// Counts pieces that come from outside; now and then it has to wait for the clock.
@@ -419,16 +419,16 @@ mod tests {
     #[test]
     fn no_call_is_missed_and_nothing_is_left_at_the_end() {
         let inbox = Arc::new(Inbox(Mutex::default()));
-        let crew = Pool::default();
-        crew.add(inbox.clone());
-        let threads: Vec<_> = crew
+        let pool = Pool::default();
+        pool.add(inbox.clone());
+        let threads: Vec<_> = pool
             .members(3, None)
             .into_iter()
             .map(|member| thread::spawn(move || member.run()))
             .collect();
         for piece in 0..2000 {
             inbox.0.lock().0 += 1;
-            crew.call();
+            pool.call();
             if piece % 7 == 0 {
                 // Members find nothing and go to sleep; a call that were missed would leave pieces undone.
                 while inbox.0.lock().0 > 0 {
@@ -436,7 +436,7 @@ mod tests {
                 }
             }
         }
-        crew.close();
+        pool.close();
         threads
             .into_iter()
             .for_each(|thread| thread.join().expect("no panic"));

@@ -7,20 +7,20 @@ use tokio::task;
 
 use super::pool::{ComputeThread, Pool};
 
-/// Running members of crews.
+/// Running threads of pools.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
-    crews: Vec<Pool>,
+    pools: Vec<Pool>,
     handles: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
-    /// Starts a thread for each of a crew's members.
+    /// Starts a thread for each of a pool's members.
     ///
     /// # Errors
     /// When the system gives no more threads. Those started are stopped with the others.
-    pub(crate) fn start(&mut self, name: &str, crew: Pool, members: Vec<ComputeThread>) -> io::Result<()> {
-        self.crews.push(crew);
+    pub(crate) fn start(&mut self, name: &str, pool: Pool, members: Vec<ComputeThread>) -> io::Result<()> {
+        self.pools.push(pool);
         for (index, member) in members.into_iter().enumerate() {
             let thread = thread::Builder::new().name(format!("{name}-{index}"));
             self.handles.push(thread.spawn(move || member.run())?);
@@ -28,11 +28,11 @@ impl Threads {
         Ok(())
     }
 
-    /// Sends every crew home and waits until all have left. What they find to do until then they do.
+    /// Closes every pool and waits until its threads have ended. Work that is there is done first.
     pub(crate) async fn stop(self) {
         let joined = task::spawn_blocking(move || {
-            for crew in &self.crews {
-                crew.close();
+            for pool in &self.pools {
+                pool.close();
             }
             for handle in self.handles {
                 let name = handle.thread().name().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! The engine instances of a model: work for a crew. A turn takes a free instance and cores, draws a batch, runs it
+//! The engine instances of a model: work for a pool. A turn takes a free instance and cores, draws a batch, runs it
 //! and answers its jobs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

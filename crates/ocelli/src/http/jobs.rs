@@ -55,7 +55,7 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
         .transpose()?;
     let find = || {
         let model = state.infer.catalog.find(parameters.model.as_deref())?;
-        let want = parameters.wish.by_task(&model)?;
+        let want = parameters.params.by_task(&model)?;
         Ok((model, want))
     };
     let deadline = job_deadline(&state, &parts)?;

@@ -49,7 +49,7 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
     let parameters = Parameters::of(&parts, Accepts::PREDICT)?;
     let find = || {
         let model = state.infer.catalog.find(parameters.model.as_deref())?;
-        let want = parameters.wish.classes(&model)?;
+        let want = parameters.params.classes(&model)?;
         Ok((model, want))
     };
     let order = order(&state, &parts, find, Most::One)?;
@@ -89,7 +89,7 @@ pub(super) async fn predict_many(
     let parameters = Parameters::of(&parts, Accepts::CLASSES)?;
     let find = || {
         let model = named.find(&state.infer.catalog)?;
-        let want = parameters.wish.classes(&model)?;
+        let want = parameters.params.classes(&model)?;
         Ok((model, want))
     };
     many(&state, &parts, find, VectorEncoding::default()).await
@@ -105,7 +105,7 @@ pub(super) async fn embed(
     let parameters = Parameters::of(&parts, Accepts::VECTORS)?;
     let find = || {
         let model = named.find(&state.infer.catalog)?;
-        let want = parameters.wish.vector(&model)?;
+        let want = parameters.params.vector(&model)?;
         Ok((model, want))
     };
     many(&state, &parts, find, parameters.encoding).await

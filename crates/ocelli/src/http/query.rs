@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 
 use crate::error::Error;
 use crate::inference::json_output::VectorEncoding;
-use crate::output::params::Wish;
+use crate::output::params::OutputParams;
 
 /// What a query may say.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct Parameters {
     /// The model, where the path does not name it.
     pub(super) model: Option<String>,
     /// What is wanted of it.
-    pub(super) wish: Wish,
+    pub(super) params: OutputParams,
     /// How vectors are written.
     pub(super) encoding: VectorEncoding,
 }
@@ -76,10 +76,10 @@ impl Parameters {
     fn set(&mut self, name: &str, value: String) -> Result<(), Error> {
         match name {
             "model" => self.model = Some(value),
-            "output" => self.wish.output = Some(value),
-            "top_k" => self.wish.top_k = Some(value),
-            "threshold" => self.wish.threshold = Some(value),
-            "normalize" => self.wish.normalize = Some(value),
+            "output" => self.params.output = Some(value),
+            "top_k" => self.params.top_k = Some(value),
+            "threshold" => self.params.threshold = Some(value),
+            "normalize" => self.params.normalize = Some(value),
             _ => {
                 self.encoding = match value.as_str() {
                     "float" => VectorEncoding::Float,
@@ -112,13 +112,13 @@ mod tests {
         let parameters =
             parse("top_k=3&model=a%20b&threshold=0.5&output=o", Accepts::PREDICT).expect("all known");
         assert_eq!(parameters.model.as_deref(), Some("a b"));
-        let wish = Wish {
+        let params = OutputParams {
             output: Some("o".to_owned()),
             top_k: Some("3".to_owned()),
             threshold: Some("0.5".to_owned()),
             normalize: None,
         };
-        assert_eq!(parameters.wish, wish);
+        assert_eq!(parameters.params, params);
         for (query, accepts, advice) in [
             ("topk=3", Accepts::PREDICT, "top_k, threshold, output and model"),
             ("top_k=1&top_k=2", Accepts::CLASSES, "twice"),

@@ -1,4 +1,4 @@
-//! Turning photos into jobs: work for the crew, at most one photo per core, the models in turn, the photos of each model by
+//! Turning photos into jobs: work for the pool, at most one photo per core, the models in turn, the photos of each model by
 //! priority and then in order of arrival.
 //!
 //! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
@@ -75,7 +75,7 @@ impl Photo {
 #[derive(Clone, Debug)]
 pub struct Decoders {
     shared: Arc<PreprocessShared>,
-    crew: Pool,
+    pool: Pool,
 }
 
 #[derive(Debug)]
@@ -89,18 +89,18 @@ struct PreprocessShared {
     pixel_bytes_freed: Condvar,
 }
 
-/// The crew's side: one decoder for each member, made when it is first needed.
+/// The pool's side: one decoder for each member, made when it is first needed.
 pub struct DecodeWork {
     shared: Arc<PreprocessShared>,
     decoders: Vec<Mutex<Option<Decoder>>>,
 }
 
-/// The handle, and the work of a crew of one member for each core.
+/// The handle, and the work of a pool of one member for each core.
 #[must_use]
 pub fn pair(
     config: DecodeConfig,
     cores: CoreBudget,
-    crew: Pool,
+    pool: Pool,
     broker: Broker,
     metrics: Arc<Metrics>,
 ) -> (Decoders, Arc<DecodeWork>) {
@@ -117,7 +117,7 @@ pub fn pair(
     (
         Decoders {
             shared: Arc::clone(&shared),
-            crew,
+            pool,
         },
         Arc::new(DecodeWork { shared, decoders }),
     )
@@ -153,7 +153,7 @@ impl Decoders {
                 goal,
             });
         }
-        self.crew.call();
+        self.pool.call();
     }
 
     /// Says whether a file looks like an image within the limits, from its first bytes.
@@ -382,17 +382,17 @@ mod tests {
     #[test]
     fn photos_of_a_model_that_is_unloaded_are_answered_at_once() {
         let metrics = Arc::new(Metrics::default());
-        let (cores, crew) = (CoreBudget::new(1), Pool::default());
+        let (cores, pool) = (CoreBudget::new(1), Pool::default());
         let queues = JobQueue::new(Arc::clone(&metrics));
         let config = DecodeConfig {
             image: DecodeLimits::default(),
             pixel_bytes: 1 << 20,
         };
         let broker = Broker::Memory(MemoryBroker::new(queues.clone()));
-        let (decoders, work) = pair(config, cores, crew.clone(), broker, metrics);
+        let (decoders, work) = pair(config, cores, pool.clone(), broker, metrics);
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let model = Arc::new(model);
-        let _queue = queues.open(&model.id, 1, Refill::Pool(crew.clone()));
+        let _queue = queues.open(&model.id, 1, Refill::Pool(pool.clone()));
         let mut photo = task(&model, 0).photo;
         photo.deadline += Duration::from_secs(3600);
         let (waiter, pending) = waiter();
@@ -404,8 +404,8 @@ mod tests {
         );
         queues.remove(&model.id);
         let leading: Arc<dyn WorkSource> = work;
-        crew.members(1, Some(&leading)).into_iter().for_each(|member| {
-            crew.close();
+        pool.members(1, Some(&leading)).into_iter().for_each(|member| {
+            pool.close();
             member.run();
         });
         assert!(pending.now_or_never().expect("it is answered").is_err());

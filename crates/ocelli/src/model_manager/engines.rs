@@ -1,4 +1,4 @@
-//! The side of a process that computes: the crew, and the engines of each model.
+//! The side of a process that computes: the pool, and the engines of each model.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::queue::{JobQueue, ModelQueue, Refill};
 pub(crate) struct EngineRoom {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) cores: CoreBudget,
-    pub(crate) crew: Pool,
+    pub(crate) pool: Pool,
     pub(crate) queues: JobQueue,
     pub(crate) config: WorkerConfig,
     pub(crate) metrics: Arc<Metrics>,
@@ -52,9 +52,9 @@ pub(crate) struct Resident {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) queue: ModelQueue,
     /// Where web processes find it, in a worker process.
-    pub(crate) seat: Option<Arc<Registration>>,
+    pub(crate) registration: Option<Arc<Registration>>,
     engines: Arc<dyn WorkSource>,
-    crew: Pool,
+    pool: Pool,
     own_threads: Threads,
     place: ModelResources,
 }
@@ -67,7 +67,7 @@ struct ModelResources {
 }
 
 impl EngineRoom {
-    /// Starts the cores' crew, which does the work of `leading` too, before batches.
+    /// Starts the cores' pool, which does the work of `leading` too, before batches.
     ///
     /// # Errors
     /// When the system gives no more threads; none is left running then.
@@ -76,8 +76,8 @@ impl EngineRoom {
         if leading.is_none() && !self.backend.uses_cpu() {
             return Ok(threads);
         }
-        let members = self.crew.members(self.cores.total(), leading.as_ref());
-        match threads.start("core", self.crew.clone(), members) {
+        let members = self.pool.members(self.cores.total(), leading.as_ref());
+        match threads.start("core", self.pool.clone(), members) {
             Ok(()) => Ok(threads),
             Err(error) => {
                 threads.stop().await;
@@ -106,7 +106,7 @@ impl EngineRoom {
         let parts = WorkerParts {
             backend: Arc::clone(&self.backend),
             cores: self.cores.clone(),
-            crew: self.crew.clone(),
+            pool: self.pool.clone(),
             queue: queue.clone(),
             file: Arc::new(file),
             metrics: Arc::clone(&self.metrics),
@@ -116,16 +116,16 @@ impl EngineRoom {
         let build = move || executor::build(&config, &parts, &built_model, pace);
         let Worker {
             engines,
-            crew,
+            pool,
             own_members,
         } = match pace {
             Pace::AtOnce => task::spawn_blocking(build).await??,
             Pace::Behind => self.background.run(build).await??,
         };
-        crew.add(Arc::clone(&engines));
+        pool.add(Arc::clone(&engines));
         let mut own_threads = Threads::default();
         if !own_members.is_empty()
-            && let Err(error) = own_threads.start("engine", crew.clone(), own_members)
+            && let Err(error) = own_threads.start("engine", pool.clone(), own_members)
         {
             own_threads.stop().await;
             return Err(error.into());
@@ -133,9 +133,9 @@ impl EngineRoom {
         Ok(Resident {
             model,
             queue,
-            seat: None,
+            registration: None,
             engines,
-            crew,
+            pool,
             own_threads,
             place,
         })
@@ -145,15 +145,15 @@ impl EngineRoom {
 impl Resident {
     /// Ends the model's work once nobody needs it any more, and gives back what it had.
     pub(crate) async fn close(self) {
-        if let Some(seat) = self.seat {
-            seat.end().await;
+        if let Some(registration) = self.registration {
+            registration.end().await;
         }
         self.own_threads.stop().await;
-        let (crew, engines, place) = (self.crew, self.engines, self.place);
+        let (pool, engines, place) = (self.pool, self.engines, self.place);
         let model = Arc::clone(&self.model);
         // Freeing a large model takes its time.
         let closed = task::spawn_blocking(move || {
-            let released = crew.remove(&engines);
+            let released = pool.remove(&engines);
             drop((engines, place));
             released
         });

@@ -132,7 +132,7 @@ impl ManagerShared {
         let mut steps = plan(&current, entries);
         steps.retain(|step| !later.contains(&step.key().name));
         if let Selection::Named(_) = repository.selection {
-            // What else is loaded and unloaded is somebody's explicit wish.
+            // What else is loaded and unloaded is an explicit request.
             steps.retain(|step| matches!(step, Step::Load(entry) if current.contains_key(&entry.key)));
         }
         tracing::info!(changes = steps.len(), "looked at the repository");
@@ -283,7 +283,7 @@ impl ManagerShared {
         };
         let id = Arc::clone(&resident.model.id);
         let resident = match (&self.host, pace) {
-            (Host::Wire(seats), Pace::Behind) => self.seated(resident, seats).await,
+            (Host::Wire(registrations), Pace::Behind) => self.seated(resident, registrations).await,
             _ => Ok(Some(resident)),
         };
         let resident = match resident {
@@ -323,7 +323,7 @@ impl ManagerShared {
         let supply = match &self.host {
             Host::Here => {
                 let jobs = model.0.door().limits().jobs;
-                (jobs, Refill::Pool(self.room.crew.clone()))
+                (jobs, Refill::Pool(self.room.pool.clone()))
             }
             // The one who fills it asks for less.
             Host::Wire(_) => (usize::MAX, Refill::Task(Arc::default())),
@@ -335,11 +335,14 @@ impl ManagerShared {
     async fn seated(
         &self,
         mut resident: Resident,
-        seats: &Registrations,
+        registrations: &Registrations,
     ) -> Result<Option<Resident>, LinkError> {
-        match seats.take(&resident.model, &resident.queue, &self.stopping).await {
-            Ok(Some(seat)) => {
-                resident.seat = Some(Arc::new(seat));
+        match registrations
+            .take(&resident.model, &resident.queue, &self.stopping)
+            .await
+        {
+            Ok(Some(registration)) => {
+                resident.registration = Some(Arc::new(registration));
                 Ok(Some(resident))
             }
             other => {
@@ -402,10 +405,10 @@ impl ManagerShared {
     async fn end(&self, old: Resident) {
         let repository = self.repository.as_ref();
         let limit = repository.map_or(Duration::ZERO, |repository| repository.unload_within);
-        let in_time = match (&self.host, &old.seat) {
-            (Host::Wire(seats), Some(seat)) => {
-                let delay = seats.delay();
-                timeout(delay + limit, seat.leave(delay)).await.is_ok()
+        let in_time = match (&self.host, &old.registration) {
+            (Host::Wire(registrations), Some(registration)) => {
+                let delay = registrations.delay();
+                timeout(delay + limit, registration.leave(delay)).await.is_ok()
             }
             _ => {
                 let model = Arc::clone(&old.model);

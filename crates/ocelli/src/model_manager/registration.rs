@@ -20,7 +20,7 @@ use crate::queue::transport::worker::{WorkerSide, WorkerWire};
 /// How long the tasks may take to sign off.
 const SIGN_OFF: Duration = Duration::from_secs(2);
 
-/// Where seats are taken.
+/// Where registrations are taken.
 pub(crate) struct Registrations {
     wire: WorkerWire,
     /// The link of the process.
@@ -41,7 +41,7 @@ pub(crate) struct Registration {
     tasks: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What ends the tasks of a seat: first the leasing of more jobs, and all of them once what was leased is answered.
+/// What ends the tasks of a registration: first the leasing of more jobs, and all of them once what was leased is answered.
 #[derive(Clone, Default)]
 struct Stops {
     leasing: CancellationToken,
@@ -126,13 +126,13 @@ impl Registrations {
         }))
     }
 
-    /// Waits until the tasks of a seat end that should not.
+    /// Waits until the tasks of a registration end that should not.
     pub(crate) async fn broken(&self) {
         self.broken.cancelled().await;
     }
 }
 
-/// A seat that nobody holds any more must not go on announcing its model.
+/// A registration that nobody holds any more must not go on announcing its model.
 impl Drop for Registration {
     fn drop(&mut self) {
         self.stops.leasing.cancel();

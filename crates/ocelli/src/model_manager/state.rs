@@ -152,16 +152,16 @@ impl ModelSlots {
     }
 
     /// Notes where web processes find a model.
-    pub(super) fn seat(&mut self, key: &Key, seat: Registration) {
+    pub(super) fn registration(&mut self, key: &Key, registration: Registration) {
         if let Some(resident) = self.0.get_mut(key).and_then(|slot| slot.resident.as_mut()) {
-            resident.seat = Some(Arc::new(seat));
+            resident.registration = Some(Arc::new(registration));
         }
     }
 
     /// Where web processes find the models.
-    pub(super) fn seats(&self) -> impl Iterator<Item = &Arc<Registration>> {
+    pub(super) fn registrations(&self) -> impl Iterator<Item = &Arc<Registration>> {
         let residents = self.0.values().filter_map(|slot| slot.resident.as_ref());
-        residents.filter_map(|resident| resident.seat.as_ref())
+        residents.filter_map(|resident| resident.registration.as_ref())
     }
 
     /// The keys, the versions of the models that are loaded, and whether they were given.

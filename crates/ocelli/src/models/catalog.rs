@@ -160,7 +160,7 @@ impl Catalog {
 
     /// Warns of names that the operator gave and that lead to no model: requests for them are refused.
     pub fn warn_of_names_astray(&self) {
-        for option in self.names.astray(&self.all()) {
+        for option in self.names.unresolved(&self.all()) {
             tracing::warn!(
                 models = self.known(),
                 "{option} leads to no model that is served; requests for it are refused until there is one"
@@ -401,16 +401,16 @@ mod tests {
             aliases: [("prod".to_owned(), ModelRef::parse(alias))].into(),
         };
         let found = |names| Catalog::new(vec![Arc::clone(&one)], names).find(None).is_ok();
-        let astray = |names: &Names| names.astray(&[Arc::clone(&one)]);
+        let unresolved = |names: &Names| names.unresolved(&[Arc::clone(&one)]);
         let good = names("efficientnet-lite0/1", "efficientnet-lite0");
-        assert_eq!(astray(&good), [""; 0]);
+        assert_eq!(unresolved(&good), [""; 0]);
         assert!(found(good));
         let bad = names("efficientnet-lite0/2", "efficientnet/1");
         let options = [
             "--default-model efficientnet-lite0/2",
             "--alias prod=efficientnet/1",
         ];
-        assert_eq!(astray(&bad), options);
+        assert_eq!(unresolved(&bad), options);
         assert!(!found(bad));
     }
 

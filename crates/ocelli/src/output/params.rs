@@ -12,7 +12,7 @@ pub const DEFAULT_TOP_K: usize = 5;
 
 /// The parameters of a request that say what is wanted; each may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct OutputParams {
     /// `output`: the name of the output; the package's first if left out.
     pub output: Option<String>,
     /// `top_k`: the most classes.
@@ -23,7 +23,7 @@ pub struct Wish {
     pub normalize: Option<String>,
 }
 
-impl Wish {
+impl OutputParams {
     /// Classes.
     ///
     /// # Errors

@@ -247,12 +247,12 @@ mod tests {
 
     use super::*;
     use crate::models::served_model;
-    use crate::output::params::Wish;
+    use crate::output::params::OutputParams;
 
     fn best(scores: Vec<f32>) -> Result<Output, Error> {
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let tensor = Tensor::new([1, scores.len()], TensorData::F32(scores)).expect("shape");
-        let want = Wish::default().classes(&model).expect("it has classes");
+        let want = OutputParams::default().classes(&model).expect("it has classes");
         want.outcome(&model, &tensor)
     }
 

@@ -1,6 +1,6 @@
 //! The jobs of this process that wait for its engines: one bounded queue for each model.
 //!
-//! Whoever fills it is told when something was taken, and the crew of a model is called when there is something to take,
+//! Whoever fills it is told when something was taken, and the pool of a model is called when there is something to take,
 //! so nobody polls and taking never blocks. A queue is opened when its model is loaded and goes with it.
 
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub struct ModelQueue {
 /// Who fills a queue, and is told when there is room again.
 #[derive(Clone, Debug)]
 pub enum Refill {
-    /// The crew that prepares photos, called once for each job taken.
+    /// The pool that prepares photos, called once for each job taken.
     Pool(Pool),
     /// A task that fetches jobs from elsewhere.
     Task(Arc<Notify>),
@@ -64,7 +64,7 @@ struct Queue {
 /// Who takes a model's jobs.
 #[derive(Clone, Debug)]
 struct Worker {
-    crew: Pool,
+    pool: Pool,
     ahead: usize,
 }
 
@@ -110,8 +110,8 @@ impl JobQueue {
         if let Some(queue) = removed {
             queue.close();
             queue.refuse_all();
-            if let Refill::Pool(crew) = &queue.shared.supplier {
-                crew.call();
+            if let Refill::Pool(pool) = &queue.shared.supplier {
+                pool.call();
             }
         }
     }
@@ -131,7 +131,7 @@ impl JobQueue {
             .any(|id| id.name == model.name && id.version == model.version)
     }
 
-    /// Queues a job and calls its model's crew.
+    /// Queues a job and calls its model's pool.
     ///
     /// # Errors
     /// When the model's queue is full or closed, or there is none; the job is not queued then.
@@ -169,13 +169,13 @@ impl JobQueue {
 }
 
 impl ModelQueue {
-    /// Queues a job and calls the crew.
+    /// Queues a job and calls the pool.
     ///
     /// # Errors
     /// When the queue is full or closed; the job is not queued then.
     pub fn push(&self, leased: Leased) -> Result<(), QueueFull> {
         let shared = &self.shared;
-        let crew = {
+        let pool = {
             let mut queue = shared.state.lock();
             if queue.closed {
                 return Err(QueueFull::Closed(Box::new(leased)));
@@ -187,18 +187,18 @@ impl ModelQueue {
                 return Err(QueueFull::Full(Box::new(leased)));
             }
             queue.jobs.push(leased.job.priority, leased);
-            queue.worker.as_ref().map(|worker| worker.crew.clone())
+            queue.worker.as_ref().map(|worker| worker.pool.clone())
         };
-        if let Some(crew) = crew {
-            crew.call();
+        if let Some(pool) = pool {
+            pool.call();
         }
         Ok(())
     }
 
     /// Has `crew` called whenever there is a job to take. It wants up to `ahead` jobs of each priority, two batches, to wait
     /// for it, so that it never waits for one; more would only hold memory.
-    pub fn serve(&self, crew: Pool, ahead: usize) {
-        self.shared.state.lock().worker = Some(Worker { crew, ahead });
+    pub fn serve(&self, pool: Pool, ahead: usize) {
+        self.shared.state.lock().worker = Some(Worker { pool, ahead });
     }
 
     /// Whether another job of this priority should be made now. Each priority has room of its own: jobs of a lower one that
@@ -232,7 +232,7 @@ impl ModelQueue {
             (jobs, before - queue.jobs.len())
         };
         match &self.shared.supplier {
-            Refill::Pool(crew) => (0..taken).for_each(|_| crew.call()),
+            Refill::Pool(pool) => (0..taken).for_each(|_| pool.call()),
             Refill::Task(room) if taken > 0 => room.notify_one(),
             Refill::Task(_) => {}
         }

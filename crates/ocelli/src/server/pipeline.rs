@@ -53,20 +53,20 @@ impl Pipeline {
     #[must_use]
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, models: impl Into<ModelSet>) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let (cores, crew) = (CoreBudget::new(config.cores), Pool::default());
+        let (cores, pool) = (CoreBudget::new(config.cores), Pool::default());
         let queues = JobQueue::new(Arc::clone(&metrics));
         let broker = Broker::Memory(MemoryBroker::new(queues.clone()));
         let (decoders, decode_work) = preprocess::pair(
             config.decode,
             cores.clone(),
-            crew.clone(),
+            pool.clone(),
             broker.clone(),
             Arc::clone(&metrics),
         );
         let room = EngineRoom {
             backend,
             cores,
-            crew,
+            pool,
             queues,
             config: config.worker,
             metrics: Arc::clone(&metrics),

@@ -42,7 +42,7 @@ pub struct WebTierConfig {
 pub struct WebTier {
     infer: Infer,
     cores: usize,
-    crew: Pool,
+    pool: Pool,
     decode_work: Arc<DecodeWork>,
     link: Link,
     limits: Limits,
@@ -55,7 +55,7 @@ impl WebTier {
     #[must_use]
     pub fn new(config: WebTierConfig, target: &RedisUrl) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let (cores, crew) = (CoreBudget::new(config.cores), Pool::default());
+        let (cores, pool) = (CoreBudget::new(config.cores), Pool::default());
         let WebSide {
             broker,
             catalog,
@@ -65,11 +65,11 @@ impl WebTier {
             tasks,
         } = config
             .wire
-            .build(target, config.names, crew.clone(), Arc::clone(&metrics));
+            .build(target, config.names, pool.clone(), Arc::clone(&metrics));
         let (decoders, decode_work) = preprocess::pair(
             config.decode,
             cores,
-            crew.clone(),
+            pool.clone(),
             broker.clone(),
             Arc::clone(&metrics),
         );
@@ -83,7 +83,7 @@ impl WebTier {
         Self {
             infer,
             cores: config.cores,
-            crew,
+            pool,
             decode_work,
             link,
             limits,
@@ -114,8 +114,8 @@ pub async fn web(
     }
     let mut threads = Threads::default();
     let work: Arc<dyn WorkSource> = tier.decode_work;
-    let members = tier.crew.members(tier.cores, Some(&work));
-    threads.start("core", tier.crew, members)?;
+    let members = tier.pool.members(tier.cores, Some(&work));
+    threads.start("core", tier.pool, members)?;
     let signed_off = CancellationToken::new();
     let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
     let for_jobs = tokio::spawn(front.jobs.clone().run());

@@ -68,11 +68,11 @@ impl WorkerTier {
         let needs = config.wire.needs();
         let (link, _) = links(target, config.wire.name());
         let many = (set.repository.is_some(), config.drain.delay);
-        let seats = Registrations::new(config.wire, link.clone(), Arc::clone(&metrics), many);
+        let registrations = Registrations::new(config.wire, link.clone(), Arc::clone(&metrics), many);
         let room = EngineRoom {
             backend,
             cores: CoreBudget::new(config.cores),
-            crew: Pool::default(),
+            pool: Pool::default(),
             queues: queues.clone(),
             config: config.worker,
             metrics: Arc::clone(&metrics),
@@ -85,7 +85,7 @@ impl WorkerTier {
             needs,
             metrics,
             queues,
-            models: Models::new(room, Host::Wire(seats), set, usize::MAX),
+            models: Models::new(room, Host::Wire(registrations), set, usize::MAX),
         }
     }
 

@@ -35,7 +35,7 @@ fn small() -> Small<'static> {
         elem_type: onnx::FLOAT,
         input: &[0, 3, 8, 16],
         classes: 3,
-        ending: None,
+        final_op: None,
     }
 }
 

@@ -41,7 +41,7 @@ async fn a_hugging_face_folder_is_served_with_its_labels() {
 #[tokio::test]
 async fn what_the_graph_has_squashed_is_answered_as_it_is() {
     let model = Small {
-        ending: Some("Softmax"),
+        final_op: Some("Softmax"),
         ..small()
     };
     let house = House::pets(&model);

@@ -169,7 +169,7 @@ async fn the_built_in_model_is_shown_where_none_is_named() {
 async fn a_model_of_tritons_is_one() {
     let config = br#"platform: "onnxruntime_onnx" max_batch_size: 4 output { label_filename: "names.txt" }"#;
     let model = Small {
-        ending: Some("Softmax"),
+        final_op: Some("Softmax"),
         ..small()
     };
     let house = House::new(&[

@@ -175,7 +175,7 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
         shown(&server.get("/v1/models").send().await.ok()) == ["a/? unloading"]
     })
     .await;
-    // What is being computed ends, and whatever begins before the model is taken out of the crew.
+    // What is being computed ends, and whatever begins before the model is taken out of the pool.
     eventually("the model has gone", async || {
         server.engine.pass(1);
         rescan.is_finished()

@@ -29,7 +29,7 @@ fn a_preset_says_how_photos_are_prepared() {
     let keras = Small {
         input: &[0, 224, 224, 3],
         classes: 1000,
-        ending: Some("Softmax"),
+        final_op: Some("Softmax"),
         ..small()
     };
     let names: String = (0..1000).map(|index| format!("name {index}\n")).collect();
@@ -137,7 +137,7 @@ fn endings_say_what_classes_mean() {
         ("Sigmoid", Task::Multilabel, Activation::None),
     ] {
         let model = Small {
-            ending: Some(ending),
+            final_op: Some(ending),
             ..small()
         };
         let manifest = bare(&model, &Hints::default()).package.card.manifest;

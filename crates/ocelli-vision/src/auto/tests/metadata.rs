@@ -15,7 +15,7 @@ fn with(entries: &[(&str, &str)], input: &[i64]) -> Vec<u8> {
     let small = Small {
         input,
         classes: 3,
-        ending: Some("Softmax"),
+        final_op: Some("Softmax"),
         ..small()
     };
     let mut file = model(small.graph());

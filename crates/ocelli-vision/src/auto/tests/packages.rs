@@ -96,7 +96,7 @@ fn grey_in_three_channels_is_for_a_graph_of_three() {
 fn what_the_graph_has_squashed_is_not_squashed_again() {
     for (activation, ending) in [("softmax", "Softmax"), ("sigmoid", "Sigmoid")] {
         let model = Small {
-            ending: Some(ending),
+            final_op: Some(ending),
             ..small()
         };
         let folder = package(activation, LABELS, &model.bytes());
@@ -118,7 +118,7 @@ fn what_the_graph_has_squashed_is_not_squashed_again() {
         );
     }
     let model = Small {
-        ending: Some("Softmax"),
+        final_op: Some("Softmax"),
         ..small()
     };
     let right = resolved(&package("none", LABELS, &model.bytes()));

@@ -20,7 +20,7 @@ use crate::commands::settings;
 use crate::executor::output_check;
 use crate::inference::preprocess::survive;
 use crate::models::served_model::ServedModel;
-use crate::output::params::Wish;
+use crate::output::params::OutputParams;
 use crate::output::postprocess::OutputRequest;
 use crate::process::printable::Lines;
 
@@ -62,7 +62,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if !args.json {
         print_warnings(&warnings)?;
     }
-    let want = Wish::default().by_task(&model)?;
+    let want = OutputParams::default().by_task(&model)?;
     let mut check = Check {
         limits: settings::decode(&args.image).image,
         decoder: Decoder::new()?,

@@ -44,7 +44,7 @@ impl Names {
 
     /// The options that lead to none of these models, as an operator writes them.
     #[must_use]
-    pub fn astray(&self, models: &[Arc<ServedModel>]) -> Vec<String> {
+    pub fn unresolved(&self, models: &[Arc<ServedModel>]) -> Vec<String> {
         let leads = |wanted: &ModelRef| models.iter().any(|model| wanted.means(&model.id));
         let default = self.default.iter().zip(self.default_model());
         let default = default

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::params::Wish;
+use crate::output::params::OutputParams;
 use crate::output::postprocess::{Output, Prediction};
 use crate::queue::job::{Job, JobId, Reply, scored};
 use crate::queue::redis::{Link, LinkError};
@@ -233,7 +233,7 @@ impl Taker {
         let ticket = |id| Ticket::new(id, self.shared.tickets.hold(), self.answers.clone());
         match unpacked {
             Ok(TutorialJob { id, rgb }) => {
-                let wants = match Wish::default().classes(&self.shared.model) {
+                let wants = match OutputParams::default().classes(&self.shared.model) {
                     Ok(want) => vec![want],
                     Err(error) => {
                         tracing::warn!(%error, id, "a job cannot be answered");
@@ -326,7 +326,7 @@ async fn insist(link: &Link, command: &::redis::Cmd) -> Result<(), LinkError> {
 /// The best classes of a reply, as many as the tutorial shows.
 fn classes(model: &ServedModel, reply: Reply) -> Result<Vec<Prediction>, String> {
     let said = |error: Error| error.to_string();
-    let want = Wish::default().classes(model).map_err(said)?;
+    let want = OutputParams::default().classes(model).map_err(said)?;
     match scored(model, reply, &want, PATIENCE).map_err(said)?.outcome {
         Output::Classes(predictions) => Ok(predictions),
         Output::Vector(_) => Err("the model has no classes".to_owned()),

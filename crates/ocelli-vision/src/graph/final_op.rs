@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Ending, GraphError,
+    FinalOp, GraphError,
     messages::{Function, Functions},
     wire::{Fields, Value, text},
 };
@@ -14,12 +14,12 @@ const DEEPEST: usize = 8;
 /// Bytes of functions that are read: functions that call functions can stand for more than any file holds.
 const MOST_BYTES: usize = 1 << 28;
 
-/// The ending of each of `outputs`.
-pub(super) fn endings(
+/// The final_op of each of `outputs`.
+pub(super) fn final_ops(
     nodes: &[&[u8]],
     outputs: &[&str],
     functions: &Functions<'_>,
-) -> Result<Vec<Ending>, GraphError> {
+) -> Result<Vec<FinalOp>, GraphError> {
     let mut walk = Walk {
         functions,
         bytes_left: MOST_BYTES,
@@ -28,8 +28,8 @@ pub(super) fn endings(
     Ok(origins
         .into_iter()
         .map(|origin| match origin {
-            Origin::Ending(ending) => ending,
-            Origin::Tensor(_) => Ending::Scores,
+            Origin::FinalOp(final_op) => final_op,
+            Origin::Tensor(_) => FinalOp::Scores,
         })
         .collect())
 }
@@ -38,7 +38,7 @@ pub(super) fn endings(
 #[derive(Clone, Copy)]
 enum Origin<'a> {
     /// From an operation that says what the numbers are.
-    Ending(Ending),
+    FinalOp(FinalOp),
     /// From a tensor that nothing here makes, such as an input of a function.
     Tensor(&'a str),
 }
@@ -71,7 +71,7 @@ impl<'a> Walk<'a, '_> {
         outputs: &[&'a str],
         depth: usize,
     ) -> Result<Vec<Origin<'a>>, GraphError> {
-        let mut origins = vec![Origin::Ending(Ending::Scores); outputs.len()];
+        let mut origins = vec![Origin::FinalOp(FinalOp::Scores); outputs.len()];
         let mut wanted = Wanted::default();
         for (index, output) in outputs.iter().enumerate() {
             wanted.add(output, Goal::Output(index));
@@ -85,14 +85,14 @@ impl<'a> Walk<'a, '_> {
                 for goal in wanted.0.remove(node.outputs[place]).unwrap_or_default() {
                     match goal {
                         Goal::Output(index) => match self.origin(&node, place, depth)? {
-                            Origin::Ending(ending) => origins[index] = Origin::Ending(ending),
+                            Origin::FinalOp(final_op) => origins[index] = Origin::FinalOp(final_op),
                             Origin::Tensor(name) => wanted.add(name, goal),
                         },
                         Goal::Sum { of, output } if node.is("ReduceSum") && node.input(0) == of => {
                             wanted.add(of, Goal::Exponential { output });
                         }
                         Goal::Exponential { output } if node.is("Exp") => {
-                            origins[output] = Origin::Ending(Ending::Softmax);
+                            origins[output] = Origin::FinalOp(FinalOp::Softmax);
                         }
                         Goal::Sum { .. } | Goal::Exponential { .. } => {}
                     }
@@ -120,15 +120,15 @@ impl<'a> Walk<'a, '_> {
         }
         Ok(match node.operator {
             "Split" => Origin::Tensor(node.input(0)),
-            _ if place > 0 => Origin::Ending(Ending::Scores),
-            "Softmax" | "QLinearSoftmax" => Origin::Ending(Ending::Softmax),
-            "LogSoftmax" => Origin::Ending(Ending::LogSoftmax),
-            "Sigmoid" | "QLinearSigmoid" => Origin::Ending(Ending::Sigmoid),
+            _ if place > 0 => Origin::FinalOp(FinalOp::Scores),
+            "Softmax" | "QLinearSoftmax" => Origin::FinalOp(FinalOp::Softmax),
+            "LogSoftmax" => Origin::FinalOp(FinalOp::LogSoftmax),
+            "Sigmoid" | "QLinearSigmoid" => Origin::FinalOp(FinalOp::Sigmoid),
             "Identity" | "Cast" | "CastLike" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze"
             | "Transpose" | "Dropout" | "QuantizeLinear" | "DequantizeLinear" | "Clip" | "Slice"
             | "Gather" => Origin::Tensor(node.input(0)),
             "Concat" if node.inputs.len() == 1 => Origin::Tensor(node.input(0)),
-            _ => Origin::Ending(Ending::Scores),
+            _ => Origin::FinalOp(FinalOp::Scores),
         })
     }
 
@@ -140,7 +140,7 @@ impl<'a> Walk<'a, '_> {
         place: usize,
         depth: usize,
     ) -> Result<Origin<'a>, GraphError> {
-        const UNKNOWN: Origin<'_> = Origin::Ending(Ending::Scores);
+        const UNKNOWN: Origin<'_> = Origin::FinalOp(FinalOp::Scores);
         let (Some(left), true) = (self.bytes_left.checked_sub(function.len()), depth < DEEPEST) else {
             return Ok(UNKNOWN);
         };

@@ -1,4 +1,4 @@
-//! Where the threads of sessions are born.
+//! Starts the threads of sessions.
 //!
 //! A thread inherits the priority of the one that starts it, and an ordinary process may lower a priority but not raise it
 //! again. Whoever loads a model in the background, at a low priority, wants that for the loading and not for the threads
@@ -12,41 +12,45 @@ use ort::environment::ThreadManager;
 
 /// Starts threads for whoever asks, as long as anybody may.
 #[derive(Clone, Debug)]
-pub(super) struct Nursery {
-    births: Sender<Birth>,
+pub(super) struct ThreadSpawner {
+    requests: Sender<StartRequest>,
 }
 
-struct Birth {
+struct StartRequest {
     work: Box<dyn FnOnce() + Send>,
-    born: SyncSender<io::Result<JoinHandle<()>>>,
+    started: SyncSender<io::Result<JoinHandle<()>>>,
 }
 
-impl Nursery {
+impl ThreadSpawner {
     /// Starts the thread that starts the others.
     ///
     /// # Errors
     /// When the system gives no more threads.
     pub(super) fn open() -> io::Result<Self> {
-        let (births, asked) = channel::<Birth>();
-        thread::Builder::new().name("nursery".to_owned()).spawn(move || {
-            for Birth { work, born } in asked {
-                let name = "infer".to_owned();
-                // Whoever asks waits for the answer.
-                let _ = born.send(thread::Builder::new().name(name).spawn(work));
-            }
-        })?;
-        Ok(Self { births })
+        let (requests, asked) = channel::<StartRequest>();
+        thread::Builder::new()
+            .name("thread_spawner".to_owned())
+            .spawn(move || {
+                for StartRequest { work, started } in asked {
+                    let name = "infer".to_owned();
+                    // Whoever asks waits for the answer.
+                    let _ = started.send(thread::Builder::new().name(name).spawn(work));
+                }
+            })?;
+        Ok(Self { requests })
     }
 
     fn start(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
         let gone = || io::Error::other("the thread that starts others has ended");
-        let (born, answer) = sync_channel(1);
-        self.births.send(Birth { work, born }).map_err(|_| gone())?;
+        let (started, answer) = sync_channel(1);
+        self.requests
+            .send(StartRequest { work, started })
+            .map_err(|_| gone())?;
         answer.recv().unwrap_or_else(|_| Err(gone()))
     }
 }
 
-impl ThreadManager for Nursery {
+impl ThreadManager for ThreadSpawner {
     type Thread = JoinHandle<()>;
 
     fn create(&self, work: impl FnOnce() + Send + 'static) -> ort::Result<Self::Thread> {
@@ -67,14 +71,14 @@ mod tests {
 
     #[test]
     fn threads_are_born_of_another_than_the_one_that_asks() {
-        let nursery = Nursery::open().expect("a thread");
+        let thread_spawner = ThreadSpawner::open().expect("a thread");
         let (sender, names) = channel();
         let work = move || {
             let name = thread::current().name().map(str::to_owned);
             sender.send(name).expect("the test listens");
         };
-        let born = nursery.create(work).expect("a thread");
-        Nursery::join(born).expect("it ends");
+        let started = thread_spawner.create(work).expect("a thread");
+        ThreadSpawner::join(started).expect("it ends");
         assert_eq!(names.recv().expect("it ran").as_deref(), Some("infer"));
     }
 }
