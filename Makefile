@@ -25,7 +25,7 @@ SERVE_ARGS ?=
 # Where `make install` installs to; DESTDIR comes before it, for packages.
 PREFIX ?= /usr/local
 DESTDIR ?=
-# Scenarios of `make chaos`, all of them if left out.
+# Scenarios of `make chaos` [default: all].
 CHAOS_ARGS ?=
 
 ##@ Use

@@ -140,14 +140,14 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         prog="to_onnx.py", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", help="a file, a folder or LIBRARY:NAME, see above")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the package's folder; models/NAME if left out")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the package's folder [default: models/NAME]")
     parser.add_argument(
         "--force",
         action="store_true",
         help="replace the package that is there, and exit with status 0 even if the package does not agree with its original",
     )
     parser.add_argument(
-        "--name", help="what the model is called in addresses and metrics; the folder's name if left out"
+        "--name", help="the model's name in addresses and metrics [default: the folder's name]"
     )
     parser.add_argument("--version", default="1", help="the package's version (default: %(default)s)")
     parser.add_argument("--license", metavar="SPDX", help="the weights' licence, if the source does not say")
@@ -156,7 +156,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     given.add_argument(
         "--weights",
         metavar="WHICH",
-        help="a file of weights (.pth, .safetensors), the name that the library has for them, or none: random ones, to try things out; the library's best if left out",
+        help="a file of weights (.pth, .safetensors), the name that the library has for them, or none: random ones, to try things out [default: the library's best]",
     )
     given.add_argument(
         "--labels",
@@ -198,7 +198,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         "--photos",
         type=Path,
         metavar="DIR",
-        help="compare the package with the original on these; on pictures that are drawn if left out",
+        help="compare the package with the original on these [default: drawn pictures]",
     )
     photos.add_argument(
         "--int8",

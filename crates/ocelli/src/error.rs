@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the model has just been unloaded; try again")]
     Unloaded,
     /// A model that is to be loaded or unloaded is not there.
-    #[error("there is no '{name}' to be had; there are: {known}")]
+    #[error("unknown model '{name}'; available: {known}")]
     NotInRepository {
         /// What was asked for.
         name: String,
@@ -64,7 +64,7 @@ pub enum Error {
         instead: &'static str,
     },
     /// The route exists, with another method.
-    #[error("{0} does not take this method; {instead}", instead = right_method(.0))]
+    #[error("{0} does not support this method; {instead}", instead = right_method(.0))]
     MethodNotAllowed(String),
     /// The head of the request did not arrive in time.
     #[error(
@@ -79,13 +79,13 @@ pub enum Error {
     TooLarge(String),
     /// The body is of a kind that no input form takes.
     #[error(
-        "the Content-Type '{0}' is not taken; send multipart/form-data with a part named 'image', \
+        "the Content-Type '{0}' is not supported; send multipart/form-data with a part named 'image', \
          JSON {{\"image\":\"<base64>\"}}, or the image itself as image/* or application/octet-stream"
     )]
     UnsupportedMediaType(String),
     /// The body is compressed.
     #[error(
-        "the Content-Encoding '{0}' is not decoded here; send the body uncompressed (JPEG, PNG and WebP hardly shrink)"
+        "the Content-Encoding '{0}' is not supported; send the body uncompressed (JPEG, PNG and WebP hardly shrink)"
     )]
     UnsupportedEncoding(String),
     /// Every queue slot, or the memory set aside for waiting images, is taken.
@@ -116,14 +116,13 @@ pub enum Error {
     Poisonous,
     /// No asynchronous job of that id is kept.
     #[error(
-        "no job of this id is known here; it was deleted, its time is over (--job-ttl), or the id is not one that \
-         POST /v1/jobs gave out"
+        "unknown job; it was deleted, it expired (--job-ttl), or the id was not returned by POST /v1/jobs"
     )]
     UnknownJob,
-    /// As many asynchronous jobs are kept as may be.
+    /// The storage of asynchronous jobs is full.
     #[error(
-        "as many jobs are kept as may be; DELETE /v1/jobs/{{id}} those whose results were read, try again in {} s, or \
-         raise --max-job-images and --max-job-bytes",
+        "job storage is full; delete finished jobs (DELETE /v1/jobs/{{id}}), try again in {} s, or raise --max-job-images and \
+         --max-job-bytes",
         retry_after_seconds(*.retry_after)
     )]
     TooManyJobs {

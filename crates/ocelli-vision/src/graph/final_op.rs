@@ -14,7 +14,7 @@ const DEEPEST: usize = 8;
 /// Bytes of functions that are read: functions that call functions can stand for more than any file holds.
 const MOST_BYTES: usize = 1 << 28;
 
-/// The final_op of each of `outputs`.
+/// The final operator of each of `outputs`.
 pub(super) fn final_ops(
     nodes: &[&[u8]],
     outputs: &[&str],
