@@ -62,9 +62,9 @@ pub struct Hints {
     pub output: Option<String>,
     /// What that output is, instead of what files say or its form suggests.
     pub task: Option<Task>,
-    /// What to call the model; made from the folder's name if left out.
+    /// The model's name; by default made from the folder's name.
     pub name: Option<String>,
-    /// Its version; `1`, or the number of its folder, if left out.
+    /// Its version; by default `1`, or the number of its folder.
     pub version: Option<String>,
     /// Which of several ONNX files, relative to the folder.
     pub variant: Option<String>,

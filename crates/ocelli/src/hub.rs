@@ -53,7 +53,7 @@ pub struct Fetched {
 /// Sees to it that a model is on this machine, and says where. Blocks.
 ///
 /// # Errors
-/// When it is not to be had; see [`HubError`].
+/// When it cannot be fetched; see [`HubError`].
 pub fn fetch(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubError> {
     fetch::run(spec, config)
 }

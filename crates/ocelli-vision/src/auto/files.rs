@@ -24,7 +24,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// `root` is a larger folder that links may lead into, as the cache of a hub needs; `dir` itself if left out.
+    /// `root` is a larger folder that links may lead into, as the cache of a hub needs; by default `dir` itself.
     pub(super) fn open(dir: &Path, root: Option<&Path>) -> Result<Self, AutoError> {
         let root = root.unwrap_or(dir);
         Ok(Self {

@@ -8,7 +8,7 @@ use ocelli_vision::Format;
 
 use super::spec::{Repository, SpecError};
 
-/// A model that is not to be had.
+/// Why a model cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -87,7 +87,7 @@ pub enum HubError {
         /// Which.
         revision: String,
     },
-    /// A file that the repository lists is not to be had, or one that was named is not there.
+    /// A file that the repository lists cannot be fetched, or a named one does not exist.
     #[error("{repository} has no file '{file}'{}", listed("; its ONNX files are", others))]
     NoFile {
         /// Of what.

@@ -13,7 +13,7 @@ pub const DEFAULT_TOP_K: usize = 5;
 /// The parameters of a request that say what is wanted; each may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputParams {
-    /// `output`: the name of the output; the package's first if left out.
+    /// `output`: the name of the output; the package's first by default.
     pub output: Option<String>,
     /// `top_k`: the most classes.
     pub top_k: Option<String>,

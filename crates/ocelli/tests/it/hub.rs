@@ -64,7 +64,7 @@ impl House {
         printed
     }
 
-    /// Pulls a model that is not to be had; gives the line that says why.
+    /// Pulls a model that cannot be fetched; returns the line that says why.
     async fn refuses(&self, spec: &str) -> String {
         fails(self.ocelli(&["model", "pull", spec])).await
     }
