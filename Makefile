@@ -39,7 +39,7 @@ build: compile ## Build target/release/ocelli, with the ONNX Runtime library bes
 	    '  install:  make install PREFIX=/usr/local'
 
 .PHONY: install
-install: compile ## Install binary, library and licences (options: PREFIX=/usr/local, DESTDIR=)
+install: compile-or-built ## Install binary, library and licences (options: PREFIX=/usr/local, DESTDIR=)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/ocelli' '$(DESTDIR)$(PREFIX)/share/doc/ocelli'
 	install -m 755 '$(RELEASE)/libonnxruntime.so' '$(DESTDIR)$(PREFIX)/lib/ocelli/'
 	install -m 755 '$(RELEASE)/ocelli' '$(DESTDIR)$(PREFIX)/bin/'
@@ -130,6 +130,16 @@ compile: runtime
 .PHONY: build-tools
 build-tools: ## Install cmake and nasm, if they are missing
 	tools/setup.sh build-tools
+
+# `sudo make install` has no cargo where rustup installed it for the user alone: it installs what that user has built.
+.PHONY: compile-or-built
+compile-or-built:
+	@if command -v cargo >/dev/null; then \
+	    $(MAKE) --no-print-directory compile; \
+	elif [ ! -x '$(RELEASE)/ocelli' ]; then \
+	    echo 'Nothing is built yet, and there is no cargo here: run `make build` as the user who has it.' >&2; \
+	    exit 1; \
+	fi
 
 .PHONY: runtime
 runtime: build-tools ## Put the pinned ONNX Runtime library beside the release binary

@@ -28,7 +28,14 @@ class InTemporaryFolder(unittest.TestCase):
 class Install(InTemporaryFolder):
     def make(self, target: str, *variables: str) -> str:
         # As if it were compiled.
-        return run("make", "--old-file=compile", target, f"RELEASE={self.folder}/release", *variables)
+        return run(
+            "make",
+            "--old-file=compile",
+            "--old-file=compile-or-built",
+            target,
+            f"RELEASE={self.folder}/release",
+            *variables,
+        )
 
     def setUp(self):
         super().setUp()
@@ -65,6 +72,29 @@ class Install(InTemporaryFolder):
                 self.make("install", *variables)
                 self.make("uninstall", *variables)
                 self.assertEqual(self.installed(), {})
+
+    def test_a_user_without_cargo_installs_what_another_has_built(self):
+        """As `sudo make install` does where rustup installed cargo for one user."""
+        programs = self.folder / "programs"
+        programs.mkdir()
+        for name in ["bash", "install", "printf", "echo", "rm"]:
+            (programs / name).symlink_to(shutil.which(name))
+        make = [shutil.which("make"), "install", f"RELEASE={self.folder}/release", f"PREFIX={self.folder}/root"]
+
+        def install() -> subprocess.CompletedProcess:
+            environment = {"PATH": str(programs)}
+            return subprocess.run(
+                make, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+
+        (self.folder / "release/ocelli").chmod(0o755)
+        done = install()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("bin/ocelli", self.installed())
+        (self.folder / "release/ocelli").unlink()
+        done = install()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("run `make build` as the user who has it", done.stderr)
 
     def test_pages_name_the_oldest_rust_that_builds(self):
         oldest = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
