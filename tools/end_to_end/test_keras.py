@@ -38,7 +38,7 @@ class KerasTest(Conversions):
 
     def test_a_file_does_not_say_how_photos_were_read(self):
         text = self.convert("guide.keras", "--photos", "jpegs", photos=False)
-        self.assertIn("note: warning: a Keras file does not say how photos were read in training", text)
+        self.assertIn("note: warning: the model does not say how photos were read in training", text)
         self.assertIn("--preprocess (image-dataset, load-img, ", text)
         loader = "image_dataset_from_directory, bilinear without antialiasing"
         self.assertRegex(text, rf"Assumed: {loader}\. (?s:.*)compared with {loader} \(assumed\)")
