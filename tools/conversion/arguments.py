@@ -146,9 +146,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="replace the package that is there, and exit with status 0 even if the package does not agree with its original",
     )
-    parser.add_argument(
-        "--name", help="the model's name in addresses and metrics [default: the folder's name]"
-    )
+    parser.add_argument("--name", help="the model's name in addresses and metrics [default: the folder's name]")
     parser.add_argument("--version", default="1", help="the package's version (default: %(default)s)")
     parser.add_argument("--license", metavar="SPDX", help="the weights' licence, if the source does not say")
 
