@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -264,9 +265,13 @@ class KerasTest(Conversions):
         commands = re.findall(r"`([^`]+)`", BY_ID["tflite"].sentence)
         [command] = [command for command in commands if "tf2onnx" in command]
         words = shlex.split(command.replace("FILE", "net.tflite"))
+        # Labels that another test has left would be read as the model's.
+        folder = self.folder / "tflite"
+        folder.mkdir()
+        shutil.copy(self.folder / "net.tflite", folder)
         python = ROOT / ".venv-convert-keras" / "bin" / "python"
         for line in [[python, *words[1:]], [OCELLI, "model", "show", "model.onnx", "--preset", "raw"]]:
-            done = subprocess.run(line, cwd=self.folder, check=False, timeout=LIMIT_S, capture_output=True, text=True)
+            done = subprocess.run(line, cwd=folder, check=False, timeout=LIMIT_S, capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("[batch, 48, 64, 3]", done.stdout)
 
