@@ -46,7 +46,7 @@ pub struct Request {
     pub priority: Priority,
     /// The trace that the request belongs to (the value of `traceparent`).
     pub trace: Option<Arc<str>>,
-    /// When nobody wants the answer any more.
+    /// When the answer comes too late.
     pub deadline: Deadline,
     /// Room for all images and their bytes.
     pub permit: Arc<Permit>,

@@ -104,7 +104,7 @@ impl CoreBudget {
     }
 }
 
-/// CoreBudget taken; dropping it gives them back.
+/// Cores taken; dropping it gives them back.
 #[derive(Debug)]
 pub struct CoresGuard<'a> {
     shared: &'a BudgetShared,

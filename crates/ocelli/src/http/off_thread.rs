@@ -1,4 +1,4 @@
-//! WorkSource that grows with a request's size, done where it keeps no other connection waiting.
+//! Work that grows with a request's size, done where it keeps no other connection waiting.
 
 use std::sync::Arc;
 

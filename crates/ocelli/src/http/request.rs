@@ -36,12 +36,12 @@ pub(super) type Found = (Arc<ServedModel>, OutputRequest);
 
 /// What a route wants of a request.
 pub(super) struct ReadPlan<F> {
-    /// Finds the model, and checks what is wanted of it. AdmittedRequest again where the model found is unloaded before the request
+    /// Finds the model, and checks what is wanted of it. Called again where the model found is unloaded before the request
     /// has reached it.
     pub(super) find: F,
     /// The most images.
     pub(super) most: Most,
-    /// When nobody wants the answer any more.
+    /// When the answer comes too late.
     pub(super) deadline: Deadline,
     /// Who is let in.
     pub(super) door: AdmitWhen,

@@ -48,7 +48,7 @@ pub struct Photo {
     pub priority: Priority,
     /// The trace that it belongs to.
     pub trace: Option<Arc<str>>,
-    /// When nobody wants the answer any more.
+    /// When the answer comes too late.
     pub deadline: Instant,
     /// The outcome that the request asks for.
     pub want: OutputRequest,

@@ -132,7 +132,7 @@ impl Registrations {
     }
 }
 
-/// A registration that nobody holds any more must not go on announcing its model.
+/// A dropped registration stops announcing its model.
 impl Drop for Registration {
     fn drop(&mut self) {
         self.stops.leasing.cancel();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use parking_lot::Mutex;
 
-/// WorkSource that takes less time has no bar.
+/// Work that takes less time has no bar.
 const APPEARS_AFTER: Duration = Duration::from_secs(1);
 
 /// How often somebody should call [`Bar::tick`] while nothing else happens.

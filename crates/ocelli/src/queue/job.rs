@@ -52,7 +52,7 @@ pub struct Job {
     pub wants: Vec<OutputRequest>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,
-    /// When nobody wants the answer any more.
+    /// When the answer comes too late.
     pub deadline: Instant,
 }
 

@@ -1,6 +1,6 @@
 //! The jobs of this process that wait for its engines: one bounded queue for each model.
 //!
-//! Whoever fills it is told when something was taken, and the pool of a model is called when there is something to take,
+//! Its source is notified when something was taken, and the pool of a model is called when there is something to take,
 //! so nobody polls and taking never blocks. A queue is opened when its model is loaded and goes with it.
 
 use std::collections::HashMap;

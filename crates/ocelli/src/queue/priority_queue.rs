@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::models::priority::Priority;
 
-/// PriorityQueue of each priority, out of their sum.
+/// Turns of each priority, out of their sum.
 const WEIGHTS: [i32; 3] = [8, 4, 1];
 
 /// Items of three priorities, each in order of arrival.

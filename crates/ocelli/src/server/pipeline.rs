@@ -23,7 +23,7 @@ use crate::queue::{Broker, JobQueue, MemoryBroker};
 /// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineConfig {
-    /// CoreBudget to compute on.
+    /// Cores to compute on.
     pub cores: usize,
     /// Limits of the house.
     pub admission: AdmissionLimits,

@@ -26,7 +26,7 @@ const SIGN_OFF: Duration = Duration::from_secs(2);
 /// What a web process is made from.
 #[derive(Clone, Debug)]
 pub struct WebTierConfig {
-    /// CoreBudget to decode on.
+    /// Cores to decode on.
     pub cores: usize,
     /// Limits of the house.
     pub admission: AdmissionLimits,

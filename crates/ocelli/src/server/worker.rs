@@ -30,7 +30,7 @@ use crate::queue::transport::worker::WorkerWire;
 /// What a worker process is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerTierConfig {
-    /// CoreBudget to compute on.
+    /// Cores to compute on.
     pub cores: usize,
     /// How models are run.
     pub worker: WorkerConfig,

@@ -203,7 +203,7 @@ impl ClientStream {
         }
     }
 
-    /// ReplyReceiver while there is time; arms the timer.
+    /// Pending while there is time; arms the timer.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(deadline) = self.clock.deadline(context.waker()) else {
             return Poll::Pending;
@@ -223,7 +223,7 @@ impl ClientStream {
 }
 
 impl ClientStream {
-    /// ReplyReceiver while a client that takes nothing has time.
+    /// Pending while a client that takes nothing has time.
     fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let time = self.clock.times.take;
         let stalled = self

@@ -22,7 +22,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 /// refuses or ignores some commands, is not back with each new connection.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long a link counts as down that nobody tries again. Links that are in use are tried every second or two.
+/// How long an unused link counts as down. Links that are in use are tried every second or two.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 
 /// What all links of a process to one Redis log together.

@@ -323,7 +323,7 @@ impl QueueReader {
         Ok(())
     }
 
-    /// PriorityQueue an entry into a job. One that this worker cannot use is answered at once.
+    /// Turns an entry into a job. One that this worker cannot use is answered at once.
     fn take(&self, priority: Priority, mut entry: StreamEntry) -> Option<Leased> {
         let (header, submitted, payload) = (entry.take("j"), entry.take("t"), entry.take("p"));
         let header = header.unwrap_or_default();
