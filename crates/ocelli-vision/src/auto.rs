@@ -74,6 +74,27 @@ pub struct Hints {
     pub imagenet: Option<&'static str>,
 }
 
+impl Hints {
+    /// The first option given that says how the model is interpreted, by its name on the command line. What already says that
+    /// itself takes none.
+    #[must_use]
+    pub fn first_option(&self) -> Option<&'static str> {
+        let given = [
+            ("--preset", self.preset.is_some()),
+            ("--labels", self.labels.is_some()),
+            ("--interpolation", self.interpolation.is_some()),
+            ("--antialias", self.antialias.is_some()),
+            ("--channels", self.channels.is_some()),
+            ("--model-output", self.output.is_some()),
+            ("--task", self.task.is_some()),
+        ];
+        given
+            .iter()
+            .find(|(_, is_given)| *is_given)
+            .map(|(option, _)| *option)
+    }
+}
+
 /// What a model was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {

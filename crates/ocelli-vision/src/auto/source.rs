@@ -195,16 +195,7 @@ fn parts(dir: &Path, onnx: String, hints: &Hints, name: String) -> Result<Source
 
 /// A package says everything itself.
 fn package(dir: &Path, hints: &Hints) -> Result<Source, AutoError> {
-    let given = [
-        ("--preset", hints.preset.is_some()),
-        ("--labels", hints.labels.is_some()),
-        ("--interpolation", hints.interpolation.is_some()),
-        ("--antialias", hints.antialias.is_some()),
-        ("--channels", hints.channels.is_some()),
-        ("--model-output", hints.output.is_some()),
-        ("--task", hints.task.is_some()),
-    ];
-    if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
+    if let Some(option) = hints.first_option() {
         return Err(AutoError::unsuitable(
             dir.join(MANIFEST_FILE),
             format!("says what {option} would: edit it, or leave {option} away"),

@@ -160,16 +160,7 @@ fn on_hub(spec: &str) -> Option<HubSpec> {
 }
 
 fn built_in(hints: &Hints) -> Result<Opened, OpenError> {
-    let given = [
-        ("--preset", hints.preset.is_some()),
-        ("--labels", hints.labels.is_some()),
-        ("--interpolation", hints.interpolation.is_some()),
-        ("--antialias", hints.antialias.is_some()),
-        ("--channels", hints.channels.is_some()),
-        ("--model-output", hints.output.is_some()),
-        ("--task", hints.task.is_some()),
-    ];
-    if let Some((option, _)) = given.iter().find(|(_, is_given)| *is_given) {
+    if let Some(option) = hints.first_option() {
         return Err(OpenError::BuiltIn(option));
     }
     Ok(Opened {
