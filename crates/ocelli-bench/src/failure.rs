@@ -93,6 +93,12 @@ impl Failure {
             code,
         }
     }
+
+    /// Whether the server refused the request itself, so that the same request will be refused again.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.status
+            .is_some_and(|status| (400..500).contains(&status) && !matches!(status, 408 | 425 | 429))
+    }
 }
 
 impl fmt::Display for Failure {

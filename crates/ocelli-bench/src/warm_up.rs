@@ -3,11 +3,17 @@
 use crate::failure::Failed;
 use crate::link::Outcome;
 
+/// After so many refusals and no success the rest of a warm-up is not sent: a wrong path costs a server thousands of photos
+/// otherwise.
+const HOPELESS: u64 = 100;
+
 /// The requests of a warm-up.
 #[derive(Debug, Default)]
 pub(crate) struct WarmUp {
     in_flight: u64,
     failed: u64,
+    /// Those of them that the server refused in a way that waiting does not change.
+    refused: u64,
     succeeded: bool,
     /// The latest failure.
     last: Option<Failed>,
@@ -26,15 +32,17 @@ impl WarmUp {
             Ok(_) => self.succeeded = true,
             Err(failed) => {
                 self.failed += 1;
+                self.refused += u64::from(failed.failure.is_lasting());
                 self.last = Some(failed.clone());
             }
         }
     }
 
     /// How many requests failed and how the last one did, once the warm-up `is_over` and all of them are known to have
-    /// failed.
+    /// failed, or [`HOPELESS`] of them were refused for good and none succeeded.
     pub(crate) fn failure(&self, is_over: bool) -> Option<(u64, &Failed)> {
-        let all_failed = is_over && self.in_flight == 0 && !self.succeeded;
+        let is_complete = is_over && self.in_flight == 0;
+        let all_failed = !self.succeeded && (is_complete || self.refused >= HOPELESS);
         let last = self.last.as_ref()?;
         all_failed.then_some((self.failed, last))
     }
@@ -67,5 +75,34 @@ mod tests {
         warm_up.start();
         warm_up.finish(&failed(FailureKind::Cut));
         assert_eq!(warm_up.failure(true), None, "one succeeded");
+    }
+
+    #[test]
+    fn a_warm_up_ends_early_when_the_server_refuses_for_good() {
+        let refusals = |status: u16, count: u64| {
+            let mut warm_up = WarmUp::default();
+            for _ in 0..count {
+                warm_up.start();
+                warm_up.finish(&Err(Failure::status(status, None).into()));
+            }
+            // Another is on its way.
+            warm_up.start();
+            warm_up.failure(false).map(|(failed, _)| failed)
+        };
+        for status in [400, 401, 404, 405, 413, 415] {
+            assert_eq!(refusals(status, HOPELESS - 1), None, "{status}");
+            assert_eq!(refusals(status, HOPELESS), Some(HOPELESS), "{status}");
+        }
+        for status in [408, 425, 429, 500, 503] {
+            assert_eq!(refusals(status, 2 * HOPELESS), None, "{status} may pass");
+        }
+        let mut warm_up = WarmUp::default();
+        warm_up.start();
+        warm_up.finish(&Ok(Vec::new()));
+        for _ in 0..HOPELESS {
+            warm_up.start();
+            warm_up.finish(&Err(Failure::status(400, None).into()));
+        }
+        assert_eq!(warm_up.failure(false), None, "one succeeded");
     }
 }
