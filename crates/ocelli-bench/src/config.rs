@@ -25,7 +25,6 @@ pub const MIN_RATE: f64 = 0.001;
 /// The longest duration, warm-up or request timeout.
 pub const MAX_DURATION: Duration = Duration::from_hours(24);
 
-/// A benchmark, complete.
 #[derive(Debug, Clone)]
 pub struct BenchConfig {
     /// Where to post, for example `http://127.0.0.1:5000/predict`. An address without a path means
@@ -35,11 +34,8 @@ pub struct BenchConfig {
     pub tls: Option<Arc<ClientConfig>>,
     /// The photos, sent in turn. At least one.
     pub photos: Vec<Photo>,
-    /// How a photo travels.
     pub body: BodyForm,
-    /// When requests start.
     pub load: Load,
-    /// When the measurement ends.
     pub stop: Stop,
     /// Load before the measurement, excluded from every figure. Zero for none.
     pub warmup: Duration,
@@ -60,7 +56,6 @@ pub enum BodyForm {
     Raw,
 }
 
-/// When requests start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
     /// Each of `concurrency` clients sends its next request when the last one is answered.
@@ -69,10 +64,7 @@ pub enum Load {
         concurrency: usize,
     },
     /// Requests start evenly spaced, whatever becomes of the earlier ones.
-    Open {
-        /// Starts per second.
-        rate: f64,
-    },
+    Open { rate: f64 },
 }
 
 /// When the measurement ends. Requests in flight at that moment are waited for.

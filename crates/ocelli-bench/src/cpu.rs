@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Measures from its creation.
 #[derive(Debug)]
 pub(crate) struct CpuMeter {
     cpu: Duration,
@@ -22,7 +21,6 @@ pub(crate) struct CpuUse {
 }
 
 impl CpuMeter {
-    /// Begins to measure.
     pub(crate) fn start() -> Self {
         Self {
             cpu: process_cpu_time(),

@@ -13,7 +13,6 @@ pub enum BenchError {
     /// The address is not one this client can speak to.
     #[error("cannot send requests to {url}: {problem}")]
     Url {
-        /// The address as given.
         url: String,
         /// What is wrong with it and what to write instead.
         problem: String,
@@ -24,9 +23,7 @@ pub enum BenchError {
     Setting {
         /// The field of [`BenchConfig`](crate::BenchConfig).
         setting: &'static str,
-        /// The value as given.
         value: String,
-        /// What it may be.
         allowed: String,
     },
 
@@ -41,12 +38,7 @@ pub enum BenchError {
 
     /// A photo could not be read.
     #[error("cannot read {}: {source}; give the path of a photo or of a folder of photos", path.display())]
-    Photo {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Photo { path: PathBuf, source: io::Error },
 
     /// The photos exceed the [`PhotoLimit`](crate::PhotoLimit).
     #[error("the photos exceed the limit of {limit} (reached at {}): give fewer of them", path.display())]
@@ -59,40 +51,24 @@ pub enum BenchError {
 
     /// The host name has no address.
     #[error("cannot resolve the host of {url}: {source}; check its spelling or give an IP address")]
-    Resolve {
-        /// The address as given.
-        url: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
+    Resolve { url: String, source: io::Error },
 
     /// The first connection failed, so every request would.
     #[error("cannot connect to {url}: {source}; start the server first, or check host and port")]
-    Unreachable {
-        /// The address as given.
-        url: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    Unreachable { url: String, source: io::Error },
 
     /// The server, or something before it, does not speak TLS as it should.
     #[error(
         "cannot make a TLS connection to {url}: {source}; name the authority that signed the server's certificate with \
          --ca FILE, or use http:// for a server without TLS"
     )]
-    Tls {
-        /// The address as given.
-        url: String,
-        /// What is wrong.
-        source: io::Error,
-    },
+    Tls { url: String, source: io::Error },
 
     /// Every request of the warm-up failed, so the others would.
     #[error("every warm-up request to {url} failed ({requests} in all), the last one with {last}")]
     WarmUp {
         /// The address that was posted to.
         url: String,
-        /// The number of requests.
         requests: u64,
         /// The status and the message of the last answer, or what happened instead.
         last: String,

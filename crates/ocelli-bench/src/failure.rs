@@ -42,7 +42,6 @@ impl FailureKind {
 /// A failure as it is told apart from others: requests that fail alike are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Failure {
-    /// What went wrong.
     pub kind: FailureKind,
     /// The status of the answer, where the failure is one of status.
     pub status: Option<u16>,

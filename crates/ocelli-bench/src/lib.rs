@@ -18,6 +18,11 @@
 //! - The generator shares the machine with the server in the usual case, so the report says how much CPU
 //!   it took, and warns where that spoils the figures.
 
+#![allow(
+    missing_docs,
+    reason = "its one caller is `ocelli bench`; a name that says it all needs no sentence"
+)]
+
 mod account;
 mod answer;
 mod body;

@@ -45,7 +45,6 @@ pub(crate) struct Link {
     is_counted: bool,
 }
 
-/// How a request ended.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) ticket: Ticket,

@@ -22,7 +22,6 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif"
 pub struct Photo {
     /// The file's path, sent as the file name of the multipart part.
     pub name: String,
-    /// The file's content.
     pub bytes: Bytes,
 }
 

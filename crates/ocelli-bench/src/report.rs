@@ -16,7 +16,6 @@ pub struct Report {
     pub schema: u32,
     /// The address that was posted to, with its path.
     pub url: String,
-    /// The load as configured.
     pub load: LoadReport,
     /// Requests that were started: `ok + failed + abandoned`.
     pub requests: u64,
@@ -52,29 +51,20 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// The load as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum LoadReport {
     /// See [`Load::Closed`](crate::Load::Closed).
-    Closed {
-        /// The number of clients.
-        concurrency: usize,
-    },
+    Closed { concurrency: usize },
     /// See [`Load::Open`](crate::Load::Open).
-    Open {
-        /// Starts per second.
-        rate: f64,
-    },
+    Open { rate: f64 },
 }
 
 /// Latencies in milliseconds, to 3 significant digits: in an open loop from the intended start, in a
 /// closed loop from the real one, to the last byte of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencyMs {
-    /// The shortest.
     pub min: f64,
-    /// The average.
     pub mean: f64,
     /// Half are at most this long.
     pub p50: f64,
@@ -85,7 +75,6 @@ pub struct LatencyMs {
     /// 99.9 % are at most this long.
     #[serde(rename = "p99_9")]
     pub p999: f64,
-    /// The longest.
     pub max: f64,
 }
 
@@ -102,13 +91,10 @@ pub struct ServerTiming {
     pub count: u64,
 }
 
-/// Requests that failed alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureCount {
-    /// How they failed.
     #[serde(flatten)]
     pub failure: Failure,
-    /// How many.
     pub count: u64,
 }
 

@@ -28,7 +28,6 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is going on.
     pub phase: Phase,
     /// The share of the measurement that is done, from 0 to 1.
     pub fraction: f64,
@@ -36,7 +35,6 @@ pub struct Progress {
     pub elapsed: Duration,
     /// Measured requests with a good answer.
     pub ok: u64,
-    /// Measured requests that failed.
     pub failed: u64,
     /// Requests that wait for their answer.
     pub in_flight: usize,
@@ -47,7 +45,6 @@ pub struct Progress {
 pub enum Phase {
     /// Load that is not measured.
     WarmUp,
-    /// Load that is measured.
     Measuring,
     /// No request starts any more; answers are waited for.
     Draining,

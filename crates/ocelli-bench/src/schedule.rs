@@ -36,7 +36,6 @@ pub(crate) enum Delay {
     Generator,
 }
 
-/// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Send a request and ask again.

@@ -14,7 +14,6 @@ const BUSY_MACHINE: f64 = 0.1;
 /// Above this share of late starts the load was not the one that was asked for.
 const LATE_SHARE: f64 = 0.01;
 
-/// How a run ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ending {
     pub(crate) interrupted: bool,
@@ -23,7 +22,6 @@ pub(crate) struct Ending {
 }
 
 impl Report {
-    /// Sums up a run.
     pub(crate) fn new(url: String, load: Load, account: &Account, cpu: CpuUse, ending: Ending) -> Self {
         let elapsed_s = account.elapsed().as_secs_f64();
         let mut report = Self {

@@ -15,7 +15,6 @@ pub(crate) struct WarmUp {
     /// Those of them that the server refused in a way that waiting does not change.
     refused: u64,
     succeeded: bool,
-    /// The latest failure.
     last: Option<Failed>,
 }
 

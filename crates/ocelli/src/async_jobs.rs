@@ -31,7 +31,6 @@ pub use webhook::{
     CallLimits, OwnListeners, SIGNATURE, Secret, Sender, WebhookConfig, WebhookHost, WebhookUrl,
 };
 
-/// How jobs are kept.
 #[derive(Clone, Debug)]
 pub struct JobsConfig {
     /// How long a job may take, from the end of the request's headers, unless the request allows less.
@@ -59,19 +58,15 @@ pub struct Jobs {
     store: JobStore,
 }
 
-/// Where jobs are kept.
 #[derive(Clone, Debug)]
 enum JobStore {
-    /// In this process.
     Memory(MemoryJobs),
-    /// In Redis.
     Redis(RedisJobs),
 }
 
 /// A job to be accepted.
 #[derive(Debug)]
 pub struct Submission {
-    /// What to do.
     pub request: Request,
     /// With these images, at least one.
     pub images: Vec<Bytes>,
@@ -90,21 +85,17 @@ pub struct Idempotency {
     pub fingerprint: [u8; 32],
 }
 
-/// An accepted job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobTicket {
     /// Its id, which nobody can guess.
     pub id: JobId,
-    /// When it was accepted.
     pub created: SystemTime,
-    /// When it is forgotten.
     pub expires: SystemTime,
 }
 
 /// A job as it is now.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The job.
     pub ticket: JobTicket,
     /// What its images are computed with.
     pub model: Arc<ServedModel>,
@@ -119,7 +110,6 @@ pub struct Snapshot {
 pub enum JobState {
     /// No image has its result yet.
     Queued,
-    /// Some images have theirs.
     Running,
     /// Every image has its result, and at least one was computed.
     Done,
@@ -157,7 +147,6 @@ impl JobState {
         }
     }
 
-    /// Its name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -190,7 +179,6 @@ impl Jobs {
         Self { config, store }
     }
 
-    /// How jobs are kept.
     #[must_use]
     pub fn config(&self) -> &JobsConfig {
         &self.config

@@ -40,10 +40,8 @@ pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 #[derive(Debug, Parser)]
 #[command(name = "ocelli", version, about, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// What to log.
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -67,7 +65,6 @@ pub enum Command {
     Bench(Box<BenchArgs>),
 }
 
-/// `ocelli serve`.
 #[derive(Debug, Args)]
 #[command(after_help = help::SERVE)]
 pub struct ServeArgs {
@@ -85,33 +82,26 @@ pub struct ServeArgs {
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// More models.
     #[command(flatten)]
     pub repository: RepositoryArgs,
     /// What clients may call models.
     #[command(flatten)]
     pub names: NameArgs,
-    /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
-    /// Limits of requests.
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Web pages of other origins.
     #[command(flatten)]
     pub browser: BrowserArgs,
-    /// Asynchronous jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
-    /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
-    /// How it ends.
     #[command(flatten)]
     pub drain: DrainArgs,
 }
 
-/// `ocelli web`.
 #[derive(Debug, Args)]
 #[command(after_help = help::WEB)]
 pub struct WebArgs {
@@ -126,7 +116,6 @@ pub struct WebArgs {
         default_value = "127.0.0.1:5000"
     )]
     pub listen: ListenAddress,
-    /// Where the workers are.
     #[command(flatten)]
     pub redis: RedisArgs,
     /// Protocol between web processes and workers: native or tutorial
@@ -135,27 +124,21 @@ pub struct WebArgs {
     /// What clients may call models.
     #[command(flatten)]
     pub names: NameArgs,
-    /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
-    /// Limits of requests.
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Web pages of other origins.
     #[command(flatten)]
     pub browser: BrowserArgs,
-    /// Asynchronous jobs.
     #[command(flatten)]
     pub jobs: JobArgs,
-    /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
-    /// How it ends.
     #[command(flatten)]
     pub drain: DrainArgs,
 }
 
-/// `ocelli worker`.
 #[derive(Debug, Args)]
 #[command(after_help = help::WORKER)]
 pub struct WorkerArgs {
@@ -170,7 +153,6 @@ pub struct WorkerArgs {
         default_value = "127.0.0.1:0"
     )]
     pub listen: ListenAddress,
-    /// Where the jobs are.
     #[command(flatten)]
     pub redis: RedisArgs,
     /// Protocol between web processes and workers: native or tutorial
@@ -179,7 +161,6 @@ pub struct WorkerArgs {
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// More models.
     #[command(flatten)]
     pub repository: RepositoryArgs,
     /// How long a worker owns a job without renewing it
@@ -193,7 +174,6 @@ pub struct WorkerArgs {
     /// How long such jobs are kept
     #[arg(long, env = "OCELLI_DEAD_TTL", default_value = "7days", value_parser = positive_duration)]
     pub dead_ttl: Duration,
-    /// Times of connections.
     #[command(flatten)]
     pub connections: ConnectionArgs,
     /// After SIGTERM or Ctrl-C: how long to go on taking jobs
@@ -216,7 +196,6 @@ pub enum Wire {
     Tutorial,
 }
 
-/// Where Redis is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
@@ -241,7 +220,6 @@ pub struct RedisArgs {
     pub authorities: Option<PathBuf>,
 }
 
-/// How a server ends.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shutdown")]
 pub struct DrainArgs {
@@ -258,7 +236,6 @@ pub struct DrainArgs {
     pub drain_timeout: Duration,
 }
 
-/// Limits of an image.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct ImageArgs {
@@ -275,7 +252,6 @@ pub struct ImageArgs {
     pub max_decoding_bytes: ByteSize,
 }
 
-/// Limits of requests.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
@@ -326,7 +302,6 @@ pub struct LimitArgs {
     pub max_deadline: Duration,
 }
 
-/// Times of connections.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionArgs {

@@ -29,7 +29,6 @@ pub enum Error {
     Unavailable {
         /// The name asked for, shortened.
         name: String,
-        /// What it lacks.
         state: UnavailableReason,
     },
     /// The model was replaced or unloaded between the moment when it was found and the one when it was asked.
@@ -38,7 +37,6 @@ pub enum Error {
     /// A model that is to be loaded or unloaded is not there.
     #[error("unknown model '{name}'; available: {known}")]
     NotInRepository {
-        /// What was asked for.
         name: String,
         /// What there is, comma separated.
         known: String,
@@ -55,12 +53,10 @@ pub enum Error {
          -H 'Content-Type: application/json' to curl"
     )]
     NotJson,
-    /// No such route.
     #[error("there is nothing at {path}; {instead}")]
     UnknownRoute {
         /// What was asked for, shortened.
         path: String,
-        /// What this address has.
         instead: &'static str,
     },
     /// The route exists, with another method.
@@ -83,7 +79,6 @@ pub enum Error {
          JSON {{\"image\":\"<base64>\"}}, or the image itself as image/* or application/octet-stream"
     )]
     UnsupportedMediaType(String),
-    /// The body is compressed.
     #[error(
         "the Content-Encoding '{0}' is not supported; send the body uncompressed (JPEG, PNG and WebP hardly shrink)"
     )]
@@ -143,7 +138,6 @@ pub enum Error {
 /// One row of the status table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// HTTP status code.
     pub http: u16,
     /// The `code` field of the error body, and the metrics' label.
     pub code: &'static str,

@@ -35,7 +35,6 @@ const BATCHES_AHEAD: usize = 2;
 pub struct WorkerConfig {
     /// Instances that run batches at once.
     pub instances: Option<usize>,
-    /// Threads of each.
     pub threads_per_instance: Option<usize>,
     /// The most images in a batch.
     pub max_batch: Option<usize>,
@@ -61,17 +60,13 @@ impl WorkerConfig {
 /// What the worker stands on.
 #[derive(Clone)]
 pub struct WorkerParts {
-    /// Loads instances.
     pub backend: Arc<dyn Backend>,
     /// The cores that instances share with decoders.
     pub cores: CoreBudget,
     /// Computes what these cores compute.
     pub pool: Pool,
-    /// Where jobs come from.
     pub queue: ModelQueue,
-    /// What to load.
     pub file: Arc<ModelFile>,
-    /// Where batches are counted.
     pub metrics: Arc<Metrics>,
 }
 

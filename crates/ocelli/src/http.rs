@@ -44,7 +44,6 @@ pub use probes::{Health, Probe};
 pub struct HttpConfig {
     /// Bytes of a request's body.
     pub max_body: u64,
-    /// Images in one request.
     pub max_images: usize,
     /// From the end of the headers to the answer, unless the request says otherwise.
     pub deadline: Duration,
@@ -69,14 +68,10 @@ pub struct ConnectionConfig {
     pub access_log: bool,
 }
 
-/// What handlers stand on.
 #[derive(Clone, Debug)]
 pub struct AppState {
-    /// The one path.
     pub infer: Infer,
-    /// Asynchronous jobs.
     pub jobs: Jobs,
-    /// Limits and times.
     pub config: HttpConfig,
     /// Bodies that are still arriving.
     pub receiving: Receiving,
@@ -120,7 +115,6 @@ macro_rules! readme {
     };
 }
 
-/// Where to read on.
 const README: &str = readme!();
 
 /// What a client may have looked for at an address that nothing answers: health checks, the pages and the routes of other

@@ -32,7 +32,6 @@ pub use spec::{Commit, HubSpec, RepoPath, Repository};
 /// A model of the hub that is on this machine.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// What was asked for.
     pub spec: HubSpec,
     /// The commit that it is.
     pub commit: Commit,
@@ -44,7 +43,6 @@ pub struct Fetched {
     pub onnx: PathBuf,
     /// Why this ONNX file was chosen, and which others there are.
     pub why: String,
-    /// Bytes of the files.
     pub bytes: u64,
     /// Bytes that came over the network just now; 0 where all of it was in the cache.
     pub fetched: u64,

@@ -23,22 +23,17 @@ use preprocess::{Decoders, Photo};
 /// Everything between a protocol and the worker.
 #[derive(Clone, Debug)]
 pub struct Infer {
-    /// What is served.
     pub catalog: Catalog,
-    /// The door.
     pub admission: Arc<Admission>,
-    /// The decoder threads.
     pub decoders: Decoders,
     /// Where prepared images wait for a worker.
     pub broker: Broker,
-    /// Where images are counted.
     pub metrics: Arc<Metrics>,
 }
 
 /// What to do with the images of one request.
 #[derive(Debug)]
 pub struct Request {
-    /// The model.
     pub model: Arc<ServedModel>,
     /// What is wanted of each image.
     pub want: OutputRequest,
@@ -57,7 +52,6 @@ pub struct Request {
 /// A point in time, and the wait that it stands for, which messages name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// When.
     pub at: Instant,
     /// How long the request was allowed to take.
     pub timeout: Duration,

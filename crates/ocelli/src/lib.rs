@@ -4,6 +4,11 @@
 //! `ocelli-vision`'s business and engines are `ocelli-engine`'s. `ARCHITECTURE.md` at the repository's root says how
 //! the parts fit.
 
+#![allow(
+    missing_docs,
+    reason = "the modules are public for the binary and its tests only; a name that says it all needs no sentence"
+)]
+
 pub mod async_jobs;
 pub mod cli;
 pub mod commands;

@@ -52,7 +52,6 @@ pub struct ModelSet {
 /// How a repository is used.
 #[derive(Clone, Debug)]
 pub struct RepositoryConfig {
-    /// The folder.
     pub dir: PathBuf,
     /// What of it is loaded.
     pub selection: Selection,
@@ -63,7 +62,6 @@ pub struct RepositoryConfig {
 /// What of a repository is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All that it holds.
     All,
     /// The models of these names (`*` means all) at the start, and later what is asked for.
     Named(Vec<String>),
@@ -92,12 +90,7 @@ pub enum ModelsError {
     Empty(PathBuf),
     /// A model that is to be loaded is not there.
     #[error("--load-model {name}: {path} holds no model of this name")]
-    Missing {
-        /// The repository.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
+    Missing { path: PathBuf, name: String },
     /// Others go on serving another package under the name and version of one that was given.
     #[error(transparent)]
     Registration(#[from] LinkError),
@@ -105,19 +98,12 @@ pub enum ModelsError {
     #[error(
         "--model-dir {path}: none of its {count} models could be loaded; the log has the reason for each"
     )]
-    NoneLoaded {
-        /// The repository.
-        path: PathBuf,
-        /// How many there are.
-        count: usize,
-    },
+    NoneLoaded { path: PathBuf, count: usize },
 }
 
 /// Who asks for the models.
 pub(crate) enum Host {
-    /// Requests of this process.
     Here,
-    /// Web processes anywhere.
     Wire(Registrations),
 }
 
@@ -137,7 +123,6 @@ struct ManagerShared {
     slots: Mutex<ModelSlots>,
     /// Packages that were given and are not loaded yet.
     waiting: Mutex<Vec<(Key, Arc<ServedModel>, ModelFile)>>,
-    /// Held while something changes.
     changing: tokio::sync::Mutex<()>,
     /// Models that end what they have, so that their names do not change.
     leaving: Leaving,
@@ -186,13 +171,11 @@ impl Models {
         }
     }
 
-    /// What requests find.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.shared.catalog
     }
 
-    /// Where the process counts.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.shared.room.metrics)

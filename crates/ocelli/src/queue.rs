@@ -34,11 +34,8 @@ use job::Job;
 /// The way to the workers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Broker {
-    /// Workers of this process.
     Memory(MemoryBroker),
-    /// Workers anywhere, over Redis.
     Redis(redis::RedisBroker),
-    /// The tutorial's model process.
     Tutorial(tutorial::TutorialBroker),
 }
 
@@ -140,7 +137,6 @@ impl Broker {
         }
     }
 
-    /// Takes no more jobs.
     pub fn close(&self) {
         match self {
             Self::Memory(broker) => broker.close(),

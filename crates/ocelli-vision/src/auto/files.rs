@@ -16,7 +16,6 @@ use crate::{
 /// Files of a folder that are looked at.
 const MAX_ENTRIES: usize = 10_000;
 
-/// A model's folder.
 pub(super) struct Folder {
     dir: PathBuf,
     root: PathBuf,
@@ -59,7 +58,6 @@ impl Folder {
         }
     }
 
-    /// An ONNX file.
     pub(super) fn onnx(&self, name: &str) -> Result<Vec<u8>, AutoError> {
         refuse_foreign(&self.path(name))?;
         Ok(read_onnx(&self.files, &self.path(name))?)

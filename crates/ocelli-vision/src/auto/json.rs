@@ -90,7 +90,6 @@ impl<'a> Place<'a> {
         self.value.as_f64().ok_or_else(|| self.wrong("a number"))
     }
 
-    /// A length in pixels.
     pub(super) fn pixels(&self) -> Result<u32, AutoError> {
         let number = self.value.as_u64().and_then(|number| u32::try_from(number).ok());
         number

@@ -18,7 +18,6 @@ const SAVED_MODEL: &str = "saved_model.pb";
 /// Names under which people keep labels beside a model, the first that is there.
 pub const LABEL_FILES: [&str; 4] = ["labels.txt", "classes.txt", "labels.json", "class_indices.json"];
 
-/// What was found.
 pub(super) enum Source {
     /// A package's folder.
     Package(Folder),
@@ -28,7 +27,6 @@ pub(super) enum Source {
 
 /// An ONNX file and what is said around it.
 pub(super) struct Parts {
-    /// Where everything is.
     pub(super) folder: Folder,
     /// The ONNX file, relative to the folder.
     pub(super) onnx: String,

@@ -22,7 +22,6 @@ pub(super) fn is_timm(config: &Place<'_>) -> bool {
     config.get("pretrained_cfg").is_some() || (is_bare && config.get("input_size").is_some())
 }
 
-/// Where the keys are.
 fn settings<'a>(config: &Place<'a>) -> Place<'a> {
     config.get("pretrained_cfg").unwrap_or_else(|| config.clone())
 }

@@ -69,7 +69,6 @@ impl Config {
             .find(|name| !name.is_empty())
     }
 
-    /// How it is run.
     pub(super) fn run(&self) -> RunSpec {
         let number = |text: Option<&str>| {
             text.and_then(|text| text.parse::<u32>().ok())

@@ -105,7 +105,6 @@ pub fn choose_variant(names: &[&str]) -> Result<Variant, String> {
     })
 }
 
-/// Where a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Top,

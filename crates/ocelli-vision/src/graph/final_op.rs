@@ -9,7 +9,6 @@ use super::{
     wire::{Fields, Value, text},
 };
 
-/// Functions that call functions.
 const DEEPEST: usize = 8;
 /// Bytes of functions that are read: functions that call functions can stand for more than any file holds.
 const MOST_BYTES: usize = 1 << 28;

@@ -222,7 +222,6 @@ impl Small<'_> {
         }
     }
 
-    /// The file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         model(self.graph()).encode_to_vec()
     }

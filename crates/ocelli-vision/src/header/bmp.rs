@@ -30,11 +30,9 @@ pub(crate) struct Bitmap {
     /// Where red, green, blue and alpha lie in a pixel's word; zeros where nothing is said.
     pub(crate) masks: [u32; 4],
     pub(crate) palette: Palette,
-    /// Where the pixels begin.
     pub(crate) pixels: usize,
 }
 
-/// Where the palette lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Palette {
     pub(crate) at: usize,

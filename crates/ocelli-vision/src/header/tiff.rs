@@ -61,7 +61,6 @@ pub(crate) struct Page<'a> {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) colours: Colours,
-    /// Bytes of a pixel.
     pub(crate) samples: u32,
     pub(crate) compression: Compression,
     /// Each sample is stored as the difference from the one on its left.

@@ -5,7 +5,6 @@ mod vp8;
 use super::{ImageFormat, ImageHeader, Orientation, Storage, bytes, exif, pixels};
 use crate::ImageError;
 
-/// Type and length.
 const CHUNK_HEADER: usize = 8;
 const VP8X_BYTES: usize = 10;
 const ANIM_BYTES: usize = 6;

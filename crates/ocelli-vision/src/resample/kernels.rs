@@ -209,7 +209,6 @@ fn split(place: f64) -> (i64, f64) {
     (below as i64, place - below)
 }
 
-/// Keys' cubic.
 fn keys(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {

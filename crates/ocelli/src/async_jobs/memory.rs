@@ -40,7 +40,6 @@ struct StoredJob {
     ticket: JobTicket,
     model: Arc<ServedModel>,
     want: OutputRequest,
-    /// When it is forgotten.
     end: Instant,
     results: Mutex<Vec<Option<Result<Scored, Error>>>>,
     /// Cancelled when nobody wants the job any more.

@@ -56,7 +56,6 @@ struct Draft<'a> {
     model: &'a ServedModel,
     asked: JobRecord,
     webhook: String,
-    /// Who is called then.
     receiver: String,
     /// Until its deadline.
     life: Duration,

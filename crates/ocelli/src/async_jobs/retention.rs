@@ -29,7 +29,6 @@ struct StoredJob<T> {
 /// What became of a job that was to be kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entered<T> {
-    /// It is kept.
     New,
     /// An earlier request was the same; this is its job.
     Known(T),

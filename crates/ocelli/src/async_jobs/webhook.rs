@@ -37,10 +37,8 @@ const ATTEMPTS: u32 = 6;
 /// minutes.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest URL.
 const URL_LENGTH: usize = 2048;
 
-/// Who may be called.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
     /// The hosts that may be called.
@@ -130,7 +128,6 @@ impl WebhookConfig {
 }
 
 impl WebhookUrl {
-    /// Who is called.
     pub(super) fn receiver(&self) -> Receiver {
         Receiver(format!("{}:{}", self.host, self.port).into())
     }

@@ -7,7 +7,6 @@ use clap::Args;
 
 use super::{duration, help, positive_duration};
 
-/// `ocelli bench`.
 #[derive(Debug, Args)]
 #[command(after_help = help::BENCH)]
 pub struct BenchArgs {

@@ -10,7 +10,6 @@ use clap::Args;
 use super::{duration, positive_duration};
 use crate::async_jobs::WebhookHost;
 
-/// Asynchronous jobs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Asynchronous jobs")]
 pub struct JobArgs {

@@ -14,7 +14,6 @@ use super::duration;
 /// A model and how to run it.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// The model.
     #[command(flatten)]
     pub source: SourceArgs,
     /// Inference engine
@@ -22,7 +21,6 @@ pub struct ModelArgs {
     pub engine: EngineArgs,
 }
 
-/// Which model.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct SourceArgs {
@@ -181,7 +179,6 @@ fn preset() -> impl TypedValueParser<Value = Preset> {
     PossibleValuesParser::new(values).try_map(|name| name.parse::<Preset>())
 }
 
-/// What computes, and how.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
@@ -225,7 +222,6 @@ pub struct EngineArgs {
     pub fake_panic_on: Option<u8>,
 }
 
-/// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineKind {
     /// ONNX Runtime on the processor

@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::{EngineArgs, HintArgs, ImageArgs, help};
 
-/// `ocelli model`.
 #[derive(Debug, Args)]
 pub struct ModelCommandArgs {
-    /// What to do.
     #[command(subcommand)]
     pub command: ModelCommand,
 }
@@ -31,7 +29,6 @@ pub enum ModelCommand {
     Remove(RemoveArgs),
 }
 
-/// `ocelli model show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// Model, as for --model of `ocelli serve` [default: the built-in model]
@@ -45,7 +42,6 @@ pub struct ShowArgs {
     pub json: bool,
 }
 
-/// `ocelli model check`.
 #[derive(Debug, Args)]
 #[command(after_help = help::CHECK)]
 pub struct CheckArgs {
@@ -66,15 +62,12 @@ pub struct CheckArgs {
     /// What its files do not say.
     #[command(flatten)]
     pub hints: HintArgs,
-    /// The engine.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
 }
 
-/// `ocelli model init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// Model, as for --model of `ocelli serve` [default: the built-in model]
@@ -91,7 +84,6 @@ pub struct InitArgs {
     pub hints: HintArgs,
 }
 
-/// `ocelli model pull`.
 #[derive(Debug, Args)]
 #[command(after_help = HUB_ENVIRONMENT)]
 pub struct PullArgs {
@@ -100,7 +92,6 @@ pub struct PullArgs {
     pub spec: String,
 }
 
-/// `ocelli model list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// Print JSON, one object per line
@@ -108,7 +99,6 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// `ocelli model remove`.
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
     /// Model: hf:owner/name for all of its files, also those of other tools

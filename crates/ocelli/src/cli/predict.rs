@@ -4,7 +4,6 @@ use clap::{Args, ValueEnum};
 
 use super::{ImageArgs, ModelArgs, help};
 
-/// `ocelli predict`.
 #[derive(Debug, Args)]
 #[command(after_help = help::PREDICT)]
 pub struct PredictArgs {
@@ -26,12 +25,10 @@ pub struct PredictArgs {
     /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Limits of an image.
     #[command(flatten)]
     pub image: ImageArgs,
 }
 
-/// How predictions are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// Aligned columns

@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::{RedisArgs, duration};
 
-/// `ocelli queue`.
 #[derive(Debug, Args)]
 pub struct QueueArgs {
-    /// What to do.
     #[command(subcommand)]
     pub command: QueueCommand,
 }
@@ -25,7 +23,6 @@ pub enum QueueCommand {
 }
 
 impl QueueCommand {
-    /// Where the queues are.
     #[must_use]
     pub fn redis(&self) -> &RedisArgs {
         match self {
@@ -36,7 +33,6 @@ impl QueueCommand {
     }
 }
 
-/// How queues are shown.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Repeat every DURATION until Ctrl-C; 2s where none is given
@@ -48,7 +44,6 @@ pub struct StatusArgs {
     /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
-    /// Where the queues are.
     #[command(flatten)]
     pub redis: RedisArgs,
 }
@@ -66,7 +61,6 @@ fn interval(text: &str) -> Result<Duration, String> {
 pub enum DeadCommand {
     /// List dead letters
     List {
-        /// Where the queues are.
         #[command(flatten)]
         redis: RedisArgs,
         /// Print JSON, one object per line
@@ -79,7 +73,6 @@ pub enum DeadCommand {
     Drop(DeadArgs),
 }
 
-/// Which dead letters.
 #[derive(Debug, Args)]
 pub struct DeadArgs {
     /// Entries, as `list` shows them
@@ -92,7 +85,6 @@ pub struct DeadArgs {
     /// not enough
     #[arg(long, value_name = "NAME[/VERSION[/DIGEST]]")]
     pub model: Option<String>,
-    /// Where the queues are.
     #[command(flatten)]
     pub redis: RedisArgs,
 }

@@ -6,7 +6,6 @@ use clap::{Args, ValueEnum};
 
 use super::ListenAddress;
 
-/// A folder of models.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model repository")]
 pub struct RepositoryArgs {

@@ -31,12 +31,10 @@ pub(super) struct Needs {
     pub(super) admin: bool,
 }
 
-/// What may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Budget {
     /// Connections to `--listen`.
     connections: u64,
-    /// Files of all kinds.
     files: u64,
 }
 

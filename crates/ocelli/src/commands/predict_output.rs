@@ -13,9 +13,7 @@ use crate::process::printable::{lines, one_line};
 pub(super) enum Said<'a> {
     /// Classes, best first.
     Classes(&'a [LabelledPrediction<'a>]),
-    /// A feature vector.
     Vector(&'a [f32]),
-    /// Nothing, and why.
     Failure(&'a str),
 }
 

@@ -26,9 +26,7 @@ const MAX_FILE: u64 = 256 * 1024 * 1024;
 /// Where a photo comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
-    /// A file.
     File(PathBuf),
-    /// Standard input.
     Stdin,
     /// An argument that leads to no photo, and why.
     Nothing {
@@ -107,7 +105,6 @@ impl Source {
         }
     }
 
-    /// Reads the photo.
     pub(super) fn read(&self) -> Result<Bytes, String> {
         match self {
             Self::File(path) => read(fs::File::open(path)),

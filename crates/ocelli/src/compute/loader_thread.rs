@@ -20,7 +20,6 @@ pub enum BackgroundError {
     /// There is no thread for it.
     #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
     Thread(#[from] io::Error),
-    /// It panicked.
     #[error("it panicked; the log says where")]
     Panicked,
 }

@@ -27,7 +27,6 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(30);
 pub enum Urgency {
     /// Nothing else should come first.
     Urgent,
-    /// Worth doing.
     Ordinary,
 }
 
@@ -42,7 +41,6 @@ pub enum Turn {
     NothingUntil(Instant),
 }
 
-/// A source of work.
 pub trait WorkSource: Send + Sync {
     /// Does one piece of work of at least this urgency, if there is one. `member` says which of the pool's threads
     /// asks, from 0, so that state can be kept for each.

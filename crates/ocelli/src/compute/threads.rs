@@ -7,7 +7,6 @@ use tokio::task;
 
 use super::pool::{ComputeThread, Pool};
 
-/// Running threads of pools.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
     pools: Vec<Pool>,

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How batches are formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPolicy {
     /// The most items in a batch; at least 1.
@@ -19,7 +18,6 @@ pub struct BatchPolicy {
 /// Whether a batch may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ripeness {
-    /// Nothing waits.
     Empty,
     /// What waits may leave at this time, or when the batch is full.
     At(Instant),
@@ -44,13 +42,11 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// How many items wait.
     #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -50,7 +50,6 @@ struct InstanceSlot {
     buffer: BatchBuffer,
 }
 
-/// An instance that failed.
 #[derive(Clone, Copy)]
 struct Broken {
     retry_at: Instant,

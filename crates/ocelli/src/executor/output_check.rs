@@ -19,7 +19,6 @@ const ROUNDING: f32 = 0.01;
 /// An output whose numbers are probabilities before its package makes probabilities of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Twice {
-    /// The output's name.
     pub output: String,
     /// What is applied to it.
     pub activation: Activation,

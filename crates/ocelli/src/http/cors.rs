@@ -73,7 +73,6 @@ impl FromStr for CorsOrigin {
 }
 
 impl Cors {
-    /// Allows these origins.
     #[must_use]
     pub fn new(origins: &[CorsOrigin]) -> Self {
         Self(origins.into())

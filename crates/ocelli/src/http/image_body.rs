@@ -20,7 +20,6 @@ pub(super) enum InputForm {
     },
     /// `{"image":"<base64>"}` or `{"images":["<base64>", ..]}`.
     Json,
-    /// The file itself.
     Raw,
 }
 

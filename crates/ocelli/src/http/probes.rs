@@ -39,9 +39,7 @@ pub trait Health: Send + Sync {
 pub struct Probe {
     /// What the process is doing.
     pub lifecycle: Lifecycle,
-    /// What it has counted.
     pub metrics: Arc<Metrics>,
-    /// The role's parts.
     pub health: Arc<dyn Health>,
 }
 

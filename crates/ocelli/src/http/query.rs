@@ -14,7 +14,6 @@ pub(super) struct Parameters {
     pub(super) model: Option<String>,
     /// What is wanted of it.
     pub(super) params: OutputParams,
-    /// How vectors are written.
     pub(super) encoding: VectorEncoding,
 }
 

@@ -43,11 +43,9 @@ pub(super) struct ReadPlan<F> {
     pub(super) most: Most,
     /// When the answer comes too late.
     pub(super) deadline: Deadline,
-    /// Who is let in.
     pub(super) door: AdmitWhen,
 }
 
-/// Who is let in.
 pub(super) enum AdmitWhen {
     /// Whoever can be answered soon.
     Now,
@@ -57,9 +55,7 @@ pub(super) enum AdmitWhen {
 
 /// What one request asks for, whatever the route.
 pub(super) struct AdmittedRequest {
-    /// What to do.
     pub(super) request: inference::Request,
-    /// With these.
     pub(super) images: Vec<Bytes>,
 }
 
@@ -206,7 +202,6 @@ impl AdmitWhen {
         }
     }
 
-    /// Takes room.
     fn admit(&self, state: &AppState, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         match self {
             Self::Now => state.infer.admit(model, needed),

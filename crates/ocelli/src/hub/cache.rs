@@ -185,7 +185,6 @@ impl RepoCache {
 /// How much of a commit a list of its files names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// All of it.
     Whole,
     /// What is in the cache.
     Cached,

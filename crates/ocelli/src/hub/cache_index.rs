@@ -17,9 +17,7 @@ use super::spec::{Commit, HubSpec, RepoPath, Repository};
 /// A commit of a repository that has an ONNX file here.
 #[derive(Clone, Debug)]
 pub struct CachedModel {
-    /// The repository.
     pub repository: Repository,
-    /// The commit.
     pub commit: Commit,
     /// The branches and tags that stood for it when they were last asked for.
     pub revisions: Vec<String>,
@@ -31,7 +29,6 @@ pub struct CachedModel {
     pub folder: PathBuf,
 }
 
-/// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Commits, of which nothing is left.
@@ -111,7 +108,6 @@ fn cached(cache: &RepoCache, repository: &Repository, commit: Commit) -> Option<
     })
 }
 
-/// Everything of a repository.
 fn whole(cache: &RepoCache, commits: usize) -> Result<Removed, HubError> {
     let mut removed = Removed {
         commits,

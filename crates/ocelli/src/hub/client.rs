@@ -36,7 +36,6 @@ const ERROR_MESSAGE: &str = "x-error-message";
 
 const AGENT: &str = concat!("ocelli/", env!("CARGO_PKG_VERSION"));
 
-/// Speaks with a hub.
 pub(super) struct Client {
     agent: Agent,
     endpoint: Url,

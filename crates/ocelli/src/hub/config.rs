@@ -27,7 +27,6 @@ const MAX_TOKEN: u64 = 4096;
 pub struct HubConfig {
     /// The folder of all repositories, such as `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
-    /// The hub's address.
     pub endpoint: Url,
     /// What a private or gated repository is read with.
     pub token: Option<Token>,

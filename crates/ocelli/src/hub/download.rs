@@ -50,9 +50,7 @@ struct Part {
 
 /// How a try ended that did not end well.
 enum Trouble {
-    /// It may go better.
     Passing(HubError),
-    /// It will not.
     Lasting(HubError),
 }
 

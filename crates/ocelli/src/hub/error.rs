@@ -18,7 +18,6 @@ pub enum HubError {
     /// An environment variable cannot be used.
     #[error("{name}: {problem}")]
     Setting {
-        /// The variable.
         name: &'static str,
         /// What is wrong and what to do.
         problem: String,
@@ -28,53 +27,30 @@ pub enum HubError {
         "{host} cannot be reached: {why}; check the network, HTTPS_PROXY and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use \
          only what is in the cache"
     )]
-    Unreachable {
-        /// Whom.
-        host: String,
-        /// Why.
-        why: String,
-    },
+    Unreachable { host: String, why: String },
     /// The hub is there and does not work.
     #[error("{host} answered {status}: it does not work now; try again later")]
-    Failing {
-        /// Who.
-        host: String,
-        /// What it answered.
-        status: u16,
-    },
+    Failing { host: String, status: u16 },
     /// No such repository, or one that is not shown to everybody: the hub does not tell these apart.
     #[error(
         "{repository} is not on {host}, or it is private: check the name; for a private one set HF_TOKEN to a token that \
          may read it"
     )]
-    NoRepository {
-        /// Which.
-        repository: Repository,
-        /// Where.
-        host: String,
-    },
+    NoRepository { repository: Repository, host: String },
     /// The repository's owner wants to be asked first.
     #[error(
         "{repository} is gated: accept its conditions at {host}/{repository}, then set HF_TOKEN to a token of that \
          account"
     )]
-    Gated {
-        /// Which.
-        repository: Repository,
-        /// Where, as an address.
-        host: String,
-    },
+    Gated { repository: Repository, host: String },
     /// The token is wrong or may not do this.
     #[error(
         "{host} refuses the token for {repository} ({status}): set HF_TOKEN to a valid one that may read this repository, \
          or unset it for a public one"
     )]
     Token {
-        /// Of what.
         repository: Repository,
-        /// Who.
         host: String,
-        /// What it answered.
         status: u16,
     },
     /// There is no such branch, tag or commit.
@@ -82,17 +58,13 @@ pub enum HubError {
         "{repository} has no revision '{revision}': name a branch, a tag or a commit of it, or leave it out for main"
     )]
     NoRevision {
-        /// Of what.
         repository: Repository,
-        /// Which.
         revision: String,
     },
     /// A file that the repository lists cannot be fetched, or a named one does not exist.
     #[error("{repository} has no file '{file}'{}", listed("; its ONNX files are", others))]
     NoFile {
-        /// Of what.
         repository: Repository,
-        /// Which.
         file: String,
         /// The ONNX files that are there.
         others: Vec<String>,
@@ -104,21 +76,16 @@ pub enum HubError {
         listed("; it has", files)
     )]
     NoModel {
-        /// Which.
         repository: Repository,
         /// A model in another format.
         foreign: Option<(String, &'static Format)>,
-        /// What is there instead.
         files: Vec<String>,
     },
     /// A file that was named is a model in another format.
     #[error("{repository}: {file} {format}")]
     Foreign {
-        /// Where.
         repository: Repository,
-        /// Which.
         file: String,
-        /// What it is.
         format: &'static Format,
     },
     /// It has several, which are not one model in several forms.
@@ -126,18 +93,10 @@ pub enum HubError {
         "{spec} does not say which of its ONNX files is meant{}: write {spec}#FILE",
         listed(", of", files)
     )]
-    Unclear {
-        /// What was asked for.
-        spec: String,
-        /// The ONNX files.
-        files: Vec<String>,
-    },
-    /// Some other refusal.
+    Unclear { spec: String, files: Vec<String> },
     #[error("{url} answered {status}{}", message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     Refused {
-        /// What was asked for.
         url: String,
-        /// What was answered.
         status: u16,
         /// What the hub said about it.
         message: Option<String>,
@@ -146,18 +105,12 @@ pub enum HubError {
     #[error(
         "{url} did not answer as a model hub does: {problem}; check HF_ENDPOINT, and whether a proxy or a login page answers instead"
     )]
-    NotHub {
-        /// What was asked for.
-        url: String,
-        /// What is wrong.
-        problem: String,
-    },
+    NotHub { url: String, problem: String },
     /// The hub names a file that would lie outside the cache.
     #[error(
         "the hub lists a file {name:?} in {repository}: that is no path within a repository, so nothing of it was written; do not use this repository"
     )]
     Outside {
-        /// Of what.
         repository: Repository,
         /// The name, as it came.
         name: String,
@@ -165,13 +118,10 @@ pub enum HubError {
     /// More bytes than anything sensible.
     #[error("{file} of {repository} has {}, and {} is the limit for such a file: check that it is the right one", ByteSize(*bytes), ByteSize(*limit))]
     TooLarge {
-        /// Of what.
         repository: Repository,
-        /// Which.
         file: String,
         /// What the hub says it has.
         bytes: u64,
-        /// What it may have.
         limit: u64,
     },
     /// What arrived is not what the hub promised.
@@ -179,33 +129,22 @@ pub enum HubError {
         "{file} of {repository} arrived with the hash {found} instead of {expected} and was deleted: try again; if it happens again, something on the way changes the bytes"
     )]
     WrongHash {
-        /// Of what.
         repository: Repository,
-        /// Which.
         file: String,
         /// What the hub says, as hexadecimal digits.
         expected: String,
-        /// What was computed.
         found: String,
     },
     /// The hub does not say what a file must be.
     #[error(
         "the hub does not say the hash of {file} in {repository}, so it cannot be checked: set HF_ENDPOINT to a hub or mirror that does"
     )]
-    NoHash {
-        /// Of what.
-        repository: Repository,
-        /// Which.
-        file: String,
-    },
+    NoHash { repository: Repository, file: String },
     /// It broke off more often than is tried.
     #[error("{file} of {repository} broke off after {}: {why}; the part is kept, and the next try goes on from there", ByteSize(*bytes))]
     Broken {
-        /// Of what.
         repository: Repository,
-        /// Which.
         file: String,
-        /// How far it got.
         bytes: u64,
         /// The last reason.
         why: String,
@@ -215,7 +154,6 @@ pub enum HubError {
     DiskFull {
         /// Where it was to go.
         path: PathBuf,
-        /// Which file.
         file: String,
         /// Bytes that are missing of it.
         needed: u64,
@@ -227,25 +165,17 @@ pub enum HubError {
     FileLimit {
         /// Where it was to go.
         path: PathBuf,
-        /// Which file.
         file: String,
         /// Bytes that are missing of it.
         needed: u64,
     },
     /// The cache cannot be read or written.
     #[error("{}: {source}; the cache of models is there, HF_HOME moves it", path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// It would have to be fetched and must not be.
     #[error("{spec}: {missing} is not in the cache ({}), and HF_HUB_OFFLINE is set: unset it, or run `ocelli model pull {spec}` where there is a network and copy the cache", cache.display())]
     Offline {
-        /// What was asked for.
         spec: String,
-        /// What of it.
         missing: String,
         /// Where it was looked for.
         cache: PathBuf,
@@ -253,7 +183,6 @@ pub enum HubError {
     /// It was to be removed, and is not there.
     #[error("{spec} is not in the cache ({}); `ocelli model list` says what is", cache.display())]
     NotCached {
-        /// What was asked for.
         spec: String,
         /// Where it was looked for.
         cache: PathBuf,
@@ -274,9 +203,7 @@ pub enum HubError {
     /// A `model.toml` in the repository is wrong.
     #[error("{}: {source}", path.display())]
     Package {
-        /// The file.
         path: PathBuf,
-        /// What is wrong.
         source: ocelli_vision::PackageError,
     },
 }

@@ -71,9 +71,7 @@ struct FetchSession<'a> {
 
 /// Where a file is that is here.
 enum CachedFile {
-    /// In the snapshot.
     Snapshot,
-    /// Among the blobs only.
     Blob(Hash),
 }
 

@@ -15,7 +15,6 @@ pub(super) struct Listing {
     pub(super) files: Vec<RepoFile>,
 }
 
-/// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RepoFile {
     pub(super) path: RepoPath,
@@ -28,7 +27,6 @@ pub(super) struct RepoFile {
 /// Why what was listed is not used.
 #[derive(Debug, PartialEq)]
 pub(super) enum BadListing {
-    /// It is no listing.
     Form(String),
     /// It has a file of this name, which is no path within a repository.
     Outside(String),
@@ -59,7 +57,6 @@ struct Lfs {
 }
 
 impl Listing {
-    /// From the hub's JSON.
     pub(super) fn parse(json: &[u8]) -> Result<Self, BadListing> {
         let answer: ListingResponse =
             serde_json::from_slice(json).map_err(|error| BadListing::Form(error.to_string()))?;

@@ -8,7 +8,6 @@ use super::spec::RepoPath;
 use crate::process::printable::one_line;
 use crate::process::progress::Bar;
 
-/// Shows one file's download.
 pub(super) struct DownloadProgress {
     bar: Bar,
 }

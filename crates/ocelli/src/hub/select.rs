@@ -10,7 +10,6 @@ use super::spec::{HubSpec, RepoPath};
 /// What makes a folder a package.
 const MANIFEST: &str = "model.toml";
 
-/// A package's graph.
 const PACKAGE_ONNX: &str = "model.onnx";
 
 /// What describes a model that is no package, beside files of labels.
@@ -19,11 +18,9 @@ const DESCRIPTIONS: [&str; 3] = ["config.json", "preprocessor_config.json", "pro
 /// The graph to serve and what it needs.
 #[derive(Debug, PartialEq)]
 pub(super) struct Choice<'a> {
-    /// The ONNX file.
     pub(super) onnx: &'a RepoFile,
     /// Why this one and which others there are, in words.
     pub(super) why: String,
-    /// What describes it.
     pub(super) descriptions: Vec<&'a RepoFile>,
     /// The package's `model.toml`, if it is one.
     pub(super) manifest: Option<&'a RepoFile>,

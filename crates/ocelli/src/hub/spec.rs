@@ -21,7 +21,6 @@ const MAX_PATH: usize = 1024;
 /// A model on the hub, as users write it: `hf:owner/name[@revision][#file]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubSpec {
-    /// The repository.
     pub repository: Repository,
     /// A branch, a tag or a commit, if one is named.
     pub revision: Option<RepoPath>,
@@ -227,7 +226,6 @@ impl Commit {
         is_hash(text, 40).then(|| Self(text.to_owned()))
     }
 
-    /// Its digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

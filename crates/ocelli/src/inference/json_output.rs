@@ -21,15 +21,10 @@ pub enum ImageAnswer<'a> {
         predictions: Vec<LabelledPrediction<'a>>,
     },
     /// It was computed, to a feature vector.
-    Embedding {
-        /// The vector.
-        embedding: Vector<'a>,
-    },
-    /// It was not.
+    Embedding { embedding: Vector<'a> },
     Failure {
         /// What is wrong and what to do.
         error: String,
-        /// Which error it is.
         code: &'static str,
     },
 }
@@ -37,7 +32,6 @@ pub enum ImageAnswer<'a> {
 /// A prediction with its label, as the versioned routes and the command line show it.
 #[derive(Clone, Debug, Serialize)]
 pub struct LabelledPrediction<'a> {
-    /// The class's name.
     pub label: Cow<'a, str>,
     /// The class's index, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,7 +43,6 @@ pub struct LabelledPrediction<'a> {
 /// How the numbers of a vector are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VectorEncoding {
-    /// As numbers.
     #[default]
     Float,
     /// As the base64 of their float32, little endian: exact, and half as long.
@@ -109,7 +102,6 @@ impl<'a> ImageAnswer<'a> {
     }
 }
 
-/// Adds labels to predictions.
 #[must_use]
 pub fn labelled<'a>(labels: &'a [String], predictions: &'a [Prediction]) -> Vec<LabelledPrediction<'a>> {
     predictions

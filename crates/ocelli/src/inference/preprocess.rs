@@ -28,10 +28,8 @@ use crate::queue::job::{Job, JobId};
 use crate::queue::{Broker, PrepareTimes, ReplySender};
 use waiting::{Completion, Queue, WaitingPhoto};
 
-/// What decoding may use.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeConfig {
-    /// Limits of one image.
     pub image: DecodeLimits,
     /// Bytes of decoded pixels that all threads together may hold.
     pub pixel_bytes: u64,
@@ -40,7 +38,6 @@ pub struct DecodeConfig {
 /// A photo to prepare for a model.
 #[derive(Debug)]
 pub struct Photo {
-    /// The file.
     pub bytes: Bytes,
     /// The model whose input it is to become.
     pub model: Arc<ServedModel>,

@@ -12,13 +12,11 @@ use crate::models::repository::{Entry, Key};
 /// A model of the repository, loaded or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelStatus {
-    /// Its name.
     pub name: String,
     /// Its version; `None` while that is not known.
     pub version: Option<String>,
     /// `ready`, `loading`, `unloading`, `failed` or `unloaded`.
     pub state: &'static str,
-    /// Why it failed.
     pub reason: Option<String>,
 }
 

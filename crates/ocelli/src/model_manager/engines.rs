@@ -18,7 +18,6 @@ use crate::models::model_id::ModelId;
 use crate::models::served_model::{ModelFile, ServedModel};
 use crate::queue::{JobQueue, ModelQueue, Refill};
 
-/// Where models are computed.
 pub(crate) struct EngineRoom {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) cores: CoreBudget,
@@ -39,7 +38,6 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
     Thread(#[from] io::Error),
-    /// Loading panicked.
     #[error("loading the model panicked: {0}")]
     Panicked(#[from] task::JoinError),
     /// The same in the background, or there was no thread for it.

@@ -87,7 +87,6 @@ impl ManagerShared {
         Ok(())
     }
 
-    /// What the repository holds.
     pub(super) async fn entries(&self) -> Result<Vec<Entry>, ModelsError> {
         let Some(repository) = &self.repository else {
             return Ok(Vec::new());

@@ -20,7 +20,6 @@ use crate::queue::transport::worker::{WorkerSide, WorkerWire};
 /// How long the tasks may take to sign off.
 const SIGN_OFF: Duration = Duration::from_secs(2);
 
-/// Where registrations are taken.
 pub(crate) struct Registrations {
     wire: WorkerWire,
     /// The link of the process.

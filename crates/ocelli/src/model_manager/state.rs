@@ -17,12 +17,10 @@ use crate::queue::ModelQueue;
 #[derive(Default)]
 pub(super) struct ModelSlots(BTreeMap<Key, ModelSlot>);
 
-/// One of them.
 #[derive(Default)]
 pub(super) struct ModelSlot {
     /// Whether it was given at the start, and stays.
     given: bool,
-    /// What requests find.
     model: Option<Arc<ServedModel>>,
     resident: Option<Resident>,
     /// What the package that is loaded looks like.

@@ -28,7 +28,6 @@ pub struct AdmissionLimits {
 /// Images and bytes in the house.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Images.
     pub jobs: usize,
     /// Bytes of bodies and tensors.
     pub bytes: u64,
@@ -98,7 +97,6 @@ pub fn fits_empty(
 }
 
 impl AdmissionLimits {
-    /// As much as comes.
     pub const NONE: Self = Self {
         jobs: usize::MAX,
         bytes: u64::MAX,
@@ -116,7 +114,6 @@ impl AdmissionLimits {
     }
 }
 
-/// There is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     /// What was inside at the time.
@@ -192,7 +189,6 @@ impl Admission {
         self.limits
     }
 
-    /// What is inside now.
     #[must_use]
     pub fn load(&self) -> Load {
         self.inside.lock().load
@@ -243,7 +239,6 @@ pub struct Permit {
     priority: Priority,
 }
 
-/// Room behind one door.
 #[derive(Debug)]
 struct Room {
     admission: Arc<Admission>,

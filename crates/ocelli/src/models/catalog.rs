@@ -46,7 +46,6 @@ pub enum EmptyPolicy {
 /// A model that this process should have and cannot answer for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// Its name.
     pub name: String,
     /// Its version, where that is known without reading it.
     pub version: Option<String>,

@@ -3,9 +3,7 @@
 /// Names what is served: the same name and version with another digest is another model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelId {
-    /// The package's name.
     pub name: String,
-    /// The package's version.
     pub version: String,
     /// The package's SHA-256, in hexadecimal.
     pub digest: String,

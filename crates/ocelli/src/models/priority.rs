@@ -5,7 +5,6 @@
 pub enum Priority {
     /// Somebody waits who matters more.
     High,
-    /// The usual.
     #[default]
     Normal,
     /// When there is time; yet it is never left for good.

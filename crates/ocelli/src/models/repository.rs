@@ -39,7 +39,6 @@ pub struct Key {
 /// A package that a repository holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is called.
     pub key: Key,
     /// The folder that holds it.
     pub path: PathBuf,

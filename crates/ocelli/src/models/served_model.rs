@@ -50,9 +50,7 @@ pub struct ModelFile {
 /// How a model is run, known once it has been loaded and measured.
 #[derive(Clone, Debug)]
 pub struct Runtime {
-    /// The engine's name.
     pub engine: String,
-    /// The engine's version.
     pub engine_version: String,
     /// How many instances run batches at once.
     pub instances: usize,

@@ -13,26 +13,21 @@ use super::served_model;
 use super::served_model::IMAGENET;
 use crate::hub::{self, Fetched, HubConfig, HubError, HubSpec};
 
-/// Where a model is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelLocation {
-    /// Part of the binary.
     BuiltIn,
-    /// On this machine.
     Here {
         /// A folder or a file.
         path: PathBuf,
         /// Which of the folder's ONNX files.
         variant: Option<String>,
     },
-    /// On the hub.
     Hub(HubSpec),
 }
 
 /// A model that was found and made into a package.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// The package.
     pub package: ModelPackage,
     /// What it was; nothing of the built-in model.
     pub kind: Option<Kind>,
@@ -54,19 +49,13 @@ pub enum OpenError {
     Hub(#[from] HubError),
     /// There is nothing on this machine, and the hub has such names.
     #[error("{source}; did you mean {meant}, a model of the Hugging Face hub?")]
-    Elsewhere {
-        /// What was looked for.
-        source: Box<AutoError>,
-        /// What may be meant.
-        meant: HubSpec,
-    },
+    Elsewhere { source: Box<AutoError>, meant: HubSpec },
     /// It is a folder for `--model-dir`.
     #[error(
         "{folder}: this is a folder of models, not a single model; name one of them, such as {one}, or serve all of them with \
          --model-dir {folder}"
     )]
     Many {
-        /// The folder.
         folder: PathBuf,
         /// The first of its models.
         one: PathBuf,

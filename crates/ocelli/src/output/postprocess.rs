@@ -13,21 +13,18 @@ use crate::models::served_model::ServedModel;
 pub struct OutputRequest {
     /// Which of the model's outputs, by its place in the package.
     pub output: usize,
-    /// In which form.
     pub form: OutputKind,
 }
 
 /// What an output is made into.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OutputKind {
-    /// The best classes.
     Classes {
         /// The most of them, at least 1.
         top_k: usize,
         /// Those below this probability are left out.
         threshold: Option<f32>,
     },
-    /// The numbers themselves.
     Vector {
         /// Scaled to length 1 (L2).
         normalize: bool,
@@ -39,14 +36,12 @@ pub enum OutputKind {
 pub enum Output {
     /// The best classes, best first.
     Classes(Vec<Prediction>),
-    /// A feature vector.
     Vector(Vec<f32>),
 }
 
 /// One class and how likely it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// Which class.
     pub class: Class,
     /// The probability, 0 to 1.
     pub probability: f32,

@@ -14,9 +14,7 @@ pub struct Phases {
     pub decode: Duration,
     /// Waiting in the broker and in the worker for an engine and for cores.
     pub queue: Duration,
-    /// Filling the batch.
     pub fill: Duration,
-    /// Running the batch.
     pub infer: Duration,
 }
 

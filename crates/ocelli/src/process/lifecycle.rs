@@ -11,9 +11,7 @@ use tokio::sync::watch;
 /// What the process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Models are being loaded.
     Starting,
-    /// Requests are answered.
     Serving,
     /// Requests are answered, but clients are asked to go elsewhere.
     Draining,
@@ -40,7 +38,6 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// The stage now.
     #[must_use]
     pub fn stage(&self) -> Stage {
         *self.stage.borrow()

@@ -32,23 +32,16 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// The target of the access log's lines.
 pub const ACCESS: &str = "ocelli::access";
 
-/// Importance of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// Failures
     Error,
-    /// Conditions that need attention
     Warn,
-    /// Events that operators need
     Info,
-    /// Details for debugging
     Debug,
 }
 
-/// Form of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Plain text
     Text,
     /// One JSON object per line
     Json,
@@ -184,7 +177,6 @@ mod tests {
 
     use super::*;
 
-    /// Log lines in memory.
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
 

@@ -15,7 +15,6 @@ pub(crate) enum AuthorityError {
     /// The file is not there, or holds something else.
     #[error("{} cannot be read as certificates in PEM: {source:?}", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: pem::Error,

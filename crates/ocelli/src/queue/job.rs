@@ -17,7 +17,6 @@ use crate::output::timing::Phases;
 pub struct JobId(pub u128);
 
 impl JobId {
-    /// A new one.
     #[must_use]
     pub fn random() -> Self {
         Self(fastrand::u128(..))
@@ -37,14 +36,11 @@ impl fmt::Display for JobId {
     }
 }
 
-/// One image to compute.
 #[derive(Debug)]
 pub struct Job {
-    /// What everybody calls it.
     pub id: JobId,
     /// The model that the pixels were prepared for.
     pub model: Arc<ModelId>,
-    /// How soon.
     pub priority: Priority,
     /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
     pub trace: Option<Arc<str>>,
@@ -61,7 +57,6 @@ pub struct Job {
 pub struct Reply {
     /// One outcome for each [`OutputRequest`] of the job; or why there is none.
     pub result: Result<Vec<Output>, JobError>,
-    /// What it took.
     pub cost: JobCost,
 }
 
@@ -87,9 +82,7 @@ pub enum JobError {
 pub struct JobCost {
     /// Waiting, from submission until its batch was drawn.
     pub queue: Duration,
-    /// Filling the batch.
     pub fill: Duration,
-    /// Running the batch.
     pub infer: Duration,
     /// How many jobs the batch had.
     pub batch_size: usize,
@@ -98,7 +91,6 @@ pub struct JobCost {
 /// How much is kept: of one job, or of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredSize {
-    /// Images.
     pub images: usize,
     /// Bytes that their results may come to.
     pub bytes: u64,
@@ -118,7 +110,6 @@ impl StoredSize {
         }
     }
 
-    /// Both together.
     pub fn plus(self, more: Self) -> Self {
         Self {
             images: self.images.saturating_add(more.images),
@@ -156,7 +147,6 @@ impl StoredSize {
 pub struct Scored {
     /// The classes, or the vector.
     pub outcome: Output,
-    /// Where the time went.
     pub phases: Phases,
 }
 

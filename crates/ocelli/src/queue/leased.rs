@@ -13,9 +13,7 @@ use crate::metrics::{DropReason, Metrics};
 /// lost, and a lease of Redis runs out, so that another worker takes the job.
 #[derive(Debug)]
 pub struct Leased {
-    /// The job.
     pub job: Job,
-    /// When it was submitted.
     pub submitted: Instant,
     receipt: Receipt,
 }
@@ -25,7 +23,6 @@ pub struct Leased {
 pub enum Receipt {
     /// To a request of this process.
     ReplySender(ReplySender),
-    /// To Redis.
     Lease(Lease),
     /// To the tutorial's web process.
     Ticket(Ticket),
@@ -48,7 +45,6 @@ impl Leased {
         }
     }
 
-    /// Where the reply goes.
     #[must_use]
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
@@ -89,7 +85,6 @@ impl Leased {
         None
     }
 
-    /// Answers whoever waits.
     pub fn complete(self, reply: Reply) {
         match self.receipt {
             Receipt::ReplySender(waiter) => waiter.complete(reply),

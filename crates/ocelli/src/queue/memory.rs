@@ -53,7 +53,6 @@ impl MemoryBroker {
         self.queue.of(model).is_some_and(|queue| queue.hurries(priority))
     }
 
-    /// How many jobs wait.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.queue.depth()

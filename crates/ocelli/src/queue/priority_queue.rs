@@ -33,7 +33,6 @@ impl<T> PriorityQueue<T> {
         self.queues[priority.index()].push_back(item);
     }
 
-    /// The next item.
     pub(crate) fn pop(&mut self) -> Option<T> {
         self.pop_of(|_| true)
     }

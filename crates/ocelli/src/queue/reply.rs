@@ -22,9 +22,7 @@ pub struct PrepareTimes {
 /// What becomes of an image that was submitted.
 #[derive(Debug)]
 pub struct ImageReply {
-    /// The worker's reply.
     pub reply: Reply,
-    /// What went before.
     pub prepare: PrepareTimes,
 }
 
@@ -41,7 +39,6 @@ pub struct ReplyReceiver {
     receiver: oneshot::Receiver<Result<ImageReply, Error>>,
 }
 
-/// Both ends.
 #[must_use]
 pub fn waiter() -> (ReplySender, ReplyReceiver) {
     let (sender, receiver) = oneshot::channel();
@@ -61,7 +58,6 @@ impl ReplySender {
         self.sender.is_closed()
     }
 
-    /// Notes what preparing took.
     #[must_use]
     pub fn prepared(self, prepare: PrepareTimes) -> Self {
         Self { prepare, ..self }

@@ -159,20 +159,14 @@ pub enum WireError {
     #[error(
         "it has form {version}, and this release knows forms up to {VERSION}; run the same release everywhere"
     )]
-    Newer {
-        /// The form.
-        version: u8,
-    },
+    Newer { version: u8 },
 }
 
 /// A reply and whom it is for.
 #[derive(Debug)]
 pub struct Received {
-    /// The job.
     pub id: JobId,
-    /// What it came to.
     pub reply: Reply,
-    /// Who computed it.
     pub worker: String,
 }
 

@@ -28,7 +28,6 @@ const STALLED: Duration = Duration::from_secs(5);
 /// The least time that each part behind the connections has to end, however long the connections took.
 pub(super) const PART: Duration = Duration::from_secs(5);
 
-/// How the role ends.
 #[derive(Clone, Copy, Debug)]
 pub struct DrainTimes {
     /// How long to go on accepting once readiness has failed.
@@ -44,7 +43,6 @@ pub struct ServeConfig {
     pub http: HttpConfig,
     /// Limits and times of connections.
     pub connections: ConnectionConfig,
-    /// How it ends.
     pub drain: DrainTimes,
     /// How asynchronous jobs are kept.
     pub jobs: JobsConfig,
@@ -52,10 +50,8 @@ pub struct ServeConfig {
     pub cors: Cors,
 }
 
-/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeEnd {
-    /// Everything accepted was answered.
     Drained,
     /// Something accepted was not: its time was up first, or a second signal came.
     CutShort,

@@ -23,11 +23,8 @@ use crate::queue::{Broker, JobQueue, MemoryBroker};
 /// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineConfig {
-    /// Cores to compute on.
     pub cores: usize,
-    /// Limits of the house.
     pub admission: AdmissionLimits,
-    /// Limits of decoding.
     pub decode: DecodeConfig,
     /// How the model is run.
     pub worker: WorkerConfig,
@@ -41,7 +38,6 @@ pub struct Pipeline {
     models: Models,
 }
 
-/// A pipeline's threads.
 pub struct Running {
     infer: Infer,
     models: Models,
@@ -49,7 +45,6 @@ pub struct Running {
 }
 
 impl Pipeline {
-    /// Puts the parts together.
     #[must_use]
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, models: impl Into<ModelSet>) -> Self {
         let metrics = Arc::new(Metrics::default());
@@ -108,7 +103,6 @@ impl Pipeline {
 }
 
 impl Running {
-    /// The way in.
     #[must_use]
     pub fn infer(&self) -> &Infer {
         &self.infer

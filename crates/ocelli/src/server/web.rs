@@ -26,15 +26,11 @@ const SIGN_OFF: Duration = Duration::from_secs(2);
 /// What a web process is made from.
 #[derive(Clone, Debug)]
 pub struct WebTierConfig {
-    /// Cores to decode on.
     pub cores: usize,
-    /// Limits of the house.
     pub admission: AdmissionLimits,
-    /// Limits of decoding.
     pub decode: DecodeConfig,
     /// What clients may call models.
     pub names: Names,
-    /// How jobs are submitted.
     pub wire: WebWire,
 }
 
@@ -51,7 +47,6 @@ pub struct WebTier {
 }
 
 impl WebTier {
-    /// Puts the parts together.
     #[must_use]
     pub fn new(config: WebTierConfig, target: &RedisUrl) -> Self {
         let metrics = Arc::new(Metrics::default());

@@ -30,15 +30,11 @@ use crate::queue::transport::worker::WorkerWire;
 /// What a worker process is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerTierConfig {
-    /// Cores to compute on.
     pub cores: usize,
-    /// How models are run.
     pub worker: WorkerConfig,
     /// Limits and times of connections to the probes.
     pub connections: ConnectionConfig,
-    /// How it ends.
     pub drain: DrainTimes,
-    /// How jobs come.
     pub wire: WorkerWire,
 }
 
@@ -54,7 +50,6 @@ pub struct WorkerTier {
 }
 
 impl WorkerTier {
-    /// Puts the parts together.
     #[must_use]
     pub fn new(
         config: WorkerTierConfig,

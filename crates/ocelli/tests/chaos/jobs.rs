@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{self, Connection};
-use crate::house::pause;
 use crate::photos;
+use crate::processes::pause;
 
 /// How long one answer may take.
 const ASK: Duration = Duration::from_secs(5);

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Answer, Between, Connection};
+use crate::counts::{Counts, Outcome, Record};
 use crate::photos;
-use crate::tally::{Outcome, Record, Tally};
 
 /// Clients. Each has one request under way.
 const CLIENTS: usize = 24;
@@ -51,7 +51,7 @@ pub(crate) struct Question {
 /// Clients at work.
 pub(crate) struct Load {
     stop: CancellationToken,
-    clients: JoinSet<Tally>,
+    clients: JoinSet<Counts>,
     seen: Arc<Mutex<Vec<Record>>>,
 }
 
@@ -167,9 +167,9 @@ impl Load {
     }
 
     /// Lets every client have the answer that it waits for, and adds them up.
-    pub(crate) async fn stop(mut self) -> Tally {
+    pub(crate) async fn stop(mut self) -> Counts {
         self.stop.cancel();
-        let mut all = Tally::default();
+        let mut all = Counts::default();
         while let Some(one) = self.clients.join_next().await {
             all.unasked += one.unwrap().unasked;
         }
@@ -179,14 +179,14 @@ impl Load {
 }
 
 impl Client {
-    async fn run(self) -> Tally {
-        let mut tally = Tally::default();
+    async fn run(self) -> Counts {
+        let mut counts = Counts::default();
         let mut connected: Option<(SocketAddr, Connection)> = None;
         let mut next = self.index;
         while !self.stop.is_cancelled() {
             let kept = connected.take().filter(|(_, connection)| {
                 let between = connection.look();
-                tally.unasked += usize::from(between == Between::Talking);
+                counts.unasked += usize::from(between == Between::Talking);
                 between == Between::Quiet
             });
             let found = match kept {
@@ -209,8 +209,8 @@ impl Client {
         // Long enough for a second answer to show itself.
         sleep(PAUSE).await;
         if let Some((_, connection)) = connected {
-            tally.unasked += usize::from(connection.look() == Between::Talking);
+            counts.unasked += usize::from(connection.look() == Between::Talking);
         }
-        tally
+        counts
     }
 }

@@ -12,21 +12,21 @@
 )]
 
 mod client;
-mod house;
+mod counts;
 mod jobs;
 mod load;
-#[path = "../it/photos.rs"]
+#[path = "../it/harness/photos.rs"]
 #[expect(dead_code, reason = "most photos are for tests")]
 mod photos;
+mod processes;
 mod program;
 mod report;
 mod scenarios;
-mod stage;
+mod setup;
 mod store;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "most of it is for tests")]
 mod support;
-mod tally;
 
 use std::io;
 use std::process::ExitCode;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             played.wait_for_keys().await;
         }
         report::write(io::stdout(), &all).unwrap();
-        all.iter().all(stage::Played::is_well)
+        all.iter().all(setup::Finished::is_well)
     });
     if well {
         ExitCode::SUCCESS

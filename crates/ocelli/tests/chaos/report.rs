@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::stage::Played;
+use crate::setup::Finished;
 
 const HEAD: [&str; 9] = [
     "scenario",
@@ -17,7 +17,7 @@ const HEAD: [&str; 9] = [
 ];
 
 /// Writes the table as Markdown.
-pub(crate) fn write(mut to: impl Write, all: &[Played]) -> io::Result<()> {
+pub(crate) fn write(mut to: impl Write, all: &[Finished]) -> io::Result<()> {
     let rows: Vec<[String; 9]> = all.iter().map(row).collect();
     let widths: Vec<usize> = (0..HEAD.len())
         .map(|column| {
@@ -46,7 +46,7 @@ pub(crate) fn write(mut to: impl Write, all: &[Played]) -> io::Result<()> {
 }
 
 /// Writes what was measured besides: facts that hold, and those that should.
-pub(crate) fn details(mut to: impl Write, played: &Played) -> io::Result<()> {
+pub(crate) fn details(mut to: impl Write, played: &Finished) -> io::Result<()> {
     writeln!(to, "- {}", played.title)?;
     writeln!(to, "  - {} second replies were dropped", played.orphaned)?;
     for fact in &played.facts {
@@ -56,26 +56,26 @@ pub(crate) fn details(mut to: impl Write, played: &Played) -> io::Result<()> {
     Ok(())
 }
 
-fn row(played: &Played) -> [String; 9] {
-    let tally = &played.tally;
-    let errors: Vec<String> = tally
+fn row(played: &Finished) -> [String; 9] {
+    let counts = &played.counts;
+    let errors: Vec<String> = counts
         .errors()
         .into_iter()
         .map(|(code, count)| format!("{count} {code}"))
         .collect();
     [
         played.title.to_owned(),
-        tally.records.len().to_string(),
-        tally.right().to_string(),
+        counts.records.len().to_string(),
+        counts.right().to_string(),
         if errors.is_empty() {
             "0".to_owned()
         } else {
             errors.join(", ")
         },
-        tally.unasked.to_string(),
+        counts.unasked.to_string(),
         played.unanswered.to_string(),
         played.left.to_string(),
-        tally.longest().as_millis().to_string(),
+        counts.longest().as_millis().to_string(),
         if played.is_well() {
             "as it must be"
         } else {

@@ -1,12 +1,12 @@
 //! What is done to the processes while clients ask.
 
+mod full_and_slow;
 mod models;
 mod outages;
-mod straits;
 mod webs;
 mod workers;
 
-use crate::stage::Played;
+use crate::setup::Finished;
 use crate::support::redis::Binary;
 
 /// One thing that may happen.
@@ -51,7 +51,7 @@ impl Scenario {
         ("update", Self::Update),
     ];
 
-    pub(crate) async fn play(self, redis: &Binary) -> Played {
+    pub(crate) async fn play(self, redis: &Binary) -> Finished {
         match self {
             Self::KilledWorkers => workers::killed(redis).await,
             Self::KilledWebs => webs::killed(redis).await,
@@ -65,9 +65,9 @@ impl Scenario {
             Self::Cluster => outages::lost_node(redis).await,
             Self::Poison => workers::poisoned(redis).await,
             Self::Frozen => workers::frozen(redis).await,
-            Self::Full => straits::full(redis).await,
-            Self::FullKilled => straits::full_and_killed(redis).await,
-            Self::Slow => straits::slow(redis).await,
+            Self::Full => full_and_slow::full(redis).await,
+            Self::FullKilled => full_and_slow::full_and_killed(redis).await,
+            Self::Slow => full_and_slow::slow(redis).await,
             Self::Update => models::updated(redis).await,
         }
     }

@@ -1,15 +1,20 @@
 //! Asynchronous jobs in one process.
 
+mod idempotency;
+pub(crate) mod over_redis;
+mod webhook_bounds;
+pub(crate) mod webhooks;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Call};
 use crate::eventually;
-use crate::photos::{self, Photo};
-use crate::server::{Server, Setup};
+use crate::harness::client::{Answer, Call};
+use crate::harness::photos::{self, Photo};
+use crate::harness::server::{Server, Setup};
 
 /// Where jobs are sent.
 const JOBS: &str = "/v1/jobs";

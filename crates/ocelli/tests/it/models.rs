@@ -7,23 +7,23 @@ use std::process::Output;
 use prost::Message as _;
 use tempfile::TempDir;
 
-use crate::process::{ocelli, run};
+use crate::harness::process::{ocelli, run};
 
-#[path = "models_bad.rs"]
 mod bad;
-#[path = "models_check.rs"]
 mod check;
-#[path = "models_init.rs"]
+mod default_model;
+mod hub;
 mod init;
-#[path = "models_loaders.rs"]
+mod input_kinds;
 mod loaders;
+mod model_tasks;
 #[path = "../../../ocelli-vision/src/graph/testing.rs"]
 mod onnx;
-#[path = "models_outputs.rs"]
+mod output_heads;
 mod outputs;
-#[path = "models_serve.rs"]
+mod parity;
+pub(crate) mod repository;
 mod serve;
-#[path = "models_show.rs"]
 mod show;
 
 use onnx::Small;
@@ -49,11 +49,11 @@ fn softmax_in_disguise() -> Vec<u8> {
 }
 
 /// A folder with files, and the program in it.
-struct House {
+struct ModelFolder {
     folder: TempDir,
 }
 
-impl House {
+impl ModelFolder {
     fn new(files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (name, bytes) in files {

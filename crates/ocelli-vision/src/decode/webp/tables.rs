@@ -191,7 +191,6 @@ fn blocks(side: u32, bits: u32) -> u32 {
     side.div_ceil(1 << bits)
 }
 
-/// A canonical Huffman code.
 struct Code {
     /// Symbols of each length.
     counts: [u16; MAX_LENGTH + 1],

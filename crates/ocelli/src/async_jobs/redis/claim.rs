@@ -11,9 +11,7 @@ use crate::queue::job::JobId;
 pub(super) struct Claim {
     /// Whether its job was accepted; until then others wait.
     pub(super) accepted: bool,
-    /// The job.
     pub(super) id: JobId,
-    /// What was asked for.
     pub(super) fingerprint: [u8; 32],
 }
 

@@ -26,7 +26,6 @@ pub(super) struct Once {
     pub(super) key: String,
     /// What the key stands for while the job is not recorded yet.
     claim: String,
-    /// And from then on.
     pub(super) settled: String,
 }
 

@@ -20,9 +20,7 @@ const MOST_FAILURES: u32 = 5;
 /// How many calls may be in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct CallLimits {
-    /// To all receivers.
     pub total: usize,
-    /// To each of them.
     pub per_receiver: usize,
 }
 
@@ -46,7 +44,6 @@ struct ReceiverLine {
     pause: watch::Sender<Pause>,
 }
 
-/// How a receiver does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pause {
     /// Rounds of calls in vain, since the last that was answered.

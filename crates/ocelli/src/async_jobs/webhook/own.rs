@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 pub struct OwnListeners(Arc<Mutex<Vec<SocketAddr>>>);
 
 impl OwnListeners {
-    /// Adds one.
     pub fn add(&self, address: SocketAddr) {
         self.0.lock().push(address);
     }

@@ -44,10 +44,8 @@ pub struct Sender {
     tls: TlsConnector,
 }
 
-/// How a call ended.
 #[derive(Debug)]
 pub(in crate::async_jobs) enum Attempt {
-    /// It was taken.
     Delivered,
     /// It was not, and may be when it is tried again.
     Later(SenderError),
@@ -68,16 +66,10 @@ pub(in crate::async_jobs) enum SenderError {
     Own(String),
     /// The host cannot be reached.
     #[error("{host} cannot be reached: {source}")]
-    Unreachable {
-        /// The host.
-        host: String,
-        /// Why.
-        source: io::Error,
-    },
+    Unreachable { host: String, source: io::Error },
     /// The host's name cannot be that of a certificate.
     #[error("{0}")]
     Name(#[from] InvalidDnsNameError),
-    /// The connection broke.
     #[error("the call broke off: {0}")]
     Broken(#[from] hyper::Error),
     /// There was no answer in time.
@@ -110,7 +102,6 @@ impl Sender {
         })
     }
 
-    /// Who may be called.
     #[must_use]
     pub fn config(&self) -> &WebhookConfig {
         &self.config

@@ -109,7 +109,6 @@ fn print_problems(sources: &[Source], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A model that runs.
 struct Check {
     limits: ocelli_vision::DecodeLimits,
     decoder: Decoder,

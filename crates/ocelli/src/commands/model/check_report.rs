@@ -113,7 +113,6 @@ impl Report {
         }
     }
 
-    /// One object.
     pub(super) fn json(&self, file: &str) -> Value {
         let best: Vec<Value> = self
             .best

@@ -8,7 +8,6 @@ use std::{fs, io};
 pub(super) struct PackagePart<'a> {
     /// Relative to the package's folder.
     pub(super) name: String,
-    /// What is in it.
     pub(super) content: &'a [u8],
     /// The same content on this machine, which a hard link may share.
     pub(super) original: Option<PathBuf>,
@@ -18,7 +17,6 @@ pub(super) struct PackagePart<'a> {
 /// made for them.
 #[derive(Default)]
 pub(super) struct Staging {
-    /// From where to where.
     files: Vec<(PathBuf, PathBuf)>,
     /// The outermost first.
     folders: Vec<PathBuf>,

@@ -56,7 +56,6 @@ pub(super) async fn watch(
     }
 }
 
-/// How each status looks.
 struct Shown<'a> {
     every: Duration,
     prefix: &'a str,
@@ -86,7 +85,6 @@ impl Shown<'_> {
     }
 }
 
-/// Where the blocks go.
 struct Screen {
     replaces: bool,
     /// Rows of the terminal that the last block takes; `None` before the first.

@@ -20,7 +20,6 @@ use crate::metrics::Metrics;
 /// Limits of bodies that are still arriving.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceivingLimits {
-    /// Requests at once.
     pub requests: usize,
     /// Bytes that have arrived for them.
     pub bytes: u64,
@@ -77,7 +76,6 @@ struct ReceivingEntry {
 struct ReceivingProgress {
     /// When it is too slow unless more arrives. The earlier, the slower the body.
     due: Instant,
-    /// What has arrived.
     bytes: u64,
 }
 
@@ -149,7 +147,6 @@ impl ReceivingTable {
 }
 
 impl Receiving {
-    /// No bodies yet.
     #[must_use]
     pub fn new(limits: ReceivingLimits, metrics: Arc<Metrics>) -> Self {
         let shared = Arc::new(ReceivingShared {

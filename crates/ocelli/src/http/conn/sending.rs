@@ -37,7 +37,6 @@ const FIRST_PIECE: usize = 1024;
 pub struct SendingLimits {
     /// Between two pieces that a client takes of a response.
     pub timeout: Duration,
-    /// Bytes of all responses.
     pub bytes: u64,
 }
 
@@ -112,7 +111,6 @@ impl PendingResponse {
 }
 
 impl Sending {
-    /// No response yet.
     pub(crate) fn new(limits: SendingLimits, metrics: Arc<Metrics>) -> Self {
         Self {
             shared: Arc::new(SendingShared {

@@ -157,7 +157,6 @@ impl Clock {
     }
 }
 
-/// A request being answered.
 #[derive(Debug)]
 pub(crate) struct RequestGuard {
     clock: Arc<Clock>,

@@ -84,7 +84,6 @@ pub(super) struct WaitingPhoto {
 pub(super) enum Completion {
     /// It is submitted, and the waiter hears its reply.
     Submit(ReplySender),
-    /// It is handed back.
     Return(oneshot::Sender<Result<Job, Error>>),
 }
 

@@ -12,7 +12,6 @@ use crate::models::served_model::ServedModel;
 pub(super) struct DefaultModel {
     /// The first choice, as long as it exists.
     preferred: Option<String>,
-    /// The choice now.
     current: Option<String>,
     /// Whether the operator knows that there are several.
     reported: bool,
@@ -23,11 +22,8 @@ pub(super) struct DefaultModel {
 pub(super) enum Notice {
     /// Several models can answer, and this one was chosen among them.
     Chosen(String),
-    /// The choice has changed.
     Changed {
-        /// The former choice.
         from: String,
-        /// The new one.
         to: String,
     },
 }
@@ -51,7 +47,6 @@ impl Notice {
 }
 
 impl DefaultModel {
-    /// The choice now.
     pub(super) fn current(&self) -> Option<&str> {
         self.current.as_deref()
     }

@@ -20,7 +20,6 @@ pub struct Names {
 /// A model that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRef {
-    /// Its name.
     pub name: String,
     /// Its version, where one is named.
     pub version: Option<String>,
@@ -58,7 +57,6 @@ impl Names {
 }
 
 impl ModelRef {
-    /// Whatever version there is.
     #[must_use]
     pub fn any_version(name: String) -> Self {
         Self { name, version: None }

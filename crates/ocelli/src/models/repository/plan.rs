@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Barred, Entry, Fingerprint, Key};
 
-/// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Load this package, in the place of the one of the same key, if there is one.

@@ -23,16 +23,10 @@ const MOST_LEVELS: usize = 4;
 /// Why a repository cannot be looked through.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// It cannot be read.
     #[error(
         "--model-dir {path}: it cannot be read: {source}; name a folder that holds a folder for each model"
     )]
-    Unreadable {
-        /// The repository.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// It holds more than anybody would put there on purpose.
     #[error("--model-dir {0}: it holds more than {MOST_PACKAGES} models; is it the right folder?")]
     TooMany(PathBuf),

@@ -20,10 +20,8 @@ const KEEP: Duration = Duration::from_secs(60);
 /// Dead letters that one listing reads.
 const MOST_LISTED: usize = 1000;
 
-/// One model's queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueStatus {
-    /// Whose.
     pub model: ModelName,
     /// Jobs that wait or are being computed, by priority.
     pub depth: [usize; 3],
@@ -35,7 +33,6 @@ pub struct QueueStatus {
     pub workers: usize,
     /// Names that have leased jobs, those of ended workers included.
     pub consumers: usize,
-    /// Jobs set aside.
     pub dead: usize,
 }
 
@@ -44,15 +41,11 @@ pub struct QueueStatus {
 pub struct DeadLetter {
     /// Its entry, which names it to `retry` and `drop`.
     pub entry: String,
-    /// The job.
     pub job: JobId,
     /// How long it has been there.
     pub age: Duration,
-    /// Why.
     pub reason: String,
-    /// Who gave it up.
     pub worker: String,
-    /// Bytes of its tensors.
     pub bytes: usize,
 }
 

@@ -60,7 +60,6 @@ pub struct RedisWorker {
     shared: Arc<ConsumerShared>,
 }
 
-/// What the tasks share.
 #[derive(Debug)]
 pub(crate) struct ConsumerShared {
     pub(super) config: WorkerSideConfig,

@@ -7,12 +7,10 @@ use ::redis::Value;
 pub(super) struct StreamEntry {
     /// Its id in the stream.
     pub(super) id: String,
-    /// Its fields, in order.
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl StreamEntry {
-    /// Takes a field out.
     pub(super) fn take(&mut self, name: &str) -> Option<Vec<u8>> {
         let (_, value) = self
             .fields

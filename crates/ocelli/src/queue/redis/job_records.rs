@@ -33,7 +33,6 @@ pub struct JobRecords {
 /// A record as it is now.
 #[derive(Debug)]
 pub struct Record {
-    /// What was asked for.
     pub asked: JobRecord,
     /// Microseconds of Redis' clock when the job was created.
     pub created_us: u64,
@@ -56,7 +55,6 @@ pub struct Record {
 pub(super) enum Noted {
     /// Nobody wants it: the job was deleted, or its time is over.
     Unwanted,
-    /// It is noted.
     Yes,
     /// It is noted, no reply is missing any more, and a webhook is to be told.
     Tell,

@@ -17,9 +17,7 @@ pub const GROUP: &str = "workers";
 /// A model as keys name it, with the beginning of its digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModelName {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// The first digits of its digest.
     pub digest: String,

@@ -13,7 +13,6 @@ use super::keys;
 pub enum Role {
     /// It submits jobs and hears replies.
     Web,
-    /// It computes jobs.
     Worker,
     /// It shows the queues. What it lacks it hears from the command that is refused.
     Queue,
@@ -22,7 +21,6 @@ pub enum Role {
 /// What a process has to be allowed to do.
 #[derive(Clone, Debug)]
 pub struct Needs {
-    /// What the process is.
     pub role: Role,
     /// What every key begins with.
     pub prefix: String,

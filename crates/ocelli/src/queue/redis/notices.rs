@@ -37,7 +37,6 @@ pub(super) struct Notices {
     decisions: Mutex<Decisions>,
 }
 
-/// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Connecting,
@@ -63,7 +62,6 @@ impl Cause {
     }
 }
 
-/// Something to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notice {
     /// The first connection, after this long without one.
@@ -82,7 +80,6 @@ struct Decisions {
     refusals: BTreeMap<String, Instant>,
 }
 
-/// An outage.
 #[derive(Debug)]
 struct Away {
     since: Instant,
@@ -90,7 +87,6 @@ struct Away {
     failed: (Step, Instant),
     /// Links that are down, and when each last failed.
     down: BTreeMap<u64, Instant>,
-    /// Links whose connections broke.
     broken: BTreeSet<u64>,
     said: Option<Instant>,
     causes: Vec<Cause>,

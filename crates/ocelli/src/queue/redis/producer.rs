@@ -78,7 +78,6 @@ pub struct RedisBroker {
 pub(crate) struct ProducerShared {
     pub(super) config: WebConfig,
     pub(super) link: Link,
-    /// Where replies are heard.
     replies: Link,
     pub(super) catalog: Catalog,
     pub(super) waiting: PendingJobs,
@@ -100,7 +99,6 @@ struct Depth {
 /// What the submitting task is to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Submission {
-    /// Submit this job.
     Job(JobId),
     /// Take jobs out of Redis that nobody waits for.
     Sweep,
@@ -230,7 +228,6 @@ impl RedisBroker {
         self.shared.depths.lock().values().map(|depth| depth.jobs).sum()
     }
 
-    /// Takes no more jobs.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
     }

@@ -58,7 +58,6 @@ impl Display for Outage {
     }
 }
 
-/// What a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     /// There is no connection, or no answer in time.

@@ -31,13 +31,10 @@ pub(super) const LIVE: Duration = Duration::from_millis(3500);
 /// What a worker says of itself.
 #[derive(Clone, PartialEq, Message)]
 pub struct Announcement {
-    /// The model's name.
     #[prost(string, tag = "1")]
     pub model: String,
-    /// Its version.
     #[prost(string, tag = "2")]
     pub version: String,
-    /// Its digest.
     #[prost(string, tag = "3")]
     pub digest: String,
     /// Instances that can compute now.
@@ -46,19 +43,15 @@ pub struct Announcement {
     /// The worker takes what is there and goes; send nothing new for it.
     #[prost(bool, tag = "5")]
     pub leaving: bool,
-    /// The engine.
     #[prost(string, tag = "6")]
     pub engine: String,
-    /// Its version.
     #[prost(string, tag = "7")]
     pub engine_version: String,
-    /// Threads of each instance.
     #[prost(uint32, tag = "8")]
     pub threads_per_instance: u32,
     /// The most images in a batch.
     #[prost(uint32, tag = "9")]
     pub max_batch: u32,
-    /// What batches cost.
     #[prost(message, repeated, tag = "10")]
     pub costs: Vec<BatchCost>,
     /// Jobs that it has taken and not answered.
@@ -78,7 +71,6 @@ pub struct Announcement {
 /// What a batch of one size costs.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct BatchCost {
-    /// Its size.
     #[prost(uint32, tag = "1")]
     pub batch: u32,
     /// Nanoseconds.
@@ -103,14 +95,12 @@ struct Labels {
 /// What became of an announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
-    /// It counts.
     Yes,
     /// Other processes serve this digest under the same name and version, and none of them the one that was announced.
     Conflict(String),
 }
 
 impl Announcement {
-    /// The model.
     #[must_use]
     pub fn model_id(&self) -> ModelId {
         ModelId {

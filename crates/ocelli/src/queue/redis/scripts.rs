@@ -11,10 +11,8 @@ use ::redis::{Cmd, ToRedisArgs};
 /// How the names of scripts begin in messages.
 pub(super) const SCRIPT: &str = "EVALSHA (script";
 
-/// A script.
 #[derive(Debug)]
 pub(super) struct Script {
-    /// What messages call it.
     title: &'static str,
     code: &'static str,
     /// The name under which Redis keeps it.
@@ -53,13 +51,11 @@ impl Script {
 }
 
 impl Call<'_> {
-    /// Adds a key.
     pub(super) fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
         key.write_redis_args(&mut self.keys);
         self
     }
 
-    /// Adds an argument.
     pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
         argument.write_redis_args(&mut self.arguments);
         self

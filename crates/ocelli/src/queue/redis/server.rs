@@ -39,10 +39,8 @@ impl Limits {
 /// Why a Redis is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It cannot be asked.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// It lacks commands.
     #[error("this Redis has version {0}; Ocelli needs Redis 6.2 or later, or Valkey 7.2 or later")]
     TooOld(String),
     /// It may throw jobs away.
@@ -61,12 +59,7 @@ pub enum ServerError {
          lower these options or raise maxmemory",
         .limits.needed(), .limits.queue_bytes, .limits.result_bytes
     )]
-    TooSmall {
-        /// What is allowed.
-        limits: Limits,
-        /// What Redis may hold.
-        maxmemory: u64,
-    },
+    TooSmall { limits: Limits, maxmemory: u64 },
 }
 
 /// Asks a Redis, or every node of a cluster, what it is, and refuses what would lose work. Tries every command that is

@@ -31,15 +31,12 @@ const SENTINEL_PORT: u16 = 26379;
 /// A Redis to connect to.
 #[derive(Clone)]
 pub enum RedisUrl {
-    /// One server.
     Single(Box<Server>),
     /// The master that sentinels name.
     Sentinel(Box<Sentinels>),
-    /// A cluster.
     Cluster(Box<Nodes>),
 }
 
-/// One server.
 #[derive(Clone)]
 pub struct Server {
     info: ConnectionInfo,

@@ -20,11 +20,9 @@ pub struct WebhookSchedule {
 /// A webhook that is to be called now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueWebhook {
-    /// The job.
     pub id: JobId,
     /// How often it was called in vain.
     pub tries: u32,
-    /// The host and port.
     pub receiver: String,
 }
 

@@ -15,9 +15,7 @@ use crate::queue::tutorial::{self, TutorialWebTask};
 /// What a web process speaks.
 #[derive(Clone, Debug)]
 pub enum WebWire {
-    /// Ocelli's own wire.
     Native(WebConfig),
-    /// The tutorial's.
     Tutorial {
         /// The name of this process, which no other has.
         name: String,
@@ -30,13 +28,11 @@ pub(crate) struct WebSide {
     pub(crate) broker: Broker,
     /// What they serve, as far as is known.
     pub(crate) catalog: Catalog,
-    /// For questions to Redis.
     pub(crate) link: Link,
     /// What may be in Redis.
     pub(crate) limits: Limits,
     /// What it has to be allowed to do there; the tutorial's few commands are not tried before they are needed.
     pub(crate) needs: Option<Needs>,
-    /// What has to run.
     pub(crate) tasks: SideTasks,
 }
 

@@ -31,12 +31,9 @@ const GONE_AFTER: Duration = Duration::from_millis(500);
 /// Between looks at whether Redis is gone. They cost nothing: only this process is asked.
 const LOOK_FOR_REDIS: Duration = Duration::from_millis(100);
 
-/// What a worker speaks.
 #[derive(Clone, Debug)]
 pub enum WorkerWire {
-    /// Ocelli's own wire.
     Native(WorkerSideConfig),
-    /// The tutorial's.
     Tutorial {
         /// The name of this process, which no other has.
         name: String,

@@ -68,7 +68,6 @@ pub struct TutorialWorkerTasks {
     inbox: mpsc::UnboundedReceiver<TicketResult>,
 }
 
-/// Fills the queue.
 #[derive(Debug)]
 struct Taker {
     shared: Arc<ConsumerShared>,

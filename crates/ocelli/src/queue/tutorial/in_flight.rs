@@ -51,7 +51,6 @@ impl Ticket {
         }
     }
 
-    /// Sends the reply.
     pub fn complete(mut self, reply: Reply) {
         self.send(Some(reply));
     }
@@ -71,13 +70,11 @@ impl Drop for Ticket {
 }
 
 impl InFlight {
-    /// Notes one thing more.
     pub(super) fn hold(&self) -> Held {
         *self.shared.count.lock() += 1;
         Held(Arc::clone(&self.shared))
     }
 
-    /// How many there are.
     pub(super) fn count(&self) -> usize {
         *self.shared.count.lock()
     }

@@ -51,20 +51,10 @@ pub enum BadPicture {
     Base64(String),
     /// Another shape or element type.
     #[error("its image has {got} bytes instead of the {wanted} of float32 (1, 224, 224, 3)")]
-    Length {
-        /// Bytes that came.
-        got: usize,
-        /// Bytes of the tensor.
-        wanted: usize,
-    },
+    Length { got: usize, wanted: usize },
     /// An infinity or no number at all.
     #[error("element {index} of its image is {value}")]
-    NotFinite {
-        /// Where in the tensor.
-        index: usize,
-        /// What is there.
-        value: f32,
-    },
+    NotFinite { index: usize, value: f32 },
     /// It is one, and cannot be made what the model takes.
     #[error("{0}")]
     Unprepared(ImageError),

@@ -131,7 +131,6 @@ impl TutorialBroker {
         self.shared.asked.len()
     }
 
-    /// Takes no more jobs.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::Release);
     }

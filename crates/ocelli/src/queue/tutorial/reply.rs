@@ -11,7 +11,6 @@ pub const MAX_REPLY_BYTES: usize = 1 << 20;
 /// A class by its name.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Named {
-    /// The class's name.
     pub label: String,
     /// How likely it is, 0 to 1.
     pub probability: f32,

@@ -12,10 +12,8 @@ const RECORD: u8 = b'A';
 /// What was asked for, and all that is needed to label the replies.
 #[derive(Clone, PartialEq, Message)]
 pub struct JobRecord {
-    /// The model's name.
     #[prost(string, tag = "1")]
     pub model: String,
-    /// Its version.
     #[prost(string, tag = "2")]
     pub version: String,
     /// Its digest, by which its card is found.
@@ -24,7 +22,6 @@ pub struct JobRecord {
     /// Predictions wanted for each image.
     #[prost(uint32, tag = "4")]
     pub top_k: u32,
-    /// Images.
     #[prost(uint32, tag = "5")]
     pub parts: u32,
     /// Milliseconds that the client allowed, for messages that name them.
@@ -70,7 +67,6 @@ pub struct WantMessage {
 /// An image that could not be decoded.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct BadImage {
-    /// Which one.
     #[prost(uint32, tag = "1")]
     pub part: u32,
     /// What is wrong with it.
@@ -84,7 +80,6 @@ pub struct QueuedParts {
     /// Their priority: 0 high, 1 normal, 2 low.
     #[prost(uint32, tag = "1")]
     pub priority: u32,
-    /// The entries.
     #[prost(message, repeated, tag = "2")]
     pub entries: Vec<QueuedPart>,
 }
@@ -92,7 +87,6 @@ pub struct QueuedParts {
 /// An entry of a stream.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct QueuedPart {
-    /// Its id.
     #[prost(string, tag = "1")]
     pub entry: String,
 }
@@ -150,7 +144,6 @@ impl JobRecord {
         })
     }
 
-    /// The model.
     #[must_use]
     pub fn model_id(&self) -> ModelId {
         ModelId {

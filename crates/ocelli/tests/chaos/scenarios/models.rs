@@ -5,17 +5,17 @@ use std::path::Path;
 
 use super::workers::nobody_noticed;
 use crate::client::Connection;
-use crate::house::{Extras, pause};
+use crate::counts::Outcome;
 use crate::load::Question;
-use crate::stage::{Played, Setup, Stage};
+use crate::processes::{Extras, pause};
+use crate::setup::{Finished, Run, Setup};
 use crate::store::Store;
 use crate::support::redis::{Binary, Options};
-use crate::tally::Outcome;
 
 /// What the labels of the new version begin with.
 const NEW: &str = "new-";
 
-pub(crate) async fn updated(redis: &Binary) -> Played {
+pub(crate) async fn updated(redis: &Binary) -> Finished {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("1"), folder.path().join("2"));
     package(&one, "1", "");
@@ -35,25 +35,25 @@ pub(crate) async fn updated(redis: &Binary) -> Played {
         ..Setup::default()
     };
     let store = Store::one(redis, Options::default()).await;
-    let mut stage = Stage::open_with(
+    let mut run = Run::open_with(
         "A model's workers replaced by those of its next version",
         store,
         setup,
     )
     .await;
-    stage.house.extras = model(&two);
-    for index in 0..stage.house.workers.len() {
-        stage.house.restart_worker(index).await;
+    run.processes.extras = model(&two);
+    for index in 0..run.processes.workers.len() {
+        run.processes.restart_worker(index).await;
     }
     pause(2.0).await;
     let mut question = Question::grey(1);
     let label = format!("{NEW}{}", question.labels[0].1);
     question.labels = vec![("2", label)];
-    let web = stage.house.webs[0].address;
+    let web = run.processes.webs[0].address;
     let mut connection = Connection::open(web).await.unwrap();
     let (last, _) = question.ask(web, &mut connection).await;
     drop(connection);
-    let mut played = stage.finish(&[]).await;
+    let mut played = run.finish(&[]).await;
     nobody_noticed(&mut played);
     played.fact(
         last.outcome == Outcome::Right,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::house::pause;
-use crate::stage::{Played, Stage};
+use crate::processes::pause;
+use crate::setup::{Finished, Run};
 use crate::store::Store;
 use crate::support::redis::{Binary, Cluster, Data, Options, Sentinels, Stop};
 
@@ -23,32 +23,32 @@ const MODEL_KEY: &str = "{efficientnet-lite0}";
 
 const UNAVAILABLE: &[&str] = &["broker_unavailable"];
 
-pub(crate) async fn with_data(redis: &Binary) -> Played {
+pub(crate) async fn with_data(redis: &Binary) -> Finished {
     away("Redis gone for 5 s, back with its data", redis, Data::Kept).await
 }
 
-pub(crate) async fn without_data(redis: &Binary) -> Played {
+pub(crate) async fn without_data(redis: &Binary) -> Finished {
     away("Redis gone for 5 s, back without its data", redis, Data::Lost).await
 }
 
-async fn away(title: &'static str, redis: &Binary, data: Data) -> Played {
+async fn away(title: &'static str, redis: &Binary, data: Data) -> Finished {
     let store = Store::one(redis, Options::default().durable()).await;
-    let mut stage = Stage::open(title, store).await;
-    let before = stage.house.largest_web();
+    let mut run = Run::open(title, store).await;
+    let before = run.processes.largest_web();
     let gone = Instant::now();
-    stage.store.server().stop(Stop::Kill).await;
+    run.store.server().stop(Stop::Kill).await;
     let mut largest = before;
     while gone.elapsed() < OUTAGE {
-        largest = largest.max(stage.house.largest_web());
+        largest = largest.max(run.processes.largest_web());
         pause(0.1).await;
     }
     let returning = Instant::now();
-    stage.store.server().restart(data).await;
+    run.store.server().restart(data).await;
     let back = Instant::now();
     pause(4.0).await;
-    let mut played = stage.finish(UNAVAILABLE).await;
+    let mut played = run.finish(UNAVAILABLE).await;
     let meanwhile = played
-        .tally
+        .counts
         .records
         .iter()
         .filter(|record| record.is_right() && record.sent > gone && record.ended < returning);
@@ -68,59 +68,59 @@ async fn away(title: &'static str, redis: &Binary, data: Data) -> Played {
 }
 
 /// Connections stay and nobody answers, as when a machine hangs.
-pub(crate) async fn silent(redis: &Binary) -> Played {
+pub(crate) async fn silent(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let mut stage = Stage::open("Redis silent for 5 s", store).await;
+    let mut run = Run::open("Redis silent for 5 s", store).await;
     let gone = Instant::now();
-    stage.store.server().pause();
+    run.store.server().pause();
     pause(OUTAGE.as_secs_f64()).await;
-    stage.store.server().resume();
+    run.store.server().resume();
     let back = Instant::now();
     pause(3.0).await;
-    let mut played = stage.finish(UNAVAILABLE).await;
+    let mut played = run.finish(UNAVAILABLE).await;
     refused_in_time(&mut played, gone);
     back_in_time(&mut played, back);
     played
 }
 
-pub(crate) async fn emptied(redis: &Binary) -> Played {
+pub(crate) async fn emptied(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let mut stage = Stage::open("FLUSHALL, three times", store).await;
+    let mut run = Run::open("FLUSHALL, three times", store).await;
     for _ in 0..3 {
-        stage.store.server().command::<()>(&["FLUSHALL"]).await;
+        run.store.server().command::<()>(&["FLUSHALL"]).await;
         pause(2.5).await;
     }
-    let again = stage.house.webs_sum("ocelli_resubmitted_total").await;
-    let mut played = stage.finish(&[]).await;
+    let again = run.processes.webs_sum("ocelli_resubmitted_total").await;
+    let mut played = run.finish(&[]).await;
     played.fact(true, format!("{again} jobs were lost and submitted again"));
     played
 }
 
-pub(crate) async fn failover(redis: &Binary) -> Played {
+pub(crate) async fn failover(redis: &Binary) -> Finished {
     let sentinels = Sentinels::start(redis, Options::default()).await;
-    let mut stage = Stage::open(
+    let mut run = Run::open(
         "Sentinel failover: the master is killed",
         Store::Sentinels(Box::new(sentinels)),
     )
     .await;
-    let Store::Sentinels(sentinels) = &mut stage.store else {
+    let Store::Sentinels(sentinels) = &mut run.store else {
         unreachable!("it was made so");
     };
     let gone = Instant::now();
     sentinels.kill_master().await;
     let back = Instant::now();
     pause(4.0).await;
-    handed_over(stage, gone, back).await
+    handed_over(run, gone, back).await
 }
 
-pub(crate) async fn lost_node(redis: &Binary) -> Played {
+pub(crate) async fn lost_node(redis: &Binary) -> Finished {
     let cluster = Cluster::start(redis, 3, 1, Options::default()).await;
-    let mut stage = Stage::open(
+    let mut run = Run::open(
         "A cluster loses the master of the model's slot",
         Store::Cluster(Box::new(cluster)),
     )
     .await;
-    let Store::Cluster(cluster) = &mut stage.store else {
+    let Store::Cluster(cluster) = &mut run.store else {
         unreachable!("it was made so");
     };
     let owner = cluster.owner(MODEL_KEY).await;
@@ -130,11 +130,11 @@ pub(crate) async fn lost_node(redis: &Binary) -> Played {
     cluster.owner(MODEL_KEY).await;
     let back = Instant::now();
     pause(4.0).await;
-    handed_over(stage, gone, back).await
+    handed_over(run, gone, back).await
 }
 
-async fn handed_over(stage: Stage, gone: Instant, back: Instant) -> Played {
-    let mut played = stage.finish(UNAVAILABLE).await;
+async fn handed_over(run: Run, gone: Instant, back: Instant) -> Finished {
+    let mut played = run.finish(UNAVAILABLE).await;
     let without = (back - gone).as_secs_f64();
     played.fact(true, format!("another server was in charge after {without:.1} s"));
     refused_in_time(&mut played, gone);
@@ -143,9 +143,9 @@ async fn handed_over(stage: Stage, gone: Instant, back: Instant) -> Played {
 }
 
 /// Judges how soon clients were told, counted from when they asked or from when Redis was lost.
-pub(super) fn refused_in_time(played: &mut Played, gone: Instant) {
+pub(super) fn refused_in_time(played: &mut Finished, gone: Instant) {
     let refusals = played
-        .tally
+        .counts
         .records
         .iter()
         .filter(|record| record.is_refused("broker_unavailable"));
@@ -160,8 +160,8 @@ pub(super) fn refused_in_time(played: &mut Played, gone: Instant) {
 }
 
 /// Judges how soon there were right answers again.
-pub(super) fn back_in_time(played: &mut Played, back: Instant) {
-    let first = played.tally.first_right_after(back);
+pub(super) fn back_in_time(played: &mut Finished, back: Instant) {
+    let first = played.counts.first_right_after(back);
     played.fact(
         first.is_some_and(|first| first < BACK_WITHIN),
         match first {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::Connection;
-use crate::house::{Extras, pause};
+use crate::counts::Outcome;
 use crate::load::Question;
-use crate::stage::{Played, Setup, Stage};
+use crate::processes::{Extras, pause};
+use crate::setup::{Finished, Run, Setup};
 use crate::store::Store;
 use crate::support::redis::{Binary, Options};
-use crate::tally::Outcome;
 
 /// How soon the jobs of a worker that is no more must be answered.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
@@ -28,42 +28,42 @@ const POISON: u8 = 99;
 /// Time enough for a job to end a batch, and then three workers alone.
 const POISON_DEADLINE: Duration = Duration::from_secs(25);
 
-pub(crate) async fn killed(redis: &Binary) -> Played {
+pub(crate) async fn killed(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let mut stage = Stage::open("kill -9 of a worker amid a batch, again and again", store).await;
+    let mut run = Run::open("kill -9 of a worker amid a batch, again and again", store).await;
     let mut kills = Vec::new();
     for _ in 0..SINGLE_KILLS {
-        let victim = stage.house.busy_worker().await;
+        let victim = run.processes.busy_worker().await;
         kills.push(Instant::now());
-        stage.house.kill_worker(victim).await;
+        run.processes.kill_worker(victim).await;
         pause(TAKEN_OVER_WITHIN.as_secs_f64() + 0.5).await;
     }
     for _ in 0..QUICK_KILLS {
-        let victim = stage.house.busy_worker().await;
-        stage.house.kill_worker(victim).await;
+        let victim = run.processes.busy_worker().await;
+        run.processes.kill_worker(victim).await;
         pause(1.0).await;
     }
     pause(TAKEN_OVER_WITHIN.as_secs_f64()).await;
-    let mut played = stage.finish(&[]).await;
+    let mut played = run.finish(&[]).await;
     taken_over_in_time(&mut played, "killed", &kills);
     played
 }
 
-pub(crate) async fn restarted(redis: &Binary) -> Played {
+pub(crate) async fn restarted(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let mut stage = Stage::open("SIGTERM of all workers, one after the other", store).await;
-    for index in 0..stage.house.workers.len() {
-        stage.house.restart_worker(index).await;
+    let mut run = Run::open("SIGTERM of all workers, one after the other", store).await;
+    for index in 0..run.processes.workers.len() {
+        run.processes.restart_worker(index).await;
     }
     pause(1.0).await;
-    let mut played = stage.finish(&[]).await;
+    let mut played = run.finish(&[]).await;
     nobody_noticed(&mut played);
     played
 }
 
 /// A worker that leaves hands over what it has not taken, and finishes what it has: no lease has to run out.
-pub(super) fn nobody_noticed(played: &mut Played) {
-    let longest = played.tally.longest();
+pub(super) fn nobody_noticed(played: &mut Finished) {
+    let longest = played.counts.longest();
     played.fact(
         longest < LEASE,
         format!(
@@ -73,19 +73,19 @@ pub(super) fn nobody_noticed(played: &mut Played) {
     );
 }
 
-pub(crate) async fn frozen(redis: &Binary) -> Played {
+pub(crate) async fn frozen(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let stage = Stage::open("A worker frozen until its leases have gone", store).await;
-    let victim = stage.house.busy_worker().await;
+    let run = Run::open("A worker frozen until its leases have gone", store).await;
+    let victim = run.processes.busy_worker().await;
     let freeze = Instant::now();
-    stage.house.workers[victim].signal(Signal::STOP);
+    run.processes.workers[victim].signal(Signal::STOP);
     pause(TAKEN_OVER_WITHIN.as_secs_f64() + 1.0).await;
-    stage.house.workers[victim].signal(Signal::CONT);
+    run.processes.workers[victim].signal(Signal::CONT);
     pause(2.0).await;
-    let lost = stage.house.workers[victim]
+    let lost = run.processes.workers[victim]
         .metric("ocelli_lost_leases_total")
         .await;
-    let mut played = stage.finish(&[]).await;
+    let mut played = run.finish(&[]).await;
     taken_over_in_time(&mut played, "frozen", &[freeze]);
     let lost = lost.unwrap_or(0.0);
     played.fact(
@@ -95,7 +95,7 @@ pub(crate) async fn frozen(redis: &Binary) -> Played {
     played
 }
 
-pub(crate) async fn poisoned(redis: &Binary) -> Played {
+pub(crate) async fn poisoned(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
     let extras = Extras {
         worker: vec!["--fake-crash-on".to_owned(), POISON.to_string()],
@@ -105,8 +105,8 @@ pub(crate) async fn poisoned(redis: &Binary) -> Played {
         extras,
         ..Setup::default()
     };
-    let mut stage = Stage::open_with("A job that crashes each process that computes it", store, setup).await;
-    let web = stage.house.webs[0].address;
+    let mut run = Run::open_with("A job that crashes each process that computes it", store, setup).await;
+    let web = run.processes.webs[0].address;
     let mut asking = tokio::spawn(async move {
         let mut poison = Question::grey(POISON);
         poison.deadline = POISON_DEADLINE;
@@ -115,7 +115,7 @@ pub(crate) async fn poisoned(redis: &Binary) -> Played {
     });
     let mut crashes = 0;
     let answered = loop {
-        crashes += stage.house.replace_fallen_workers().await;
+        crashes += run.processes.replace_fallen_workers().await;
         tokio::select! {
             answered = &mut asking => break answered.unwrap(),
             () = pause(0.1) => {}
@@ -123,12 +123,12 @@ pub(crate) async fn poisoned(redis: &Binary) -> Played {
     };
     pause(1.0).await;
     let mut dead = 0_usize;
-    for (key, _) in stage.store.left().await {
+    for (key, _) in run.store.left().await {
         if key.ends_with(":dead") {
-            dead += stage.store.server().command::<usize>(&["XLEN", &key]).await;
+            dead += run.store.server().command::<usize>(&["XLEN", &key]).await;
         }
     }
-    let mut played = stage.finish(&[]).await;
+    let mut played = run.finish(&[]).await;
     let outcome = answered.outcome.clone();
     played.fact(
         outcome == Outcome::Refused("poisonous".to_owned()),
@@ -145,8 +145,8 @@ pub(crate) async fn poisoned(redis: &Binary) -> Played {
     played
 }
 
-fn taken_over_in_time(played: &mut Played, what: &str, moments: &[Instant]) {
-    let longest = played.tally.longest_after(moments);
+fn taken_over_in_time(played: &mut Finished, what: &str, moments: &[Instant]) {
+    let longest = played.counts.longest_after(moments);
     played.fact(
         longest < TAKEN_OVER_WITHIN,
         format!(

@@ -15,9 +15,7 @@ use crate::queue::wire::ReplyKind;
 /// Where a job stands in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EntryAddress {
-    /// Whose stream.
     pub priority: Priority,
-    /// Its entry there.
     pub entry: String,
 }
 
@@ -35,12 +33,9 @@ impl EntryAddress {
     }
 }
 
-/// Where a reply goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyTo {
-    /// The kind of key.
     pub kind: ReplyKind,
-    /// The key.
     pub key: String,
     /// Which part of an asynchronous job.
     pub part: u32,
@@ -67,9 +62,7 @@ pub(crate) struct RenewTask {
 /// A lease that has ended in this process.
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// With a reply.
     Completed(RenewTask, Reply),
-    /// Without one.
     GivenUp(EntryAddress),
 }
 
@@ -97,12 +90,10 @@ impl Lease {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Where the job stands.
     pub(crate) fn place(&self) -> Option<&EntryAddress> {
         self.task.as_ref().map(|task| &task.place)
     }
 
-    /// Sends the reply.
     pub fn complete(mut self, reply: Reply) {
         if let Some(task) = self.task.take() {
             // Without a receiver the worker has ended, and the lease runs out.
@@ -183,7 +174,6 @@ impl Leases {
         self.held.lock().contains_key(&EntryAddress { priority, entry })
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.held.lock().len()
     }

@@ -44,7 +44,6 @@ const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often one claim asks for more when it has found too little: the pending jobs of live workers are in between.
 const MOST_CLAIMS: usize = 100;
 
-/// The feeding task.
 pub(crate) struct QueueReader {
     shared: Arc<ConsumerShared>,
     reader: Link,

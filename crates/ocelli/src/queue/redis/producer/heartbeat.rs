@@ -44,7 +44,6 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// found it.
 const SUCCEEDED: Duration = Duration::from_secs(60);
 
-/// The watching task.
 pub(crate) struct Heartbeat {
     needs: Needs,
     shared: Arc<ProducerShared>,
@@ -73,7 +72,6 @@ impl Heartbeat {
         }
     }
 
-    /// Beats for ever.
     pub(crate) async fn run(mut self) {
         loop {
             let beaten = self.beat().await;

@@ -20,7 +20,6 @@ use crate::queue::wire::JobHeader;
 /// is on its way.
 const MISSES: u32 = 2;
 
-/// A submitted job.
 #[derive(Debug)]
 struct Job {
     waiter: ReplySender,
@@ -43,7 +42,6 @@ enum SubmissionState {
     Lost,
 }
 
-/// What is submitted.
 #[derive(Debug)]
 pub(crate) struct PreparedForm {
     pub(crate) id: JobId,
