@@ -59,7 +59,7 @@ serve: compile ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 ##@ Develop
 
 .PHONY: test
-test: test-rust test-tools test-docs test-convert-keras ## Run all tests
+test: test-rust test-tools test-docs ## Run the tests
 
 .PHONY: check
 check: check-sources check-format check-scripts check-deploy check-packages check-lints check-docs ## Run everything that judges Ocelli without running it: formats, lints, docs, licences, deploy/
