@@ -31,7 +31,7 @@ use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::queue::job::{Job, JobCost, JobError, JobId, Reply};
 use crate::queue::wire::{self, ElementKind, JobHeader, ReplyKind, TensorHeader, WantMessage};
-use crate::queue::{ReplySender, retry_after};
+use crate::queue::{Envelope, ReplySender, queue_full};
 use heartbeat::Heartbeat;
 use pending::{Abandoned, PendingJobs, PreparedForm};
 
@@ -188,8 +188,7 @@ impl RedisBroker {
         let depth = self.shared.depths.lock().get(&model.id).copied();
         match depth {
             Some(Depth { jobs, at }) if at.elapsed() < DEPTH_COUNTS && jobs + images > most => {
-                let retry_after = retry_after(model, jobs);
-                Err(Error::QueueFull { retry_after })
+                Err(queue_full(model, jobs))
             }
             _ => Ok(()),
         }
@@ -236,31 +235,39 @@ impl RedisBroker {
 impl ProducerShared {
     /// A job as it is submitted.
     pub(super) fn form(&self, job: Job, to: ReplyTo) -> PreparedForm {
-        let (input, wants, most_reply) = self.ends_of(&job);
+        let Envelope {
+            request_id,
+            model,
+            priority,
+            ..
+        } = &job.envelope;
+        let input = model.input();
         let header = JobHeader {
             id: job.id.0.to_be_bytes().to_vec(),
             reply_to: to.key,
             // Set when it is sent. Anything but 0, which would not be written and so change the length.
             timeout_us: u64::MAX,
-            priority: job.priority.index() as u32,
-            trace: job.trace.as_deref().unwrap_or_default().to_owned(),
+            priority: priority.index() as u32,
             inputs: vec![TensorHeader {
                 name: String::new(),
                 kind: ElementKind::U8 as i32,
-                shape: input,
+                shape: vec![input.height, input.width, 3],
             }],
-            wants,
+            wants: job
+                .wants
+                .iter()
+                .map(|want| WantMessage::new(model, want))
+                .collect(),
             reply_kind: to.kind as i32,
             part: to.part,
+            request_id: request_id.to_string(),
         };
         PreparedForm {
             id: job.id,
-            model: job.model,
-            priority: job.priority,
             header,
             payload: Bytes::from(job.pixels),
-            most_reply,
-            deadline: job.deadline,
+            most_reply: job.wants.iter().map(|want| want.most_bytes(model)).sum(),
+            envelope: job.envelope,
         }
     }
 
@@ -269,21 +276,6 @@ impl ProducerShared {
         self.submitting.fetch_add(1, Ordering::AcqRel);
         // Without its tasks the process has ended, and so has whoever waits.
         let _ = outbox.send(Submission::Job(id));
-    }
-
-    /// Height, width and channels of the image, the outcomes that the job asks for, and the most bytes of its reply.
-    fn ends_of(&self, job: &Job) -> (Vec<u32>, Vec<WantMessage>, u64) {
-        let models = self.catalog.all();
-        let served = models.iter().find(|served| *served.id == *job.model);
-        served.map_or_else(Default::default, |served| {
-            let input = served.input();
-            let wants = job.wants.iter().map(|want| WantMessage::new(served, want));
-            (
-                vec![input.height, input.width, 3],
-                wants.collect(),
-                job.wants.iter().map(|want| want.most_bytes(served)).sum(),
-            )
-        })
     }
 
     pub(super) fn keys(&self, model: &ModelId) -> ModelKeys {
@@ -308,15 +300,14 @@ impl ProducerShared {
                 if self.waiting.queued(id, &entry, Instant::now()).is_none() {
                     // Its waiter left while it was on its way.
                     let place = EntryAddress {
-                        priority: form.priority,
+                        priority: form.envelope.priority,
                         entry,
                     };
                     self.take_out(Abandoned { form, place }).await;
                 }
             }
             Ok(Err(depth)) => {
-                let full = self.queue_full(&form.model, depth);
-                self.waiting.failed(id, full);
+                self.waiting.failed(id, queue_full(&form.envelope.model, depth));
             }
             Err(error) => self
                 .waiting
@@ -324,30 +315,27 @@ impl ProducerShared {
         }
     }
 
-    /// The error for a queue of this depth.
-    pub(super) fn queue_full(&self, model: &ModelId, depth: usize) -> Error {
-        let models = self.catalog.all();
-        let model = models.iter().find(|served| *served.id == *model);
-        Error::QueueFull {
-            retry_after: model.map_or(Duration::from_secs(1), |model| retry_after(model, depth)),
-        }
-    }
-
     /// The job's entry, or the depth of a queue that is full.
     pub(super) async fn push(&self, form: &PreparedForm) -> Result<Result<String, usize>, LinkError> {
-        let keys = self.keys(&form.model);
-        let left = form.deadline.saturating_duration_since(Instant::now());
+        let Envelope {
+            model,
+            priority,
+            deadline,
+            ..
+        } = &form.envelope;
+        let keys = self.keys(&model.id);
+        let left = deadline.at.saturating_duration_since(Instant::now());
         let mut header = form.header.clone();
         header.timeout_us = left.as_micros() as u64;
         let limits = self.config.limits;
-        let open = |limit| open_to(limit, form.priority);
+        let open = |limit| open_to(limit, *priority);
         let (code, depth, entry): (i64, usize, Option<String>) = {
             let mut script = SUBMIT.prepare_invoke();
             for key in keys.jobs.iter().chain([&keys.bytes, &keys.index]) {
                 script.key(key);
             }
             script
-                .arg(form.priority.index() + 1)
+                .arg(priority.index() + 1)
                 .arg(open(limits.jobs as u64))
                 .arg(open(limits.bytes))
                 .arg(limits.bytes)
@@ -359,7 +347,7 @@ impl ProducerShared {
             entries::submitted(&answer)
                 .ok_or_else(|| LinkError::Refused("a submission has a strange answer".to_owned()))?
         };
-        self.note_depth(&form.model, depth);
+        self.note_depth(&model.id, depth);
         Ok(match (code, entry) {
             (1, Some(entry)) => Ok(entry),
             _ => Err(depth),
@@ -376,7 +364,7 @@ impl ProducerShared {
 
     /// Takes a job out of its stream that nobody waits for. What fails is left to its deadline.
     async fn take_out(&self, abandoned: Abandoned) {
-        let keys = self.keys(&abandoned.form.model);
+        let keys = self.keys(&abandoned.form.envelope.model.id);
         let EntryAddress { priority, entry } = &abandoned.place;
         let taken = finish(&self.link, &keys, *priority, [entry.as_str()].into_iter()).await;
         match taken {

@@ -21,7 +21,7 @@ use crate::queue::redis::entries::{self, StreamEntry};
 use crate::queue::redis::keys::GROUP;
 use crate::queue::redis::scripts::{BURY, GROUPS, SUSPECT};
 use crate::queue::wire::{ElementKind, JobHeader, ReplyKind, WireError};
-use crate::queue::{Leased, QueueFull, Receipt};
+use crate::queue::{Deadline, Envelope, Leased, QueueFull, Receipt};
 
 /// How long one read waits for the first job.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -301,6 +301,7 @@ impl QueueReader {
     async fn bury(&self, suspect: Leased, place: &EntryAddress) -> Result<(), LinkError> {
         tracing::error!(
             job = %suspect.job.id,
+            request_id = &*suspect.job.envelope.request_id,
             model = self.shared.model.id.name,
             "a job ended each worker that computed it alone; it is a dead letter now: see `ocelli queue dead list`"
         );
@@ -324,24 +325,22 @@ impl QueueReader {
 
     /// Turns an entry into a job. One that this worker cannot use is answered at once.
     fn take(&self, priority: Priority, mut entry: StreamEntry) -> Option<Leased> {
-        let (header, submitted, payload) = (entry.take("j"), entry.take("t"), entry.take("p"));
-        let header = header.unwrap_or_default();
-        let payload = payload.unwrap_or_default();
+        let (header, submitted) = (entry.take("j").unwrap_or_default(), entry.take("t"));
+        let pixels = entry.take("p").unwrap_or_default();
         let now = Instant::now();
         let micros = submitted
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (header, refusal) = match JobHeader::decode_frame(&header) {
+        let (header, wants) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
-                let refusal = self.unusable(&header, &payload);
-                (header, refusal)
+                let wants = self.wants(&header, &pixels);
+                (header, wants)
             }
-            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
+            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Err(error)),
         };
-        let wants = self.wants(&header).collect();
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
-        let deadline = submitted + life;
+        let deadline = Deadline::new(submitted, life);
         let id = header.job_id();
         let task = RenewTask {
             id,
@@ -351,73 +350,70 @@ impl QueueReader {
             },
             reply_to: ReplyTo {
                 kind: ReplyKind::try_from(header.reply_kind).unwrap_or(ReplyKind::Stream),
-                key: header.reply_to.clone(),
+                key: header.reply_to,
                 part: header.part,
             },
             // A refusal is tried for a while, however old the job.
-            deadline: if refusal.is_some() {
+            deadline: if wants.is_err() {
                 now + PAUSE * 10
             } else {
-                deadline
+                deadline.at
             },
         };
         let lease = self.shared.leases.take(task);
-        if let Some(error) = refusal {
-            self.refuse(&error, lease);
-            return None;
-        }
+        let wants = match wants {
+            Ok(wants) => wants,
+            Err(error) => {
+                self.refuse(&error, &header.request_id, lease);
+                return None;
+            }
+        };
         let job = Job {
             id,
-            model: Arc::clone(&self.shared.model.id),
-            priority,
-            trace: (!header.trace.is_empty()).then(|| header.trace.into()),
+            envelope: Envelope {
+                request_id: header.request_id.into(),
+                model: Arc::clone(&self.shared.model),
+                priority,
+                deadline,
+            },
             wants,
-            pixels: payload,
-            deadline,
+            pixels,
         };
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// What a job wants, without the outputs that the model does not have.
-    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = OutputRequest> {
-        header
-            .wants
-            .iter()
-            .filter_map(|want| want.want(&self.shared.model))
-    }
-
-    /// Why a job cannot be computed, if so.
-    fn unusable(&self, header: &JobHeader, payload: &[u8]) -> Option<WireError> {
-        let input = self.shared.model.input();
-        let wanted = [input.height, input.width, 3];
-        let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
-        if header.wants.is_empty() || self.wants(header).count() != header.wants.len() {
+    /// The outputs that a job asks for, where it can be computed.
+    fn wants(&self, header: &JobHeader, pixels: &[u8]) -> Result<Vec<OutputRequest>, WireError> {
+        let model = &self.shared.model;
+        let wants: Option<Vec<OutputRequest>> = header.wants.iter().map(|want| want.want(model)).collect();
+        let Some(wants) = wants.filter(|wants| !wants.is_empty()) else {
             let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
-            return Some(WireError::Garbage(format!(
+            return Err(WireError::Garbage(format!(
                 "the outputs {wanted:?} are wanted, and the model does not have them all"
             )));
-        }
+        };
+        let input = model.input();
+        let shape = [input.height, input.width, 3];
+        let bytes = shape.iter().map(|&axis| axis as usize).product::<usize>();
         match header.inputs.as_slice() {
-            [only]
-                if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes =>
-            {
-                None
+            [only] if only.kind == ElementKind::U8 as i32 && only.shape == shape && pixels.len() == bytes => {
+                Ok(wants)
             }
-            inputs => Some(WireError::Garbage(format!(
-                "the model takes {wanted:?} uint8 pixels, and this is {} tensors in {} bytes",
+            inputs => Err(WireError::Garbage(format!(
+                "the model takes {shape:?} uint8 pixels, and this is {} tensors in {} bytes",
                 inputs.len(),
-                payload.len()
+                pixels.len()
             ))),
         }
     }
 
-    fn refuse(&self, error: &WireError, lease: crate::queue::redis::Lease) {
+    fn refuse(&self, error: &WireError, request_id: &str, lease: crate::queue::redis::Lease) {
         let reason = match error {
             WireError::Garbage(_) => "garbage",
             WireError::Newer { .. } => "newer",
         };
         self.shared.metrics.count_refused(reason);
-        tracing::warn!(%error, "a job in the stream cannot be used, and was refused");
+        tracing::warn!(%error, request_id, "refused a job that cannot be used");
         lease.complete(Reply {
             result: Err(JobError::Incompatible),
             cost: JobCost::default(),

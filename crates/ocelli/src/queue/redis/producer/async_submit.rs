@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
 use crate::queue::job::{Job, JobId};
+use crate::queue::queue_full;
 use crate::queue::redis::connection::LinkError;
 use crate::queue::redis::consumer::ack::finish;
 use crate::queue::redis::consumer::lease::ReplyTo;
@@ -43,7 +44,7 @@ impl RedisBroker {
         let form = self.shared.form(job, to);
         match self.shared.push(&form).await {
             Ok(Ok(entry)) => Ok(QueuedPart { entry }),
-            Ok(Err(depth)) => Err(self.shared.queue_full(&form.model, depth)),
+            Ok(Err(depth)) => Err(queue_full(&form.envelope.model, depth)),
             Err(error) => Err(Error::BrokerUnavailable(error.to_string())),
         }
     }
