@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::models::model_id::ModelId;
 use crate::queue::job::{JobId, Reply};
-use crate::queue::redis::consumer::lease::EntryAddress;
+use crate::queue::redis::address::EntryAddress;
 use crate::queue::wire::JobHeader;
 use crate::queue::{Envelope, ReplySender};
 

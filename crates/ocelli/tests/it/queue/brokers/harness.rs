@@ -12,7 +12,7 @@ use ocelli::models::priority::Priority;
 use ocelli::models::served_model::{Runtime, ServedModel};
 use ocelli::output::postprocess::{Output, OutputKind, OutputRequest};
 use ocelli::queue::job::{Job, JobCost, JobId, Reply};
-use ocelli::queue::redis::{self, Link, RedisUrl, RedisWorker, WebConfig, WorkerSideConfig, WorkerTasks};
+use ocelli::queue::redis::{self, Link, RedisUrl, RedisWorker, RedisWorkers, WebConfig, WorkerSideConfig};
 use ocelli::queue::{
     Broker, Deadline, Envelope, JobQueue, Leased, MemoryBroker, ModelQueue, Refill, ReplyReceiver, waiter,
 };
@@ -265,13 +265,9 @@ fn start_worker(target: &RedisUrl, prefix: &str, name: &str, limits: Limits) -> 
         dead_letters: 10,
         dead_ttl: PATIENCE,
     };
-    let (side, tasks): (RedisWorker, WorkerTasks) = redis::worker(
-        config,
-        links(target, name),
-        &model,
-        (queue.clone(), room),
-        Arc::clone(&metrics),
-    );
+    let (link, reader) = links(target, name);
+    let workers = RedisWorkers::new(config, link, Arc::clone(&metrics));
+    let (side, tasks) = workers.worker(name.to_owned(), reader, &model, (queue.clone(), room));
     let stop_leasing = CancellationToken::new();
     let tasks = tokio::spawn(tasks.run(stop_leasing.clone(), CancellationToken::new()));
     Worker {
