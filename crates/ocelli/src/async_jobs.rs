@@ -123,7 +123,7 @@ impl Submission {
         let images = self.images.len();
         StoredSize {
             images,
-            bytes: images as u64 * self.request.want.most_bytes(&self.request.model),
+            bytes: images as u64 * self.request.want.most_bytes(&self.request.envelope.model),
         }
     }
 }
@@ -213,7 +213,7 @@ impl Jobs {
     /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
     /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
     pub async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
-        let most = self.config.limit.open_to(submission.request.priority, 0);
+        let most = self.config.limit.open_to(submission.request.envelope.priority, 0);
         most.check(submission.size())?;
         match &self.store {
             JobStore::Memory(store) => store.submit(submission),

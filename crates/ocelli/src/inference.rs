@@ -16,8 +16,9 @@ use crate::models::catalog::Catalog;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
+pub use crate::queue::Deadline;
 use crate::queue::job::{Scored, scored};
-use crate::queue::{Broker, ImageReply, waiter};
+use crate::queue::{Broker, Envelope, ImageReply, waiter};
 use preprocess::{Decoders, Photo};
 
 /// Everything between a protocol and the worker.
@@ -34,44 +35,13 @@ pub struct Infer {
 /// What to do with the images of one request.
 #[derive(Debug)]
 pub struct Request {
-    pub model: Arc<ServedModel>,
+    pub envelope: Envelope,
     /// What is wanted of each image.
     pub want: OutputRequest,
-    /// How soon, compared with other requests.
-    pub priority: Priority,
-    /// The trace that the request belongs to (the value of `traceparent`).
-    pub trace: Option<Arc<str>>,
-    /// When the answer comes too late.
-    pub deadline: Deadline,
     /// Room for all images and their bytes.
     pub permit: Arc<Permit>,
     /// How long the body took to arrive.
     pub receive: Duration,
-}
-
-/// A point in time, and the wait that it stands for, which messages name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline {
-    pub at: Instant,
-    /// How long the request was allowed to take.
-    pub timeout: Duration,
-}
-
-impl Deadline {
-    /// The deadline of a request whose headers ended at `start`.
-    #[must_use]
-    pub fn new(start: Instant, timeout: Duration) -> Self {
-        Self {
-            at: start + timeout,
-            timeout,
-        }
-    }
-
-    /// The error of a request that is not done by then.
-    #[must_use]
-    pub fn exceeded(&self) -> Error {
-        Error::DeadlineExceeded(self.timeout)
-    }
 }
 
 /// What a request needs of the queue.
@@ -89,10 +59,7 @@ impl Request {
     pub fn photo(&self, bytes: Bytes) -> Photo {
         Photo {
             bytes,
-            model: Arc::clone(&self.model),
-            priority: self.priority,
-            trace: self.trace.clone(),
-            deadline: self.deadline.at,
+            envelope: self.envelope.clone(),
             want: self.want.clone(),
             permit: Arc::clone(&self.permit),
         }
@@ -201,19 +168,18 @@ impl Infer {
     /// # Errors
     /// Whatever can go wrong with it, and [`Error::DeadlineExceeded`].
     pub async fn run_image(&self, request: &Request, image: Bytes) -> Result<Scored, Error> {
-        let deadline = tokio::time::Instant::from_std(request.deadline.at);
-        match tokio::time::timeout_at(deadline, self.run_one(request, image)).await {
+        let deadline = request.envelope.deadline;
+        match tokio::time::timeout_at(deadline.at.into(), self.run_one(request, image)).await {
             // Who drops a late image looks at the clock before the timer does, and says nothing.
-            Ok(Err(Error::Internal)) if request.deadline.at <= Instant::now() => {
-                Err(request.deadline.exceeded())
-            }
+            Ok(Err(Error::Internal)) if deadline.is_over(Instant::now()) => Err(deadline.exceeded()),
             Ok(result) => result,
-            Err(_) => Err(request.deadline.exceeded()),
+            Err(_) => Err(deadline.exceeded()),
         }
     }
 
     async fn run_one(&self, request: &Request, bytes: Bytes) -> Result<Scored, Error> {
-        request.model.ready()?;
+        let envelope = &request.envelope;
+        envelope.model.ready()?;
         let photo = request.photo(bytes);
         let leaving = DropOnLeaving(Some(self));
         let (waiter, pending) = waiter();
@@ -221,7 +187,7 @@ impl Infer {
         let answer = pending.await;
         leaving.stayed();
         let ImageReply { reply, prepare } = answer?;
-        let mut scored = scored(&request.model, reply, &request.want, request.deadline.timeout)?;
+        let mut scored = scored(&envelope.model, reply, &request.want, envelope.deadline.timeout)?;
         scored.phases.receive = request.receive;
         scored.phases.decode_wait = prepare.wait;
         scored.phases.decode = prepare.decode;

@@ -23,6 +23,7 @@ use crate::output::params::OutputParams;
 use crate::output::postprocess::{Output, OutputRequest};
 use crate::process::printable::ReaderGone;
 use crate::process::progress::{Bar, TICK, aside};
+use crate::queue::Envelope;
 use crate::server::{Pipeline, PipelineConfig};
 
 /// Nothing else runs here, so the whole queue is open to each photo.
@@ -131,11 +132,13 @@ impl Task {
             .admit(&self.model, needed)
             .map_err(|error| error.to_string())?;
         let request = inference::Request {
-            model: Arc::clone(&self.model),
+            envelope: Envelope {
+                request_id: "".into(),
+                model: Arc::clone(&self.model),
+                priority: PRIORITY,
+                deadline: Deadline::new(Instant::now(), PATIENCE),
+            },
             want: self.want.clone(),
-            priority: PRIORITY,
-            trace: None,
-            deadline: Deadline::new(Instant::now(), PATIENCE),
             permit: Arc::new(permit),
             receive: Duration::ZERO,
         };

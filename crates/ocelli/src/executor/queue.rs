@@ -45,7 +45,7 @@ impl WorkQueue {
 
     /// Whether a job of high priority waits.
     pub(super) fn has_high(&self) -> bool {
-        let is_high = |job: &Leased| job.job.priority == Priority::High;
+        let is_high = |job: &Leased| job.job.envelope.priority == Priority::High;
         self.batcher.lock().any(is_high) || self.jobs.depth_of(Priority::High) > 0
     }
 

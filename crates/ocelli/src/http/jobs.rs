@@ -81,7 +81,7 @@ pub(super) async fn submit(State(state): State<AppState>, request: Request) -> R
     let AdmittedRequest { request, mut images } = ask(&state, &parts, order).await?;
     let mut named = None;
     if let Some(key) = key {
-        let found = (Arc::clone(&request.model), request.want.clone());
+        let found = (Arc::clone(&request.envelope.model), request.want.clone());
         let (idempotency, hashed) = idempotency(&state, &key, found, images, webhook.clone()).await?;
         (named, images) = (Some(idempotency), hashed);
     }

@@ -64,7 +64,7 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
         Output::Classes(predictions) => predictions.as_slice(),
         Output::Vector(_) => &[],
     };
-    let labels = request.model.labels_of(request.want.output);
+    let labels = request.envelope.model.labels_of(request.want.output);
     let predictions = predictions.iter().map(|prediction| TutorialPrediction {
         label: prediction.class.label(labels),
         probability: prediction.probability,
@@ -131,13 +131,13 @@ async fn many(
         .fold(Phases::default(), Phases::max);
     let results = results
         .iter()
-        .map(|result| ImageAnswer::encoded(&request.model, &request.want, result, encoding))
+        .map(|result| ImageAnswer::encoded(&request.envelope.model, &request.want, result, encoding))
         .collect();
     answer(
         parts,
         &PredictResponse {
-            model: &request.model.id.name,
-            version: &request.model.id.version,
+            model: &request.envelope.model.id.name,
+            version: &request.envelope.model.id.version,
             results,
         },
         &phases,

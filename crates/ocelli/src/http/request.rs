@@ -13,7 +13,7 @@ use super::access_log::note;
 use super::body::{BodySlot, check_declared};
 use super::conn::receiving::Arriving;
 use super::image_body::{InputForm, Most};
-use super::response::Arrival;
+use super::response::{Arrival, RequestId};
 use crate::error::Error;
 use crate::inference;
 use crate::inference::{Deadline, Needed};
@@ -21,15 +21,13 @@ use crate::models::admission::{Load, Permit};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
+use crate::queue::Envelope;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
 
 /// How soon, compared with other requests: `high`, `normal` or `low`.
 const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
-
-/// The trace of the request (W3C Trace Context).
-const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// A model, and what is wanted of it.
 pub(super) type Found = (Arc<ServedModel>, OutputRequest);
@@ -92,11 +90,13 @@ where
     })?;
     Ok(AdmittedRequest {
         request: inference::Request {
-            model,
+            envelope: Envelope {
+                request_id: request_id(parts),
+                model,
+                priority,
+                deadline: order.deadline,
+            },
             want,
-            priority,
-            trace: trace(&parts.headers),
-            deadline: order.deadline,
             permit: Arc::new(permit),
             receive: received.took,
         },
@@ -272,10 +272,7 @@ fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
         .ok_or_else(|| Error::InvalidRequest("X-Priority must be high, normal or low".to_owned()))
 }
 
-/// What the trace's header says, as long as W3C Trace Context allows for. One that is not like that is ignored, as the
-/// standard asks for.
-fn trace(headers: &HeaderMap) -> Option<Arc<str>> {
-    const LENGTH: usize = 55;
-    let text = headers.get(TRACE)?.to_str().ok()?;
-    (text.len() == LENGTH).then(|| text.into())
+fn request_id(parts: &Parts) -> Arc<str> {
+    let id = parts.extensions.get::<RequestId>();
+    id.and_then(|id| id.0.to_str().ok()).unwrap_or_default().into()
 }

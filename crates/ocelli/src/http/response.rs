@@ -32,6 +32,10 @@ const REQUEST_ID_LENGTH: usize = 128;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival(pub(super) Instant);
 
+/// What the response will carry as `X-Request-Id`.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) HeaderValue);
+
 /// The one error body of the JSON routes.
 #[derive(Debug, Serialize)]
 struct ErrorBody<'a> {
@@ -72,6 +76,7 @@ pub(super) async fn finish(
     let slot = BodySlot::new(body);
     parts.extensions.insert(slot.clone());
     parts.extensions.insert(arrival);
+    parts.extensions.insert(RequestId(id.clone()));
     let unanswered = probe.lifecycle.request();
     let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
         Ok(()) => match cors.preflight(&parts) {

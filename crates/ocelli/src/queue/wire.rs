@@ -20,7 +20,7 @@ use crate::models::priority::Priority;
 use crate::output::postprocess::{Class, Output, Prediction};
 
 /// The form that this release writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The oldest form that a reader must know in order to understand what this release writes.
 const NEEDS: u8 = 2;
@@ -44,9 +44,7 @@ pub struct JobHeader {
     /// 0 high, 1 normal, 2 low.
     #[prost(uint32, tag = "4")]
     pub priority: u32,
-    /// The value of `traceparent` (W3C Trace Context), or nothing.
-    #[prost(string, tag = "5")]
-    pub trace: String,
+    // Tag 5 was the `traceparent` of form 2, which no reader used.
     /// What the payload holds, one tensor after the other.
     #[prost(message, repeated, tag = "6")]
     pub inputs: Vec<TensorHeader>,
@@ -59,6 +57,9 @@ pub struct JobHeader {
     /// The outcomes that the job asks for, at least one, in the order of the reply.
     #[prost(message, repeated, tag = "10")]
     pub wants: Vec<WantMessage>,
+    /// The request that the job belongs to.
+    #[prost(string, tag = "11")]
+    pub request_id: String,
 }
 
 /// What kind of place a reply goes to.

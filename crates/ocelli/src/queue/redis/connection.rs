@@ -192,6 +192,14 @@ impl Link {
         matches!(self.shared.target, RedisUrl::Cluster(_))
     }
 
+    /// Connects, where that is needed. Commands that are sent together while another one connects are refused.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(super) async fn connect(&self) -> Result<(), LinkError> {
+        self.connection().await.map(drop)
+    }
+
     /// Runs a command.
     ///
     /// # Errors
@@ -236,7 +244,7 @@ impl Link {
         {
             return Err(LinkError::Down(outage));
         }
-        match self.connect().await {
+        match self.open().await {
             Ok(connection) => {
                 slot.generation += 1;
                 slot.connection = Some(connection.clone());
@@ -264,7 +272,7 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Socket, RedisError> {
+    async fn open(&self) -> Result<Socket, RedisError> {
         let connecting = self.shared.target.connect(self.shared.patience, CONNECT_TIMEOUT);
         let late = || RedisError::from((ErrorKind::Io, "no connection within the time for it"));
         // Sentinels are asked one after the other.

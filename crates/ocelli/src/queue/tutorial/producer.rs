@@ -115,7 +115,9 @@ impl TutorialBroker {
             return waiter.fail(Error::NotReady("it is stopping"));
         }
         let id = job.id.to_string();
-        self.shared.asked.add(id.clone(), waiter, job.deadline);
+        self.shared
+            .asked
+            .add(id.clone(), waiter, job.envelope.deadline.at);
         let job = TutorialJob {
             id: id.clone(),
             rgb: job.pixels,
@@ -248,7 +250,7 @@ mod tests {
     use crate::queue::job::JobId;
     use crate::queue::redis::RedisUrl;
     use crate::queue::tutorial::{input, model};
-    use crate::queue::{ReplyReceiver, waiter};
+    use crate::queue::{Deadline, Envelope, ReplyReceiver, waiter};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -262,12 +264,14 @@ mod tests {
         let (waiter, pending) = waiter();
         let job = Job {
             id: JobId(id),
-            model: Arc::clone(&model().id),
-            priority: Priority::Normal,
-            trace: None,
+            envelope: Envelope {
+                request_id: "".into(),
+                model: Arc::new(model()),
+                priority: Priority::Normal,
+                deadline: Deadline::new(Instant::now(), LONG),
+            },
             wants: Vec::new(),
             pixels: vec![7; input().elements()],
-            deadline: Instant::now() + LONG,
         };
         broker.submit(job, waiter);
         pending

@@ -8,7 +8,6 @@ fn header() -> JobHeader {
         reply_to: "ocelli:replies:w1".to_owned(),
         timeout_us: 10_000_000,
         priority: 1,
-        trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         inputs: vec![TensorHeader {
             name: String::new(),
             kind: ElementKind::U8 as i32,
@@ -22,6 +21,7 @@ fn header() -> JobHeader {
             threshold: Some(0.25),
             normalize: false,
         }],
+        request_id: "r-1".to_owned(),
     }
 }
 
