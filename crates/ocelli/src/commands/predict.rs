@@ -15,7 +15,7 @@ use super::settings;
 use crate::cli::{OutputFormat, PredictArgs};
 use crate::inference;
 use crate::inference::json_output::labelled;
-use crate::inference::{Deadline, Infer, Needed};
+use crate::inference::{Deadline, Infer, Needed, WithoutWorker};
 use crate::models::admission::{AdmissionLimits, Load};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
@@ -125,6 +125,7 @@ impl Task {
                 bytes: bytes.len() as u64,
             },
             priority: PRIORITY,
+            without_worker: WithoutWorker::Refuse,
         };
         let permit = self
             .infer

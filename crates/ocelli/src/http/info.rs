@@ -1,15 +1,14 @@
 //! What the server says of what it serves: models, the API description.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::AppState;
 use super::path::Path;
 use super::response::{json, to_json};
+use super::target::ModelPath;
 use crate::error::{Error, UnavailableReason};
 use crate::models::catalog::Catalog;
 use crate::models::served_model::ServedModel;
@@ -121,33 +120,12 @@ pub(super) async fn models(State(state): State<AppState>) -> Result<Response, Er
     })
 }
 
-/// The model that a path names: `/v1/models/{model}/..` or `/v1/models/{model}/versions/{version}/..`.
-#[derive(Deserialize)]
-pub(super) struct Named {
-    model: String,
-    #[serde(default)]
-    version: Option<String>,
-}
-
-impl Named {
-    /// That model.
-    ///
-    /// # Errors
-    /// As [`Catalog::find`].
-    pub(super) fn find(&self, catalog: &Catalog) -> Result<Arc<ServedModel>, Error> {
-        match &self.version {
-            Some(version) => catalog.find_version(&self.model, version),
-            None => catalog.find(Some(&self.model)),
-        }
-    }
-}
-
 /// `GET /v1/models/{model}`, with or without a version.
 pub(super) async fn model(
     State(state): State<AppState>,
-    Path(named): Path<Named>,
+    Path(path): Path<ModelPath>,
 ) -> Result<Response, Error> {
-    let model = named.find(&state.infer.catalog)?;
+    let model = path.find(&state.infer.catalog)?;
     to_json(&view(&model, &state.infer.catalog))
 }
 
