@@ -186,8 +186,8 @@ impl Infer {
     pub async fn run_image(&self, request: &Request, image: Bytes) -> Result<Scored, Error> {
         let deadline = tokio::time::Instant::from_std(request.deadline.at);
         match tokio::time::timeout_at(deadline, self.run_one(request, image)).await {
-            // Who drops a late image looks at the clock before the timer does, and says nothing.
-            Ok(Err(Error::Internal)) if request.deadline.at <= Instant::now() => {
+            // A late image may be dropped, without a reply, before this timer fires.
+            Ok(Err(Error::Internal(_))) if request.deadline.at <= Instant::now() => {
                 Err(request.deadline.exceeded())
             }
             Ok(result) => result,

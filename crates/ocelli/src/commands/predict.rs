@@ -130,7 +130,7 @@ impl Task {
         let permit = self
             .infer
             .admit(&self.model, needed)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.detail())?;
         let request = inference::Request {
             model: Arc::clone(&self.model),
             want: self.want.clone(),
@@ -141,9 +141,7 @@ impl Task {
             receive: Duration::ZERO,
         };
         let result = self.infer.run(&request, vec![bytes]).await.pop();
-        let scored = result
-            .ok_or("no answer came")?
-            .map_err(|error| error.to_string())?;
+        let scored = result.ok_or("no answer came")?.map_err(|error| error.detail())?;
         Ok(scored.outcome)
     }
 }

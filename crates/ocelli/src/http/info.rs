@@ -176,3 +176,77 @@ fn view<'a>(model: &'a ServedModel, catalog: &Catalog) -> ModelView<'a> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::Cause;
+
+    /// An error with each code.
+    fn errors() -> Vec<Error> {
+        let (text, time) = (String::new, Duration::ZERO);
+        vec![
+            Error::InvalidRequest(text()),
+            Error::InvalidImage(text()),
+            Error::NotInRepository {
+                name: text(),
+                known: text(),
+            },
+            Error::UnknownRoute {
+                path: text(),
+                instead: "",
+            },
+            Error::UnknownJob,
+            Error::MethodNotAllowed(text()),
+            Error::HeaderTimeout(time),
+            Error::BodyTimeout(text()),
+            Error::IdempotencyInProgress,
+            Error::IdempotencyConflict,
+            Error::TooLarge(text()),
+            Error::UnsupportedMediaType(text()),
+            Error::LoadFailed(text()),
+            Error::QueueFull { retry_after: time },
+            Error::TooManyJobs { retry_after: time },
+            Error::DeadlineExceeded(time),
+            Error::Unloaded,
+            Error::NoWorker(text()),
+            Error::BrokerUnavailable(text()),
+            Error::Poisonous,
+            Error::Forbidden(text()),
+            Error::Internal(Cause::new("")),
+        ]
+    }
+
+    #[test]
+    fn the_description_names_every_error_and_no_other() {
+        let description: Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let known: BTreeSet<(u64, &str)> = errors()
+            .iter()
+            .map(|error| (error.status().http.into(), error.status().code))
+            .collect();
+        let codes = &description["components"]["schemas"]["Error"]["properties"]["code"]["enum"];
+        let codes: BTreeSet<&str> = codes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        assert_eq!(codes, known.iter().map(|(_, code)| *code).collect());
+        // The text lists them by status: `400 invalid_request, invalid_image; 404 ...`.
+        let text = description["components"]["responses"]["Error"]["description"].as_str();
+        let mut listed = BTreeSet::new();
+        for group in text.expect("a text").trim_end_matches('.').split("; ") {
+            let (status, codes) = group.split_once(' ').expect("a status and its codes");
+            for code in codes.split(", ") {
+                let code = code.split(' ').next().unwrap_or_default();
+                listed.insert((status.parse().expect("a number"), code));
+            }
+        }
+        assert_eq!(listed, known);
+    }
+}

@@ -19,7 +19,7 @@ use super::path::Path;
 use super::request::{HttpRequest, deadline};
 use super::response::to_json;
 use super::target::{AnswerKind, Found, Target};
-use crate::async_jobs::{Idempotency, JobTicket, JobView, Submission, WebhookUrl};
+use crate::async_jobs::{Idempotency, JobState, JobTicket, JobView, Submission, WebhookUrl};
 use crate::error::Error;
 use crate::inference::{Deadline, WithoutWorker};
 use crate::queue::job::JobId;
@@ -113,9 +113,17 @@ async fn idempotency(
 }
 
 /// `GET /v1/jobs/{id}`.
-pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Error> {
+pub(super) async fn show(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    http: HttpRequest,
+) -> Result<Response, Error> {
     let id = JobId::parse(&id).ok_or(Error::UnknownJob)?;
     let job = state.jobs.get(id).await?;
+    http.context.note_model(&job.model);
+    if JobState::of(&job.results).is_final() {
+        http.context.log_each(job.results.iter().flatten());
+    }
     to_json(&JobView::new(&job))
 }
 
@@ -165,7 +173,7 @@ impl Idempotency {
 
 fn accepted(ticket: &JobTicket, durable: bool) -> Result<Response, Error> {
     let id = ticket.id.to_string();
-    let location = HeaderValue::try_from(format!("/v1/jobs/{id}")).map_err(|_| Error::Internal)?;
+    let location = HeaderValue::try_from(format!("/v1/jobs/{id}")).map_err(Error::internal)?;
     let mut response = to_json(&Accepted {
         id,
         state: "queued",

@@ -52,7 +52,7 @@ pub(super) async fn predict(State(state): State<AppState>, http: HttpRequest) ->
         .run(&request, images)
         .await
         .pop()
-        .unwrap_or(Err(Error::Internal))?;
+        .unwrap_or_else(|| Err(no_result()))?;
     let predictions = match &scored.outcome {
         Output::Classes(predictions) => predictions.as_slice(),
         Output::Vector(_) => &[],
@@ -98,8 +98,9 @@ async fn many(state: &AppState, http: &HttpRequest, target: &Target) -> Result<R
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
     if let [Err(_)] = results.as_slice() {
-        return Err(results.pop().and_then(Result::err).unwrap_or(Error::Internal));
+        return Err(results.pop().and_then(Result::err).unwrap_or_else(no_result));
     }
+    http.context.log_each(&results);
     let phases = results
         .iter()
         .flatten()
@@ -118,6 +119,11 @@ async fn many(state: &AppState, http: &HttpRequest, target: &Target) -> Result<R
         },
         &phases,
     )
+}
+
+/// The admitted images and their results are as many, and there is at least one.
+fn no_result() -> Error {
+    Error::internal("an image has no result")
 }
 
 /// The options of a request whose client waits for the answer.

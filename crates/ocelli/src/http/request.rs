@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::inference::Deadline;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
+use crate::queue::job::Scored;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
@@ -36,6 +37,8 @@ pub(super) struct Context {
     /// When the headers had arrived.
     pub(super) arrival: Instant,
     pub(super) id: HeaderValue,
+    /// The route, as metrics name it.
+    pub(super) route: &'static str,
     pub(super) body: BodySlot,
     line: Option<Arc<AccessLine>>,
     model: OnceLock<Arc<ServedModel>>,
@@ -46,7 +49,11 @@ impl<S: Send + Sync> FromRequest<S> for HttpRequest {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
         let (head, _) = request.into_parts();
-        let context = head.extensions.get().cloned().ok_or(Error::Internal)?;
+        let context = head
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(|| Error::internal("the request did not pass the middleware"))?;
         Ok(Self { head, context })
     }
 }
@@ -58,10 +65,11 @@ impl HttpRequest {
 }
 
 impl Context {
-    pub(super) fn new(id: HeaderValue, body: BodySlot, extensions: &Extensions) -> Self {
+    pub(super) fn new(id: HeaderValue, route: &'static str, body: BodySlot, extensions: &Extensions) -> Self {
         let context = Self {
             arrival: Instant::now(),
             id,
+            route,
             body,
             line: extensions.get().cloned(),
             model: OnceLock::new(),
@@ -74,6 +82,33 @@ impl Context {
     pub(super) fn note(&self, add: impl FnOnce(&mut Facts)) {
         if let Some(line) = &self.line {
             line.note(add);
+        }
+    }
+
+    /// Logs what only an operator may see of an error, where it has such a cause. Called once for each error that a response
+    /// shows.
+    pub(super) fn log(&self, error: &Error, image: Option<usize>) {
+        if let Some(cause) = error.cause() {
+            let model = self.model.get().map(|model| &model.id);
+            tracing::error!(
+                request_id = %self.id.to_str().unwrap_or_default(),
+                route = self.route,
+                model = model.map(|id| id.name.as_str()),
+                version = model.map(|id| id.version.as_str()),
+                image,
+                code = error.status().code,
+                %cause,
+                "request failed"
+            );
+        }
+    }
+
+    /// Logs the errors among the results of the images of a response.
+    pub(super) fn log_each<'a>(&self, results: impl IntoIterator<Item = &'a Result<Scored, Error>>) {
+        for (image, result) in results.into_iter().enumerate() {
+            if let Err(error) = result {
+                self.log(error, Some(image));
+            }
         }
     }
 

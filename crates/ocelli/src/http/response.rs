@@ -19,7 +19,7 @@ use super::origin::no_webhook;
 use super::request::Context;
 use super::routes::RouteTable;
 use super::{Cors, Probe};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::process::lifecycle::Stage;
 
 /// Names a request in answers and logs; sent by the client, or made.
@@ -56,12 +56,27 @@ struct ErrorBody<'a> {
     request_id: &'a str,
 }
 
-/// A handler's error on its way to [`finish`], which knows the request's id.
+/// What a client gets where an error does not pass [`finish`], which is a bug.
+const UNFINISHED: &str = r#"{"success":false,"error":"the server failed to answer this request","code":"internal","request_id":"none"}"#;
+
+/// A handler's error on its way to [`finish`], which knows the request's id and writes the response anew.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let mut response = Response::default();
+        let mut response = json(UNFINISHED);
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Logs an error that did not pass [`finish`].
+pub(super) fn log_unfinished<B>(response: &axum::http::Response<B>) {
+    if let Some(error) = response.extensions().get::<Error>() {
+        let error = error.detail();
+        tracing::error!(
+            error,
+            "an error was answered without its text: its route lacks the middleware"
+        );
     }
 }
 
@@ -83,29 +98,22 @@ pub(super) async fn finish(
     let expects_continue = parts.headers.contains_key(EXPECT);
     let origin = cors.origin_of(&parts.headers);
     let id = request_id(&parts.headers);
-    let context = Arc::new(Context::new(id, BodySlot::new(body), &parts.extensions));
+    let context = Arc::new(Context::new(id, route, BodySlot::new(body), &parts.extensions));
     parts.extensions.insert(Arc::clone(&context));
     let unanswered = probe.lifecycle.request();
     let mut response = match check_host(version, &parts.headers).and_then(|()| no_webhook(&parts.headers)) {
         Ok(()) => match cors.preflight(&parts, &surroundings.methods) {
             Some(response) => response,
-            None => handle(next, Request::from_parts(parts, Body::empty()), &context).await,
+            None => handle(next, Request::from_parts(parts, Body::empty())).await,
         },
         Err(error) => error.into_response(),
     };
     drop(unanswered);
     let code = match response.extensions_mut().remove::<Error>() {
         Some(error) => {
-            let code = error.status().code;
-            if code == "internal" {
-                tracing::error!(
-                    request_id = context.id.to_str().unwrap_or_default(),
-                    route,
-                    "a request failed"
-                );
-            }
+            context.log(&error, None);
             response = render(&error, &context.id);
-            code
+            error.status().code
         }
         None => "ok",
     };
@@ -128,17 +136,9 @@ pub(super) async fn finish(
 }
 
 /// Runs the handler. One that panics has a bug; its client gets a response all the same.
-async fn handle(next: Next, request: Request, context: &Context) -> Response {
-    AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            tracing::error!(
-                request_id = context.id.to_str().unwrap_or_default(),
-                "a handler panicked"
-            );
-            Error::Internal.into_response()
-        })
+async fn handle(next: Next, request: Request) -> Response {
+    let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    handled.unwrap_or_else(|panic| Error::Internal(Cause::of_panic("the handler", &*panic)).into_response())
 }
 
 /// HTTP/1.1 names the host exactly once (RFC 9112, section 3.2); a proxy in front may read a second one differently.
@@ -208,10 +208,7 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
 /// # Errors
 /// [`Error::Internal`] for what cannot be written as JSON.
 pub(super) fn to_json(body: &impl Serialize) -> Result<Response, Error> {
-    serde_json::to_vec(body).map(json).map_err(|error| {
-        tracing::error!(%error, "an answer could not be written as JSON");
-        Error::Internal
-    })
+    serde_json::to_vec(body).map(json).map_err(Error::internal)
 }
 
 /// An error response that is written past the HTTP library, which says nothing to a client whose head is late or is no
@@ -237,8 +234,10 @@ mod tests {
     use super::*;
     use crate::http::routes::Routes;
     use crate::http::{Health, finished};
+    use crate::inference::preprocess::survive;
     use crate::metrics::Metrics;
     use crate::process::lifecycle::Lifecycle;
+    use crate::process::telemetry;
 
     struct Well;
 
@@ -271,6 +270,51 @@ mod tests {
             Response::from_parts(head, ()),
             String::from_utf8_lossy(&body).into_owned(),
         )
+    }
+
+    #[tokio::test]
+    async fn each_cause_is_logged_once_with_the_id_of_the_request_and_is_not_shown() {
+        let (log, _guard) = telemetry::capture();
+        let broker = || Error::BrokerFailed(Cause::new("connection reset"));
+        let decoder = || survive::<()>(|| panic!("index out of bounds")).expect_err("a panic");
+        let routes = Routes::new("", native_error)
+            .get("/internal", async || Error::internal("disk full"))
+            .get("/broker", async move || broker())
+            .get("/decoder", async move || decoder())
+            .get("/panic", async || -> &'static str { panic!("a bug") })
+            .get("/known", async || Error::UnknownJob);
+        let mut router = finished(routes, probe(), Cors::default(), "");
+        for (path, status, cause) in [
+            ("/internal", 500, "disk full"),
+            ("/broker", 503, "connection reset"),
+            ("/decoder", 400, "the decoder panicked: index out of bounds"),
+            ("/panic", 500, "the handler panicked: a bug"),
+        ] {
+            let (response, body) = call(&mut router, "GET", path).await;
+            assert_eq!(response.status(), status);
+            assert!(status == 503 || !body.contains(cause), "{body}");
+            let lines = log.take();
+            assert_eq!(lines.matches("request_id=mine ").count(), 1, "{lines}");
+            let line = lines.lines().find(|line| line.contains("mine")).expect("a line");
+            assert!(line.contains(cause) && line.contains(path), "{line}");
+        }
+        call(&mut router, "GET", "/known").await;
+        assert_eq!(log.take(), "", "an error without a cause is the client's to read");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_bypasses_the_middleware_is_a_500_with_a_body_and_a_line() {
+        let (log, _guard) = telemetry::capture();
+        let mut router = Router::new().route("/", axum::routing::get(async || Error::UnknownJob));
+        let request = axum::http::Request::get("/")
+            .body(Body::empty())
+            .expect("a request");
+        let response = router.call(request).await.expect("a response");
+        log_unfinished(&response);
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, UNFINISHED);
+        assert!(log.take().contains("unknown job"));
     }
 
     #[tokio::test]

@@ -318,9 +318,7 @@ impl ProducerShared {
                 let full = self.queue_full(&form.model, depth);
                 self.waiting.failed(id, full);
             }
-            Err(error) => self
-                .waiting
-                .failed(id, Error::BrokerUnavailable(error.to_string())),
+            Err(error) => self.waiting.failed(id, error.into()),
         }
     }
 

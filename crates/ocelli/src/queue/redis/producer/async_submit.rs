@@ -44,7 +44,7 @@ impl RedisBroker {
         match self.shared.push(&form).await {
             Ok(Ok(entry)) => Ok(QueuedPart { entry }),
             Ok(Err(depth)) => Err(self.shared.queue_full(&form.model, depth)),
-            Err(error) => Err(Error::BrokerUnavailable(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 
