@@ -15,7 +15,7 @@ use super::settings;
 use crate::cli::{OutputFormat, PredictArgs};
 use crate::inference;
 use crate::inference::json_output::labelled;
-use crate::inference::{Deadline, Infer, Needed};
+use crate::inference::{Deadline, Infer, Needed, WithoutWorker};
 use crate::models::admission::{AdmissionLimits, Load};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
@@ -126,11 +126,12 @@ impl Task {
                 bytes: bytes.len() as u64,
             },
             priority: PRIORITY,
+            without_worker: WithoutWorker::Refuse,
         };
         let permit = self
             .infer
             .admit(&self.model, needed)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.detail())?;
         let request = inference::Request {
             envelope: Envelope {
                 request_id: "".into(),
@@ -143,9 +144,7 @@ impl Task {
             receive: Duration::ZERO,
         };
         let result = self.infer.run(&request, vec![bytes]).await.pop();
-        let scored = result
-            .ok_or("no answer came")?
-            .map_err(|error| error.to_string())?;
+        let scored = result.ok_or("no answer came")?.map_err(|error| error.detail())?;
         Ok(scored.outcome)
     }
 }

@@ -17,6 +17,7 @@ use super::loading::Loaded;
 use super::queue::WorkQueue;
 use crate::compute::core_budget::{CoreBudget, CoresGuard};
 use crate::compute::pool::{Turn, Urgency, WorkSource};
+use crate::error::Cause;
 use crate::metrics::Metrics;
 use crate::models::served_model::{ModelFile, ServedModel};
 use crate::output::postprocess::{Output, OutputRequest};
@@ -253,6 +254,7 @@ impl Engines {
                 (None, Err(fault))
             }
         };
+        let cause = result.as_ref().err().map(|fault| Cause::new(fault.to_string()));
         for job in jobs {
             let cost = JobCost {
                 queue: drawn.saturating_duration_since(job.submitted),
@@ -262,7 +264,10 @@ impl Engines {
             };
             let outputs = outputs.as_mut().and_then(Iterator::next);
             let result = outputs
-                .ok_or(JobError::EngineFault)
+                .ok_or_else(|| {
+                    let cause = cause.clone();
+                    JobError::EngineFault(cause.unwrap_or_else(|| Cause::new("it gave too few outputs")))
+                })
                 .and_then(|outputs| self.outcomes(&job.job.wants, &outputs));
             job.complete(Reply { result, cost });
         }
@@ -275,7 +280,7 @@ impl Engines {
         outcomes
             .map(|(want, output)| want.outcome(&self.model, output))
             .collect::<Result<_, _>>()
-            .map_err(|_| JobError::EngineFault)
+            .map_err(|error| JobError::EngineFault(error.into()))
     }
 
     /// One set of outputs for each job, and when the batch was filled. A panic counts as a fault of the engine.

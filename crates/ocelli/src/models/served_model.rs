@@ -137,10 +137,8 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Internal`] where the package has no such output, as when a job was made for another package.
     pub fn output(&self, index: usize) -> Result<&OutputSpec, Error> {
-        self.card.manifest.outputs.get(index).ok_or_else(|| {
-            tracing::error!(model = %self.id.name, index, "the model has no such output");
-            Error::Internal
-        })
+        let output = self.card.manifest.outputs.get(index);
+        output.ok_or_else(|| Error::internal(format!("the model has no output {index}")))
     }
 
     /// The names of the classes of an output; empty where the package does not say.

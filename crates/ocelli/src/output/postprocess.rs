@@ -90,16 +90,20 @@ impl OutputRequest {
             .f32s()
             .filter(|numbers| numbers.iter().all(|number| number.is_finite()));
         let Some(numbers) = numbers else {
-            tracing::error!(model = %model.id.name, output = output.name, "what the model says are not all finite numbers");
-            return Err(Error::Internal);
+            let name = &output.name;
+            return Err(Error::internal(format!(
+                "the output '{name}' has values that are not finite numbers"
+            )));
         };
         match self.form {
             OutputKind::Classes { top_k, threshold } => {
                 let labels = model.labels_of(self.output);
                 if !labels.is_empty() && numbers.len() != labels.len() {
                     let (scores, labels) = (numbers.len(), labels.len());
-                    tracing::error!(model = %model.id.name, output = output.name, scores, labels, "the model's scores are not one for each label");
-                    return Err(Error::Internal);
+                    return Err(Error::internal(format!(
+                        "the output '{}' has {scores} scores for {labels} labels",
+                        output.name
+                    )));
                 }
                 let best = rank(numbers, output.activation, top_k)
                     .into_iter()
@@ -111,10 +115,8 @@ impl OutputRequest {
                 Ok(Output::Classes(likely(best, threshold)))
             }
             OutputKind::Vector { normalize } => {
-                let mut vector = pooled(output, tensor.row_shape(), numbers).map_err(|error| {
-                    tracing::error!(model = %model.id.name, %error, "an output cannot be answered");
-                    Error::Internal
-                })?;
+                let mut vector = pooled(output, tensor.row_shape(), numbers)
+                    .map_err(|error| Error::internal(error.to_string()))?;
                 if normalize {
                     l2_normalize(&mut vector);
                 }
@@ -166,8 +168,9 @@ impl OutputRequest {
             (OutputKind::Classes { .. }, Output::Vector(_)) => "it is a vector, and classes were wanted",
             (OutputKind::Vector { .. }, Output::Classes(_)) => "it has classes, and a vector was wanted",
         };
-        tracing::error!(model = %model.id.name, trouble, "a reply cannot be used");
-        Err(Error::Internal)
+        Err(Error::internal(format!(
+            "a worker's reply cannot be used: {trouble}"
+        )))
     }
 }
 
@@ -272,8 +275,8 @@ mod tests {
             .collect();
         assert_eq!(classes, [&Class::Index(7), &Class::Index(3)]);
         scores[500] = f32::NAN;
-        assert_eq!(best(scores), Err(Error::Internal));
-        assert_eq!(best(vec![0.0; 999]), Err(Error::Internal));
+        assert!(matches!(best(scores), Err(Error::Internal(_))));
+        assert!(matches!(best(vec![0.0; 999]), Err(Error::Internal(_))));
     }
 
     #[test]
@@ -346,15 +349,12 @@ mod tests {
         assert_eq!(classes.check(&model, some.clone()), Ok(of(&[(7, 0.5)])));
         let numbers = Output::Vector(vec![1.0]);
         assert_eq!(vector.check(&model, numbers.clone()), Ok(numbers.clone()));
-        assert_eq!(vector.check(&model, some), Err(Error::Internal));
+        assert!(matches!(vector.check(&model, some), Err(Error::Internal(_))));
         for bad in [numbers, of(&[(1000, 0.5)]), of(&[(7, f32::NAN)])] {
-            assert_eq!(
-                classes.check(&model, bad.clone()),
-                Err(Error::Internal),
-                "{bad:?}"
-            );
+            let checked = classes.check(&model, bad.clone());
+            assert!(matches!(checked, Err(Error::Internal(_))), "{bad:?}");
         }
         let infinite = Output::Vector(vec![f32::INFINITY]);
-        assert_eq!(vector.check(&model, infinite), Err(Error::Internal));
+        assert!(matches!(vector.check(&model, infinite), Err(Error::Internal(_))));
     }
 }

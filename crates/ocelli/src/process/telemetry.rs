@@ -171,40 +171,54 @@ fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync +
     .delimited(" ")
 }
 
+/// What a test logs on its thread, until the guard is dropped.
+#[cfg(test)]
+pub(crate) fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .fmt_fields(printable_fields())
+        .with_writer(move || writer.clone())
+        .finish();
+    (captured, tracing::subscriber::set_default(subscriber))
+}
+
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    /// The text since the last call.
+    pub(crate) fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().expect("no panic"));
+        String::from_utf8(bytes).expect("text")
+    }
+}
+
+#[cfg(test)]
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn an_event_is_one_line_without_escape_codes() {
-        let memory = Memory::default();
-        let writer = memory.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .fmt_fields(printable_fields())
-            .with_writer(move || writer.clone())
-            .finish();
+        let (log, _guard) = capture();
         let hostile = "x\x1b[31m\nERROR all is lost";
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(label = %hostile, name = hostile, count = 3, "loaded {hostile}");
-        });
-        let text = String::from_utf8(memory.0.lock().expect("no panic").clone()).expect("text");
+        tracing::info!(label = %hostile, name = hostile, count = 3, "loaded {hostile}");
+        let text = log.take();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains('\x1b'), "{text}");
         let fields = "loaded x\\u001b[31m\\nERROR all is lost label=x\\u001b[31m\\nERROR";

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::envelope::Envelope;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::models::admission::AdmissionLimits;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
@@ -54,11 +54,11 @@ pub struct Reply {
 }
 
 /// Why a job has no outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
     /// The engine failed on the job's batch.
-    #[error("the engine failed")]
-    EngineFault,
+    #[error("the engine failed: {0}")]
+    EngineFault(#[source] Cause),
     /// The deadline passed before the job was computed.
     #[error("the deadline passed")]
     DeadlinePassed,
@@ -155,12 +155,14 @@ pub fn scored(
 ) -> Result<Scored, Error> {
     let outcomes = reply.result.map_err(|error| match error {
         JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
-        JobError::EngineFault | JobError::Incompatible => Error::Internal,
+        JobError::EngineFault(cause) => Error::Internal(cause),
+        JobError::Incompatible => Error::internal(error),
         JobError::Poisonous => Error::Poisonous,
     })?;
     let Ok([outcome]) = <[Output; 1]>::try_from(outcomes) else {
-        tracing::error!(model = %model.id.name, "the reply does not have the one outcome that was wanted");
-        return Err(Error::Internal);
+        return Err(Error::internal(
+            "a worker's reply does not have exactly one output",
+        ));
     };
     Ok(Scored::new(want.check(model, outcome)?, reply.cost))
 }

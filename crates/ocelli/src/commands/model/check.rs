@@ -122,7 +122,7 @@ impl Check {
     fn photo(&mut self, source: &Source) -> anyhow::Result<(Tensor, Report)> {
         let bytes = source.read().map_err(anyhow::Error::msg)?;
         let spec = self.model.input();
-        let pixels = survive(bytes.len(), || {
+        let pixels = survive(|| {
             let header = ImageHeader::read(&bytes, &self.limits)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
