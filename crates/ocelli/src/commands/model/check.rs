@@ -15,7 +15,7 @@ use ocelli_vision::{Decoder, ImageHeader};
 use super::check_report::Report;
 use super::{npy, show};
 use crate::cli::CheckArgs;
-use crate::commands::predict_sources::{Source, expand};
+use crate::commands::photos::{self, Source};
 use crate::commands::settings;
 use crate::executor::output_check;
 use crate::inference::preprocess::survive;
@@ -28,8 +28,7 @@ use crate::process::printable::Lines;
 const MOST_SAVED: usize = 1000;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (sources, skipped) = expand(&args.photos);
-    skipped.log();
+    let sources = photos::find(&args.photos);
     anyhow::ensure!(
         args.save_input.is_none() || sources.len() <= MOST_SAVED,
         "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
