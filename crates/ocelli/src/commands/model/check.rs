@@ -17,7 +17,7 @@ use super::{npy, show};
 use crate::cli::CheckArgs;
 use crate::commands::photos::{self, Source};
 use crate::commands::settings;
-use crate::executor::output_check;
+use crate::executor::{batch, output_check};
 use crate::inference::preprocess::survive;
 use crate::models::served_model::ServedModel;
 use crate::output::params::OutputParams;
@@ -125,7 +125,7 @@ impl Check {
             let header = ImageHeader::read(&bytes, &self.limits)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
-        let input = output_check::tensor(spec, &pixels)?;
+        let input = batch::input(spec, &[&pixels], None)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
             .get(self.want.output)
