@@ -14,9 +14,9 @@ pub struct BenchArgs {
     ///
     /// A URL without a path means /predict. https:// uses TLS.
     pub url: String,
-    /// Photos to send in turn: files and folders
+    /// Photos to send in turn: files, folders or patterns such as 'photos/*.jpg'
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
-    pub photos: Vec<PathBuf>,
+    pub photos: Vec<String>,
     /// Closed loop: clients that each send a photo after the last answer
     #[arg(long, short, default_value_t = 8, conflicts_with_all = ["rate", "tutorial"])]
     pub concurrency: usize,

@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::photos::{self, Source};
 use super::predict_output::{Said, heading, render};
-use super::predict_sources::{Source, expand};
 use super::settings;
 use crate::cli::{OutputFormat, PredictArgs};
 use crate::inference;
@@ -36,8 +36,7 @@ const AHEAD_PER_CORE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    let (sources, skipped) = expand(&args.photos);
-    skipped.log();
+    let sources = photos::find(&args.photos);
     // Loading a model takes a while, and these need none.
     if sources.iter().all(|source| source.problem().is_some()) {
         return refuse(&sources, args.format);

@@ -30,6 +30,7 @@ use crate::models::admission::AdmissionLimits;
 use crate::models::catalog::{ModelRef, Names};
 use crate::models::source;
 use crate::models::source::{OpenError, Opened};
+use crate::process::tls;
 use crate::queue::job::StoredSize;
 use crate::queue::redis::RedisUrl;
 use crate::server::DrainTimes;
@@ -295,9 +296,7 @@ pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<RedisUrl> {
     let authorities = args
         .authorities
         .as_ref()
-        .map(|path| {
-            fs::read(path).with_context(|| format!("--redis-ca {}: it cannot be read", path.display()))
-        })
+        .map(|path| tls::pem_of(path).context("--redis-ca"))
         .transpose()?;
     Ok(RedisUrl::parse(&args.url, authorities)?)
 }

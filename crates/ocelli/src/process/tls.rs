@@ -1,5 +1,7 @@
-//! TLS for what this process connects to: its cryptography and the authorities that it trusts. The client of Redis brings its
-//! own roots; the rest of it is the same.
+//! TLS for what this process connects to: its cryptography and the authorities that it trusts.
+//!
+//! The client of Redis takes no parsed certificates: it gets the text of a file from here, or loads the system's by the same
+//! library.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,17 +11,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why the authorities of a file cannot be trusted.
+/// A file of authorities that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthorityError {
-    /// The file is not there, or holds something else.
     #[error("{} cannot be read as certificates in PEM: {source:?}", path.display())]
-    Unreadable {
-        path: PathBuf,
-        /// What is wrong with it.
-        source: pem::Error,
-    },
-    /// There is none in it.
+    Unreadable { path: PathBuf, source: pem::Error },
     #[error("{} holds no certificate that can be trusted; it must be PEM (BEGIN CERTIFICATE)", .0.display())]
     Empty(PathBuf),
 }
@@ -29,7 +25,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Makes it that of libraries which take whatever the process has. A second call changes nothing.
+/// Makes it the default of the libraries in this process. A second call changes nothing.
 pub(crate) fn install_provider() {
     let _ = ring::default_provider().install_default();
 }
@@ -39,7 +35,7 @@ pub(crate) fn system_authorities() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Warns of what `fails` without any authority.
+/// Warns if there is none, with what `fails` without.
 pub(crate) fn warn_of_none(authorities: &[CertificateDer<'_>], fails: &str) {
     if authorities.is_empty() {
         tracing::warn!(
@@ -53,25 +49,40 @@ pub(crate) fn warn_of_none(authorities: &[CertificateDer<'_>], fails: &str) {
 /// # Errors
 /// When the file cannot be read or has no certificate.
 pub(crate) fn authorities_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = read.map_err(|source| AuthorityError::Unreadable {
+    read(path).map(|(_, authorities)| authorities)
+}
+
+/// The text of a PEM file, which contains at least one authority.
+///
+/// # Errors
+/// As [`authorities_of`].
+pub(crate) fn pem_of(path: &Path) -> Result<Vec<u8>, AuthorityError> {
+    read(path).map(|(pem, _)| pem)
+}
+
+fn read(path: &Path) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), AuthorityError> {
+    let unreadable = |source| AuthorityError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let pem = std::fs::read(path).map_err(|error| unreadable(pem::Error::Io(error)))?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
     let (usable, _) = RootCertStore::empty().add_parsable_certificates(found.iter().cloned());
     if usable == 0 {
         return Err(AuthorityError::Empty(path.to_owned()));
     }
-    Ok(found)
+    Ok((pem, found))
 }
 
-/// Trusts servers that one of `authorities` vouches for.
+/// A client that trusts servers with a certificate of one of `authorities`.
 ///
 /// # Errors
-/// When the cryptography that this program is built with cannot speak TLS.
+/// When the cryptography of this build has no TLS version.
 pub(crate) fn client(authorities: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    // Systems have some that nothing can read.
+    // Some systems ship certificates that cannot be parsed.
     roots.add_parsable_certificates(authorities);
     Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?

@@ -15,9 +15,9 @@ use ocelli_vision::{Decoder, ImageHeader};
 use super::check_report::Report;
 use super::{npy, show};
 use crate::cli::CheckArgs;
-use crate::commands::predict_sources::{Source, expand};
+use crate::commands::photos::{self, Source};
 use crate::commands::settings;
-use crate::executor::output_check;
+use crate::executor::{batch, output_check};
 use crate::inference::preprocess::survive;
 use crate::models::served_model::ServedModel;
 use crate::output::params::OutputParams;
@@ -28,8 +28,7 @@ use crate::process::printable::Lines;
 const MOST_SAVED: usize = 1000;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (sources, skipped) = expand(&args.photos);
-    skipped.log();
+    let sources = photos::find(&args.photos);
     anyhow::ensure!(
         args.save_input.is_none() || sources.len() <= MOST_SAVED,
         "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
@@ -126,7 +125,7 @@ impl Check {
             let header = ImageHeader::read(&bytes, &self.limits)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
-        let input = output_check::tensor(spec, &pixels)?;
+        let input = batch::input(spec, &[&pixels], None)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
             .get(self.want.output)

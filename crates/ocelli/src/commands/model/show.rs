@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::ShowArgs;
 use crate::commands::settings;
+use crate::models::served_model::element_type;
 use crate::models::source::Opened;
 use crate::process::printable::Lines;
 
@@ -131,14 +132,12 @@ fn some(labels: &[String]) -> String {
 }
 
 fn tensor(input: &InputSpec) -> String {
-    let (width, height) = (input.width, input.height);
-    let (channels, order) = (input.channels.count(), input.channels.name());
-    let shape = match input.layout {
-        ocelli_vision::Layout::Nchw => format!("[batch, {channels}, {height}, {width}]"),
-        ocelli_vision::Layout::Nhwc => format!("[batch, {height}, {width}, {channels}]"),
-    };
-    let dtype = format!("{:?}", input.dtype).to_ascii_lowercase();
-    format!("{}, {dtype} {shape}, {order}", input.name)
+    let [_, first, second, third] = input.shape(1);
+    let (dtype, order) = (element_type(input.dtype), input.channels.name());
+    format!(
+        "{}, {dtype} [batch, {first}, {second}, {third}], {order}",
+        input.name
+    )
 }
 
 /// What happens to a photo, in words.
