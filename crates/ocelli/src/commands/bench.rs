@@ -16,7 +16,7 @@ use crate::process::printable::Lines;
 use crate::process::progress::Bar;
 use crate::process::tls;
 
-/// Photos are kept in memory while the benchmark runs.
+/// All photos stay in memory while the benchmark runs.
 const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
     count: 10_000,
     bytes: 2 * 1024 * 1024 * 1024,
@@ -90,15 +90,15 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
     })
 }
 
-/// Whom to trust as the server, where it speaks TLS.
+/// The TLS client for an https:// server.
 fn tls_for(url: &Uri, authorities: Option<&Path>) -> anyhow::Result<Option<Arc<ClientConfig>>> {
     let is_https = url.scheme_str() == Some("https");
     let authorities = match authorities {
         Some(path) if is_https => tls::authorities_of(path).context("--ca")?,
-        Some(_) => anyhow::bail!("--ca is for https:// servers, and {url} is none"),
+        Some(_) => anyhow::bail!("--ca needs an https:// URL; {url} has no TLS"),
         None if is_https => {
             let authorities = tls::system_authorities();
-            tls::warn_of_none(&authorities, "no https:// server can be trusted without --ca");
+            tls::warn_of_none(&authorities, "https:// servers need --ca");
             authorities
         }
         None => return Ok(None),
