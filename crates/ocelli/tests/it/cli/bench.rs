@@ -212,7 +212,7 @@ async fn an_encrypted_server_must_be_trusted() {
             "http://localhost",
             Some(&*trusted.authority),
             None,
-            "--ca is for https://",
+            "--ca needs an https:// URL",
         ),
         (
             &format!("https://{}", server.address),
