@@ -119,10 +119,10 @@ fn tls_for(url: &Uri, authorities: Option<&Path>) -> anyhow::Result<Option<Arc<C
     let is_https = url.scheme_str() == Some("https");
     let authorities = match authorities {
         Some(path) if is_https => tls::authorities_of(path).context("--ca")?,
-        Some(_) => anyhow::bail!("--ca is for https:// servers, and {url} is none"),
+        Some(_) => anyhow::bail!("--ca needs an https:// URL; {url} has no TLS"),
         None if is_https => {
             let authorities = tls::system_authorities();
-            tls::warn_of_none(&authorities, "no https:// server can be trusted without --ca");
+            tls::warn_of_none(&authorities, "https:// servers need --ca");
             authorities
         }
         None => return Ok(None),

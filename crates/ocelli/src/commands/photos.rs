@@ -1,4 +1,4 @@
-//! Finds photos: turns the arguments of `predict`, `bench` and `model check` into files.
+//! Expands the arguments of `ocelli predict` into files.
 
 use std::collections::HashSet;
 use std::io::{self, Read as _};
@@ -17,17 +17,16 @@ const UNDECODED: [&str; 16] = [
     "pgm", "pbm",
 ];
 
-/// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
 
-/// Maximum size of a file. Larger ones exceed any limit of pixels.
+/// Maximum bytes to read from one file. No photo within the limits of pixels is larger.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     File(PathBuf),
     Stdin,
-    /// An argument or a folder without a photo.
+    /// An argument or a folder that yields no photo.
     Nothing {
         name: String,
         reason: String,
@@ -39,7 +38,7 @@ pub(super) enum Source {
 struct Skipped {
     /// They may hold photos in a format that is not decoded, or cannot be read.
     undecoded: Vec<PathBuf>,
-    /// They are hidden or text.
+    /// Hidden files and text.
     no_images: Vec<PathBuf>,
 }
 
@@ -53,7 +52,7 @@ impl Skipped {
         }
     }
 
-    /// Removes files that another argument names, and those that were found before.
+    /// Removes files that are read because another argument names them, and duplicates.
     fn without(&mut self, known: &mut HashSet<Source>) {
         let mut is_new = |path: &PathBuf| known.insert(identity(&Source::File(path.clone())));
         self.undecoded.retain(&mut is_new);
@@ -63,7 +62,7 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Files that are named; a folder may hold thousands of others.
+        /// A folder may hold thousands of other files; the message lists this many.
         const NAMED: usize = 10;
         let count = self.undecoded.len();
         let noun = if count == 1 { "file" } else { "files" };
@@ -116,7 +115,7 @@ fn read(source: io::Result<impl io::Read>) -> Result<Bytes, String> {
         .and_then(|source| source.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("it is larger than {MAX_FILE} bytes, which no photo is"));
+        return Err(format!("larger than {MAX_FILE} bytes, the limit for a photo"));
     }
     Ok(Bytes::from(bytes))
 }
@@ -141,9 +140,9 @@ fn expand(arguments: &[String]) -> (Vec<Source>, Skipped) {
     (sources, skipped)
 }
 
-/// Equal for two names of one source: the absolute path without links. Hard links count as separate files, since users who
-/// copy that way expect a result for each. Inode numbers would not do: some network file systems give one number to
-/// several files, and a photo would be left out.
+/// The absolute path without symbolic links, which is the same for all names of a source. Hard links count as separate
+/// files: users who copy that way expect a result for each. Inode numbers are not used, because some network file systems
+/// give one number to several files, and a photo would get no result.
 fn identity(source: &Source) -> Source {
     match source {
         Source::File(path) => Source::File(path.canonicalize().unwrap_or_else(|_| path.clone())),
@@ -162,12 +161,12 @@ fn expand_one(argument: &str, skipped: &mut Skipped) -> Vec<Source> {
         }]
     };
     let path = Path::new(argument);
-    // The name of an existing file is no pattern, even if it contains brackets.
+    // An existing file is taken literally, even if its name looks like a pattern.
     if path.is_dir() {
         let mut found = Vec::new();
         search(path, 0, &mut found, skipped);
         return if found.is_empty() {
-            nothing("the folder holds no photos".to_owned())
+            nothing("the folder contains no photos".to_owned())
         } else {
             found
         };
@@ -176,7 +175,7 @@ fn expand_one(argument: &str, skipped: &mut Skipped) -> Vec<Source> {
         return vec![Source::File(path.to_path_buf())];
     }
     match glob::glob(argument) {
-        Err(error) => nothing(format!("it is not a valid pattern: {error}")),
+        Err(error) => nothing(format!("not a valid pattern: {error}")),
         Ok(matches) => {
             let mut found = Vec::new();
             for entry in matches {
@@ -209,7 +208,7 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Source>, skipped: &mut Sk
     };
     paths.sort_unstable();
     for path in paths {
-        // As shells do. Most of these files belong to programs, such as previews and version control.
+        // Shells skip hidden files too. Most belong to programs, such as previews and version control.
         if is_hidden(&path) {
             skipped.no_images.push(path);
         // Links to folders are not followed, since they may form a loop.
@@ -237,21 +236,21 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// What a file of a folder contains, by its name and its first bytes.
+/// The content of a file in a folder, according to its name and its first bytes.
 enum Content {
-    /// A photo in a format that is decoded.
+    /// A photo in a supported format.
     Photo,
-    /// Text or nothing, and by its name no image.
+    /// Text or an empty file, without the name of an image.
     Text,
-    /// Anything else, or it cannot be read.
+    /// Anything else, or unreadable.
     Unknown,
 }
 
 impl Content {
     fn of(path: &Path) -> Self {
-        /// Enough for every signature, and to tell text from the rest.
+        /// Enough for every signature, and to recognise text.
         const PREFIX: u64 = 512;
-        // Opening a pipe may block.
+        // Opening a pipe or a socket would block.
         if !path.is_file() {
             return Self::Unknown;
         }
@@ -267,7 +266,7 @@ impl Content {
         if read.is_err() {
             return Self::Unknown;
         }
-        // The header is cut off here; only its signature counts.
+        // A truncated header is still the header of a photo.
         match ImageHeader::read(&bytes, &DecodeLimits::default()) {
             Err(ImageError::Empty | ImageError::Unrecognized { .. }) => {
                 if is_text(&bytes) && !is_one_of(&UNDECODED) {
@@ -281,7 +280,7 @@ impl Content {
     }
 }
 
-/// Whether these are the first bytes of a text in UTF-8.
+/// Whether these are the first bytes of UTF-8 text.
 fn is_text(bytes: &[u8]) -> bool {
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
@@ -331,7 +330,7 @@ mod tests {
         assert_eq!(
             names(&["phone"]),
             ["phone/IMG_1"],
-            "a file without an extension is looked into"
+            "a file without an extension is recognised by its content"
         );
         assert_eq!(names(&["deep", "b.jpg"]), ["deep/er/c.webp", "b.jpg"]);
         assert_eq!(names(&["*.jpg"]), ["b.jpg", "odd[1].jpg"]);
@@ -343,14 +342,14 @@ mod tests {
         assert_eq!(
             names(&["notes.txt"]),
             ["notes.txt"],
-            "a named file is taken whatever its name"
+            "a file given by name is taken whatever its extension"
         );
         assert_eq!(names(&["empty", "*.gif"]), ["nothing", "nothing"]);
         assert_eq!(names(&["missing.jpg"]), ["missing.jpg"]);
         assert!(Source::File(root.join("missing.jpg")).read().is_err());
     }
 
-    /// Makes a folder of files.
+    /// Creates files with the given content in a new folder.
     fn files(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("folder");
         for (name, bytes) in files {
@@ -400,7 +399,7 @@ mod tests {
         let text = skipped.to_string();
         assert!(text.starts_with("skipped 6 files (not JPEG, PNG, WebP"), "{text}");
         assert!(text.contains("b.heic") && !text.contains("README"), "{text}");
-        // A named file is used, and is not skipped as well.
+        // A file given by name is taken, and is not reported as skipped.
         let (sources, skipped) =
             expand(&[root.join("b.heic"), root.into()].map(|path| path.display().to_string()));
         assert_eq!(sources[0], Source::File(root.join("b.heic")));
@@ -468,7 +467,7 @@ mod tests {
         ] {
             assert_eq!(found(arguments), (names.to_owned(), skipped), "{arguments:?}");
         }
-        // Its photo is named before, so the folder is not reported as empty.
+        // Its photo was given before, so the folder is not empty.
         let (sources, _) = expand(&["deep/b.jpg", "deep"].map(|name| root.join(name).display().to_string()));
         assert_eq!(sources.len(), 1);
     }

@@ -11,40 +11,38 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 
-/// A file of authorities that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthorityError {
-    #[error("{} cannot be read as certificates in PEM: {source:?}", path.display())]
+    #[error("cannot read certificates in PEM from {}: {source:?}", path.display())]
     Unreadable { path: PathBuf, source: pem::Error },
-    #[error("{} holds no certificate that can be trusted; it must be PEM (BEGIN CERTIFICATE)", .0.display())]
+    #[error("{} has no usable certificate; it must be PEM (BEGIN CERTIFICATE)", .0.display())]
     Empty(PathBuf),
 }
 
-/// The cryptography of this process.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Makes it the default of the libraries in this process. A second call changes nothing.
+/// Installs [`provider`] for libraries that use the process default. A second call has no effect.
 pub(crate) fn install_provider() {
     let _ = ring::default_provider().install_default();
 }
 
-/// The authorities that the system trusts, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+/// The CA certificates of the system, or those of SSL_CERT_FILE and SSL_CERT_DIR.
 pub(crate) fn system_authorities() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Warns if there is none, with what `fails` without.
-pub(crate) fn warn_of_none(authorities: &[CertificateDer<'_>], fails: &str) {
+/// Warns of the consequence if there are no CA certificates.
+pub(crate) fn warn_of_none(authorities: &[CertificateDer<'_>], consequence: &str) {
     if authorities.is_empty() {
         tracing::warn!(
-            "the system trusts no certificates, so {fails}; install ca-certificates, or name a file in SSL_CERT_FILE"
+            "no system CA certificates found, so {consequence}; install ca-certificates, or set SSL_CERT_FILE"
         );
     }
 }
 
-/// The authorities in a PEM file.
+/// The CA certificates in a PEM file.
 ///
 /// # Errors
 /// When the file cannot be read or has no certificate.
@@ -76,13 +74,13 @@ fn read(path: &Path) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), Authorit
     Ok((pem, found))
 }
 
-/// A client that trusts servers with a certificate of one of `authorities`.
+/// A TLS client that trusts servers whose certificates `authorities` have signed.
 ///
 /// # Errors
-/// When the cryptography of this build has no TLS version.
+/// When the provider supports no TLS version.
 pub(crate) fn client(authorities: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    // Some systems ship certificates that cannot be parsed.
+    // Systems ship some certificates that cannot be parsed.
     roots.add_parsable_certificates(authorities);
     Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
@@ -97,20 +95,20 @@ mod tests {
     #[test]
     fn a_file_without_a_certificate_is_refused() {
         let folder = tempfile::tempdir().expect("folder");
-        let says = |name: &str, content: Option<&str>| {
+        let error = |name: &str, content: Option<&str>| {
             let path = folder.path().join(name);
             if let Some(content) = content {
                 std::fs::write(&path, content).expect("file");
             }
             authorities_of(&path).expect_err(name).to_string()
         };
-        assert!(says("missing", None).contains("missing cannot be read"));
-        assert!(says("empty", Some("")).contains("holds no certificate"));
+        assert!(error("missing", None).contains("cannot read certificates"));
+        assert!(error("empty", Some("")).contains("has no usable certificate"));
         let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        assert!(says("key", Some(key)).contains("holds no certificate"));
+        assert!(error("key", Some(key)).contains("has no usable certificate"));
         let no_certificate = key.replace("PRIVATE KEY", "CERTIFICATE");
-        assert!(says("bytes", Some(&no_certificate)).contains("holds no certificate"));
+        assert!(error("bytes", Some(&no_certificate)).contains("has no usable certificate"));
         let torn = "-----BEGIN CERTIFICATE-----\nAAAA\n";
-        assert!(says("torn", Some(torn)).contains("cannot be read"));
+        assert!(error("torn", Some(torn)).contains("cannot read"));
     }
 }

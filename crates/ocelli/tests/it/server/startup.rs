@@ -21,7 +21,7 @@ async fn says_in_one_line(command: Command, parts: &[&str]) {
     let (status, said) = fails(command).await;
     let lines: Vec<&str> = said
         .lines()
-        .filter(|line| !line.contains("makes its answers up"))
+        .filter(|line| !line.contains("returns made-up results"))
         .collect();
     assert_eq!(lines.len(), 1, "{said}");
     for part in parts {
