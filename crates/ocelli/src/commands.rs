@@ -46,6 +46,7 @@ pub fn status_of(error: &anyhow::Error) -> u8 {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, log } = cli;
     telemetry::init(log.log_level.unwrap_or(command.usual_log_level()), log.log_format);
+    files::allow_least()?;
     lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
     let ended = match command {
         Command::Serve(args) => serve::run(&args),
