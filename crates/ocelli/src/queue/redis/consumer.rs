@@ -176,11 +176,7 @@ impl RedisWorker {
     pub async fn announce(&self) -> Result<(), LinkError> {
         match self.shared.announce().await? {
             Announced::Yes => Ok(()),
-            Announced::Conflict(digest) => Err(LinkError::Refused(format!(
-                "live workers serve {} version {} with digest {digest}, and this package has {}; give it another \
-                 version in model.toml, give those workers this package and reload them, or stop them first",
-                self.shared.model.id.name, self.shared.model.id.version, self.shared.model.id.digest
-            ))),
+            Announced::Conflict(digest) => Err(LinkError::Refused(self.shared.conflict_with(&digest))),
         }
     }
 
@@ -284,23 +280,20 @@ impl ConsumerShared {
             &self.clock,
         )
         .await?;
-        let conflict = match &announced {
+        *self.conflict.lock() = match &announced {
             Announced::Yes => None,
             Announced::Conflict(digest) => Some(digest.clone()),
         };
-        let mut known = self.conflict.lock();
-        if conflict.is_some() && *known != conflict {
-            tracing::error!(
-                model = self.model.id.name,
-                version = self.model.id.version,
-                served = conflict,
-                own = self.model.id.digest,
-                "others serve another digest under the same name and version; this worker gets no jobs until they stop \
-                 or have this one"
-            );
-        }
-        *known = conflict;
         Ok(announced)
+    }
+
+    fn conflict_with(&self, digest: &str) -> String {
+        let own = &self.model.id;
+        format!(
+            "live workers serve {} version {} with digest {digest}, and this package has {}; give it another version in \
+             model.toml, give those workers this package and reload them, or stop them first",
+            own.name, own.version, own.digest
+        )
     }
 
     /// Renews all leases, and marks those that are another worker's now.
@@ -335,7 +328,13 @@ impl ConsumerShared {
 
     async fn beat(&self) -> Result<(), LinkError> {
         self.needs.look_again(&self.link).await;
+        let known = self.conflict.lock().clone();
         let (renewed, announced) = (self.renew().await, self.announce().await);
+        if let Ok(Announced::Conflict(digest)) = &announced
+            && known.as_ref() != Some(digest)
+        {
+            tracing::error!("this worker gets no jobs: {}", self.conflict_with(digest));
+        }
         renewed.and(announced.map(|_| ()))
     }
 
