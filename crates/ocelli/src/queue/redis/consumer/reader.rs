@@ -332,14 +332,16 @@ impl QueueReader {
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (header, refusal) = match JobHeader::decode_frame(&header) {
-            Ok(header) => {
-                let refusal = self.unusable(&header, &payload);
-                (header, refusal)
-            }
+        let (header, damaged) = match JobHeader::decode_frame(&header) {
+            Ok(header) => (header, None),
             Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
         };
-        let wants = self.wants(&header).collect();
+        let wants = header
+            .wants
+            .iter()
+            .filter_map(|want| want.want(&self.shared.model));
+        let wants: Vec<OutputRequest> = wants.collect();
+        let refusal = damaged.or_else(|| self.unusable(&header, wants.len(), &payload));
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = submitted + life;
         let id = header.job_id();
@@ -378,20 +380,12 @@ impl QueueReader {
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// What a job wants, without the outputs that the model does not have.
-    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = OutputRequest> {
-        header
-            .wants
-            .iter()
-            .filter_map(|want| want.want(&self.shared.model))
-    }
-
-    /// Why a job cannot be computed, if so.
-    fn unusable(&self, header: &JobHeader, payload: &[u8]) -> Option<WireError> {
+    /// Why a job cannot be computed, if so. The model has `known` of the outputs that it wants.
+    fn unusable(&self, header: &JobHeader, known: usize, payload: &[u8]) -> Option<WireError> {
         let input = self.shared.model.input();
         let wanted = [input.height, input.width, 3];
         let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
-        if header.wants.is_empty() || self.wants(header).count() != header.wants.len() {
+        if header.wants.is_empty() || known != header.wants.len() {
             let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
             return Some(WireError::Garbage(format!(
                 "the outputs {wanted:?} are wanted, and the model does not have them all"
