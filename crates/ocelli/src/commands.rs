@@ -49,6 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         log.log_level.unwrap_or(command.default_log_level()),
         log.log_format,
     );
+    files::allow_least()?;
     lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
     let ended = match command {
         Command::Serve(args) => serve::run(&args),

@@ -5,6 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::http::ConnectionConfig;
 
+/// What any command opens: standard streams, signals, timers, the library, a model's file.
+const LEAST_FILES: u64 = 32;
+
 /// Models, the library, logs, timers, and what threads have open while they read.
 const OTHER_FILES: u64 = 128;
 
@@ -59,6 +62,18 @@ impl Needs {
     }
 }
 
+/// Raises the process's limit of open files to what any command needs.
+///
+/// # Errors
+/// When the hard limit is less than that.
+pub(super) fn allow_least() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|hard| hard < LEAST_FILES) {
+        return Err(too_few(LEAST_FILES, limit.maximum, ""));
+    }
+    raise(limit, LEAST_FILES)
+}
+
 /// Raises the process's limit of open files to what it needs, or lowers the number of connections to what the hard limit
 /// allows.
 ///
@@ -67,18 +82,10 @@ impl Needs {
 pub(super) fn allow(config: ConnectionConfig, needs: Needs) -> anyhow::Result<ConnectionConfig> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = config.max_connections as u64;
-    let budget = needs.budget(wanted, limit.maximum).map_err(|least| {
-        anyhow::anyhow!(
-            "this process needs at least {least} open files, but its limit is {}; raise the hard limit (ulimit -Hn, \
-             LimitNOFILE= in systemd), or lower --max-webhook-calls",
-            limit.maximum.unwrap_or_default()
-        )
-    })?;
-    if limit.current.is_some_and(|current| current < budget.files) {
-        let current = Some(budget.files);
-        setrlimit(Resource::Nofile, Rlimit { current, ..limit })
-            .map_err(|error| anyhow::anyhow!("cannot raise the limit of open files: {error}"))?;
-    }
+    let budget = needs
+        .budget(wanted, limit.maximum)
+        .map_err(|least| too_few(least, limit.maximum, ", or lower --max-webhook-calls"))?;
+    raise(limit, budget.files)?;
     if budget.connections < wanted {
         tracing::warn!(
             connections = budget.connections,
@@ -91,6 +98,23 @@ pub(super) fn allow(config: ConnectionConfig, needs: Needs) -> anyhow::Result<Co
         max_connections: budget.connections as usize,
         ..config
     })
+}
+
+fn too_few(least: u64, hard: Option<u64>, remedy: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "this process needs at least {least} open files, and may have {}; raise the hard limit (ulimit -Hn, LimitNOFILE= in \
+         systemd){remedy}",
+        hard.unwrap_or_default()
+    )
+}
+
+fn raise(limit: Rlimit, files: u64) -> anyhow::Result<()> {
+    if limit.current.is_none_or(|current| current >= files) {
+        return Ok(());
+    }
+    let current = Some(files);
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
+        .map_err(|error| anyhow::anyhow!("the limit of open files cannot be raised: {error}"))
 }
 
 #[cfg(test)]

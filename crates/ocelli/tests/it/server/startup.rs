@@ -76,6 +76,32 @@ async fn a_library_that_is_none_is_named() {
 }
 
 #[tokio::test]
+async fn a_limit_of_open_files_that_is_too_low_is_named() {
+    for command in [
+        "serve --engine fake",
+        "web --redis redis://127.0.0.1:1",
+        "queue status --redis redis://127.0.0.1:1",
+        "model list",
+    ] {
+        for files in [6, 7, 8, 31] {
+            let mut limited = Command::new("sh");
+            let ocelli = env!("CARGO_BIN_EXE_ocelli");
+            limited.args(["-c", &format!("ulimit -n {files} && exec {ocelli} {command}")]);
+            says_in_one_line(limited, &[&format!("may have {files}"), "ulimit -Hn"]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_soft_limit_of_open_files_is_raised() {
+    let mut limited = Command::new("sh");
+    let ocelli = env!("CARGO_BIN_EXE_ocelli");
+    limited.args(["-c", &format!("ulimit -Sn 6 && exec {ocelli} model show --json")]);
+    let output = run(limited, b"").await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
