@@ -114,12 +114,12 @@ def parse_source(text: str) -> Source:
     path, suffix = Path(text), Path(text).suffix.lower()
     if path.is_dir():
         return _source_of_folder(path)
-    # What TensorFlow.js saves is called as its user says.
-    if suffix == ".json" and path.is_file():
-        return _source_of_tfjs(path)
     if suffix == ".onnx":
         raise Failure(f"{text} is ONNX already: run ocelli serve --model {shlex.quote(text)}")
     found = formats.of_path(path)
+    # What TensorFlow.js saves is called as its user says.
+    if suffix == ".json" and path.is_file() and (found is None or found.id == "tensorflow-js"):
+        return _source_of_tfjs(path)
     if found is not None:
         return _source_of_file(path, found)
     if path.exists():

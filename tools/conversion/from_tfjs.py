@@ -88,7 +88,7 @@ def _layers(model: tfjs.Model, weights: dict[str, np.ndarray]) -> keras.Model:
 
     try:
         with saving_options.keras_option_scope(use_legacy_config=True), SafeModeScope(True):
-            made = saving_utils.model_from_config(model.topology.get("model_config", model.topology))
+            made = saving_utils.model_from_config(_with_input(model.topology.get("model_config", model.topology)))
             _fill(made, weights)
     except Failure as failure:
         raise Failure(f"{model.path} {failure}") from None
@@ -97,6 +97,24 @@ def _layers(model: tfjs.Model, weights: dict[str, np.ndarray]) -> keras.Model:
         text = " ".join(str(error).split())[:300]
         raise Failure(f"{model.path} cannot be built by Keras {keras.__version__}: {text}") from error
     return made
+
+
+def _with_input(layer: dict) -> dict:
+    """The description of a layer or model, in which each Sequential begins with an InputLayer: Keras 3 misreads those whose
+    first layer says the shape."""
+    inside = layer["config"]
+    if isinstance(inside, list):
+        # As Keras 2.1 wrote a Sequential.
+        inside = {"name": "sequential", "layers": inside}
+    if "layers" not in inside:
+        return layer
+    layers = [_with_input(inner) for inner in inside["layers"]]
+    first = layers[0]["config"]
+    if layer["class_name"] == "Sequential" and layers[0]["class_name"] != "InputLayer" and "batch_input_shape" in first:
+        shape = first.pop("batch_input_shape")
+        start = {"name": f"{first['name']}_input", "batch_input_shape": shape, "dtype": "float32"}
+        layers.insert(0, {"class_name": "InputLayer", "config": start})
+    return layer | {"config": inside | {"layers": layers}}
 
 
 def _fill(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
