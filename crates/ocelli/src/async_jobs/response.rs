@@ -1,11 +1,11 @@
-//! A job as JSON shows it, to whoever asks for it and to webhooks.
+//! A job as JSON, for clients and webhooks.
 
 use bytes::Bytes;
 use humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::{JobState, Snapshot};
-use crate::inference::json_output::ImageAnswer;
+use crate::inference::json_output::{ImageAnswer, VectorEncoding};
 
 /// The body of `GET /v1/jobs/{id}`.
 #[derive(Clone, Debug, Serialize)]
@@ -21,14 +21,14 @@ pub struct JobView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    /// The view of a job; its results only once nothing changes any more.
+    /// Results are shown when all are there.
     #[must_use]
     pub fn new(job: &'a Snapshot) -> Self {
         let state = JobState::of(&job.results);
         let answers = job.results.iter().flatten();
         let results = state.is_final().then(|| {
             answers
-                .map(|result| ImageAnswer::new(&job.model, &job.want, result))
+                .map(|result| ImageAnswer::new(&job.model, &job.want, result, VectorEncoding::Float))
                 .collect()
         });
         Self {
@@ -42,10 +42,6 @@ impl<'a> JobView<'a> {
         }
     }
 
-    /// The view as it is sent.
-    ///
-    /// # Errors
-    /// For scores that JSON has no words for.
     pub fn body(&self) -> serde_json::Result<Bytes> {
         serde_json::to_vec(self).map(Bytes::from)
     }

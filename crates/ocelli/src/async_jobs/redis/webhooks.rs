@@ -69,7 +69,7 @@ async fn look(
 ) -> Result<Vec<DueWebhook>, LinkError> {
     let mut calls = Vec::new();
     let mut put_off = TakenUp::new();
-    let pause = |receiver: &str| sender.paused_for(&Receiver(receiver.into()));
+    let pause = |receiver: &str| sender.dispatcher.paused_for(&Receiver(receiver.into()));
     for _ in 0..BATCHES {
         let due = shared.due.take(BATCH, HOLD).await?;
         let last = due.len() < BATCH;
@@ -173,9 +173,9 @@ async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Re
     let receiver = url.receiver();
     let turn = tokio::select! {
         biased;
-        turn = sender.turn(&receiver) => turn,
-        () = sender.paused(&receiver) => {
-            let pause = sender.paused_for(&receiver).unwrap_or_default();
+        turn = sender.dispatcher.turn(&receiver) => turn,
+        () = sender.dispatcher.paused(&receiver) => {
+            let pause = sender.dispatcher.paused_for(&receiver).unwrap_or_default();
             return shared.due.call_in(id, pause.max(LOOK)).await;
         }
         () = sleep(WAIT) => return shared.due.call_in(id, LOOK).await,
