@@ -254,14 +254,7 @@ impl Error {
             Self::QueueFull { retry_after } | Self::TooManyJobs { retry_after } => {
                 Some(retry_after_seconds(*retry_after))
             }
-            Self::NotReady(_)
-            | Self::Unavailable { .. }
-            | Self::Unloaded
-            | Self::NoWorker(_)
-            | Self::BrokerUnavailable(_)
-            | Self::BrokerFailed(_)
-            | Self::IdempotencyInProgress => Some(1),
-            _ => None,
+            _ => matches!(self.status().http, 409 | 503).then_some(1),
         }
     }
 }

@@ -41,7 +41,7 @@ type TakenUp = HashMap<String, usize>;
 
 /// Calls until `stop`. What is under way then is called again by others.
 pub(crate) async fn run(shared: &RedisJobsShared, sender: &Sender, stop: &CancellationToken) {
-    let most = sender.limits().total;
+    let most = sender.config().calls.total;
     let mut under_way = FuturesUnordered::new();
     let mut taken_up = TakenUp::new();
     let mut next_look = Instant::now();
