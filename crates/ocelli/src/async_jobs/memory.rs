@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::retention::{Entered, Retention};
 use super::{
-    Idempotency, JobTicket, JobView, JobsConfig, Sender, Snapshot, Submission, WebhookUrl, secret_id, webhook,
+    Idempotency, JobTicket, JobsConfig, Sender, Snapshot, Submission, WebhookUrl, secret_id, webhook,
 };
 use crate::error::Error;
 use crate::inference::{Infer, Request};
@@ -184,7 +184,7 @@ async fn call_webhook(
             turn = sender.dispatcher.turn(&receiver) => turn,
             () = tokio::time::sleep_until(end) => return webhook::expired(url, metrics),
         };
-        let body = match JobView::new(&entry.snapshot()).body() {
+        let body = match entry.snapshot().webhook_body(tries) {
             Ok(body) => body,
             Err(error) => return tracing::error!(%error, "cannot write a job as JSON"),
         };

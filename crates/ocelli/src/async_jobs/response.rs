@@ -41,9 +41,21 @@ impl<'a> JobView<'a> {
             results,
         }
     }
+}
 
-    pub fn body(&self) -> serde_json::Result<Bytes> {
-        serde_json::to_vec(self).map(Bytes::from)
+impl Snapshot {
+    /// The body of a webhook's `tries`th call. The first one logs the causes that the body does not show.
+    pub(super) fn webhook_body(&self, tries: u32) -> serde_json::Result<Bytes> {
+        for (image, result) in self.results.iter().flatten().enumerate() {
+            if let Err(error) = result
+                && let Some(cause) = error.cause()
+                && tries == 1
+            {
+                let (job, model) = (self.ticket.id, &self.model.id.name);
+                tracing::error!(%job, model, image, %cause, "job failed");
+            }
+        }
+        serde_json::to_vec(&JobView::new(self)).map(Bytes::from)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RedisJobsShared;
 use crate::async_jobs::webhook::{self, Receiver};
-use crate::async_jobs::{JobState, JobView, Sender};
+use crate::async_jobs::{JobState, Sender};
 use crate::queue::job::JobId;
 use crate::queue::redis::{DueWebhook, LinkError};
 
@@ -166,7 +166,7 @@ async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Re
     if !JobState::of(&job.results).is_final() {
         return shared.due.call_in(id, LOOK).await;
     }
-    let Ok(body) = JobView::new(&job).body() else {
+    let Ok(body) = job.webhook_body(due.tries + 1) else {
         tracing::error!(job = %id, "a job could not be written as JSON");
         return shared.due.leave(id).await;
     };
