@@ -161,7 +161,7 @@ impl HttpListener {
         let refuse_bodies = async {
             sleep(LAST_BODIES.min(limit / 2)).await;
             self.receiving.stop(&Error::NotReady(
-                "it is stopping, and the body of the request has not arrived",
+                "it is stopping, and the request's body has not arrived",
             ));
             std::future::pending().await
         };

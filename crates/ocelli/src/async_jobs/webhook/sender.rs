@@ -58,7 +58,7 @@ pub(in crate::async_jobs) enum SenderError {
         "{0} has no address of the public internet; if it is meant to be called, start with --webhook-allow-private"
     )]
     Private(String),
-    #[error("{0} is an address of this server itself")]
+    #[error("{0} is an address that this server listens on")]
     Own(String),
     #[error("{host} cannot be reached: {source}")]
     Unreachable { host: String, source: io::Error },
