@@ -1,4 +1,4 @@
-//! What the server says of what it serves: models, the API description.
+//! The models that are served, and the API description.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use crate::models::catalog::Catalog;
 use crate::models::served_model::ServedModel;
 use ocelli_vision::{Activation, Task};
 
-/// The description of the API, kept by hand and checked against the routes and the status table by a test.
+/// Written by hand; tests compare it with the routes and the status table.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 #[derive(Serialize)]
@@ -29,7 +29,6 @@ enum AnyView<'a> {
     Unavailable(AbsentView<'a>),
 }
 
-/// A model that does not answer.
 #[derive(Serialize)]
 struct AbsentView<'a> {
     name: &'a str,

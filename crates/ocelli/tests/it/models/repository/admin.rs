@@ -26,7 +26,7 @@ pub(crate) async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, Socket
 
 /// The address of a process' API.
 pub(crate) async fn admin_of(process: &mut Process) -> SocketAddr {
-    let line = process.logs("models are loaded and unloaded at").await;
+    let line = process.logs("listening for model control on").await;
     let address = line.split("http://").nth(1).unwrap();
     address.split('/').next().unwrap().parse().unwrap()
 }
