@@ -13,44 +13,17 @@ pub(super) struct BatchBuffer {
 }
 
 impl BatchBuffer {
-    /// Makes the input of a batch: normalised and laid out as `spec` says, `[batch, ..]`.
-    ///
-    /// The pixels of a batch of one that need no change become the tensor itself, without a copy.
+    /// The input of a batch. The pixels of a batch of one that need no change become the tensor itself, without a copy.
     pub(super) fn fill(&mut self, spec: &InputSpec, jobs: &mut [Leased]) -> Result<Tensor, TensorError> {
-        let elements = spec.elements();
-        let data = match (spec.dtype, &mut *jobs) {
-            (InputType::Uint8, [only]) if spec.is_identity() => {
-                TensorData::U8(std::mem::take(&mut only.job.pixels))
-            }
-            (InputType::Uint8, jobs) => {
-                let buffer = match self.spare.take() {
-                    Some(TensorData::U8(buffer)) => buffer,
-                    _ => Vec::new(),
-                };
-                TensorData::U8(fill(buffer, jobs, elements, |rgb, out| spec.fill_u8(rgb, out)))
-            }
-            (InputType::Float32, jobs) => {
-                let buffer = match self.spare.take() {
-                    Some(TensorData::F32(buffer)) => buffer,
-                    _ => Vec::new(),
-                };
-                TensorData::F32(fill(buffer, jobs, elements, |rgb, out| spec.fill_f32(rgb, out)))
-            }
-            (InputType::Float16, jobs) => {
-                let buffer = match self.spare.take() {
-                    Some(TensorData::F16(buffer)) => buffer,
-                    _ => Vec::new(),
-                };
-                TensorData::F16(fill(buffer, jobs, elements, |rgb, out| spec.fill_f16(rgb, out)))
-            }
-        };
-        let (height, width) = (spec.height as usize, spec.width as usize);
-        let channels = elements / (height * width);
-        let shape = match spec.layout {
-            Layout::Nhwc => [jobs.len(), height, width, channels],
-            Layout::Nchw => [jobs.len(), channels, height, width],
-        };
-        Tensor::new(shape, data)
+        if let [only] = jobs
+            && spec.dtype == InputType::Uint8
+            && spec.is_identity()
+        {
+            let pixels = std::mem::take(&mut only.job.pixels);
+            return Tensor::new(shape(spec, 1), TensorData::U8(pixels));
+        }
+        let images: Vec<&[u8]> = jobs.iter().map(|job| &job.job.pixels[..]).collect();
+        tensor(spec, &images, self.spare.take())
     }
 
     /// Takes a tensor back whose batch has run.
@@ -59,16 +32,61 @@ impl BatchBuffer {
     }
 }
 
-/// Fills `buffer` with one image of `elements` elements for each job.
+/// Images of packed RGB, normalised and laid out as `spec` says, in the memory of `spare` where that fits.
+///
+/// # Errors
+/// When an image has another size.
+pub(crate) fn tensor(
+    spec: &InputSpec,
+    images: &[&[u8]],
+    spare: Option<TensorData>,
+) -> Result<Tensor, TensorError> {
+    let elements = spec.elements();
+    let data = match spec.dtype {
+        InputType::Uint8 => {
+            let buffer = match spare {
+                Some(TensorData::U8(buffer)) => buffer,
+                _ => Vec::new(),
+            };
+            TensorData::U8(fill(buffer, images, elements, |rgb, out| spec.fill_u8(rgb, out)))
+        }
+        InputType::Float32 => {
+            let buffer = match spare {
+                Some(TensorData::F32(buffer)) => buffer,
+                _ => Vec::new(),
+            };
+            TensorData::F32(fill(buffer, images, elements, |rgb, out| spec.fill_f32(rgb, out)))
+        }
+        InputType::Float16 => {
+            let buffer = match spare {
+                Some(TensorData::F16(buffer)) => buffer,
+                _ => Vec::new(),
+            };
+            TensorData::F16(fill(buffer, images, elements, |rgb, out| spec.fill_f16(rgb, out)))
+        }
+    };
+    Tensor::new(shape(spec, images.len()), data)
+}
+
+fn shape(spec: &InputSpec, batch: usize) -> [usize; 4] {
+    let (height, width) = (spec.height as usize, spec.width as usize);
+    let channels = spec.elements() / (height * width);
+    match spec.layout {
+        Layout::Nhwc => [batch, height, width, channels],
+        Layout::Nchw => [batch, channels, height, width],
+    }
+}
+
+/// Fills `buffer` with the images, of `elements` elements each.
 fn fill<T: Clone + Default>(
     mut buffer: Vec<T>,
-    jobs: &[Leased],
+    images: &[&[u8]],
     elements: usize,
     image: impl Fn(&[u8], &mut [T]),
 ) -> Vec<T> {
-    buffer.resize(jobs.len() * elements, T::default());
-    for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
-        image(&job.job.pixels, out);
+    buffer.resize(images.len() * elements, T::default());
+    for (rgb, out) in images.iter().zip(buffer.chunks_exact_mut(elements)) {
+        image(rgb, out);
     }
     buffer
 }

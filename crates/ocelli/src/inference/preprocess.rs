@@ -397,7 +397,7 @@ mod tests {
         );
         queues.remove(&model.id);
         let leading: Arc<dyn WorkSource> = work;
-        pool.members(1, Some(&leading)).into_iter().for_each(|member| {
+        pool.threads(1, Some(&leading)).into_iter().for_each(|member| {
             pool.close();
             member.run();
         });

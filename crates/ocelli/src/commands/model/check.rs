@@ -17,6 +17,7 @@ use super::{npy, show};
 use crate::cli::CheckArgs;
 use crate::commands::predict_sources::{Source, expand};
 use crate::commands::settings;
+use crate::executor::batch::tensor;
 use crate::executor::output_check;
 use crate::inference::preprocess::survive;
 use crate::models::served_model::ServedModel;
@@ -53,12 +54,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let blamed = |error| file.blamed(error);
     let mut engine = backend.load(&file.source(), &options).map_err(blamed)?;
-    let warnings: Vec<String> = output_check::twice(&model, engine.as_mut())
-        .map_err(blamed)?
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    output_check::vector_lengths(&model, engine.as_mut()).map_err(blamed)?;
+    let checked = output_check::check(&model, engine.as_mut()).map_err(blamed)?;
+    let warnings: Vec<String> = checked.twice.iter().map(ToString::to_string).collect();
     if !args.json {
         print_warnings(&warnings)?;
     }
@@ -126,7 +123,7 @@ impl Check {
             let header = ImageHeader::read(&bytes, &self.limits)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
-        let input = output_check::tensor(spec, &pixels)?;
+        let input = tensor(spec, &[&pixels], None)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
             .get(self.want.output)
