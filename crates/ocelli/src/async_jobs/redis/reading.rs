@@ -1,4 +1,4 @@
-//! What a record in Redis says of its job.
+//! From a record in Redis to a job.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ impl JobTicket {
     }
 }
 
-/// What a record says of its job. Parts without a reply at the deadline never get one.
+/// Parts without a reply at the deadline have failed.
 pub(super) fn snapshot(id: JobId, record: &Record, model: Arc<ServedModel>) -> Snapshot {
     let timeout = Duration::from_millis(record.asked.timeout_ms);
     let late = record.now_us >= record.deadline_us;
@@ -54,7 +54,7 @@ fn answer(
     (model, want): (&ServedModel, &OutputRequest),
 ) -> Result<Scored, Error> {
     let received = wire::decode_reply(frame).map_err(|(error, _)| {
-        tracing::warn!(%error, "a worker's reply cannot be read");
+        tracing::warn!(%error, "cannot read a worker's reply");
         Error::Internal
     })?;
     let timeout = Duration::from_millis(record.asked.timeout_ms);

@@ -168,7 +168,7 @@ fn jobs_of_a_priority_are_wanted_until_enough_of_it_wait_for_a_worker() {
     assert_eq!(
         (wants(), hurries()),
         ([false; 3], [false; 3]),
-        "nobody serves the model"
+        "the model has no queue"
     );
     queue.serve(Pool::default(), 2);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Submitting without waiting for the answer: parts of asynchronous jobs, whose replies go into records.
+//! Submits the images of asynchronous jobs, whose replies go into records.
 
 use std::time::Duration;
 
@@ -19,19 +19,17 @@ use crate::queue::redis::registry;
 use crate::queue::wire::{QueuedPart, QueuedParts, ReplyKind};
 
 impl RedisBroker {
-    /// The records of asynchronous jobs.
     #[must_use]
     pub fn records(&self) -> JobRecords {
         JobRecords::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
-    /// The webhooks of asynchronous jobs.
     #[must_use]
     pub fn due(&self) -> WebhookSchedule {
         WebhookSchedule::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
-    /// Queues a part of the job with the record of `id`, and says where.
+    /// Queues a part of the job `id`, and returns its entry.
     ///
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::BrokerUnavailable`].
@@ -49,7 +47,7 @@ impl RedisBroker {
         }
     }
 
-    /// Takes parts out of their queue. What was computed already is not there any more, and that is no error.
+    /// Deletes parts from their queue. Parts that were computed already are no error.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -64,7 +62,7 @@ impl RedisBroker {
         Ok(())
     }
 
-    /// Keeps a model's card for as long as there may be results to be labelled with it, workers or not.
+    /// Keeps a model's card as long as there may be results to label, also without workers.
     ///
     /// # Errors
     /// [`LinkError`].
@@ -72,7 +70,7 @@ impl RedisBroker {
         registry::keep_card(&self.shared.link, &self.shared.config.prefix, card, keep).await
     }
 
-    /// The card of a digest; `None` where nobody has kept it.
+    /// The card of a digest; `None` where there is none.
     ///
     /// # Errors
     /// [`LinkError`].
