@@ -286,10 +286,9 @@ impl Jobs {
 /// An id that nobody can guess, since knowing it is all that it takes to read a job.
 fn secret_id() -> Result<JobId, Error> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        tracing::error!("the system gives no random numbers");
-        Error::Internal
-    })?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::internal("the system gives no random numbers"))?;
     Ok(JobId(u128::from_be_bytes(bytes)))
 }
 
@@ -307,7 +306,7 @@ mod tests {
                 phases: Phases::default(),
             }))
         };
-        let bad = || Some(Err(Error::Internal));
+        let bad = || Some(Err(Error::internal("a bug")));
         for (results, state) in [
             (vec![None], JobState::Queued),
             (vec![None, None], JobState::Queued),

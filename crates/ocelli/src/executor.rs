@@ -3,7 +3,7 @@
 //! All of it happens in turns of the pool. It knows neither image formats nor protocols, only how pixels become the input of
 //! the model.
 
-pub(crate) mod batch;
+pub mod batch;
 pub mod batcher;
 pub(crate) mod engines;
 pub(crate) mod loading;

@@ -49,8 +49,16 @@ pub struct Request {
 pub struct Needed {
     /// Its images, and the bytes that they hold.
     pub load: Load,
-    /// How soon they are to be computed.
     pub priority: Priority,
+    pub without_worker: WithoutWorker,
+}
+
+/// What happens to a request for a model that no worker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutWorker {
+    Refuse,
+    /// Its images wait for a worker, outside of this process.
+    Wait,
 }
 
 impl Request {
@@ -70,49 +78,22 @@ impl Infer {
     /// Takes the room that a request for `model` needs, or refuses with an error that says when to come back.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`] for a model that
-    /// is on its way out.
+    /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::NotReady`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`]
+    /// for a model that is being unloaded.
     pub fn admit(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.broker
-            .admit(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        self.enter(model, needed)
+        self.check_broker(model, needed)?;
+        self.admission
+            .admit(needed.load.jobs, needed.load.bytes, needed.priority)
+            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
+            .map_err(|full| self.refuse(model, full, needed))
     }
 
-    /// The same for images that may wait until a worker is there.
-    ///
-    /// # Errors
-    /// [`Error::QueueFull`], [`Error::NotReady`], [`Error::BrokerUnavailable`] and [`Error::Unloaded`].
-    pub fn admit_later(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.broker
-            .admit_later(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        self.enter(model, needed)
-    }
-
-    /// Says what [`Infer::admit`] would say now, and takes no room: a request whose body has not arrived holds none.
+    /// Whether [`Infer::admit`] would admit the request now. Takes no room: a request whose body has not arrived holds none.
     ///
     /// # Errors
     /// As [`Infer::admit`].
     pub fn check(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
-        self.broker
-            .admit(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        self.check_room(model, needed)
-    }
-
-    /// Says what [`Infer::admit_later`] would say now, and takes no room.
-    ///
-    /// # Errors
-    /// As [`Infer::admit_later`].
-    pub fn check_later(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
-        self.broker
-            .admit_later(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        self.check_room(model, needed)
-    }
-
-    fn check_room(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
+        self.check_broker(model, needed)?;
         let models = self.catalog.all().len();
         admission::check(
             &self.admission,
@@ -124,11 +105,13 @@ impl Infer {
         .map_err(|full| self.refuse(model, full, needed))
     }
 
-    fn enter(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.admission
-            .admit(needed.load.jobs, needed.load.bytes, needed.priority)
-            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
-            .map_err(|full| self.refuse(model, full, needed))
+    fn check_broker(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
+        let (jobs, priority) = (needed.load.jobs, needed.priority);
+        match needed.without_worker {
+            WithoutWorker::Refuse => self.broker.admit(model, jobs, priority),
+            WithoutWorker::Wait => self.broker.admit_later(model, jobs, priority),
+        }
+        .map_err(|error| self.honest(model, error, needed))
     }
 
     /// The error for a house that is full: its time is what is ahead in the queue.
@@ -142,7 +125,7 @@ impl Infer {
     }
 
     /// The error, unless it invites a request back that will never fit.
-    fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority }: Needed) -> Error {
+    fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority, .. }: Needed) -> Error {
         let (house, own) = (self.admission.limits(), model.door().limits());
         let models = self.catalog.all().len();
         match error {
@@ -170,8 +153,8 @@ impl Infer {
     pub async fn run_image(&self, request: &Request, image: Bytes) -> Result<Scored, Error> {
         let deadline = request.envelope.deadline;
         match tokio::time::timeout_at(deadline.at.into(), self.run_one(request, image)).await {
-            // Who drops a late image looks at the clock before the timer does, and says nothing.
-            Ok(Err(Error::Internal)) if deadline.is_over(Instant::now()) => Err(deadline.exceeded()),
+            // A late image may be dropped, without a reply, before this timer fires.
+            Ok(Err(Error::Internal(_))) if deadline.is_over(Instant::now()) => Err(deadline.exceeded()),
             Ok(result) => result,
             Err(_) => Err(deadline.exceeded()),
         }

@@ -89,10 +89,9 @@ impl RedisJobs {
             .shared
             .tasks
             .spawn(async move { Box::pin(shared.submit(submission)).await });
-        accepting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "accepting a job panicked");
-            Err(Error::Internal)
-        })
+        accepting
+            .await
+            .unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 
     pub(super) async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
@@ -323,11 +322,9 @@ impl RedisJobsShared {
             return Ok(model);
         }
         let card = self.broker.card(digest).await?.ok_or_else(|| {
-            tracing::error!(
-                digest,
-                "the card of a job's model is lost, so its result cannot be labelled"
-            );
-            Error::Internal
+            Error::internal(format!(
+                "Redis has lost the description of the job's model {digest}"
+            ))
         })?;
         Ok(Arc::new(ServedModel::elsewhere(card)))
     }

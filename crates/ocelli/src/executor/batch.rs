@@ -1,8 +1,9 @@
 //! From pixels to the tensor of a batch, and from a batch's outputs to one reply for each job.
 
 use ocelli_engine::{EngineError, Tensor, TensorData, TensorError};
-use ocelli_vision::{InputSpec, InputType, Layout};
+use ocelli_vision::{InputSpec, TensorElement};
 
+use crate::models::served_model::element_type;
 use crate::output::postprocess::OutputRequest;
 use crate::queue::Leased;
 
@@ -16,14 +17,13 @@ impl BatchBuffer {
     /// The input of a batch. The pixels of a batch of one that need no change become the tensor itself, without a copy.
     pub(super) fn fill(&mut self, spec: &InputSpec, jobs: &mut [Leased]) -> Result<Tensor, TensorError> {
         if let [only] = jobs
-            && spec.dtype == InputType::Uint8
             && spec.is_identity()
         {
             let pixels = std::mem::take(&mut only.job.pixels);
-            return Tensor::new(shape(spec, 1), TensorData::U8(pixels));
+            return Tensor::new(spec.shape(1), TensorData::U8(pixels));
         }
-        let images: Vec<&[u8]> = jobs.iter().map(|job| &job.job.pixels[..]).collect();
-        tensor(spec, &images, self.spare.take())
+        let images: Vec<&[u8]> = jobs.iter().map(|leased| &*leased.job.pixels).collect();
+        input(spec, &images, self.spare.take())
     }
 
     /// Takes a tensor back whose batch has run.
@@ -32,63 +32,28 @@ impl BatchBuffer {
     }
 }
 
-/// Images of packed RGB, normalised and laid out as `spec` says, in the memory of `spare` where that fits.
+/// The tensor of `images`, each height x width x 3 bytes, in the buffer `spare` if its type fits.
 ///
 /// # Errors
-/// When an image has another size.
-pub(crate) fn tensor(
-    spec: &InputSpec,
-    images: &[&[u8]],
-    spare: Option<TensorData>,
-) -> Result<Tensor, TensorError> {
-    let elements = spec.elements();
-    let data = match spec.dtype {
-        InputType::Uint8 => {
-            let buffer = match spare {
-                Some(TensorData::U8(buffer)) => buffer,
-                _ => Vec::new(),
-            };
-            TensorData::U8(fill(buffer, images, elements, |rgb, out| spec.fill_u8(rgb, out)))
-        }
-        InputType::Float32 => {
-            let buffer = match spare {
-                Some(TensorData::F32(buffer)) => buffer,
-                _ => Vec::new(),
-            };
-            TensorData::F32(fill(buffer, images, elements, |rgb, out| spec.fill_f32(rgb, out)))
-        }
-        InputType::Float16 => {
-            let buffer = match spare {
-                Some(TensorData::F16(buffer)) => buffer,
-                _ => Vec::new(),
-            };
-            TensorData::F16(fill(buffer, images, elements, |rgb, out| spec.fill_f16(rgb, out)))
-        }
-    };
-    Tensor::new(shape(spec, images.len()), data)
+/// When the numbers are not as many as the shape says.
+pub fn input(spec: &InputSpec, images: &[&[u8]], spare: Option<TensorData>) -> Result<Tensor, TensorError> {
+    let element_type = element_type(spec.dtype);
+    let mut data = spare
+        .filter(|spare| spare.element_type() == element_type)
+        .unwrap_or_else(|| TensorData::zeros(element_type, 0));
+    match &mut data {
+        TensorData::U8(buffer) => fill(buffer, spec, images),
+        TensorData::F32(buffer) => fill(buffer, spec, images),
+        TensorData::F16(buffer) => fill(buffer, spec, images),
+    }
+    Tensor::new(spec.shape(images.len()), data)
 }
 
-fn shape(spec: &InputSpec, batch: usize) -> [usize; 4] {
-    let (height, width) = (spec.height as usize, spec.width as usize);
-    let channels = spec.elements() / (height * width);
-    match spec.layout {
-        Layout::Nhwc => [batch, height, width, channels],
-        Layout::Nchw => [batch, channels, height, width],
+fn fill<T: TensorElement>(buffer: &mut Vec<T>, spec: &InputSpec, images: &[&[u8]]) {
+    buffer.resize(images.len() * spec.elements(), T::default());
+    for (image, out) in images.iter().zip(buffer.chunks_exact_mut(spec.elements())) {
+        spec.fill(image, out);
     }
-}
-
-/// Fills `buffer` with the images, of `elements` elements each.
-fn fill<T: Clone + Default>(
-    mut buffer: Vec<T>,
-    images: &[&[u8]],
-    elements: usize,
-    image: impl Fn(&[u8], &mut [T]),
-) -> Vec<T> {
-    buffer.resize(images.len() * elements, T::default());
-    for (rgb, out) in images.iter().zip(buffer.chunks_exact_mut(elements)) {
-        image(rgb, out);
-    }
-    buffer
 }
 
 /// For each job the outputs that it wants, in the order of its `wants`, each tensor with a batch axis of 1.

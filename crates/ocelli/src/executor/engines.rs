@@ -17,6 +17,7 @@ use super::loading::Loaded;
 use super::queue::WorkQueue;
 use crate::compute::core_budget::{CoreBudget, CoresGuard};
 use crate::compute::pool::{Turn, Urgency, WorkSource};
+use crate::error::Cause;
 use crate::metrics::Metrics;
 use crate::models::served_model::{ModelFile, ServedModel};
 use crate::output::postprocess::{Output, OutputRequest};
@@ -233,14 +234,14 @@ impl Engines {
         let mut outputs = match outputs {
             Ok(outputs) => {
                 self.model.observe(size, infer);
-                Some(outputs.into_iter())
+                Ok(outputs.into_iter())
             }
             Err(fault) => {
                 self.metrics.engine_faults.inc();
                 let requests: Vec<&str> = jobs.iter().map(|job| &*job.job.envelope.request_id).collect();
                 let model = &self.model.id.name;
                 tracing::error!(model, ?requests, %fault, "the engine failed");
-                None
+                Err(Cause::new(fault.to_string()))
             }
         };
         for job in jobs {
@@ -250,13 +251,16 @@ impl Engines {
                 infer,
                 batch_size: size,
             };
-            let row = outputs.as_mut().and_then(Iterator::next);
+            let row = match &mut outputs {
+                Ok(rows) => rows.next().ok_or_else(|| Cause::new("it gave too few outputs")),
+                Err(cause) => Err(cause.clone()),
+            };
             let result = row
-                .ok_or(JobError::EngineFault)
+                .map_err(JobError::EngineFault)
                 .and_then(|outputs| self.results(&job.job.wants, &outputs));
             job.complete(Reply { result, cost });
         }
-        outputs.is_some()
+        outputs.is_ok()
     }
 
     /// Outputs that cannot be used fail only the job that they belong to.
@@ -266,7 +270,7 @@ impl Engines {
             .zip(outputs)
             .map(|(want, output)| want.outcome(&self.model, output))
             .collect::<Result<_, _>>()
-            .map_err(|_| JobError::EngineFault)
+            .map_err(|error| JobError::EngineFault(error.into()))
     }
 
     /// Returns the outputs of each job, and when the batch was filled. A panic counts as a fault of the engine.

@@ -9,7 +9,7 @@ use std::{fmt, slice};
 use ocelli_engine::{Engine, EngineError, Tensor};
 use ocelli_vision::{Activation, InputSpec, OutputSpec, Task};
 
-use super::batch::tensor;
+use super::batch;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{check_scores, vector_length};
 
@@ -71,7 +71,7 @@ pub fn check(model: &ServedModel, engine: &mut dyn Engine) -> Result<Checked, En
 
 fn run(model: &ServedModel, engine: &mut dyn Engine, image: Image) -> Result<Vec<Tensor>, EngineError> {
     let spec = model.input();
-    let input = tensor(spec, &[&made_up(spec, image)], None)
+    let input = batch::input(spec, &[&made_up(spec, image)], None)
         .map_err(|error| EngineError::BadInput(error.to_string()))?;
     engine.infer(slice::from_ref(&input))
 }

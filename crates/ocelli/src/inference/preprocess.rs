@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::compute::core_budget::CoreBudget;
 use crate::compute::pool::{Pool, Turn, Urgency, WorkSource};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::metrics::{DropReason, Metrics};
 use crate::models::admission::Permit;
 use crate::models::served_model::ServedModel;
@@ -123,7 +123,8 @@ impl Decoders {
     pub async fn prepare(&self, photo: Photo) -> Result<Job, Error> {
         let (sender, job) = oneshot::channel();
         self.queue(photo, Completion::Return(sender));
-        job.await.unwrap_or(Err(Error::Internal))
+        job.await
+            .unwrap_or_else(|_| Err(Error::internal("the photo was dropped before it was prepared")))
     }
 
     fn queue(&self, photo: Photo, goal: Completion) {
@@ -147,9 +148,7 @@ impl Decoders {
     /// # Errors
     /// [`Error::InvalidImage`].
     pub fn look_at(&self, bytes: &[u8]) -> Result<(), Error> {
-        survive(bytes.len(), || {
-            Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?)
-        })
+        survive(|| Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?))
     }
 
     /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
@@ -197,7 +196,7 @@ impl PreprocessShared {
         if self.is_dead(&photo, &goal) {
             return;
         }
-        let prepared = survive(photo.bytes.len(), || {
+        let prepared = survive(|| {
             // What the decoder holds after a panic is unknown: it comes back only where there was none.
             let mut ours = decoder.take();
             let prepared = self.prepare(&photo, &goal, submitted, &mut ours);
@@ -275,18 +274,11 @@ impl PreprocessShared {
     }
 }
 
-/// What `work` makes of an image of so many bytes. A panic in it is the image's fault, which fails alone: it must neither
-/// leave its client without an answer, nor end the thread, nor fail the images beside it.
-pub fn survive<T>(bytes: usize, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let panic = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
-        tracing::error!(bytes, panic, "a decoder panicked; its image is refused");
-        Err(Error::InvalidImage(
-            "the image cannot be decoded, it is probably damaged: open it in an image editor and save it again"
-                .to_owned(),
-        ))
-    })
+/// Runs `work` on one image. A panic fails this image alone: its client gets a response, and the thread and the images
+/// beside it go on.
+pub fn survive<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::DecoderPanic(Cause::of_panic("the decoder", &*panic))))
 }
 
 /// A share of the budget for decoded pixels.
@@ -365,10 +357,9 @@ mod tests {
                 .expect("it is answered")
         };
         let refusal = prepare(broken).unwrap_err();
-        assert!(
-            matches!(&refusal, Error::InvalidImage(text) if text.contains("cannot be decoded")),
-            "{refusal:?}"
-        );
+        assert_eq!(refusal.status().code, "invalid_image");
+        assert!(refusal.to_string().contains("cannot be decoded"), "{refusal}");
+        assert!(refusal.detail().contains("the decoder panicked: "), "{refusal:?}");
         assert!(prepare(sound).is_ok(), "the next image is decoded");
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::envelope::Envelope;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::models::admission::AdmissionLimits;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
@@ -53,10 +53,10 @@ pub struct Reply {
 }
 
 /// Why a job has no outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
-    #[error("the engine failed")]
-    EngineFault,
+    #[error("the engine failed: {0}")]
+    EngineFault(#[source] Cause),
     #[error("the deadline passed")]
     DeadlinePassed,
     /// Each worker that computed the job alone died.
@@ -149,12 +149,14 @@ pub fn scored(
 ) -> Result<Scored, Error> {
     let outcomes = reply.result.map_err(|error| match error {
         JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
-        JobError::EngineFault | JobError::Incompatible => Error::Internal,
+        JobError::EngineFault(cause) => Error::Internal(cause),
+        JobError::Incompatible => Error::internal(error),
         JobError::Poisonous => Error::Poisonous,
     })?;
     let Ok([outcome]) = <[Output; 1]>::try_from(outcomes) else {
-        tracing::error!(model = %model.id.name, "a reply does not have exactly one output");
-        return Err(Error::Internal);
+        return Err(Error::internal(
+            "a worker's reply does not have exactly one output",
+        ));
     };
     Ok(Scored::new(want.check(model, outcome)?, reply.cost))
 }

@@ -16,6 +16,7 @@ use prost::Message;
 pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts, WantMessage};
 
 use super::job::{JobCost, JobError, JobId, Reply};
+use crate::error::Cause;
 use crate::models::priority::Priority;
 use crate::output::postprocess::{Class, Output, Prediction};
 
@@ -27,6 +28,9 @@ const NEEDS: u8 = 2;
 
 const JOB: u8 = b'J';
 const REPLY: u8 = b'R';
+
+/// The most characters of a cause that travel.
+const CAUSE_LENGTH: usize = 250;
 
 /// The job's message, without its pixels.
 #[derive(Clone, PartialEq, Message)]
@@ -115,6 +119,9 @@ struct ReplyMessage {
     worker: String,
     #[prost(message, repeated, tag = "9")]
     outputs: Vec<OutputMessage>,
+    /// Why the engine failed, for the log of the web process.
+    #[prost(string, tag = "10")]
+    cause: String,
 }
 
 /// Classes, best first, or a feature vector.
@@ -209,9 +216,13 @@ impl JobHeader {
 /// `worker` is the name of the worker that computed the reply.
 #[must_use]
 pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
+    let mut cause = String::new();
     let error = match &reply.result {
         Ok(_) => ErrorKind::None,
-        Err(JobError::EngineFault) => ErrorKind::EngineFault,
+        Err(JobError::EngineFault(why)) => {
+            cause = why.to_string().chars().take(CAUSE_LENGTH).collect();
+            ErrorKind::EngineFault
+        }
         Err(JobError::DeadlinePassed) => ErrorKind::DeadlinePassed,
         Err(JobError::Poisonous) => ErrorKind::Poisonous,
         Err(JobError::Incompatible) => ErrorKind::Incompatible,
@@ -227,6 +238,7 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
         batch_size: u32::try_from(reply.cost.batch_size).unwrap_or(u32::MAX),
         worker: worker.to_owned(),
         outputs: outputs.collect(),
+        cause,
     };
     frame(REPLY, &message)
 }
@@ -256,7 +268,12 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
             let outputs: Result<Vec<Output>, WireError> = outputs.collect();
             Ok(outputs.map_err(|error| (error, Some(id)))?)
         }
-        ErrorKind::EngineFault => Err(JobError::EngineFault),
+        ErrorKind::EngineFault => {
+            let (worker, cause) = (&message.worker, &message.cause);
+            Err(JobError::EngineFault(Cause::new(format!(
+                "on worker {worker}: {cause}"
+            ))))
+        }
         ErrorKind::DeadlinePassed => Err(JobError::DeadlinePassed),
         ErrorKind::Poisonous => Err(JobError::Poisonous),
         ErrorKind::Incompatible => Err(JobError::Incompatible),

@@ -16,7 +16,7 @@ pub use super::refusal::{LinkError, Outage};
 use super::scripts::{Call, SCRIPT};
 use super::socket::Socket;
 use super::url::RedisUrl;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 
 /// For connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -84,7 +84,7 @@ struct ConnectionSlot {
 
 impl From<LinkError> for Error {
     fn from(error: LinkError) -> Self {
-        Self::BrokerUnavailable(error.to_string())
+        Self::BrokerFailed(Cause::new(error))
     }
 }
 

@@ -153,11 +153,7 @@ impl RedisWorker {
     pub async fn announce(&self) -> Result<(), LinkError> {
         match self.shared.announce().await? {
             Announced::Yes => Ok(()),
-            Announced::Conflict(digest) => Err(LinkError::Refused(format!(
-                "live workers serve {} version {} with digest {digest}, and this package has {}; give it another \
-                 version in model.toml, give those workers this package and reload them, or stop them first",
-                self.shared.model.id.name, self.shared.model.id.version, self.shared.model.id.digest
-            ))),
+            Announced::Conflict(digest) => Err(LinkError::Refused(self.shared.conflict_with(&digest))),
         }
     }
 

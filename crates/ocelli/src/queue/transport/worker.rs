@@ -150,9 +150,17 @@ impl WorkerSide {
             return Ok(());
         };
         let give_up = Instant::now() + NAME_IS_FREE_WITHIN;
+        let mut waiting = false;
         loop {
             match side.announce().await {
-                Err(LinkError::Refused(_)) if Instant::now() < give_up => {}
+                Err(LinkError::Refused(_)) if Instant::now() < give_up => {
+                    if !waiting {
+                        tracing::info!(
+                            "the model cannot be registered yet, trying for {NAME_IS_FREE_WITHIN:?}"
+                        );
+                    }
+                    waiting = true;
+                }
                 Err(LinkError::Down(_)) => {}
                 announced => return announced,
             }

@@ -166,9 +166,7 @@ async fn push_all(shared: &ProducerShared, mut inbox: mpsc::UnboundedReceiver<Ou
         let pushed: Result<i64, LinkError> = shared.link.query(&push).await;
         if let Err(error) = pushed {
             // It may have arrived all the same, so that a reply is still to be looked for.
-            shared
-                .asked
-                .refuse(&id, Error::BrokerUnavailable(error.to_string()));
+            shared.asked.refuse(&id, error.into());
         }
         shared.begun.notify_one();
     }
@@ -228,8 +226,9 @@ impl ProducerShared {
             }
             Err(error) => {
                 self.metrics.count_refused("reply");
-                tracing::warn!(%error, id, "a reply cannot be used");
-                waiter.fail(Error::Internal);
+                waiter.fail(Error::internal(format!(
+                    "the reply to job {id} cannot be used: {error}"
+                )));
             }
         }
     }
@@ -308,7 +307,7 @@ mod tests {
         let (broker, _task) = broker();
         let pending = submit(&broker, 1);
         broker.shared.hear(&id(1), b"[]");
-        assert_eq!(pending.await.unwrap_err(), Error::Internal);
+        assert!(matches!(pending.await, Err(Error::Internal(_))));
     }
 
     #[tokio::test]

@@ -72,18 +72,28 @@ fn a_reply_comes_back_as_it_was() {
     assert_eq!(back.reply.cost, reply().cost);
     assert_eq!(back.reply.result, reply().result);
     for error in [
-        JobError::EngineFault,
         JobError::DeadlinePassed,
         JobError::Poisonous,
         JobError::Incompatible,
     ] {
         let failed = Reply {
-            result: Err(error),
+            result: Err(error.clone()),
             cost: JobCost::default(),
         };
         let back = decode_reply(&encode_reply(JobId(9), &failed, "w1")).expect("its own release");
         assert_eq!(back.reply.result, Err(error));
     }
+    let failed = Reply {
+        result: Err(JobError::EngineFault(Cause::new("out of memory".repeat(99)))),
+        cost: JobCost::default(),
+    };
+    let back = decode_reply(&encode_reply(JobId(9), &failed, "w1")).expect("its own release");
+    let error = back.reply.result.expect_err("a failure").to_string();
+    assert!(
+        error.starts_with("the engine failed: on worker w1: out of memory"),
+        "{error}"
+    );
+    assert!(error.len() < 300, "{error}");
 }
 
 /// The next release adds a field: this one does not see it, and understands the rest.

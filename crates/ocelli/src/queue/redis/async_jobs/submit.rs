@@ -43,7 +43,7 @@ impl RedisBroker {
         match self.shared.push(&form).await {
             Ok(Ok(entry)) => Ok(QueuedPart { entry }),
             Ok(Err(depth)) => Err(queue_full(&form.envelope.model, depth)),
-            Err(error) => Err(Error::BrokerUnavailable(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 

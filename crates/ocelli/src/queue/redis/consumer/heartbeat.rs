@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::state::{ModelState, ProcessState};
 use crate::queue::redis::connection::LinkError;
+use crate::queue::redis::registry::Announced;
 
 /// Between heartbeats, unless leases need renewing sooner.
 const BEAT: Duration = Duration::from_secs(1);
@@ -63,7 +64,13 @@ impl ProcessState {
         self.needs.look_again(&self.link).await;
         let models = self.running();
         let beats = models.iter().map(|model| async {
+            let known = model.conflict.lock().clone();
             let (renewed, announced) = tokio::join!(model.renew(), model.announce());
+            if let Ok(Announced::Conflict(digest)) = &announced
+                && known.as_ref() != Some(digest)
+            {
+                tracing::error!("this worker gets no jobs: {}", model.conflict_with(digest));
+            }
             renewed.and(announced.map(drop))
         });
         join_all(beats).await.into_iter().collect()

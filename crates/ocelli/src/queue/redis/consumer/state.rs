@@ -129,23 +129,21 @@ impl ModelState {
             &self.process.clock,
         )
         .await?;
-        let conflict = match &announced {
+        *self.conflict.lock() = match &announced {
             Announced::Yes => None,
             Announced::Conflict(digest) => Some(digest.clone()),
         };
-        let mut known = self.conflict.lock();
-        if conflict.is_some() && *known != conflict {
-            tracing::error!(
-                model = self.model.id.name,
-                version = self.model.id.version,
-                served = conflict,
-                own = self.model.id.digest,
-                "other workers serve another digest under this name and version; this one gets no jobs until they stop \
-                 or serve the same digest"
-            );
-        }
-        *known = conflict;
         Ok(announced)
+    }
+
+    /// What [`Announced::Conflict`] means, and how to resolve it.
+    pub(super) fn conflict_with(&self, digest: &str) -> String {
+        let own = &self.model.id;
+        format!(
+            "live workers serve {} version {} with digest {digest}, and this package has {}; give it another version in \
+             model.toml, give those workers this package and reload them, or stop them first",
+            own.name, own.version, own.digest
+        )
     }
 
     /// Renews all leases, and marks those that have passed to another worker.

@@ -282,16 +282,16 @@ mod tests {
     async fn what_was_never_accepted_fails_and_what_was_is_kept() {
         let waiting = PendingJobs::default();
         let (refused, kept) = (added(&waiting, 1), added(&waiting, 2));
-        waiting.failed(JobId(1), Error::Internal);
-        assert_eq!(refused.await.unwrap_err(), Error::Internal);
+        waiting.failed(JobId(1), Error::internal("a bug"));
+        assert_eq!(refused.await.unwrap_err(), Error::internal("a bug"));
         waiting.queued(JobId(2), "2-0", Instant::now()).expect("it waits");
-        waiting.failed(JobId(2), Error::Internal);
+        waiting.failed(JobId(2), Error::internal("a bug"));
         let jobs = asked(&waiting);
         assert_eq!(jobs.len(), 1, "it is queued, whatever became of an older attempt");
         (0..MISSES).for_each(|_| waiting.note_missing(&jobs, &[0]));
         for _ in 0..2 {
             assert_eq!(waiting.take_lost(9), [JobId(2)]);
-            waiting.failed(JobId(2), Error::Internal);
+            waiting.failed(JobId(2), Error::internal("a bug"));
         }
         drop(kept);
     }

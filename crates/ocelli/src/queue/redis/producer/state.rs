@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::pending::{Abandoned, PendingJobs, PreparedForm};
 use crate::compute::pool::Pool;
-use crate::error::Error;
 use crate::metrics::{DropReason, Metrics};
 use crate::models::admission::{AdmissionLimits, open_to};
 use crate::models::catalog::Catalog;
@@ -144,9 +143,7 @@ impl ProducerState {
             Ok(Err(depth)) => {
                 self.pending.failed(id, queue_full(&form.envelope.model, depth));
             }
-            Err(error) => self
-                .pending
-                .failed(id, Error::BrokerUnavailable(error.to_string())),
+            Err(error) => self.pending.failed(id, error.into()),
         }
     }
 
