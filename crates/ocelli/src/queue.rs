@@ -116,9 +116,6 @@ impl Broker {
     }
 
     /// Whether jobs can be submitted.
-    ///
-    /// # Errors
-    /// [`Error::BrokerUnavailable`].
     pub fn available(&self) -> Result<(), Error> {
         match self {
             Self::Memory(_) => Ok(()),

@@ -29,9 +29,6 @@ pub struct Background {
 
 impl Background {
     /// Runs `work` after all that was given before, even if the future is dropped.
-    ///
-    /// # Errors
-    /// [`BackgroundError`].
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

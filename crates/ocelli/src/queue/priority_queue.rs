@@ -112,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_shared_by_weight_and_nobody_starves() {
+    fn turns_are_shared_by_weight_and_no_priority_starves() {
         let mut turns = filled([100, 100, 100]);
         assert_eq!(taken(&mut turns, 13), [8, 4, 1]);
         assert_eq!(taken(&mut turns, 26), [16, 8, 2]);
     }
 
     #[test]
-    fn whoever_is_alone_has_every_turn() {
+    fn a_single_priority_has_every_turn() {
         assert_eq!(taken(&mut filled([0, 0, 5]), 5), [0, 0, 5]);
         assert_eq!(taken(&mut filled([0, 50, 50]), 10), [0, 8, 2]);
     }
@@ -170,7 +170,7 @@ mod tests {
             }
         }
 
-        /// Each priority keeps its order, nothing is lost, and nobody waits longer than a round of turns.
+        /// Each priority keeps its order, nothing is lost, and none waits longer than a round of turns.
         #[test]
         fn every_item_has_its_turn_in_order(steps in proptest::collection::vec((0_usize..4, 0_usize..4), 1..200)) {
             let mut turns: PriorityQueue<(Priority, u32)> = PriorityQueue::default();

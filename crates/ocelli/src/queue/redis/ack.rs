@@ -6,9 +6,6 @@ use super::scripts::FINISH;
 use crate::models::priority::Priority;
 
 /// Deletes jobs of one priority from their stream, and returns how many were still there.
-///
-/// # Errors
-/// [`LinkError`].
 pub(crate) async fn finish<'a>(
     link: &Link,
     keys: &ModelKeys,

@@ -60,9 +60,6 @@ impl QueueAdmin {
     }
 
     /// All queues, by name.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn status(&self) -> Result<Vec<QueueStatus>, LinkError> {
         let live = registry::watch(&self.link, &self.prefix).await?;
         let mut workers: BTreeMap<ModelName, usize> = BTreeMap::new();
@@ -86,9 +83,6 @@ impl QueueAdmin {
     }
 
     /// The dead letters of a model, oldest first; at most a thousand.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn dead(&self, model: &ModelName) -> Result<Vec<DeadLetter>, LinkError> {
         let now = self.now().await?;
         let letters = self.dead_entries(model, "-", "+", MOST_LISTED).await?;
@@ -96,9 +90,6 @@ impl QueueAdmin {
     }
 
     /// Queues a dead letter again. False where it is gone.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn retry(&self, model: &ModelName, entry: &str) -> Result<bool, LinkError> {
         let Some(mut letter) = self.dead_entries(model, entry, entry, 1).await?.pop() else {
             return Ok(false);
@@ -122,9 +113,6 @@ impl QueueAdmin {
     }
 
     /// Deletes a dead letter. False where it is gone.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn drop_dead(&self, model: &ModelName, entry: &str) -> Result<bool, LinkError> {
         let deleted: i64 = self.ask("XDEL", &[&self.keys(model).dead, entry]).await?;
         Ok(deleted == 1)

@@ -186,17 +186,11 @@ impl Link {
     }
 
     /// Connects, where that is needed. Commands that are sent together while another one connects are refused.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub(super) async fn connect(&self) -> Result<(), LinkError> {
         self.connection().await.map(drop)
     }
 
     /// Runs a command.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         let (mut connection, generation) = self.connection().await?;
         let result = command.query_async(&mut connection).await;
@@ -208,9 +202,6 @@ impl Link {
     }
 
     /// Runs a script; its code is sent only if Redis does not know it yet.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, LinkError> {
         let (mut connection, generation) = self.connection().await?;
         let mut result = call.by_hash().query_async(&mut connection).await;

@@ -158,9 +158,6 @@ impl RedisWorker {
     }
 
     /// Takes back what [`RedisWorker::announce`] published, for a worker whose tasks never ran.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn withdraw(&self) -> Result<(), LinkError> {
         self.shared.withdraw().await
     }
@@ -174,18 +171,12 @@ impl RedisWorker {
     }
 
     /// Announces that this worker computes nothing more.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn retire(&self) -> Result<(), LinkError> {
         self.shared.retired.store(true, Ordering::Release);
         self.shared.announce().await.map(drop)
     }
 
     /// Whether another live worker has the same package and stays.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn is_replaced(&self) -> Result<bool, LinkError> {
         let shared = &self.shared;
         Ok(shared.process.live().await?.iter().any(|(name, other)| {
@@ -194,9 +185,6 @@ impl RedisWorker {
     }
 
     /// How many jobs of the model wait or are being computed, by any worker.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn depth(&self) -> Result<usize, LinkError> {
         self.shared.depth().await
     }

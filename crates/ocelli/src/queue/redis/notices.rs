@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_nobody_tries_again_does_not_keep_redis_away() {
+    fn an_unused_link_does_not_keep_redis_away() {
         let mut script = Script::connected();
         assert_eq!(script.refused(7, 1.0), Some(Notice::Lost));
         assert_eq!(script.worked(0, 10.9), None);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_the_start_is_left_to_whoever_ends_it() {
+    fn errors_that_end_the_start_are_not_logged() {
         let notices = notices("redis://127.0.0.1");
         let login = LinkError::Login("no".to_owned());
         let down = LinkError::Down(Outage::not_now("loading".to_owned()));

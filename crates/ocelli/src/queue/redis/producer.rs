@@ -87,8 +87,6 @@ pub fn web(
 }
 
 impl RedisBroker {
-    /// # Errors
-    /// [`Error::BrokerUnavailable`].
     pub fn available(&self) -> Result<(), Error> {
         let trouble = self.trouble().or_else(|| self.shared.replies.trouble());
         let trouble = trouble.or_else(|| {

@@ -144,9 +144,6 @@ fn decode_card(bytes: &[u8], digest: &str) -> Result<ModelCard, String> {
 }
 
 /// Publishes an announcement and the card of its model, and sets the clock by the answer.
-///
-/// # Errors
-/// [`LinkError`].
 pub(super) async fn announce(
     link: &Link,
     prefix: &str,
@@ -187,9 +184,6 @@ pub(super) async fn announce(
     }
 }
 
-///
-/// # Errors
-/// [`LinkError`].
 pub(super) async fn withdraw(
     link: &Link,
     prefix: &str,
@@ -200,8 +194,7 @@ pub(super) async fn withdraw(
         keys::workers(prefix),
         keys::holders(prefix, &model.name, &model.version),
     ] {
-        let mut command = ::redis::cmd("HDEL");
-        let _: i64 = link.query(command.arg(key).arg(worker)).await?;
+        let _: i64 = link.query(::redis::cmd("HDEL").arg(key).arg(worker)).await?;
     }
     Ok(())
 }
@@ -212,9 +205,6 @@ pub(super) fn process_of(worker: &str) -> &str {
 }
 
 /// The live workers by name. Announcements that cannot be read are logged and skipped.
-///
-/// # Errors
-/// [`LinkError`].
 pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
     let pairs: Vec<(String, Vec<u8>)> = link
         .script(WATCH.key(keys::workers(prefix)).arg(LIVE.as_millis() as u64))
@@ -230,12 +220,10 @@ pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcemen
 }
 
 /// The card of a digest; `None` where there is none or it cannot be read, which is logged.
-///
-/// # Errors
-/// [`LinkError`].
 pub(super) async fn card(link: &Link, prefix: &str, digest: &str) -> Result<Option<ModelCard>, LinkError> {
-    let mut command = ::redis::cmd("GET");
-    let bytes: Option<Vec<u8>> = link.query(command.arg(keys::card(prefix, digest))).await?;
+    let bytes: Option<Vec<u8>> = link
+        .query(::redis::cmd("GET").arg(keys::card(prefix, digest)))
+        .await?;
     Ok(bytes.and_then(|bytes| {
         decode_card(&bytes, digest)
             .inspect_err(|error| tracing::warn!(digest, error, "cannot read a model's card"))
@@ -244,9 +232,6 @@ pub(super) async fn card(link: &Link, prefix: &str, digest: &str) -> Result<Opti
 }
 
 /// Keeps a card at least for `keep`. It is renewed for twice as long, so that not every job renews it.
-///
-/// # Errors
-/// [`LinkError`].
 pub(super) async fn keep_card(
     link: &Link,
     prefix: &str,

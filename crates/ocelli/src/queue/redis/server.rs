@@ -58,9 +58,6 @@ pub enum ServerError {
 }
 
 /// Refuses a Redis, or a cluster with a node, that would lose jobs, and tries every command that is needed.
-///
-/// # Errors
-/// [`ServerError`].
 pub async fn check(link: &Link, limits: Limits, needs: Option<&Needs>) -> Result<(), ServerError> {
     let answer: Value = link.query(&::redis::cmd("INFO")).await?;
     let mut texts = Vec::new();

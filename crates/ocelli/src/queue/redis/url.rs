@@ -77,9 +77,6 @@ enum UrlKind {
 impl RedisUrl {
     /// The Redis that `url` names, whose certificate one of `authorities` (PEM) must have signed; one of the system's where
     /// that is `None`.
-    ///
-    /// # Errors
-    /// [`TargetError`].
     pub fn parse(url: &str, authorities: Option<Vec<u8>>) -> Result<Self, TargetError> {
         let wrong = |problem: &str| TargetError {
             url: without_password(url),

@@ -83,9 +83,6 @@ impl TutorialJob {
     }
 
     /// Parses an entry of the list. Unknown keys are ignored, as the tutorial does.
-    ///
-    /// # Errors
-    /// [`BadJob`].
     pub fn decode(text: &[u8]) -> Result<Self, BadJob> {
         if text.len() > MAX_JOB_BYTES {
             return Err(BadJob::Unreadable(format!(

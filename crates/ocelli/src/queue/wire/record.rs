@@ -153,8 +153,6 @@ impl JobRecord {
         frame(RECORD, self)
     }
 
-    /// # Errors
-    /// [`WireError`].
     pub fn decode_frame(bytes: &[u8]) -> Result<Self, WireError> {
         let (body, newer) = unframe(RECORD, bytes)?;
         if let Some(error) = newer {

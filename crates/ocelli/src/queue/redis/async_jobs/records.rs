@@ -74,9 +74,6 @@ impl JobRecords {
     /// Creates the record of a job with `left` parts to compute within `life`, and returns the microseconds of Redis' clock.
     /// `webhook`, unless it is empty, is called when the job has ended. The record expires after `hold` unless it is renewed
     /// or accepted.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn create(
         &self,
         id: JobId,
@@ -98,9 +95,6 @@ impl JobRecords {
     }
 
     /// Accepts a job whose parts are all queued, the step that decides. False if its record has expired.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn accept(&self, id: JobId, queued: &QueuedParts, keep: Duration) -> Result<bool, LinkError> {
         let mut script = RECORD_QUEUED.call();
         script
@@ -111,9 +105,6 @@ impl JobRecords {
     }
 
     /// Keeps the record of a job that is being accepted for `hold` from now on. False if it has expired.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn renew(&self, id: JobId, hold: Duration) -> Result<bool, LinkError> {
         let mut script = RECORD_RENEW.call();
         script.key(self.key(id)).arg(hold.as_millis() as u64);
@@ -137,19 +128,12 @@ impl JobRecords {
     }
 
     /// False where there is no record.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn delete(&self, id: JobId) -> Result<bool, LinkError> {
-        let mut delete = ::redis::cmd("UNLINK");
-        self.link.query(delete.arg(self.key(id))).await
+        self.link.query(::redis::cmd("UNLINK").arg(self.key(id))).await
     }
 
     /// Counts a job of this size among the stored ones, unless all would be more than `most`, or more than `most_alone` where
     /// there is no other; then returns the time until the next one expires.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn enter(
         &self,
         id: JobId,
@@ -173,9 +157,6 @@ impl JobRecords {
     }
 
     /// Takes a job out of that count.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn leave(&self, id: JobId, size: StoredSize) -> Result<(), LinkError> {
         let mut script = QUOTA_LEAVE.call();
         script
@@ -188,9 +169,6 @@ impl JobRecords {
     }
 
     /// Claims an idempotency key, or returns the claim that is there.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn claim(&self, key: &str, claim: &str, hold: Duration) -> Result<Option<String>, LinkError> {
         let mut script = IDEMPOTENCY_CLAIM.call();
         script
@@ -201,18 +179,13 @@ impl JobRecords {
     }
 
     /// The claim on an idempotency key.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn claimed(&self, key: &str) -> Result<Option<String>, LinkError> {
-        let mut get = ::redis::cmd("GET");
-        self.link.query(get.arg(keys::once(&self.prefix, key))).await
+        self.link
+            .query(::redis::cmd("GET").arg(keys::once(&self.prefix, key)))
+            .await
     }
 
     /// Extends a claim. False if it has expired.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn renew_claim(&self, key: &str, claim: &str, hold: Duration) -> Result<bool, LinkError> {
         let mut script = IDEMPOTENCY_RENEW.call();
         script
@@ -223,9 +196,6 @@ impl JobRecords {
     }
 
     /// Replaces a claim by one that is kept for longer. False if another request has claimed the key.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn settle(
         &self,
         key: &str,
@@ -242,9 +212,6 @@ impl JobRecords {
     }
 
     /// Deletes a claim.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn give_up(&self, key: &str, claim: &str) -> Result<(), LinkError> {
         let mut script = IDEMPOTENCY_SETTLE.call();
         script.key(keys::once(&self.prefix, key)).arg(claim);
@@ -253,9 +220,6 @@ impl JobRecords {
 }
 
 /// Stores the reply of a part in the record `key`.
-///
-/// # Errors
-/// [`LinkError`].
 pub(in crate::queue::redis) async fn note_reply(
     link: &Link,
     key: &str,

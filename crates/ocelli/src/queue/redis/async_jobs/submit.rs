@@ -48,9 +48,6 @@ impl RedisBroker {
     }
 
     /// Deletes parts from their queue. Parts that were computed already are no error.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn withdraw(&self, model: &ModelId, queued: &QueuedParts) -> Result<(), LinkError> {
         if queued.entries.is_empty() {
             return Ok(());
@@ -63,17 +60,11 @@ impl RedisBroker {
     }
 
     /// Keeps a model's card as long as there may be results to label, also without workers.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn keep_card(&self, card: &ModelCard, keep: Duration) -> Result<(), LinkError> {
         registry::keep_card(&self.shared.link, &self.shared.config.prefix, card, keep).await
     }
 
     /// The card of a digest; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn card(&self, digest: &str) -> Result<Option<ModelCard>, LinkError> {
         registry::card(&self.shared.link, &self.shared.config.prefix, digest).await
     }

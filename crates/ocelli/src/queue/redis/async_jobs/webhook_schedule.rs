@@ -31,9 +31,6 @@ impl WebhookSchedule {
     }
 
     /// Schedules the webhook of a job at `receiver` in `wait`, unless it is called sooner, and keeps it for `keep`.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn enter(
         &self,
         id: JobId,
@@ -52,17 +49,11 @@ impl WebhookSchedule {
     }
 
     /// Moves the call of a job's webhook, if there is one, to `wait` from now.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn call_in(&self, id: JobId, wait: Duration) -> Result<(), LinkError> {
         self.move_all(0, &[(id, wait)]).await
     }
 
     /// The same for many jobs.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn postpone(&self, jobs: &[(JobId, Duration)]) -> Result<(), LinkError> {
         if jobs.is_empty() {
             return Ok(());
@@ -71,9 +62,6 @@ impl WebhookSchedule {
     }
 
     /// Schedules another call in `wait` after one that failed.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn call_again_in(&self, id: JobId, wait: Duration) -> Result<(), LinkError> {
         self.move_all(1, &[(id, wait)]).await
     }
@@ -91,9 +79,6 @@ impl WebhookSchedule {
     }
 
     /// Takes up to `most` calls that are due. Other processes may take them after `hold`.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn take(&self, most: usize, hold: Duration) -> Result<Vec<DueWebhook>, LinkError> {
         let mut script = WEBHOOK_TAKE.call();
         script
@@ -114,9 +99,6 @@ impl WebhookSchedule {
     }
 
     /// Deletes the webhook of a job.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn leave(&self, id: JobId) -> Result<(), LinkError> {
         let mut script = WEBHOOK_LEAVE.call();
         script
