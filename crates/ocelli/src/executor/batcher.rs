@@ -1,8 +1,7 @@
-//! When a batch leaves, and with whom: decisions only, no clock, no thread.
+//! Decides when a batch leaves and which items it has. No clock, no thread.
 //!
-//! Items wait here between the broker and the engine. An engine that is free takes what is there at once; with a
-//! delay configured, a batch that is not full waits for company, but never longer than the delay. Where several
-//! instances are free they share what waits, since two cores finish two batches of one sooner than one of two.
+//! A free engine takes what waits at once. With a delay configured, a batch that is not full waits for more items, at most for
+//! that delay. Several free instances share the items, because two cores finish two batches of one sooner than one of two.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,13 +18,13 @@ pub struct BatchPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ripeness {
     Empty,
-    /// What waits may leave at this time, or when the batch is full.
+    /// The items may leave at this time, or when the batch is full.
     At(Instant),
     /// A batch may leave now.
     Now,
 }
 
-/// What waits for an engine.
+/// Items that wait for an engine.
 #[derive(Debug)]
 pub struct Batcher<T> {
     policy: BatchPolicy,
@@ -33,7 +32,6 @@ pub struct Batcher<T> {
 }
 
 impl<T> Batcher<T> {
-    /// An empty batcher.
     #[must_use]
     pub fn new(policy: BatchPolicy) -> Self {
         Self {
@@ -52,20 +50,17 @@ impl<T> Batcher<T> {
         self.waiting.is_empty()
     }
 
-    /// How many more items may be fetched: one batch waits while others run, no more, so that what is not yet
-    /// needed stays where another worker can take it.
+    /// How many more items may be fetched. Only one batch waits here, so that other workers can take the rest.
     #[must_use]
     pub fn room(&self) -> usize {
         self.policy.max_batch.saturating_sub(self.waiting.len())
     }
 
-    /// Whether such an item waits.
     #[must_use]
     pub fn any(&self, wanted: impl Fn(&T) -> bool) -> bool {
         self.waiting.iter().any(|(_, item)| wanted(item))
     }
 
-    /// Adds an item that arrived at `at`.
     pub fn push(&mut self, item: T, at: Instant) {
         self.waiting.push_back((at, item));
     }
@@ -84,8 +79,8 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Takes the next batch, oldest first: this engine's share of what waits, where `idle_peers` other engines are
-    /// free to take the rest. Items that are not alive go to `dead` and take no place in the batch.
+    /// Takes this engine's share of the items, oldest first, while `idle_peers` other engines are free to take the rest. Items
+    /// that are not alive go to `dead` and take no place in the batch.
     pub fn draw(&mut self, idle_peers: usize, dead: &mut Vec<T>, is_alive: impl Fn(&T) -> bool) -> Vec<T> {
         for _ in 0..self.waiting.len() {
             match self.waiting.pop_front() {
@@ -136,7 +131,7 @@ mod tests {
         assert_eq!(
             batcher.ripeness(start + 5 * MS),
             Ripeness::Now,
-            "a full batch waits for nobody"
+            "a full batch does not wait"
         );
         assert_eq!(batcher.draw(0, &mut Vec::new(), |_| true), [1, 2, 3]);
         batcher.push(4, start + 20 * MS);

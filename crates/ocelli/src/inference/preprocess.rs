@@ -36,27 +36,15 @@ pub struct DecodeConfig {
 #[derive(Debug)]
 pub struct Photo {
     pub bytes: Bytes,
-<<<<<<< HEAD
     pub envelope: Envelope,
-    /// The output that the request asks for.
-=======
-    pub model: Arc<ServedModel>,
-    pub priority: Priority,
-    pub trace: Option<Arc<str>>,
-    pub deadline: Instant,
->>>>>>> http
     pub want: OutputRequest,
     /// Held at least until the file is dropped.
     pub permit: Arc<Permit>,
 }
 
 impl Photo {
-<<<<<<< HEAD
     /// Gives the photo's bytes and its room back.
     fn into_job(self, pixels: Vec<u8>) -> Job {
-=======
-    fn job(&self, pixels: Vec<u8>) -> Job {
->>>>>>> http
         Job {
             id: JobId::random(),
             envelope: self.envelope,
@@ -204,7 +192,6 @@ impl PreprocessShared {
             *decoder = ours;
             prepared
         });
-<<<<<<< HEAD
         // A client may send its next request as soon as it has its answer, so the photo's room is given back before the
         // job is submitted or refused.
         let prepared = match prepared {
@@ -216,22 +203,9 @@ impl PreprocessShared {
             }
         };
         match (prepared, goal) {
-            (Ok((job, times)), Completion::Submit(waiter)) => self.broker.submit(job, waiter.prepared(times)),
+            (Ok((job, times)), Completion::Submit(reply)) => self.broker.submit(job, reply.prepared(times)),
             // The request may have ended, and then needs no job.
             (Ok((job, _)), Completion::Return(sender)) => drop(sender.send(Ok(job))),
-=======
-        let model = Arc::clone(&photo.model);
-        let prepared = prepared.map(|made| made.map(|(pixels, times)| (photo.job(pixels), times)));
-        // The client may send its next request as soon as it has the response, so the room is free before that.
-        drop(photo);
-        match (prepared, goal) {
-            (Ok(None), _) => {}
-            (Ok(Some((job, times))), Completion::Submit(reply)) => {
-                self.broker.submit(&model, job, reply.prepared(times));
-            }
-            // The receiver is gone if the client has left.
-            (Ok(Some((job, _))), Completion::Return(sender)) => drop(sender.send(Ok(job))),
->>>>>>> http
             (Err(error), goal) => goal.fail(error),
         }
     }
@@ -336,12 +310,7 @@ mod tests {
                 output: 0,
                 form: OutputKind::Vector { normalize: false },
             },
-<<<<<<< HEAD
-            permit: Arc::new(house.admit(1, 1, Priority::Normal).expect("room")),
-=======
-            deadline: Instant::now(),
             permit: Arc::new(admission.admit(1, 1, Priority::Normal).expect("room")),
->>>>>>> http
         };
         WaitingPhoto {
             photo,
@@ -408,7 +377,7 @@ mod tests {
         );
         queues.remove(&model.id);
         let leading: Arc<dyn WorkSource> = work;
-        pool.members(1, Some(&leading)).into_iter().for_each(|thread| {
+        pool.threads(1, Some(&leading)).into_iter().for_each(|thread| {
             pool.close();
             thread.run();
         });

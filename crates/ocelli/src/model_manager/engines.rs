@@ -74,7 +74,7 @@ impl EngineRoom {
         if leading.is_none() && !self.backend.uses_cpu() {
             return Ok(threads);
         }
-        let members = self.pool.members(self.cores.total(), leading.as_ref());
+        let members = self.pool.threads(self.cores.total(), leading.as_ref());
         match threads.start("core", self.pool.clone(), members) {
             Ok(()) => Ok(threads),
             Err(error) => {
@@ -115,15 +115,15 @@ impl EngineRoom {
         let Worker {
             engines,
             pool,
-            own_members,
+            own_threads: more,
         } = match pace {
             Pace::AtOnce => task::spawn_blocking(build).await??,
             Pace::Behind => self.background.run(build).await??,
         };
         pool.add(Arc::clone(&engines));
         let mut own_threads = Threads::default();
-        if !own_members.is_empty()
-            && let Err(error) = own_threads.start("engine", pool.clone(), own_members)
+        if !more.is_empty()
+            && let Err(error) = own_threads.start("engine", pool.clone(), more)
         {
             own_threads.stop().await;
             return Err(error.into());

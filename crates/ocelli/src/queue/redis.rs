@@ -1,9 +1,10 @@
 //! The broker across machines: jobs in streams of Redis or Valkey, workers in consumer groups.
 //!
-//! A web process admits a job with a script that bounds the model's queue, and hears replies on one stream of its own.
-//! A worker leases jobs, renews its leases while it computes, writes the reply, and only then takes the job away; a job
-//! whose worker died is leased by another one. So a job is computed at least once, and answered once, because the web
-//! process answers a request once and forgets it.
+//! A web process adds a job with a script that bounds the model's queue, and reads replies from one stream of its own. A worker
+//! leases jobs, renews its leases while it computes, writes the reply and then deletes the job. Another worker takes over the
+//! jobs of one that died. So a job is computed at least once, and its request is answered once.
+//!
+//! A process has one connection for all commands that do not block, and one heartbeat, whatever the number of its models.
 //!
 //! `docs/scale-out.md` explains the design, its guarantees and their limits.
 

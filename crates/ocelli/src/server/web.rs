@@ -103,7 +103,7 @@ pub async fn web(
     }
     let mut threads = Threads::default();
     let work: Arc<dyn WorkSource> = tier.decode_work;
-    let members = tier.pool.members(tier.cores, Some(&work));
+    let members = tier.pool.threads(tier.cores, Some(&work));
     threads.start("core", tier.pool, members)?;
     let signed_off = CancellationToken::new();
     let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));

@@ -1,5 +1,6 @@
 //! Redis: several processes, faults and refusals, the tutorial's wire.
 
+pub(crate) mod connections;
 pub(crate) mod faults;
 pub(crate) mod full;
 pub(crate) mod notices;

@@ -1,4 +1,4 @@
-//! What a record in Redis says of its job.
+//! From a record in Redis to a job.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ impl JobTicket {
     }
 }
 
-/// What a record says of its job. Parts without a reply at the deadline never get one.
+/// Parts without a reply at the deadline have failed.
 pub(super) fn snapshot(id: JobId, record: &Record, model: Arc<ServedModel>) -> Snapshot {
     let timeout = Duration::from_millis(record.asked.timeout_ms);
     let late = record.now_us >= record.deadline_us;

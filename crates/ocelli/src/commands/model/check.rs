@@ -52,12 +52,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let blamed = |error| file.blamed(error);
     let mut engine = backend.load(&file.source(), &options).map_err(blamed)?;
-    let warnings: Vec<String> = output_check::twice(&model, engine.as_mut())
-        .map_err(blamed)?
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    output_check::vector_lengths(&model, engine.as_mut()).map_err(blamed)?;
+    let checked = output_check::check(&model, engine.as_mut()).map_err(blamed)?;
+    let warnings: Vec<String> = checked.twice.iter().map(ToString::to_string).collect();
     if !args.json {
         print_warnings(&warnings)?;
     }

@@ -27,6 +27,6 @@ impl EntryAddress {
 pub struct ReplyTo {
     pub kind: ReplyKind,
     pub key: String,
-    /// Which part of an asynchronous job.
+    /// The image of an asynchronous job.
     pub part: u32,
 }

@@ -1,11 +1,9 @@
-//! Stream entries as Redis returns them, taken apart without copying what they hold.
+//! Parses stream entries in answers of Redis, without copying their values.
 
 use ::redis::Value;
 
-/// One entry of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StreamEntry {
-    /// Its id in the stream.
     pub(super) id: String,
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -20,7 +18,7 @@ impl StreamEntry {
     }
 }
 
-/// The entries of each stream in the answer of `XREAD` and `XREADGROUP`; none where there is no answer in time.
+/// The entries of each stream in the answer of `XREAD` and `XREADGROUP`; none after a timeout.
 pub(super) fn streams(value: Value) -> Vec<(String, Vec<StreamEntry>)> {
     let pairs: Vec<(Value, Value)> = match value {
         Value::Array(streams) => streams.into_iter().filter_map(pair).collect(),
@@ -34,8 +32,7 @@ pub(super) fn streams(value: Value) -> Vec<(String, Vec<StreamEntry>)> {
         .collect()
 }
 
-/// Where to go on, and the entries, in the answer of `XAUTOCLAIM`. Those that were deleted while they were pending are not
-/// among them.
+/// The next cursor and the entries in the answer of `XAUTOCLAIM`, without entries that were deleted while they were pending.
 pub(super) fn claimed(value: Value) -> (String, Vec<StreamEntry>) {
     let end = "0-0".to_owned();
     match value {
@@ -99,7 +96,7 @@ fn text(value: Value) -> Option<String> {
     String::from_utf8(bytes(value)?).ok()
 }
 
-/// What a submission answers: a code, the depth, and the job's entry where it was let in.
+/// The answer of a submission: a code, the depth, and the job's entry where it was accepted.
 pub(super) fn submitted(answer: &Value) -> Option<(i64, usize, Option<String>)> {
     let Value::Array(parts) = answer else { return None };
     match parts.as_slice() {
@@ -139,7 +136,7 @@ mod tests {
         assert_eq!((key.as_str(), entries[0].id.as_str()), ("high", "1-0"));
         assert_eq!(entries[0].take("p"), Some(b"y".to_vec()));
         assert_eq!(entries[0].take("nothing"), None);
-        assert!(streams(Value::Nil).is_empty(), "nothing came in time");
+        assert!(streams(Value::Nil).is_empty(), "the read timed out");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The names of everything that Ocelli keeps in Redis. Nothing else is written there.
+//! The keys that Ocelli writes in Redis; it writes no others.
 //!
-//! The part in braces decides the slot of a key in a cluster: all keys of one model are in one slot, so that a script may
-//! touch them together, and models spread over the nodes. The tags of what belongs to no model begin with `@`, with which no
-//! model's name begins, so that no model can take a key of ours whatever it is called.
+//! The part in braces decides the slot of a key in a cluster: all keys of one model are in one slot, so that a script may use
+//! them together, and models spread over the nodes. Tags of keys that belong to no model begin with `@`, which no model's name
+//! does.
 
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
@@ -24,7 +24,6 @@ pub struct ModelName {
 }
 
 impl ModelName {
-    /// How keys name `model`.
     #[must_use]
     pub fn of(model: &ModelId) -> Self {
         Self {
@@ -34,7 +33,7 @@ impl ModelName {
         }
     }
 
-    /// The model whose key this is; `None` for other keys.
+    /// The model that this key belongs to; `None` for other keys.
     #[must_use]
     pub fn in_key(prefix: &str, key: &str) -> Option<Self> {
         let rest = key.strip_prefix(prefix)?.strip_prefix(":{")?;
@@ -62,20 +61,18 @@ pub struct ModelKeys {
     pub bytes: String,
     /// The size of each job, by its stream and entry.
     pub index: String,
-    /// How often each suspect has ended a worker that computed it alone.
+    /// How many workers each redelivered job has ended that computed it alone.
     pub crashes: String,
-    /// Jobs that were given up.
+    /// Dead-lettered jobs.
     pub dead: String,
 }
 
 impl ModelKeys {
-    /// The keys of `model`, all beginning with `prefix`.
     #[must_use]
     pub fn new(prefix: &str, model: &ModelId) -> Self {
         Self::named(prefix, &ModelName::of(model))
     }
 
-    /// The keys of the model of that name, all beginning with `prefix`.
     #[must_use]
     pub fn named(prefix: &str, model: &ModelName) -> Self {
         let base = format!("{prefix}:{{{}}}:{}:{}", model.name, model.version, model.digest);
@@ -101,13 +98,12 @@ pub fn workers(prefix: &str) -> String {
     format!("{prefix}:{{@registry}}:workers")
 }
 
-/// The hash of the workers that serve a model's name and version, and of the digest that each serves.
+/// The hash of the workers of a model's name and version, and the digest that each serves.
 #[must_use]
 pub fn holders(prefix: &str, name: &str, version: &str) -> String {
     format!("{prefix}:{{@registry}}:holders:{name}:{version}")
 }
 
-/// The card of the package with a digest.
 #[must_use]
 pub fn card(prefix: &str, digest: &str) -> String {
     format!("{prefix}:{{@registry}}:card:{digest}")
@@ -132,7 +128,7 @@ pub fn kept_jobs(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:kept")
 }
 
-/// How many images all of them have, and how many bytes their results may have.
+/// The sum of their images and of the bytes that their results may have.
 #[must_use]
 pub fn kept_sizes(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:sizes")
@@ -156,13 +152,13 @@ pub fn tries(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:tries")
 }
 
-/// What an idempotency key stands for.
+/// The claim on an idempotency key.
 #[must_use]
 pub fn once(prefix: &str, key: &str) -> String {
     format!("{prefix}:once:{key}")
 }
 
-/// Where the process of this name tries what it may do.
+/// The key on which a process checks which commands it may send.
 #[must_use]
 pub fn probe(prefix: &str, process: &str) -> String {
     format!("{prefix}:probe:{process}")
@@ -176,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// What a package may call itself; names that look like parts of keys above all.
+    /// Names of packages, many of which look like parts of keys.
     fn name() -> impl Strategy<Value = String> {
         let ours = [
             "registry", "jobs", "webhooks", "workers", "holders", "card", "dead", "kept", "once", "job",
@@ -190,7 +186,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_model_has_a_key_of_ours(
+        fn no_model_has_a_key_of_another_kind(
             (name, version) in (name(), name()),
             (other_name, other_version) in (name(), name()),
             digest in "[0-9a-f]{16}",

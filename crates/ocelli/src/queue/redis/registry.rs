@@ -1,15 +1,14 @@
-//! Who serves what: workers say so with every heartbeat, and web processes learn it.
+//! The registry of live workers: workers announce their models with every heartbeat, and web processes read it.
 //!
 //! A worker is one model of one process, called `process/number` where a process has many. Two packages under one name and
-//! version are two digests, and users could not tell whose answer they got; so who comes with a digest that nobody serves
-//! is refused while others serve the name and version. One thing is no mistake: an operator has changed a package in its
-//! place, and the processes that serve it load it anew, one after the other or all at once. So a process that serves a name
-//! and version decides what they stand for there. It is let in with the new digest beside its own old one, which leaves only
-//! then; and where a digest is served already, everybody may come with it. Until the last process has followed, both
-//! digests are served, each by its own streams, and web processes share requests among them as among two versions.
+//! version have two digests, and users could not know which of them answered; so a worker with a new digest is refused while
+//! other processes serve the name and version. The exception is a package that was changed in place, which processes reload
+//! one after the other: a process that serves a name and version may announce a new digest for it, and any process may announce
+//! a digest that is served. Until all have followed, both digests are served, each by its own streams, and web processes
+//! share requests among them as among two versions.
 //!
-//! Who has been let in stays in, as long as it is heard of; who was not for [`LIVE`] comes anew. Who leaves takes its
-//! entry with it, and so its digest where it was the last.
+//! A worker stays registered while it sends heartbeats; after [`LIVE`] without one it counts as new. A worker that leaves
+//! deletes its entry.
 
 use std::time::{Duration, Instant};
 
@@ -25,10 +24,9 @@ use super::scripts::{ANNOUNCE, WATCH};
 use crate::models::model_id::ModelId;
 use crate::models::served_model::Runtime;
 
-/// How long a worker counts as live that is not heard of: three heartbeats and some.
+/// How long a worker counts as live after its last heartbeat: three of them and some.
 pub(super) const LIVE: Duration = Duration::from_millis(3500);
 
-/// What a worker says of itself.
 #[derive(Clone, PartialEq, Message)]
 pub struct Announcement {
     #[prost(string, tag = "1")]
@@ -40,7 +38,7 @@ pub struct Announcement {
     /// Instances that can compute now.
     #[prost(uint32, tag = "4")]
     pub instances: u32,
-    /// The worker takes what is there and goes; send nothing new for it.
+    /// The worker finishes the jobs that are there; it should get no new ones.
     #[prost(bool, tag = "5")]
     pub leaving: bool,
     #[prost(string, tag = "6")]
@@ -57,10 +55,9 @@ pub struct Announcement {
     /// Jobs that it has taken and not answered.
     #[prost(uint32, tag = "11")]
     pub leases: u32,
-    /// The release that it runs.
     #[prost(string, tag = "12")]
     pub release: String,
-    /// The worker serves a higher version of the same name too, which is what the name means there.
+    /// The worker also serves a higher version of the same name.
     #[prost(bool, tag = "13")]
     pub superseded: bool,
     /// How many numbers a feature vector of each output has; 0 for an output of classes.
@@ -68,7 +65,6 @@ pub struct Announcement {
     pub vector_lengths: Vec<u32>,
 }
 
-/// What a batch of one size costs.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct BatchCost {
     #[prost(uint32, tag = "1")]
@@ -92,11 +88,10 @@ struct Labels {
     names: Vec<String>,
 }
 
-/// What became of an announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     Yes,
-    /// Other processes serve this digest under the same name and version, and none of them the one that was announced.
+    /// Other processes serve this digest under the same name and version, and none the announced one.
     Conflict(String),
 }
 
@@ -110,7 +105,7 @@ impl Announcement {
         }
     }
 
-    /// How the worker runs the model; `None` where what it says of costs makes no sense.
+    /// `None` where its costs make no table.
     #[must_use]
     pub fn runtime(&self) -> Option<Runtime> {
         let costs = self
@@ -133,7 +128,6 @@ impl Announcement {
     }
 }
 
-/// A card as it is published.
 pub(super) fn encode_card(card: &ModelCard) -> Vec<u8> {
     let labels = card.labels.iter().map(|names| Labels { names: names.clone() });
     CardMessage {
@@ -149,10 +143,7 @@ fn decode_card(bytes: &[u8], digest: &str) -> Result<ModelCard, String> {
     ModelCard::restore(message.toml, labels, digest.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Publishes an announcement and the card that it stands on, and sets the clock by the answer.
-///
-/// # Errors
-/// [`LinkError`].
+/// Publishes an announcement and the card of its model, and sets the clock by the answer.
 pub(super) async fn announce(
     link: &Link,
     prefix: &str,
@@ -188,15 +179,11 @@ pub(super) async fn announce(
         }
         [_, digest] => Ok(Announced::Conflict(text(digest))),
         _ => Err(LinkError::Refused(
-            "an announcement has a strange answer".to_owned(),
+            "the script ANNOUNCE returned something else than it should".to_owned(),
         )),
     }
 }
 
-/// Takes an announcement back.
-///
-/// # Errors
-/// [`LinkError`].
 pub(super) async fn withdraw(
     link: &Link,
     prefix: &str,
@@ -207,21 +194,17 @@ pub(super) async fn withdraw(
         keys::workers(prefix),
         keys::holders(prefix, &model.name, &model.version),
     ] {
-        let mut command = ::redis::cmd("HDEL");
-        let _: i64 = link.query(command.arg(key).arg(worker)).await?;
+        let _: i64 = link.query(::redis::cmd("HDEL").arg(key).arg(worker)).await?;
     }
     Ok(())
 }
 
-/// The process that a worker belongs to: one that computes several models has a name for each.
+/// The process that a worker belongs to.
 pub(super) fn process_of(worker: &str) -> &str {
     worker.split_once('/').map_or(worker, |(process, _)| process)
 }
 
-/// The live workers by name. What cannot be read is logged and left out.
-///
-/// # Errors
-/// [`LinkError`].
+/// The live workers by name. Announcements that cannot be read are logged and skipped.
 pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
     let pairs: Vec<(String, Vec<u8>)> = link
         .script(WATCH.key(keys::workers(prefix)).arg(LIVE.as_millis() as u64))
@@ -230,30 +213,25 @@ pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcemen
     for (worker, bytes) in pairs {
         match Announcement::decode(bytes.as_slice()) {
             Ok(announcement) => live.push((worker, announcement)),
-            Err(error) => tracing::warn!(worker, %error, "a worker's announcement cannot be read"),
+            Err(error) => tracing::warn!(worker, %error, "cannot read a worker's announcement"),
         }
     }
     Ok(live)
 }
 
-/// The card of a digest; `None` where nobody publishes it or it cannot be read, which is logged.
-///
-/// # Errors
-/// [`LinkError`].
+/// The card of a digest; `None` where there is none or it cannot be read, which is logged.
 pub(super) async fn card(link: &Link, prefix: &str, digest: &str) -> Result<Option<ModelCard>, LinkError> {
-    let mut command = ::redis::cmd("GET");
-    let bytes: Option<Vec<u8>> = link.query(command.arg(keys::card(prefix, digest))).await?;
+    let bytes: Option<Vec<u8>> = link
+        .query(::redis::cmd("GET").arg(keys::card(prefix, digest)))
+        .await?;
     Ok(bytes.and_then(|bytes| {
         decode_card(&bytes, digest)
-            .inspect_err(|error| tracing::warn!(digest, error, "a model's card cannot be read"))
+            .inspect_err(|error| tracing::warn!(digest, error, "cannot read a model's card"))
             .ok()
     }))
 }
 
-/// Keeps a card at least for `keep`. One that is renewed is kept for twice as long, so that not every job renews it.
-///
-/// # Errors
-/// [`LinkError`].
+/// Keeps a card at least for `keep`. It is renewed for twice as long, so that not every job renews it.
 pub(super) async fn keep_card(
     link: &Link,
     prefix: &str,

@@ -36,7 +36,6 @@ impl From<Named> for Prediction {
     }
 }
 
-/// Why a text is no reply. Its `Display` is for the log of whoever runs the web side.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReply {
     /// Not the JSON of a reply.
@@ -58,9 +57,6 @@ pub fn encode_reply(predictions: &[Named]) -> String {
 }
 
 /// Reads what a model process set.
-///
-/// # Errors
-/// [`BadReply`].
 pub fn decode_reply(text: &[u8]) -> Result<Vec<Named>, BadReply> {
     if text.len() > MAX_REPLY_BYTES {
         return Err(BadReply::Unreadable(format!(

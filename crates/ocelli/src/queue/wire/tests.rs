@@ -122,27 +122,27 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
     bytes[1..3].fill(VERSION + 1);
     let (error, id) = decode_reply(&bytes).expect_err("a form that it does not know");
     assert_eq!(error, WireError::Newer { version: VERSION + 1 });
-    assert_eq!(id, Some(JobId(9)), "whoever waits for it can be told");
+    assert_eq!(id, Some(JobId(9)), "the request can be answered");
 }
 
 #[test]
-fn an_outcome_that_is_neither_classes_nor_a_vector_is_refused() {
+fn an_output_that_is_neither_classes_nor_a_vector_is_refused() {
     let message = |kind: i32, classes: &[u32], numbers: &[f32]| ReplyMessage {
         id: vec![0; 16],
-        outcomes: vec![OutcomeMessage {
+        outputs: vec![OutputMessage {
             kind,
             classes: classes.to_vec(),
             numbers: numbers.to_vec(),
         }],
         ..ReplyMessage::default()
     };
-    let (classes, unknown) = (OutcomeKind::Classes as i32, 9);
+    let (classes, unknown) = (OutputForm::Classes as i32, 9);
     for bad in [
         message(classes, &[1, 2], &[0.5]),
         message(unknown, &[], &[0.5]),
         message(0, &[], &[0.5]),
     ] {
-        let (error, id) = decode_reply(&frame(REPLY, &bad)).expect_err("it is no outcome");
+        let (error, id) = decode_reply(&frame(REPLY, &bad)).expect_err("it is no output");
         assert!(matches!(error, WireError::Garbage(_)), "{error}");
         assert_eq!(id, Some(JobId(0)));
     }
