@@ -123,7 +123,7 @@ struct Candidate<'a> {
     rank: usize,
     place: Place,
     name: &'a str,
-    /// What stands before the first `_`: variants of one model have it in common.
+    /// The part before the first `_`: variants of one model have it in common.
     family: &'a str,
     is_tower: bool,
     runs_here: bool,

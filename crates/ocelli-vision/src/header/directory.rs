@@ -3,7 +3,7 @@
 use super::bytes;
 
 const ENTRY_BYTES: usize = 12;
-/// A value of more bytes than these stands elsewhere in the file.
+/// Longer values are elsewhere in the file.
 const INLINE_BYTES: u64 = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Directory<'a> {
     file: &'a [u8],
     little: bool,
     entries: usize,
-    /// Where the first entry stands.
+    /// Where the first entry is.
     at: usize,
 }
 

@@ -54,7 +54,6 @@ pub(crate) enum Compression {
     PackBits,
 }
 
-/// The first page.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
     directory: Directory<'a>,
@@ -199,7 +198,6 @@ impl<'a> Page<'a> {
         Some(palette)
     }
 
-    /// Bytes of a decompressed strip or tile.
     pub(crate) fn block_bytes(&self) -> u64 {
         let (width, height) = self.block;
         u64::from(width) * u64::from(height.min(self.height)) * u64::from(self.samples)

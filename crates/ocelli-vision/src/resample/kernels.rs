@@ -27,7 +27,6 @@ pub(super) struct Axis {
     pub(super) total: usize,
 }
 
-/// How an axis is resampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kernel {
     /// TensorFlow's.
