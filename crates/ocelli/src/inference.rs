@@ -149,7 +149,7 @@ impl Infer {
         let models = self.catalog.all().len();
         admission::check(
             &self.admission,
-            model.door(),
+            model.admission(),
             models,
             needed.load,
             needed.priority,
@@ -160,7 +160,7 @@ impl Infer {
     fn enter(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         self.admission
             .admit(needed.load.jobs, needed.load.bytes, needed.priority)
-            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
+            .and_then(|permit| permit.with(model.admission(), self.catalog.all().len()))
             .map_err(|full| self.refuse(model, full, needed))
     }
 
@@ -176,7 +176,7 @@ impl Infer {
 
     /// The error, unless it invites a request back that will never fit.
     fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority }: Needed) -> Error {
-        let (house, own) = (self.admission.limits(), model.door().limits());
+        let (house, own) = (self.admission.limits(), model.admission().limits());
         let models = self.catalog.all().len();
         match error {
             Error::QueueFull { .. } if !admission::fits_empty(house, own, models, load, priority) => {

@@ -22,7 +22,6 @@ const SIGN_OFF: Duration = Duration::from_secs(2);
 
 pub(crate) struct Registrations {
     wire: WorkerWire,
-    /// The link of the process.
     link: Link,
     metrics: Arc<Metrics>,
     /// Whether models come and go, so that each needs a name of its own.
@@ -33,7 +32,6 @@ pub(crate) struct Registrations {
     delay: Duration,
 }
 
-/// A model that web processes know of.
 pub(crate) struct Registration {
     pub(crate) side: WorkerSide,
     stops: Stops,
@@ -73,9 +71,6 @@ impl Registrations {
 
     /// Tells the web processes of a model, and fills its queue from now on. `None` where `stop` came first; they know
     /// nothing of it then.
-    ///
-    /// # Errors
-    /// [`LinkError`], where others go on serving another package under the same name and version.
     pub(crate) async fn take(
         &self,
         model: &Arc<ServedModel>,
@@ -158,7 +153,6 @@ impl Registration {
         self.side.finished().await;
     }
 
-    /// Takes the model's name out of Redis.
     pub(crate) async fn end(&self) {
         self.stops.leasing.cancel();
         self.stops.tasks.cancel();

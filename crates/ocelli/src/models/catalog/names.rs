@@ -17,11 +17,9 @@ pub struct Names {
     pub aliases: BTreeMap<String, ModelRef>,
 }
 
-/// A model that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRef {
     pub name: String,
-    /// Its version, where one is named.
     pub version: Option<String>,
 }
 
@@ -62,7 +60,6 @@ impl ModelRef {
         Self { name, version: None }
     }
 
-    /// Reads `NAME` or `NAME/VERSION`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {
