@@ -350,7 +350,6 @@ mod tests {
         assert!(Source::File(root.join("missing.jpg")).read().is_err());
     }
 
-    /// Makes a folder of files.
     fn files(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("folder");
         for (name, bytes) in files {

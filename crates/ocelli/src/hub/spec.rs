@@ -28,7 +28,6 @@ pub struct HubSpec {
     pub file: Option<RepoPath>,
 }
 
-/// `owner/name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
     owner: String,
@@ -39,7 +38,6 @@ pub struct Repository {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoPath(String);
 
-/// The full hash of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit(String);
 
@@ -132,7 +130,6 @@ impl Repository {
         })
     }
 
-    /// Its owner and its name.
     pub(super) fn parts(&self) -> (&str, &str) {
         (&self.owner, &self.name)
     }
@@ -191,7 +188,6 @@ impl RepoPath {
         self.0.ends_with(".onnx")
     }
 
-    /// Its last part.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
@@ -203,7 +199,6 @@ impl RepoPath {
         self.0.rsplit_once('/').map(|(folder, _)| Self(folder.to_owned()))
     }
 
-    /// A path in the same folder.
     #[must_use]
     pub fn beside(&self, name: &str) -> Option<Self> {
         match self.0.rsplit_once('/') {
