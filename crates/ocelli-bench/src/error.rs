@@ -18,13 +18,11 @@ pub enum BenchError {
 
     #[error("{setting} is {value}: {allowed}")]
     Setting {
-        /// The field of [`BenchConfig`](crate::BenchConfig).
         setting: &'static str,
         value: String,
         allowed: String,
     },
 
-    /// There is nothing to send.
     #[error("there is no photo to send: give at least one")]
     NoPhotos,
 

@@ -17,7 +17,6 @@ pub struct Report {
     pub load: LoadReport,
     /// Requests that were started: `ok + failed + abandoned`.
     pub requests: u64,
-    /// Requests with a good answer.
     pub ok: u64,
     /// Requests without one, listed in `failures`.
     pub failed: u64,
@@ -75,7 +74,6 @@ pub struct ServerTiming {
     /// The average over the answers that have it, in milliseconds.
     pub mean_ms: f64,
     pub p50_ms: f64,
-    /// The answers that have it.
     pub count: u64,
 }
 

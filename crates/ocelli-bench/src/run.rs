@@ -32,7 +32,6 @@ pub struct Progress {
     pub fraction: f64,
     /// Since the first start, warm-up included.
     pub elapsed: Duration,
-    /// Measured requests with a good answer.
     pub ok: u64,
     pub failed: u64,
     pub in_flight: usize,

@@ -44,7 +44,6 @@ pub struct ModelSet {
     pub given: Vec<ModelPackage>,
     /// A folder of others, which may change.
     pub repository: Option<RepositoryConfig>,
-    /// What clients may call them.
     pub names: Names,
 }
 

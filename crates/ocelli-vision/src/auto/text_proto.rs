@@ -188,7 +188,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over the character that was seen.
     fn skip(&mut self) {
         let mut chars = self.rest.chars();
         chars.next();

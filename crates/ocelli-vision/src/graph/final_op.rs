@@ -40,7 +40,6 @@ enum Origin<'a> {
     Tensor(&'a str),
 }
 
-/// Why a tensor is looked for.
 #[derive(Clone, Copy)]
 enum Goal<'a> {
     /// It becomes the output of this index.

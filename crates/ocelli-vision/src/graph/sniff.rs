@@ -3,7 +3,6 @@
 use super::GraphError;
 use crate::Format;
 
-/// How many bytes decide.
 const HEAD: usize = 512;
 
 /// What the file is instead, with what to do about it; `None` where it may be ONNX.

@@ -11,11 +11,9 @@ pub(crate) struct Directory<'a> {
     file: &'a [u8],
     little: bool,
     entries: usize,
-    /// Where the first entry is.
     at: usize,
 }
 
-/// The numbers of a tag.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
     file: &'a [u8],

@@ -64,7 +64,6 @@ pub(crate) struct Page<'a> {
     pub(crate) compression: Compression,
     /// Each sample is stored as the difference from the one on its left.
     pub(crate) differences: bool,
-    /// The size of a strip or tile.
     pub(crate) block: (u32, u32),
     offsets: Values<'a>,
     lengths: Option<Values<'a>>,

@@ -11,7 +11,6 @@ use crate::{ExternalFile, PackageError, files::Files};
 /// All files of one model together, in bytes: more than a machine that answers requests has to spare.
 const MAX_BYTES: u64 = 16 << 30;
 
-/// One file of weights, read into memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExternalData {
     /// Its name in the ONNX file (`location` of its tensors).

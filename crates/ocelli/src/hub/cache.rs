@@ -174,7 +174,6 @@ impl RepoCache {
         files.into_iter().map(|file| file.path).collect()
     }
 
-    /// The list of a commit's files.
     pub(super) fn list(&self, commit: &Commit) -> PathBuf {
         self.folder.join(".ocelli").join(format!("{commit}.json"))
     }

@@ -67,7 +67,6 @@ struct FetchSession<'a> {
     fetched: u64,
 }
 
-/// Where a file is on this machine.
 enum CachedFile {
     Snapshot,
     Blob(Hash),

@@ -79,7 +79,6 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The hash's hexadecimal digits.
     pub(super) fn finish(self) -> String {
         let mut digits = String::new();
         for byte in self.0.finish().as_ref() {

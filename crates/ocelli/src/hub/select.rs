@@ -7,7 +7,6 @@ use super::error::HubError;
 use super::listing::{Listing, RepoFile};
 use super::spec::{HubSpec, RepoPath};
 
-/// What makes a folder a package.
 const MANIFEST: &str = "model.toml";
 
 const PACKAGE_ONNX: &str = "model.onnx";

@@ -48,7 +48,6 @@ impl HubSpec {
         text.starts_with(SCHEME)
     }
 
-    /// What `owner/name[@revision][#file]` names, without `hf:` in front.
     #[must_use]
     pub fn without_scheme(text: &str) -> Option<Self> {
         format!("{SCHEME}{text}").parse().ok()

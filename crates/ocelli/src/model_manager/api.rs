@@ -65,7 +65,6 @@ impl Models {
     }
 }
 
-/// The models that a change is about.
 struct Target {
     name: String,
     version: Option<String>,

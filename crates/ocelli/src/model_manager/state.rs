@@ -147,14 +147,12 @@ impl ModelSlots {
         loaded.collect()
     }
 
-    /// Notes where web processes find a model.
     pub(super) fn registration(&mut self, key: &Key, registration: Registration) {
         if let Some(resident) = self.0.get_mut(key).and_then(|slot| slot.resident.as_mut()) {
             resident.registration = Some(Arc::new(registration));
         }
     }
 
-    /// Where web processes find the models.
     pub(super) fn registrations(&self) -> impl Iterator<Item = &Arc<Registration>> {
         let residents = self.0.values().filter_map(|slot| slot.resident.as_ref());
         residents.filter_map(|resident| resident.registration.as_ref())

@@ -23,11 +23,9 @@ pub struct AdmissionLimits {
     pub bytes: u64,
 }
 
-/// Images and bytes in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     pub jobs: usize,
-    /// Bytes of bodies and tensors.
     pub bytes: u64,
 }
 
@@ -111,7 +109,6 @@ impl AdmissionLimits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
-    /// What was in flight at the time.
     pub load: Load,
     /// Whether the admission is closed for good.
     pub closed: bool,
@@ -196,7 +193,6 @@ impl Admission {
         !emptied.timed_out()
     }
 
-    /// The load with `jobs` and `bytes` more.
     fn after(&self, in_flight: &InFlight, jobs: usize, bytes: u64, priority: Priority) -> Result<Load, Full> {
         let limits = self.limits.open_to(priority, in_flight.load.jobs);
         let after = in_flight.load.plus(jobs, bytes);

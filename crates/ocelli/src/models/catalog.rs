@@ -163,7 +163,6 @@ impl Catalog {
         }
     }
 
-    /// The names of all models, for people.
     #[must_use]
     pub fn known(&self) -> String {
         known(&self.all())

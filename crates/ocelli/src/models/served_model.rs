@@ -321,7 +321,6 @@ impl ModelFile {
     }
 }
 
-/// The engine's name of an input's type.
 pub(crate) fn element_type(input: InputType) -> ElementType {
     match input {
         InputType::Uint8 => ElementType::U8,

@@ -42,16 +42,11 @@ pub enum OpenError {
     /// There is nothing on this machine, and the hub has such names.
     #[error("{source}; did you mean {meant}, a model of the Hugging Face hub?")]
     Elsewhere { source: Box<AutoError>, meant: HubSpec },
-    /// It is a folder for `--model-dir`.
     #[error(
         "{folder}: this is a folder of models, not a single model; name one of them, such as {one}, or serve all of them with \
          --model-dir {folder}"
     )]
-    Many {
-        folder: PathBuf,
-        /// The first of its models.
-        one: PathBuf,
-    },
+    Many { folder: PathBuf, one: PathBuf },
     /// The built-in model is broken, which a test forbids.
     #[error(transparent)]
     Package(#[from] PackageError),

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::models::model_id::ModelId;
 use crate::models::served_model::ServedModel;
 
-/// Names beside those that models have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// What is meant where none is named: an alias, or a model in any version or in one.

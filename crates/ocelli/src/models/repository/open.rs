@@ -14,7 +14,6 @@ pub enum OpenError {
     /// It is broken, or does not say enough.
     #[error(transparent)]
     Auto(#[from] AutoError),
-    /// The model cannot have the folder's name.
     #[error(transparent)]
     Name(#[from] PackageError),
 }
