@@ -75,7 +75,7 @@ impl Infer {
         self.check_broker(model, needed)?;
         self.admission
             .admit(needed.load.jobs, needed.load.bytes, needed.priority)
-            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
+            .and_then(|permit| permit.with(model.admission(), self.catalog.all().len()))
             .map_err(|full| self.refuse(model, full, needed))
     }
 
@@ -85,7 +85,7 @@ impl Infer {
         let models = self.catalog.all().len();
         admission::check(
             &self.admission,
-            model.door(),
+            model.admission(),
             models,
             needed.load,
             needed.priority,
@@ -114,7 +114,7 @@ impl Infer {
 
     /// The error, but [`Error::TooLarge`] for a request that would not fit into an empty queue either.
     fn refusal(&self, model: &ServedModel, error: Error, Needed { load, priority, .. }: Needed) -> Error {
-        let (all, own) = (self.admission.limits(), model.door().limits());
+        let (all, own) = (self.admission.limits(), model.admission().limits());
         let models = self.catalog.all().len();
         match error {
             Error::QueueFull { .. } if !admission::fits_empty(all, own, models, load, priority) => {

@@ -6,23 +6,18 @@ use crate::{
     graph::{Element, TensorInfo},
 };
 
-/// The tensor that a graph takes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
     pub(super) name: String,
     pub(super) dtype: InputType,
     pub(super) layout: Layout,
-    /// One channel instead of three.
     pub(super) is_gray: bool,
     /// Width and height, where the graph fixes both.
     pub(super) size: Option<[u32; 2]>,
 }
 
 impl Tensor {
-    /// Makes out the image in `input`; notes what the graph leaves open and nobody says.
-    ///
-    /// # Errors
-    /// When it is no batch of images of 1 or 3 channels, in words.
+    /// Interprets `input` as an image; notes what the graph leaves open.
     pub(super) fn of(input: &TensorInfo, usual: Usual, notes: &mut Vec<Note>) -> Result<Self, String> {
         let name = &input.name;
         let dtype = match input.element {

@@ -24,7 +24,6 @@ const KNOWN: [&str; 10] = [
     "version_policy",
 ];
 
-/// What a `config.pbtxt` says.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     message: Message,
@@ -32,9 +31,6 @@ pub(super) struct Config {
 
 impl Config {
     /// Reads the text of a `config.pbtxt`, which is at `path`.
-    ///
-    /// # Errors
-    /// When it is no such text, or of a model that is not ONNX.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, AutoError> {
         let message = Message::parse(text).map_err(|problem| AutoError::unsuitable(path, problem))?;
         let kinds = ["platform", "backend"].map(|key| (key, message.scalar(key).unwrap_or_default()));

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Task;
 
-/// What turns an output's raw scores into what is answered.
+/// The function that makes results of an output's raw scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
@@ -17,7 +17,7 @@ pub enum Activation {
 }
 
 /// How an output of `[batch, tokens, features]` becomes one feature vector per image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pool {
     /// Not at all: the output is answered as it is.
@@ -61,9 +61,6 @@ impl OutputSpec {
     }
 
     /// Checks what types cannot; `before` are the tables above this one.
-    ///
-    /// # Errors
-    /// The key that is wrong and what to write instead.
     pub(super) fn validate(&self, task: Task, before: &[Self]) -> Result<(), (&'static str, String)> {
         if self.name.is_empty() {
             return Err(("name", "is empty: write the name of the graph's output".into()));
@@ -96,7 +93,7 @@ impl OutputSpec {
             return Err(("threshold", hint));
         }
         if self.activation == Activation::Softmax {
-            let hint = "is for scores that stand alone: use activation = \"sigmoid\" (or \"none\" where the graph ends in it)";
+            let hint = "is for independent scores: use activation = \"sigmoid\" (or \"none\" where the graph ends in it)";
             return Err(("threshold", hint.into()));
         }
         if !(0.0..=1.0).contains(&threshold) {

@@ -16,7 +16,6 @@ pub(super) struct Taps {
 
 /// One axis of a resize, as it is viewed.
 pub(super) struct Axis {
-    /// Source pixels that may be read.
     pub(super) pixels: usize,
     /// Where the first target pixel begins, and how long each is, in source pixels.
     pub(super) start: f64,
@@ -27,7 +26,6 @@ pub(super) struct Axis {
     pub(super) total: usize,
 }
 
-/// How an axis is resampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kernel {
     /// TensorFlow's.

@@ -168,7 +168,6 @@ fn linear(
     }
 }
 
-/// A weight as OpenCV holds it.
 fn fixed(weight: f32) -> u32 {
     (weight * FIXED_ONE) as u32
 }

@@ -6,7 +6,7 @@ fn bare(model: &Small<'_>, hints: &Hints) -> Resolved {
 }
 
 #[test]
-fn what_nobody_says_is_called_a_guess() {
+fn what_no_file_states_is_called_a_guess() {
     let resolved = bare(&small(), &Hints::default());
     let manifest = &resolved.package.card.manifest;
     assert_eq!((manifest.name.as_str(), resolved.kind), ("birds", Kind::Onnx));

@@ -186,7 +186,7 @@ fn the_preset_can_be_named() {
     ));
 }
 
-/// Even where its output looks like a row of classes, unless somebody says what it is.
+/// Even where its output looks like a row of classes, unless the user says what it is.
 #[test]
 fn another_task_is_refused() {
     let onnx = with(&[("author", "Ultralytics"), ("task", "obb")], &[0, 3, 32, 32]);

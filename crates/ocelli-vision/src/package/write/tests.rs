@@ -1,7 +1,7 @@
 use proptest::{option, prelude::*, sample::select, strategy::Union};
 
 use super::*;
-use crate::{Channels, Interpolation, RunSpec};
+use crate::{Activation, Channels, Interpolation, Layout, RunSpec, Task};
 
 /// Boxed, like every part below: nested strategies are types that take minutes to compile.
 fn text() -> BoxedStrategy<String> {

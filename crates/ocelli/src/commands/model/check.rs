@@ -95,7 +95,6 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Prints why each source cannot be read.
 fn print_problems(sources: &[Source], json: bool) -> anyhow::Result<()> {
     for source in sources {
         let problem = anyhow::Error::msg(source.problem().unwrap_or_default());
