@@ -286,14 +286,14 @@ async fn what_a_model_is_not_for_is_refused_with_what_it_is_for() {
         ),
         (&embedder, "/v1/models/m/embed?normalize=yes", "true or false"),
         (&embedder, "/v1/models/m/embed?output=x", "features"),
-        (&embedder, "/v1/jobs?top_k=3", "for classes"),
+        (&embedder, "/v1/jobs?top_k=3", "classes only"),
         (
             &classifier,
             "/v1/models/m/embed?output=scenes",
             "/v1/models/m/predict",
         ),
         (&classifier, "/v1/models/m/predict?output=x", "scenes, features"),
-        (&classifier, "/v1/jobs?normalize=true", "for feature vectors"),
+        (&classifier, "/v1/jobs?normalize=true", "feature vectors only"),
     ] {
         let answer = server
             .post(target)
