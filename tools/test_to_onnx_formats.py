@@ -80,7 +80,7 @@ class FormatsTest(Folder):
             self.assertEqual(source, Source("saved-model", str(self.folder / "saved"), is_path=True))
         self.assertEqual((source.environment, source.short_name), ("keras", "saved"))
 
-    def test_torchscript_is_told_from_weights_and_programs(self):
+    def test_torchscript_differs_from_weights_and_programs(self):
         for name, member, expected in [
             ("script.pt", "script/code/__torch__.py", "torchscript"),
             ("script.torchscript", "script/code/__torch__.py", "torchscript"),

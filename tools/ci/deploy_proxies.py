@@ -27,7 +27,7 @@ PATIENCE = 20.0
 
 
 class Web(ThreadingHTTPServer):
-    """Stands in for a web process: says what arrived, or what it is told to."""
+    """A stand-in for a web process: returns what arrived, or a fixed answer."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -201,7 +201,7 @@ class Proxied:
         status, body, headers = self.send("POST", "/predict", bytes(MAX_BODY + 1))
         self.assertEqual((status, body["code"], headers["Content-Type"]), (413, "too_large", "application/json"))
 
-    def test_nobody_notices_a_web_that_has_gone(self):
+    def test_a_stopped_web_process_fails_no_request(self):
         self.webs[0].stop()
         self.assertEqual({status for status, _ in self.predict()}, {200})
 

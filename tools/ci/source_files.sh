@@ -44,7 +44,7 @@ while IFS= read -r -d '' file; do
     esac
     # Cargo writes the registry's address into the lock file itself.
     if [ "$file" != Cargo.lock ] && found=$(grep -nIE -m 3 "$FORBIDDEN" "$file"); then
-        complain "$file: names a registry host or a folder of somebody's machine:" $'\n'"$found"
+        complain "$file: names a registry host or a folder of the author's machine:" $'\n'"$found"
     fi
     if found=$(grep -nIE -m 3 "$STILTED" "$file"); then
         complain "$file: say it in plainer words, as tools/ci/source_files.sh suggests:" $'\n'"$found"

@@ -111,7 +111,7 @@ def _command() -> str:
 
 
 def _quiet() -> None:
-    """The libraries tell their developers things that nobody here can act on."""
+    """Silences warnings of the libraries, which users cannot act on."""
     warnings.filterwarnings("ignore")
     logging.getLogger().setLevel(logging.ERROR)
     for name in ("tf2onnx", "torch.onnx", "absl", "transformers", "timm"):

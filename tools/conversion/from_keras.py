@@ -45,7 +45,7 @@ ARCHITECTURES = (
     ("vgg19", "keras-caffe"),
 )
 PREPROCESSING_LAYERS = ("Rescaling", "Normalization")
-# What is left in a model of a `preprocess_input` that was called while it was built.
+# The layers that `preprocess_input` leaves in a model when it is called while the model is built.
 ARITHMETIC = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 # What TensorFlow takes for the name of a scope, which every layer opens.
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")

@@ -15,7 +15,7 @@ from .original import ACTIVATIONS, Original, settle
 from .photos import open_upright
 
 CLASSIFIER = "ForImageClassification"
-# What transformers calls a class that nobody has named.
+# The name that transformers gives to a class without one.
 UNNAMED = "LABEL_"
 
 
@@ -25,7 +25,7 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if arguments.weights not in {None, "none"}:
         raise Failure("--weights of transformers are part of its folders: name a folder, or pass --weights none")
     name = source.value
-    # Of a folder its own name is enough: where it lies is nobody's business.
+    # For a folder, show only its name: its path may be private.
     shown = Path(name).resolve().name if source.is_path else name
     config = _fetch(AutoConfig, name, arguments)
     processor = _fetch(AutoImageProcessor, name, arguments)

@@ -141,8 +141,8 @@ def plan(
     guess: str = "",
 ) -> Plan:
     """How photos are read, if values are prepared as in `preset`, which the user has named if `is_given`, and photos are
-    read as in the preset `preprocess`. `guess`: the preset whose way of reading is assumed where nobody says anything; that
-    of `preset` if empty.
+    read as in the preset `preprocess`. `guess`: the preset whose way of reading is assumed by default; that of `preset`
+    if empty.
 
     Raises Failure for what none of the loaders does.
     """

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARY = ["libonnxruntime.so", "onnxruntime-LICENSE", "onnxruntime-ThirdPartyNotices.txt"]
-# What a test must not do, whoever runs it.
+# Programs that a test must not run.
 OUTSIDE = ["sudo", "docker", "kubectl", "systemctl", "apt-get", "pip", "helm"]
-# An error of HTTP is an error of the command, and nothing waits for ever.
+# An HTTP error fails the command, and every request has a time limit.
 CURLRC = "fail-with-body\nsilent\nshow-error\nmax-time = 60\n"
 
 
@@ -23,7 +23,7 @@ class Checkout:
     logs: Path
 
     def environment(self, source: Path) -> dict[str, str]:
-        """Nothing of whoever runs the tests, but where programs are."""
+        """The environment, without the user's settings except PATH."""
         release, servers = self.root / "target" / "release", source / "target" / "test-servers"
         return {
             "PATH": os.pathsep.join(map(str, [self.stubs, release, servers, os.environ["PATH"]])),

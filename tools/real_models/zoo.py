@@ -1,7 +1,7 @@
 """The classifiers of the ONNX zoo whose graphs the package `onnx` carries, without their weights: those are drawn here.
 
-The weights are the same each time. The last layer is balanced, for a network that nobody trained answers every photo
-almost alike.
+The weights are the same each time. The last layer is balanced, because an untrained network returns almost the same
+for every photo.
 """
 
 from pathlib import Path

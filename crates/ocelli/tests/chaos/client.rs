@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, so that every byte that comes is accounted for: an answer that nobody asked for is one too many.
+//! A minimal HTTP/1.1 client that accounts for every byte: an unrequested answer is an error.
 
 use std::io;
 use std::net::SocketAddr;

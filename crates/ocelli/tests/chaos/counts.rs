@@ -71,8 +71,8 @@ impl Counts {
         errors
     }
 
-    /// Requests that nothing came of although their web process lived: all silent ones, and those whose connection
-    /// ended although nobody had killed the other end.
+    /// Requests without an answer although their web process was alive: all silent ones, and those whose connection broke
+    /// without a kill at the other end.
     pub(crate) fn unanswered(&self, killed: &[SocketAddr]) -> usize {
         let lost = self.records.iter().filter(|record| match record.outcome {
             Outcome::Silent => true,

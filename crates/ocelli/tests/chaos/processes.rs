@@ -200,14 +200,14 @@ impl Processes {
             .unwrap_or_default()
     }
 
-    /// The names of processes that have ended although nobody asked them to.
+    /// The names of processes that have ended unexpectedly.
     pub(crate) fn fallen(&mut self) -> Vec<String> {
         let all = self.webs.iter_mut().chain(&mut self.workers);
         all.filter_map(|program| program.has_ended().then(|| program.name.clone()))
             .collect()
     }
 
-    /// Asks everybody to end, the web processes first; gives the names of those that did not end well.
+    /// Stops all processes, the web processes first; returns the names of those that failed.
     pub(crate) async fn close(mut self) -> Vec<String> {
         for programs in [mem::take(&mut self.webs), mem::take(&mut self.workers)] {
             for program in &programs {

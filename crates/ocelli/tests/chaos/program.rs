@@ -25,8 +25,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a role on a free port, untouched by the settings of whoever runs this; returns when it listens, which is
-    /// long before it is ready. What it says goes into a file of `folder`.
+    /// Starts a role on a free port, without the user's OCELLI_ variables; returns when it listens, which is long before
+    /// it is ready. Its log goes into a file in `folder`.
     pub(crate) async fn start(name: String, role: &str, arguments: &[String], folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));

@@ -1,15 +1,15 @@
-//! The Redis of a scenario, in each of the forms that it may have.
+//! The Redis of a scenario: a server, Sentinels or a cluster.
 
 use crate::support::redis::{Binary, Cluster, Options, RedisServer, Sentinels};
 
-/// Servers that live until their keys have gone.
+/// Servers that run until their keys have expired.
 pub(crate) enum Store {
     One(Box<RedisServer>),
     Sentinels(Box<Sentinels>),
     Cluster(Box<Cluster>),
 }
 
-/// A key, and how many milliseconds it still has; fewer than none where it has no end.
+/// A key and its TTL in milliseconds, negative if it has none.
 pub(crate) type Left = (String, i64);
 
 impl Store {
@@ -17,7 +17,7 @@ impl Store {
         Self::One(Box::new(RedisServer::start(binary, options).await))
     }
 
-    /// What processes are told of it.
+    /// The URL for processes.
     pub(crate) fn url(&self) -> String {
         let hosts = |urls: Vec<String>| {
             let hosts: Vec<_> = urls

@@ -1,4 +1,4 @@
-//! Models as people keep them, through the real binary: what it makes of them, says of them and answers with them.
+//! Models in common layouts, through the real binary: how they are interpreted, reported and served.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn small() -> Small<'static> {
     }
 }
 
-/// The same, which ends in a softmax that nobody sees who reads the graph.
+/// The same, ending in a softmax that the graph reader does not detect.
 fn softmax_in_disguise() -> Vec<u8> {
     let mut graph = small().graph();
     graph.node.pop();

@@ -1,4 +1,4 @@
-//! A network between two ends that a test makes as bad as it likes.
+//! A proxy that simulates a faulty network.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
-/// What is read at once, at most, in bytes.
+/// Maximum bytes per read.
 const CHUNK: usize = 64 << 10;
 
-/// How many chunks of one direction are under way, at most. Far more than anything sends within the delays that are
-/// tried here, so that a delay does not limit the throughput.
+/// Maximum chunks in flight per direction: far more than anything sends within the tested delays, so that a delay does
+/// not limit the throughput.
 const CHUNKS: usize = 16 << 10;
 
-/// What the network is like now.
+/// The current state of the network.
 #[derive(Clone, Debug, Default)]
 struct Weather {
     to_server: Duration,
@@ -41,7 +41,7 @@ pub(crate) enum Spring {
     Cut,
 }
 
-/// Passes on to one address what comes to another, on a free port of the loopback. Its tasks end with it.
+/// Forwards connections from a free loopback port to another address. Its tasks end with it.
 pub(crate) struct Proxy {
     address: SocketAddr,
     weather: Arc<watch::Sender<Weather>>,

@@ -59,7 +59,7 @@ pub(crate) async fn full(redis: &Binary) -> Finished {
         .records
         .iter()
         .any(|record| record.is_refused("broker_unavailable"));
-    played.must(refused, || "nobody was refused".to_owned());
+    played.must(refused, || "no request was refused".to_owned());
     refused_in_time(&mut played, full);
     back_in_time(&mut played, roomy);
     played

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::workers::nobody_noticed;
+use super::workers::no_lease_expired;
 use crate::client::Connection;
 use crate::counts::Outcome;
 use crate::load::Question;
@@ -54,7 +54,7 @@ pub(crate) async fn updated(redis: &Binary) -> Finished {
     let (last, _) = question.ask(web, &mut connection).await;
     drop(connection);
     let mut played = run.finish(&[]).await;
-    nobody_noticed(&mut played);
+    no_lease_expired(&mut played);
     played.fact(
         last.outcome == Outcome::Right,
         format!("at the end the new version answers: {:?}", last.outcome),

@@ -86,7 +86,7 @@ async fn a_full_server_fails_the_run_with_its_code() {
 }
 
 #[tokio::test]
-async fn no_server_and_no_photos_are_no_benchmark() {
+async fn a_missing_server_or_missing_photos_fail_the_run() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = ocelli(&["bench", &format!("http://{}", server.address), "--photos"]);

@@ -104,7 +104,7 @@ impl Drop for Watch {
 const EMPTY: &str = "no worker has served";
 
 #[tokio::test]
-async fn a_watch_goes_on_through_an_outage_until_a_signal_ends_it() {
+async fn a_watch_continues_through_an_outage_until_a_signal() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     let watch = Watch::start(&server, &[]);
@@ -134,7 +134,7 @@ async fn a_watch_goes_on_through_an_outage_until_a_signal_ends_it() {
 }
 
 #[tokio::test]
-async fn a_watch_may_begin_before_its_redis() {
+async fn a_watch_may_start_before_its_redis() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     server.stop(Stop::Kill).await;
@@ -146,7 +146,7 @@ async fn a_watch_may_begin_before_its_redis() {
 }
 
 #[tokio::test]
-async fn each_line_of_a_watch_in_json_is_an_object_with_its_time() {
+async fn a_watch_in_json_prints_one_object_with_the_time_per_line() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     let mut worker = ocelli(&["worker", "--listen", "127.0.0.1:0", "--engine", "fake"]);
@@ -168,7 +168,7 @@ async fn each_line_of_a_watch_in_json_is_an_object_with_its_time() {
 }
 
 #[tokio::test]
-async fn on_a_terminal_each_status_takes_the_place_of_the_last() {
+async fn on_a_terminal_each_status_replaces_the_previous_one() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     let watch = Watch::on_terminal(&server);
@@ -188,7 +188,7 @@ async fn on_a_terminal_each_status_takes_the_place_of_the_last() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_quietly_where_nobody_reads_any_more() {
+async fn a_watch_ends_quietly_when_standard_output_is_closed() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     let (reader, writer) = std::io::pipe().unwrap();

@@ -22,7 +22,7 @@ pub(crate) struct Process {
     reader: Option<JoinHandle<()>>,
 }
 
-/// `ocelli` with these arguments, untouched by the settings of whoever runs the tests.
+/// `ocelli` with these arguments, without the user's OCELLI_ variables.
 pub(crate) fn ocelli(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
     for (name, _) in std::env::vars_os() {
@@ -39,7 +39,7 @@ pub(crate) async fn run(command: Command, input: &'static [u8]) -> Output {
     run_into(command, input, Stdio::piped()).await
 }
 
-/// The same where nobody reads its standard output.
+/// The same, with a closed standard output.
 pub(crate) async fn run_unread(command: Command) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -229,7 +229,7 @@ impl Process {
             status.is_some()
         })
         .await;
-        // It ends with the process, which has nobody else to write for it.
+        // It ends with the process, the only writer.
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }

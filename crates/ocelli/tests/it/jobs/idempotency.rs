@@ -89,7 +89,7 @@ impl Processes {
         }
     }
 
-    /// There is one job, whatever the first request was told, and it is computed.
+    /// Checks that there is one job, whatever the first response was, and that it is computed.
     async fn has_one_job(&self, first: Answer) {
         let mut ids = vec![];
         if first.status == 202 {
@@ -111,10 +111,10 @@ impl Processes {
         shows(&until(self.other.address, &ids[0], "done").await, &Self::photos());
     }
 
-    /// The answer of a client that tries again for as long as it is told to.
+    /// The response to a client that retries while it should.
     async fn repeated(&self, address: SocketAddr) -> Answer {
         let mut last = None;
-        eventually("the request is not to be repeated", async || {
+        eventually("the request needs no retry", async || {
             let answer = Self::call(address).send().await;
             let again = matches!(answer.status.as_u16(), 409 | 503);
             if answer.status == 409 {
@@ -139,7 +139,7 @@ impl Processes {
 }
 
 #[tokio::test]
-async fn a_slow_process_that_lost_its_claim_answers_with_the_job_of_the_other() {
+async fn a_slow_process_that_lost_its_claim_returns_the_other_job() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -166,7 +166,7 @@ async fn a_job_is_not_queued_before_its_key_is_settled() {
 }
 
 #[tokio::test]
-async fn a_job_whose_last_step_fails_is_not_one() {
+async fn a_job_whose_last_step_fails_is_not_created() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -177,7 +177,7 @@ async fn a_job_whose_last_step_fails_is_not_one() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_half_queued_is_not_one() {
+async fn a_half_queued_job_is_not_created() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -186,7 +186,7 @@ async fn a_job_that_is_half_queued_is_not_one() {
 }
 
 #[tokio::test]
-async fn a_process_that_loses_its_record_while_it_queues_has_no_job() {
+async fn a_process_that_loses_its_record_while_queueing_creates_no_job() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -270,7 +270,7 @@ async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_a
     assert!(!records.settle("k", ("theirs", "x"), LONG).await.unwrap());
     records.give_up("k", "mine").await.unwrap();
     assert!(!records.renew_claim("k", "mine", LONG).await.unwrap());
-    // Nobody has claimed it since.
+    // It has not been claimed since.
     assert!(records.settle("k", ("mine", "settled"), LONG).await.unwrap());
     assert_eq!(records.claimed("k").await.unwrap().as_deref(), Some("settled"));
 

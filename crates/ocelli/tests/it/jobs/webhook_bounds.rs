@@ -15,7 +15,7 @@ use crate::jobs::webhooks::{Receiver, key_file, server, told};
 use crate::jobs::{accepted, ask, job, until};
 use crate::support::redis::{Binary, Options, RedisServer};
 
-/// Somebody who takes every connection and says nothing.
+/// A receiver that accepts every connection and sends nothing.
 struct Silent {
     port: u16,
     connections: Arc<AtomicUsize>,
@@ -58,7 +58,7 @@ impl Drop for Silent {
 }
 
 #[tokio::test]
-async fn a_silent_receiver_has_few_calls_and_holds_up_no_other() {
+async fn a_silent_receiver_gets_few_calls_and_delays_no_other() {
     let server = server(&["127.0.0.1"], true).await;
     let (silent, mut good) = (Silent::start().await, Receiver::start(&["200 OK"]).await);
     let url = silent.url();
@@ -92,7 +92,7 @@ async fn told_by(process: &Process, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_silent_receiver_has_few_calls_over_redis_and_holds_up_no_other() {
+async fn a_silent_receiver_gets_few_calls_over_redis_and_delays_no_other() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ async fn receivers_that_are_silent_do_not_use_up_the_files() {
 }
 
 #[tokio::test]
-async fn the_limit_of_files_is_raised_by_what_is_needed() {
+async fn the_limit_of_open_files_is_raised_as_needed() {
     let folder = tempfile::tempdir().unwrap();
     let key = key_file(&folder);
     let connections = ["--max-connections", "100", "--max-webhook-calls", "50"];

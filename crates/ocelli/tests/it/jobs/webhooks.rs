@@ -27,7 +27,7 @@ use crate::support::redis::{Binary, Options, RedisServer, certificates};
 
 const KEY: &str = "a key of more than 16 bytes";
 
-/// Somebody who is called. The last of its answers is given again and again.
+/// A receiver of webhooks. It repeats the last of its answers.
 pub(crate) struct Receiver {
     pub(crate) port: u16,
     calls: mpsc::UnboundedReceiver<Received>,
@@ -55,7 +55,7 @@ impl Receiver {
                 let answer: &str = answers[call.min(answers.len() - 1)];
                 let received = match &tls {
                     None => receive(stream, answer).await,
-                    // Who does not trust the certificate leaves.
+                    // A client that does not trust the certificate disconnects.
                     Some(tls) => match tls.accept(stream).await {
                         Ok(stream) => receive(stream, answer).await,
                         Err(_) => continue,
@@ -161,7 +161,7 @@ const RETRIED: &str = "ocelli_webhooks_total{outcome=\"retried\"}";
 pub(crate) const FAILED: &str = "ocelli_webhooks_total{outcome=\"failed\"}";
 
 #[tokio::test]
-async fn a_webhook_is_told_what_get_says() {
+async fn a_webhook_gets_the_body_of_get() {
     let server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["204 No Content"]).await;
     let url = receiver.url("127.0.0.1");
@@ -226,7 +226,7 @@ async fn only_listed_hosts_of_the_internet_are_called() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_a_deleted_job() {
+async fn a_deleted_job_calls_no_webhook() {
     let server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["200 OK"]).await;
     let url = receiver.url("127.0.0.1");
@@ -244,7 +244,7 @@ async fn nobody_is_told_of_a_deleted_job() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_tells_of_what_it_had_accepted() {
+async fn a_stopping_server_calls_the_webhooks_of_accepted_jobs() {
     let mut server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["200 OK"]).await;
     let mut failing = Receiver::start(&["500 Internal Server Error"]).await;
@@ -299,7 +299,7 @@ pub(crate) fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
 }
 
 #[tokio::test]
-async fn an_encrypted_webhook_must_be_who_it_says() {
+async fn an_https_webhook_needs_a_valid_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certificates(folder.path());
     let mut receiver =
@@ -334,7 +334,7 @@ async fn an_encrypted_webhook_must_be_who_it_says() {
 }
 
 #[tokio::test]
-async fn hosts_need_a_good_key() {
+async fn webhook_hosts_need_a_valid_key() {
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().join("short");
     std::fs::write(&short, "too short\n").unwrap();
@@ -353,7 +353,7 @@ async fn hosts_need_a_good_key() {
 }
 
 #[tokio::test]
-async fn a_webhook_outlives_the_web_process_that_accepted_it() {
+async fn a_webhook_survives_the_web_process_that_accepted_it() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -381,7 +381,7 @@ async fn a_webhook_outlives_the_web_process_that_accepted_it() {
     shows(&first, &[photos::grey(1)]);
     assert_eq!(receiver.call().await.signed(), first, "called again");
     other.metric(DELIVERED, |delivered| delivered == 1.0).await;
-    // One that nobody computes is told too.
+    // A job without a worker calls its webhook too.
     worker.signal("TERM");
     worker.ended().await;
     let late = accepted(&send(&other).header("X-Timeout-Ms", "1000").send().await);

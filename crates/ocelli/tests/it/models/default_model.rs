@@ -9,7 +9,7 @@ use crate::models::repository::{Shelf, maker, shown};
 use crate::support::redis::{Binary, Options, RedisServer};
 
 #[tokio::test]
-async fn a_model_that_comes_later_does_not_become_the_default() {
+async fn a_later_model_does_not_become_the_default() {
     let shelf = Shelf::new();
     shelf.put("plain", ("plain", "1", "plain"));
     let directory = shelf.path().to_str().unwrap();
@@ -36,7 +36,7 @@ async fn a_model_that_comes_later_does_not_become_the_default() {
 }
 
 #[tokio::test]
-async fn a_worker_that_comes_and_goes_takes_the_default_model_from_nobody() {
+async fn a_temporary_worker_does_not_change_the_default_model() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let mut web = new_web(&redis.url(), &[]).await;

@@ -20,7 +20,7 @@ use crate::support::hub::{Hub, sha256};
 const REPOSITORY: &str = "someone/lite0";
 const SPEC: &str = "hf:someone/lite0";
 
-/// A hub with the built-in model as somebody's package, and an empty cache.
+/// A hub with the built-in model as a package, and an empty cache.
 struct TestHub {
     hub: Hub,
     home: TempDir,
@@ -41,7 +41,7 @@ impl TestHub {
         }
     }
 
-    /// `ocelli` that knows this hub and this cache, and nothing of whoever runs the tests.
+    /// `ocelli` with this hub and this cache, without the user's settings.
     fn ocelli(&self, arguments: &[&str]) -> Command {
         let mut command = ocelli(arguments);
         for (name, _) in std::env::vars_os() {
@@ -57,7 +57,7 @@ impl TestHub {
         command
     }
 
-    /// Pulls a model that is there; gives what was printed.
+    /// Pulls an existing model; returns the output.
     async fn pulls(&self, spec: &str) -> String {
         let (status, printed, said) = outcome(self.ocelli(&["model", "pull", spec])).await;
         assert_eq!(status, 0, "{said}");
@@ -147,7 +147,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_package_is_fetched_once_and_kept_as_python_keeps_it() {
+async fn a_package_is_downloaded_once_into_the_layout_of_python() {
     let test_hub = TestHub::new().await;
     let printed = test_hub.pulls(SPEC).await;
     for part in [
@@ -281,7 +281,7 @@ async fn a_hugging_face_model_is_served_from_its_best_file() {
 }
 
 #[tokio::test]
-async fn a_new_commit_takes_from_the_cache_what_has_not_changed() {
+async fn a_new_commit_reuses_unchanged_files_from_the_cache() {
     let test_hub = TestHub::new().await;
     test_hub.pulls(SPEC).await;
     let mut files = package();
@@ -341,7 +341,7 @@ async fn without_a_network_the_cache_is_used() {
 }
 
 #[tokio::test]
-async fn a_cache_that_python_has_filled_serves_offline() {
+async fn a_cache_filled_by_python_serves_offline() {
     let test_hub = TestHub::new().await;
     test_hub.pulls(SPEC).await;
     fs::remove_dir_all(test_hub.repository().join(".ocelli")).unwrap();

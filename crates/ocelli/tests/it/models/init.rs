@@ -15,7 +15,7 @@ async fn digest(files: &ModelFolder, spec: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_written_is_the_same_model() {
+async fn the_written_package_is_the_same_model() {
     let files = ModelFolder::pets(&small());
     let printed = files
         .prints(&["model", "init", "pets", "--out", "mine/pets"])
@@ -37,7 +37,7 @@ async fn what_is_written_is_the_same_model() {
 
 /// As a repository of models wants it, whatever the name inside.
 #[tokio::test]
-async fn what_is_made_is_called_what_its_folder_is_called() {
+async fn the_package_is_named_after_its_folder() {
     let files = ModelFolder::pets(&small());
     let name = async |spec: &str, out: &str| {
         files.prints(&["model", "init", spec, "--out", out]).await;
@@ -60,7 +60,7 @@ async fn what_is_made_is_called_what_its_folder_is_called() {
 }
 
 #[tokio::test]
-async fn weights_do_not_take_the_place_of_a_packages_files() {
+async fn external_weights_do_not_overwrite_files_of_the_package() {
     let mut graph = small().graph();
     graph
         .initializer
@@ -77,7 +77,7 @@ async fn weights_do_not_take_the_place_of_a_packages_files() {
 }
 
 #[tokio::test]
-async fn nothing_is_overwritten_unless_that_is_wanted() {
+async fn existing_files_are_overwritten_only_with_force() {
     let files = ModelFolder::pets(&small());
     let init = ["model", "init", "pets", "--out", "mine/pets"];
     files.prints(&init).await;
@@ -97,7 +97,7 @@ async fn nothing_is_overwritten_unless_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_leaves_nothing_and_is_named() {
+async fn a_failed_write_leaves_nothing_and_names_the_file() {
     let files = ModelFolder::pets(&small());
     let init = |out: &'static str| {
         let init = ocelli(&["model", "init", "--out", out]);
@@ -154,7 +154,7 @@ async fn a_folder_can_become_a_package() {
 }
 
 #[tokio::test]
-async fn weights_beside_the_file_and_the_built_in_model_are_written_too() {
+async fn external_weights_and_the_built_in_model_are_written_too() {
     let mut graph = small().graph();
     graph
         .initializer
@@ -177,7 +177,7 @@ async fn weights_beside_the_file_and_the_built_in_model_are_written_too() {
 }
 
 #[tokio::test]
-async fn commands_that_print_act_and_stop_quietly_where_nobody_reads() {
+async fn commands_act_and_stop_quietly_when_standard_output_is_closed() {
     let files = ModelFolder::pets(&small());
     for arguments in [
         &["model", "show", "pets"][..],

@@ -100,7 +100,7 @@ async fn every_kind_of_input_gets_the_photo() {
 }
 
 #[tokio::test]
-async fn weights_beside_the_graph_are_used_and_missed() {
+async fn external_weights_are_used_and_their_absence_is_reported() {
     let Some(engine) = onnxruntime() else { return };
     let folder = tempfile::tempdir().unwrap();
     let package = Package {

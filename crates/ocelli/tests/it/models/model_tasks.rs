@@ -145,7 +145,7 @@ async fn classes_are_ranked_by_their_scores_where_probabilities_are_equal() {
 }
 
 #[tokio::test]
-async fn a_multilabel_model_that_says_nothing_answers_what_is_more_likely_than_not() {
+async fn a_multilabel_model_without_a_threshold_uses_one_half() {
     let server = server("multilabel", &SCENES.replace("threshold = 0.999", "")).await;
     // The six classes with the score 0 are exactly as likely as not.
     assert_eq!(predictions(&server, "/v1/models/m/predict").await.len(), 16);
@@ -158,7 +158,7 @@ async fn a_multilabel_model_that_says_nothing_answers_what_is_more_likely_than_n
 }
 
 #[tokio::test]
-async fn a_classifier_leaves_out_what_is_improbable_only_where_that_is_asked_for() {
+async fn a_classifier_applies_a_threshold_only_on_request() {
     let server = Server::start().await;
     let best = |query: &'static str| {
         let call = server.post(&format!("/predict{query}"));
@@ -181,7 +181,7 @@ async fn a_classifier_leaves_out_what_is_improbable_only_where_that_is_asked_for
 }
 
 #[tokio::test]
-async fn an_embedding_is_a_vector_in_either_encoding_and_of_length_one_where_asked_for() {
+async fn an_embedding_has_both_encodings_and_length_one_on_request() {
     let server = server("embedding", FEATURES).await;
     let vector = embedding(&server, "/v1/models/m/embed").await;
     assert_eq!(vector.len(), 1000);
@@ -225,7 +225,7 @@ async fn each_image_of_an_embedding_request_succeeds_or_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_job_answers_what_its_model_is_for() {
+async fn a_job_returns_the_result_of_its_models_task() {
     let server = server("embedding", FEATURES).await;
     let grey = photos::grey(1);
     let call = server.post("/v1/jobs?normalize=true");
@@ -244,7 +244,7 @@ async fn a_job_answers_what_its_model_is_for() {
 }
 
 #[tokio::test]
-async fn each_of_several_outputs_can_be_asked_for() {
+async fn each_of_several_outputs_can_be_requested() {
     let kinds = SCENES
         .replace("scenes", "kinds")
         .replace("sigmoid", "softmax")
@@ -268,7 +268,7 @@ async fn each_of_several_outputs_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_model_is_not_for_is_refused_with_what_it_is_for() {
+async fn requests_for_another_task_are_refused_with_the_right_route() {
     let classifier = server(
         "classification",
         &format!("{SCENES}{FEATURES}").replace("threshold = 0.999", ""),

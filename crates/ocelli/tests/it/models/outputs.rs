@@ -89,7 +89,7 @@ async fn classes_are_answered_from_any_axis() {
 
 /// Never ready, and then unable to answer.
 #[tokio::test]
-async fn what_only_a_run_shows_is_refused_before_the_server_is_ready() {
+async fn errors_that_only_a_run_shows_are_refused_before_ready() {
     let Some(library) = onnxruntime() else { return };
     for (model, labels, words) in [
         (map(&[0, 1, 0, 0]), &[][..], "looks like a map"),
@@ -118,7 +118,7 @@ async fn what_only_a_run_shows_is_refused_before_the_server_is_ready() {
 }
 
 #[tokio::test]
-async fn what_the_file_says_is_refused_without_an_engine() {
+async fn unusable_graphs_are_refused_without_an_engine() {
     let files = files(&map(&[0, 3, 8, 16]));
     super::bad::refused(
         &files,
@@ -132,7 +132,7 @@ async fn what_the_file_says_is_refused_without_an_engine() {
 
 /// The same model, of which the user says what it is.
 #[tokio::test]
-async fn tokens_are_answered_where_the_user_says_that_they_are() {
+async fn tokens_are_returned_with_the_task_option() {
     let Some(library) = onnxruntime() else { return };
     let mut graph = small().graph();
     let mut tokens = onnx::node("Reshape", "planes", "tokens");

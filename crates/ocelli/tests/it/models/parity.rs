@@ -277,7 +277,7 @@ fn same_top(photo: &Photo, values: &[f32], activation: Activation, labels: &[Str
 
 /// The tutorial's request, to the real server: its Keras ResNet50, a folder of the hub, and the built-in model.
 #[tokio::test]
-async fn photos_sent_to_predict_get_the_librarys_labels() {
+async fn predict_returns_the_labels_of_the_library() {
     let Some(library) = process::onnxruntime() else {
         return;
     };

@@ -190,7 +190,7 @@ async fn a_broken_package_is_shown_and_the_rest_serves() {
 }
 
 #[tokio::test]
-async fn the_names_of_folders_win_with_a_message() {
+async fn the_names_of_folders_take_precedence_with_a_message() {
     let shelf = Shelf::new();
     shelf.put("good", ("good", "1", "good"));
     shelf.put("copied", ("good", "1", "copy"));
@@ -237,7 +237,7 @@ async fn a_single_model_is_served_with_another_option() {
 }
 
 #[tokio::test]
-async fn a_process_that_can_serve_nothing_says_why_and_ends() {
+async fn a_process_without_a_usable_model_reports_why_and_ends() {
     let shelf = Shelf::new();
     let path = shelf.path().to_str().unwrap().to_owned();
     let ends = async |dir: &str| {
@@ -266,7 +266,7 @@ async fn a_process_that_can_serve_nothing_says_why_and_ends() {
 }
 
 #[tokio::test]
-async fn a_hangup_brings_a_process_up_to_date() {
+async fn sighup_applies_the_changes_of_the_folder() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let mut process = Process::fake(&[
@@ -294,7 +294,7 @@ async fn a_hangup_brings_a_process_up_to_date() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_nowhere_is_warned_of_at_the_start_and_after_a_change() {
+async fn an_unresolved_name_is_warned_of_at_startup_and_after_a_change() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let directory = shelf.path().to_str().unwrap();
@@ -313,7 +313,7 @@ async fn a_name_that_leads_nowhere_is_warned_of_at_the_start_and_after_a_change(
 }
 
 #[tokio::test]
-async fn a_version_is_asked_for_by_its_path() {
+async fn a_version_is_selected_by_the_path() {
     let shelf = Shelf::new();
     for version in ["1", "2"] {
         shelf.put(
@@ -369,7 +369,7 @@ async fn a_model_is_replaced_without_dropping_a_request() {
 }
 
 #[tokio::test]
-async fn a_package_that_breaks_leaves_the_one_that_serves() {
+async fn a_broken_change_leaves_the_served_package() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let server = shelf.serve().await;
@@ -389,7 +389,7 @@ async fn a_package_that_breaks_leaves_the_one_that_serves() {
 }
 
 #[tokio::test]
-async fn a_reload_that_fails_leaves_the_figures_of_the_one_that_serves() {
+async fn a_failed_reload_leaves_the_metrics_of_the_served_package() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let server = shelf.serve().await;
@@ -404,7 +404,7 @@ async fn a_reload_that_fails_leaves_the_figures_of_the_one_that_serves() {
 }
 
 #[tokio::test]
-async fn a_model_that_was_given_keeps_its_place() {
+async fn the_model_of_the_model_option_stays() {
     let shelf = Shelf::new();
     let given = photos::PACKAGE.clone();
     let (name, version) = (
@@ -466,7 +466,7 @@ async fn a_package_may_move_within_the_repository() {
 }
 
 #[tokio::test]
-async fn a_hundred_loads_and_unloads_leave_nothing_behind() {
+async fn a_hundred_loads_and_unloads_leak_nothing() {
     let shelf = Shelf::new();
     shelf.put("stays", ("stays", "1", "s"));
     let server = shelf.serve().await;

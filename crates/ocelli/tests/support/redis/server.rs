@@ -13,14 +13,13 @@ use super::tls::{self, Certificates};
 use super::{Binary, Options, ports};
 use crate::support::{comes_to_hold, eventually};
 
-/// How often a start tries another port because somebody else was faster.
+/// Number of ports to try if other processes take them first.
 const PORTS_TO_TRY: u32 = 10;
 
-/// How long a command may take that a test sends. The client's own limit of half a second is short for a machine that
-/// compiles meanwhile.
+/// Maximum time of a test's command. The client's default of half a second is too short for a machine that is compiling.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a server that comes back knows of its former life.
+/// The data of a restarted server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Data {
     /// All of it. Only of a server that is [`Options::durable`].
@@ -78,7 +77,7 @@ impl RedisServer {
                 return server;
             }
         }
-        panic!("somebody else took each of {PORTS_TO_TRY} ports that were free");
+        panic!("other processes took each of {PORTS_TO_TRY} free ports");
     }
 
     /// What a client connects to, password included: `rediss://` where it has [`Options::tls`].
@@ -115,7 +114,7 @@ impl RedisServer {
         answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same, where it may be refused or nobody may be there.
+    /// The same, for a command that may be refused or a server that may be down.
     pub(crate) async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
@@ -164,7 +163,7 @@ impl RedisServer {
                 fs::create_dir(self.folder.path().join("data")).unwrap();
             }
         }
-        // Whoever has taken the port meanwhile was told as little as we that it is not free.
+        // Another process may hold the port for a moment.
         eventually("the server gets its port back", async || self.launch().await).await;
     }
 

@@ -32,7 +32,7 @@ impl TestHub {
 }
 
 #[tokio::test]
-async fn what_is_there_is_listed() {
+async fn cached_models_are_listed() {
     let test_hub = TestHub::new().await;
     let (status, printed, _) = outcome(test_hub.ocelli(&["model", "list"])).await;
     assert_eq!(status, 0);
@@ -72,7 +72,7 @@ async fn what_is_there_is_listed() {
 }
 
 #[tokio::test]
-async fn a_commit_goes_without_what_others_share() {
+async fn a_commit_is_removed_without_shared_files() {
     let test_hub = TestHub::new().await;
     test_hub.pulls(SPEC).await;
     let newer = test_hub.relabel();
@@ -129,7 +129,7 @@ fn graph_with_weights_in(location: &str) -> Bytes {
 }
 
 #[tokio::test]
-async fn weights_beside_the_graph_come_with_it() {
+async fn external_weights_are_downloaded_with_the_graph() {
     let test_hub = TestHub::new().await;
     let weights = Bytes::from(vec![7; 4]);
     let files = |location| {

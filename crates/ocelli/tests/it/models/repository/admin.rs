@@ -52,7 +52,7 @@ async fn asked(process: &Process, model: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn models_come_and_go_as_they_are_asked_to() {
+async fn models_are_loaded_and_unloaded_on_request() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     shelf.put("b/1", ("b", "1", "b1"));
@@ -80,7 +80,7 @@ async fn models_come_and_go_as_they_are_asked_to() {
         json!([standing("b", "1", "ready"), standing("b", "2", "unloaded")])
     );
     assert_eq!(maker(&asked(&process, "b").await), "b1");
-    // What is unloaded already is what was asked for.
+    // Unloading an unloaded model succeeds.
     for _ in 0..2 {
         assert_eq!(change(admin, "b/unload").await.status, 200);
     }
@@ -89,7 +89,7 @@ async fn models_come_and_go_as_they_are_asked_to() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_loaded_says_why_and_takes_nothing_away() {
+async fn a_failed_load_reports_why_and_unloads_nothing() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     shelf.put("wrong", ("wrong", "1", "x"));
@@ -123,7 +123,7 @@ async fn what_cannot_be_loaded_says_why_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_hangup_reloads_what_is_loaded_and_nothing_else() {
+async fn sighup_reloads_only_loaded_models() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let (process, admin) = start(&shelf, &["--load-model", "*"]).await;

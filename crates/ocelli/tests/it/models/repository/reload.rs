@@ -65,7 +65,7 @@ fn makers(all: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_only_worker_changes_a_package_in_its_place_and_no_request_notices() {
+async fn the_only_worker_replaces_a_package_without_failing_a_request() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -90,12 +90,12 @@ async fn the_only_worker_changes_a_package_in_its_place_and_no_request_notices()
     assert_eq!(
         digests(&redis).await,
         [""; 0],
-        "nobody else has to wait for the name"
+        "no other worker has to wait for the name"
     );
 }
 
 #[tokio::test]
-async fn all_workers_change_a_package_in_its_place_at_once_and_none_is_left_without() {
+async fn all_workers_replace_a_package_at_once_and_keep_serving() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -113,7 +113,7 @@ async fn all_workers_change_a_package_in_its_place_at_once_and_none_is_left_with
     for worker in &workers {
         worker.signal("HUP");
     }
-    eventually("all announce the new one, and nobody the old", async || {
+    eventually("all announce the new package, and none the old one", async || {
         let now = digests(&redis).await;
         now.len() == 3 && now.iter().all(|digest| *digest == now[0] && *digest != old[0])
     })
@@ -123,7 +123,7 @@ async fn all_workers_change_a_package_in_its_place_at_once_and_none_is_left_with
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_load_the_change_goes_on_beside_those_that_can() {
+async fn a_worker_that_cannot_load_the_change_keeps_serving_the_old_package() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let (shelf, broken) = (Shelf::new(), Shelf::new());
@@ -166,7 +166,7 @@ async fn a_worker_that_cannot_load_the_change_goes_on_beside_those_that_can() {
 }
 
 #[tokio::test]
-async fn a_hangup_before_the_start_is_over_changes_nothing() {
+async fn a_sighup_during_startup_is_deferred() {
     let Some(binary) = Binary::redis() else { return };
     let mut redis = RedisServer::start(&binary, Options::default()).await;
     redis.stop(Stop::Kill).await;
@@ -190,7 +190,7 @@ async fn a_hangup_before_the_start_is_over_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_web_process_has_nothing_to_do_at_a_hangup() {
+async fn a_web_process_ignores_sighup() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let mut web = new_web(&redis.url(), &[]).await;

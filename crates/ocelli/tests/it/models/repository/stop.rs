@@ -29,7 +29,7 @@ fn rescan(models: &Models) -> JoinHandle<()> {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_loads_nothing_more() {
+async fn a_stopping_server_loads_no_more_models() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let server = shelf.serve().await;
@@ -48,7 +48,7 @@ async fn a_server_that_stops_loads_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_worker_that_leaves_announces_nothing_more() {
+async fn a_stopping_worker_announces_no_more_models() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -101,7 +101,7 @@ async fn a_worker_that_leaves_announces_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_folder_that_has_been_emptied_makes_a_server_unready() {
+async fn an_emptied_folder_makes_a_server_unready() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let server = shelf.serve().await;
@@ -130,7 +130,7 @@ async fn a_folder_that_has_been_emptied_makes_a_server_unready() {
 }
 
 #[tokio::test]
-async fn a_folder_that_has_been_emptied_makes_a_worker_unready() {
+async fn an_emptied_folder_makes_a_worker_unready() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -153,7 +153,7 @@ async fn a_folder_that_has_been_emptied_makes_a_worker_unready() {
 }
 
 #[tokio::test]
-async fn a_job_for_a_model_that_does_not_come_back_ends() {
+async fn a_job_for_a_permanently_missing_model_ends() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let mut set = shelf.set();
@@ -194,7 +194,7 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_emptying_does_not_keep_others_from_changing() {
+async fn a_draining_model_does_not_delay_changes_to_others() {
     let shelf = Shelf::new();
     for name in ["a", "b", "c"] {
         shelf.put(name, (name, "1", name));
