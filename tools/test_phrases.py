@@ -7,11 +7,11 @@ import tempfile
 import unittest
 from pathlib import Path
 
-CI = Path(__file__).parent / "ci"
-sys.path.insert(0, str(CI))
+sys.path.insert(0, str(Path(__file__).parent / "ci"))
 
 import phrases
 
+PHRASE_LIST = Path(phrases.__file__).with_suffix(".txt")
 PHRASES = phrases.read_list("# A comment\n\nfree lunch|free lunches: costs\nblue moon: rarely\n")
 
 
@@ -59,7 +59,7 @@ class PhrasesTest(unittest.TestCase):
             self.assertEqual(phrases.main(str(phrase_list), str(Path(folder) / "deleted.rs")), 0)
 
     def test_the_list_is_valid(self) -> None:
-        self.assertGreater(len(phrases.read_list((CI / "phrases.txt").read_text())), 15)
+        self.assertGreater(len(phrases.read_list(PHRASE_LIST.read_text())), 15)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,10 @@ def check_pod(where, pod, config_maps):
         reference = entry.get("valueFrom", {}).get("secretKeyRef")
         if reference:
             key_is_there = reference["key"] in SECRETS.get(reference["name"], ())
-            demand(key_is_there, f"{where}: README.md does not create the secret {reference['name']} with {reference['key']}")
+            demand(
+                key_is_there,
+                f"{where}: README.md does not create the secret {reference['name']} with {reference['key']}",
+            )
         for name in re.findall(r"\$\((\w+)\)", entry.get("value", "")):
             before = list(environment)[: list(environment).index(entry["name"])]
             demand(name in before, f"{where}: {entry['name']} uses {name}, which must be defined above it")

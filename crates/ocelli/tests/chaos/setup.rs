@@ -142,19 +142,19 @@ fn is_endless((_, ends_in): &Left) -> bool {
 }
 
 impl Finished {
-    /// Notes something that was measured, and whether it is as it must be.
+    /// Records a measurement, and whether it is as expected.
     pub(crate) fn fact(&mut self, holds: bool, text: String) {
         self.facts.push(Fact { holds, text });
     }
 
-    /// Notes something only if it is not as it must be.
+    /// Records a measurement only if it is not as expected.
     pub(crate) fn must(&mut self, holds: bool, text: impl FnOnce() -> String) {
         if !holds {
             self.fact(false, text());
         }
     }
 
-    /// Whether everything is as it must be.
+    /// Whether all results are as expected.
     pub(crate) fn is_well(&self) -> bool {
         self.facts.iter().all(|fact| fact.holds)
             && self.counts.unasked == 0
@@ -162,7 +162,7 @@ impl Finished {
             && self.left == 0
     }
 
-    /// Waits until the keys that may still be there have gone, and counts the others.
+    /// Waits until all keys should have expired, and counts the remaining ones.
     pub(crate) async fn wait_for_keys(&mut self) {
         loop {
             self.left = self.store.left().await.len();

@@ -41,7 +41,7 @@ impl Store {
         }
     }
 
-    /// All keys that are there.
+    /// All keys.
     pub(crate) async fn left(&mut self) -> Vec<Left> {
         let mut left = Vec::new();
         match self {
@@ -62,7 +62,7 @@ impl Store {
     }
 }
 
-/// What `PTTL` says of a key that is not there.
+/// The result of `PTTL` for a missing key.
 const GONE: i64 = -2;
 
 async fn left_on(server: &RedisServer, left: &mut Vec<Left>) {

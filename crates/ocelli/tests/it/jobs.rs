@@ -248,7 +248,7 @@ async fn only_so_many_are_kept() {
 #[tokio::test]
 async fn only_so_many_bytes_of_results_are_kept() {
     let mut setup = Setup::default();
-    // Room for the results of two images with a few classes, and for no image with all of them.
+    // Room for the results of two images with a few classes, but not for one image with all classes.
     setup.jobs.limit.bytes = 3000;
     let server = setup.start().await;
     let two = [photos::grey(1), photos::grey(2)];

@@ -12,7 +12,7 @@ use crate::setup::{Finished, Run, Setup};
 use crate::store::Store;
 use crate::support::redis::{Binary, Options};
 
-/// What the labels of the new version begin with.
+/// Prefix of the labels of the new version.
 const NEW: &str = "new-";
 
 pub(crate) async fn updated(redis: &Binary) -> Finished {
@@ -62,7 +62,7 @@ pub(crate) async fn updated(redis: &Binary) -> Finished {
     played
 }
 
-/// The built-in model's package under another version, with another beginning of its labels.
+/// The built-in model's package with another version and prefixed labels.
 fn package(folder: &Path, version: &str, labels_begin: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/efficientnet-lite0");
     fs::create_dir(folder).unwrap();

@@ -1,4 +1,4 @@
-//! Redis goes and comes back, is emptied, or hands over to another server.
+//! Outages, data loss and failovers of Redis.
 
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,7 @@ pub(crate) async fn lost_node(redis: &Binary) -> Finished {
     let owner = cluster.owner(MODEL_KEY).await;
     let gone = Instant::now();
     cluster.kill_node(owner).await;
-    // Everybody agrees on the replica.
+    // All sentinels agree on the replica.
     cluster.owner(MODEL_KEY).await;
     let back = Instant::now();
     pause(4.0).await;

@@ -1,4 +1,4 @@
-//! What happens to web processes.
+//! Faults of web processes.
 
 use crate::processes::pause;
 use crate::setup::{Finished, Run};

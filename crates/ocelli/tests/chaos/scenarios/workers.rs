@@ -1,4 +1,4 @@
-//! What happens to workers.
+//! Faults of workers.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +12,20 @@ use crate::setup::{Finished, Run, Setup};
 use crate::store::Store;
 use crate::support::redis::{Binary, Options};
 
-/// How soon the jobs of a worker that is no more must be answered.
+/// Maximum time until the jobs of a dead worker are answered.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a lease lives unless it is renewed: the default of `--lease`.
+/// Duration of a lease: the default of `--lease`.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// Kills that are far enough apart to tell how long each was felt, and kills that are not.
+/// Kills that are far enough apart to measure each, and kills that are not.
 const SINGLE_KILLS: usize = 2;
 const QUICK_KILLS: usize = 5;
 
-/// A grey that no client sends otherwise, and at which the engine crashes.
+/// A grey that only this scenario sends, and that makes the engine crash.
 const POISON: u8 = 99;
 
-/// Time enough for a job to end a batch, and then three workers alone.
+/// Enough time for a job to crash a batch, and then three workers alone.
 const POISON_DEADLINE: Duration = Duration::from_secs(25);
 
 pub(crate) async fn killed(redis: &Binary) -> Finished {

@@ -10,7 +10,7 @@ use crate::harness::process::{ocelli, run, run_into, run_unread};
 /// Nothing listens here: port 1 is privileged and unused.
 const NO_REDIS: &str = "redis://127.0.0.1:1";
 
-/// The last words of a command that fails with status 2, which nothing before them says too. All of standard error is JSON.
+/// The last message of a command that fails with status 2. All lines are JSON, and no earlier line repeats the message.
 async fn last_words(command: Command) -> String {
     let output = run(command, b"").await;
     let said = String::from_utf8(output.stderr).unwrap();
@@ -33,7 +33,7 @@ fn message(line: &Value) -> &str {
     line["fields"]["message"].as_str().unwrap()
 }
 
-/// The last words are the same wherever the option is, and by the environment.
+/// Checks the last message with the option in each position, and with the environment variable.
 async fn last_words_are_json(arguments: &[&str], says: &str) {
     let option: &[&str] = &["--log-format", "json"];
     for all in [[option, arguments].concat(), [arguments, option].concat()] {
@@ -46,7 +46,7 @@ async fn last_words_are_json(arguments: &[&str], says: &str) {
     assert!(words.contains(says), "{arguments:?}: {words}");
 }
 
-/// Commands that fail before they serve, and a part of why.
+/// Serving commands that fail at startup, and a part of the message.
 const SERVING: [(&[&str], &str); 13] = [
     (&["nonsense"], "nonsense"),
     (&["serve", "--lsiten", "5000"], "--lsiten"),
@@ -100,7 +100,7 @@ const SERVING: [(&[&str], &str); 13] = [
     ),
 ];
 
-/// The same of other commands.
+/// The same for other commands.
 const TOOLS: [(&[&str], &str); 17] = [
     (&["queue"], "subcommand"),
     (&["queue", "status", "--redis", "localhost"], "has no scheme"),
@@ -191,7 +191,7 @@ async fn help_into_a_closed_pipe_succeeds() {
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 }
 
-/// What `serve` says, given these options before its name, that finds nothing but a broken package.
+/// The log of `serve`, with these options before the command, when the only package is broken.
 async fn serve_broken(before: &[&str]) -> String {
     let shelf = tempfile::tempdir().unwrap();
     std::fs::create_dir(shelf.path().join("broken")).unwrap();

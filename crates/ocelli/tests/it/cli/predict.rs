@@ -10,7 +10,7 @@ use crate::harness::photos;
 use crate::harness::process::{ocelli, onnxruntime, run, run_unread};
 use crate::harness::terminal::{CLEAR, Terminal};
 
-/// A folder with two photos and, deeper, one more and a file that only claims to be one.
+/// A folder with two photos, and a subfolder with a photo and an invalid one.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
@@ -23,7 +23,7 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Runs it with the fake engine in `folder`, and gives its exit status and what it printed.
+/// Runs it with the fake engine in `folder`; returns its exit status and output.
 async fn predict(folder: &TempDir, arguments: &[&str], input: &'static [u8]) -> (i32, String) {
     let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
     command.args(arguments).current_dir(folder);
@@ -109,7 +109,7 @@ async fn predict_on(terminal: &Terminal, folder: &TempDir, photos: &[&str], stdo
     child
 }
 
-/// Writes the photo that the command waits for, and gives what it printed and whether it succeeded.
+/// Writes the photo that the command waits for; returns its output and whether it succeeded.
 fn finish(child: Child, folder: &TempDir) -> (bool, String) {
     fs::write(folder.path().join("pipe.jpg"), photos::DOG).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -139,7 +139,7 @@ async fn results_and_errors_do_not_mix_with_the_progress_bar() {
     let text = terminal.end();
     let (before, _) = text.split_once("{\"file\":\"pipe.jpg\"").unwrap();
     assert!(before.ends_with(CLEAR), "{text:?}");
-    // The same for the error of a disk that is full.
+    // The same for the error of a full disk.
     let (folder, terminal) = (self::folder(), Terminal::open());
     let full = File::options().write(true).open("/dev/full").unwrap();
     let child = predict_on(&terminal, &folder, &[], full.into()).await;
@@ -271,7 +271,7 @@ async fn the_dog_is_a_beagle() {
     assert_eq!(lines[0].1["predictions"][0]["label"], "beagle");
 }
 
-/// What it wrote to standard error, but for the warning of the fake engine.
+/// Its standard error without the warning of the fake engine.
 fn said(output: &Output) -> String {
     let lines = str::from_utf8(&output.stderr).unwrap().lines();
     lines.filter(|line| !line.contains("--engine fake")).collect()

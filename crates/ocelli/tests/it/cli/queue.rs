@@ -12,7 +12,7 @@ use crate::harness::process::{ocelli, run, run_unread};
 use crate::support::eventually;
 use crate::support::redis::{Binary, Options, RedisServer};
 
-/// What the command prints, which must succeed.
+/// Runs the command, which must succeed; returns the output.
 async fn prints(server: &RedisServer, arguments: &[&str]) -> String {
     let (ok, text) = says(server, arguments).await;
     assert!(ok, "{text}");
@@ -31,7 +31,7 @@ fn keys() -> ModelKeys {
     keys_of(&photos::PACKAGE.card.manifest.name)
 }
 
-/// The keys of the built-in model, were it called so.
+/// The keys of the built-in model under another name.
 fn keys_of(name: &str) -> ModelKeys {
     let card = &photos::PACKAGE.card;
     let model = ModelId {
@@ -42,12 +42,12 @@ fn keys_of(name: &str) -> ModelKeys {
     ModelKeys::named("ocelli", &ModelName::of(&model))
 }
 
-/// Puts a job among the dead letters, as a worker does.
+/// Dead-letters a job, as a worker does.
 async fn bury(server: &RedisServer, id: u128) -> String {
     bury_as(server, keys(), id, "*").await
 }
 
-/// The same for any model, as this entry.
+/// The same for any model, with this entry.
 async fn bury_as(server: &RedisServer, keys: ModelKeys, id: u128, entry: &str) -> String {
     let input = &photos::PACKAGE.card.manifest.input;
     let header = JobHeader {

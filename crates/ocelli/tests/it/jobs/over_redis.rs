@@ -1,4 +1,4 @@
-//! Asynchronous jobs over Redis, with real processes: what one web process accepted, another answers for.
+//! Asynchronous jobs over Redis, with real processes: every web process returns the jobs of the others.
 
 use std::collections::BTreeSet;
 
@@ -15,14 +15,14 @@ use crate::harness::server::value;
 use crate::jobs::{accepted, ask, job, shows, until, until_gone};
 use crate::support::redis::{Binary, Cluster, Options, RedisServer};
 
-/// A web process that may not know of any model yet.
+/// A web process that may not know any model yet.
 pub(crate) async fn new_web(url: &str, arguments: &[&str]) -> Process {
     let mut command = ocelli(&["web", "--listen", "127.0.0.1:0", "--redis", url]);
     command.args(arguments);
     Process::start(command).await
 }
 
-/// A web process that knows its model, whether or not a worker is there any more.
+/// A web process that knows its model, even if the worker has gone.
 pub(crate) async fn web(url: &str, arguments: &[&str]) -> Process {
     let web = new_web(url, arguments).await;
     eventually("the web process knows the model", async || {
@@ -43,7 +43,7 @@ pub(crate) async fn worker(url: &str, arguments: &[&str]) -> Process {
 
 /// Two web processes that know the model, without a worker.
 pub(crate) async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Process; 2] {
-    // Nothing is asked of it, so it need not wait until the web processes know that it leaves.
+    // It has no jobs, so it need not wait until the web processes notice its shutdown.
     let worker = worker(url, &["--drain-delay", "0s"]).await;
     let webs = [web(url, arguments).await, web(url, arguments).await];
     worker.signal("TERM");
@@ -61,7 +61,7 @@ pub(crate) async fn misses_the_worker(web: &Process) {
     .await;
 }
 
-/// Sends a job until there is room: for a moment, the door takes the queue for as full as it was.
+/// Retries a job until there is room: for a moment, admission still considers the queue full.
 async fn accepted_in_the_end(call: &Call) -> String {
     let mut last = None;
     eventually("there is room", async || {
@@ -83,7 +83,7 @@ pub(crate) async fn metric(process: &Process, name: &str) -> f64 {
     value(process.get("/metrics").send().await.text(), name)
 }
 
-/// Keys that belong to jobs, as opposed to the queues that they pass through.
+/// The keys of job records, without those of queues.
 async fn job_keys(redis: &RedisServer) -> Vec<String> {
     let belongs = |key: &String| {
         [":job:", ":once:", "{@jobs}"]
@@ -119,7 +119,7 @@ async fn any_web_process_returns_a_job_in_a_cluster() {
     hold_everywhere(&format!("redis+cluster://{}", hosts.join(","))).await;
 }
 
-/// Accepts, shows, deletes and repeats, always at the web process that knows least of the job.
+/// Submits, reads, deletes and repeats, each at the web process that has not seen the job.
 async fn hold_everywhere(url: &str) {
     let _worker = worker(url, &[]).await;
     let [here, there] = [web(url, &[]).await, web(url, &[]).await];
@@ -144,7 +144,7 @@ async fn hold_everywhere(url: &str) {
     assert_eq!(accepted(&again.send().await), first);
     let other = job(there.address, &photos[..1]).header("Idempotency-Key", "a");
     other.send().await.refused(422, "idempotency_conflict");
-    // What cannot be decoded is known before a job is made.
+    // Invalid images are refused before a job is created.
     let broken = Photo::new(&photos::DOG[..photos::DOG.len() / 2]);
     job(here.address, &[broken])
         .send()
@@ -368,7 +368,7 @@ async fn workers_rank_and_pool_so_that_only_the_requested_result_is_kept() {
     let keys = job_keys(&redis).await;
     let record = keys.iter().find(|key| key.contains(":job:")).expect("a record");
     let reply: usize = redis.command(&["HSTRLEN", record, "part0"]).await;
-    // The model has 1,000 classes, and five were asked for.
+    // The model has 1,000 classes, and the job requests five.
     assert!((1..200).contains(&reply), "{reply} bytes");
 }
 

@@ -1,4 +1,4 @@
-//! Webhooks: called once a job has ended, signed, and never where they must not be.
+//! Webhooks: called when a job has ended, signed, and only on allowed hosts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,6 @@ pub(crate) struct Receiver {
     calls: mpsc::UnboundedReceiver<Received>,
 }
 
-/// A call.
 #[derive(Debug)]
 pub(crate) struct Received {
     head: String,
@@ -97,7 +96,7 @@ async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) 
     stream.read_exact(&mut body).await.unwrap();
     let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
     stream.write_all(answer.as_bytes()).await.unwrap();
-    // An encrypted connection says that it ends.
+    // TLS announces the end of a connection.
     let _ = stream.shutdown().await;
     Received { head, body }
 }
@@ -109,7 +108,7 @@ fn field<'a>(head: &'a str, name: &str) -> &'a str {
 }
 
 impl Received {
-    /// What it says, after its signature was found right.
+    /// The body, after checking the signature.
     #[track_caller]
     fn signed(&self) -> Value {
         assert!(
@@ -151,7 +150,7 @@ pub(crate) async fn server(hosts: &[&str], allow_private: bool) -> Server {
     setup.start().await
 }
 
-/// A job of one grey photo, told to `url`.
+/// A job of one grey photo, with the webhook `url`.
 pub(crate) fn told(server: &Server, url: &str) -> Call {
     job(server.address, &[photos::grey(1)]).header("X-Webhook-Url", url)
 }
@@ -217,7 +216,7 @@ async fn only_listed_hosts_of_the_internet_are_called() {
         let text = told(&server, &url).send().await.refused(400, "invalid_request");
         assert!(text.contains(says), "{text}");
     }
-    // What a name stands for is known only when it is called.
+    // A name is resolved only when it is called.
     let job = accepted(&told(&server, &receiver.url("localhost")).send().await);
     server.metric_is(FAILED, 1.0).await;
     until(server.address, &job, "done").await;
@@ -285,7 +284,7 @@ pub(crate) fn key_file(folder: &TempDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Speaks TLS as whom these files say.
+/// A TLS acceptor with these certificates.
 pub(crate) fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(certificate).unwrap();
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
@@ -319,7 +318,7 @@ async fn an_https_webhook_needs_a_valid_certificate() {
         let call = job(process.address, &[photos::grey(1)]).header("X-Webhook-Url", &url);
         accepted(&call.send().await)
     };
-    // Another authority's word is worth nothing.
+    // A certificate of another CA is refused.
     let strangers = tempfile::tempdir().unwrap();
     let stranger = start(certificates(strangers.path()).authority).await;
     send(&stranger).await;

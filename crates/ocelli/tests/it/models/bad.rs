@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::{ModelFolder, onnx, small};
 
-/// Every command that opens a model says the same of it.
+/// All commands that open a model report the same error.
 pub(super) async fn refused(files: &ModelFolder, spec: &str, words: &[&str]) {
     for command in [
         &["model", "show", spec][..],
@@ -28,7 +28,7 @@ pub(super) async fn refused(files: &ModelFolder, spec: &str, words: &[&str]) {
     }
 }
 
-/// Names of the hub are often copied without `hf:`.
+/// Hub names are often copied without `hf:`.
 #[tokio::test]
 async fn a_hub_name_is_recognised() {
     let files = ModelFolder::new(&[("models/net/notes.txt", b"x")]);

@@ -9,7 +9,7 @@ use super::{ModelFolder, Small, onnx, small, softmax_in_disguise};
 use crate::harness::photos;
 use crate::harness::process::onnxruntime;
 
-/// What `model check` says of a photo of one colour: one line of JSON.
+/// The JSON line of `model check` for a photo of one colour.
 async fn checked(files: &ModelFolder, arguments: &[&str]) -> Option<Value> {
     let library = onnxruntime()?;
     fs::write(files.path("photo.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
@@ -47,7 +47,7 @@ async fn the_numbers_of_a_hugging_face_model() {
     assert_eq!(said["predictions"].as_array().unwrap().len(), 3);
 }
 
-/// The tutorial's form: channels last, blue first, minus the means.
+/// The tutorial's preprocessing: channels last, blue first, minus the means.
 #[tokio::test]
 async fn keras_caffe_has_blue_first() {
     let model = Small {
@@ -91,7 +91,7 @@ async fn every_element_type_runs() {
     }
 }
 
-/// The weights of the classes are in another file, which the runtime is given from memory.
+/// The weights of the classes are external, and passed to the runtime from memory.
 #[tokio::test]
 async fn weights_in_another_file_are_used() {
     let mut graph = small().graph();
@@ -206,7 +206,7 @@ async fn a_graph_that_the_runtime_refuses_is_reported_with_the_reason() {
     );
 }
 
-/// What a file states of its shapes is believed until the runtime has loaded it.
+/// Declared shapes are trusted until the runtime has loaded the file.
 #[tokio::test]
 async fn a_graph_whose_output_differs_from_its_declaration_is_refused() {
     let Some(library) = onnxruntime() else { return };

@@ -63,7 +63,7 @@ async fn a_temporary_worker_does_not_change_the_default_model() {
     assert_eq!(second.ended().await.0, Some(0));
     become_known(&web, &["aardvark/1 no_worker", "plain/1 ready"]).await;
     assert_eq!(asked(&web, "/predict").await, "plain");
-    // The other way round: a model without a worker leaves its place to one that answers.
+    // Conversely, a model without a worker is replaced by one that answers.
     let second = worker_of(&redis, other.path()).await;
     become_known(&web, &["aardvark/1 ready", "plain/1 ready"]).await;
     first.signal("TERM");

@@ -35,7 +35,7 @@ async fn the_written_package_is_the_same_model() {
     );
 }
 
-/// As a repository of models wants it, whatever the name inside.
+/// As in a model folder, whatever the name inside.
 #[tokio::test]
 async fn the_package_is_named_after_its_folder() {
     let files = ModelFolder::pets(&small());
@@ -102,7 +102,7 @@ async fn a_failed_write_leaves_nothing_and_names_the_file() {
     let init = |out: &'static str| {
         let init = ocelli(&["model", "init", "--out", out]);
         let mut command = Command::new("bash");
-        // 1,024 bytes: less than the labels have.
+        // 1,024 bytes: less than the labels need.
         command
             .args(["-c", "ulimit -f 1; exec \"$@\"", "bash"])
             .arg(init.get_program())
@@ -117,7 +117,7 @@ async fn a_failed_write_leaves_nothing_and_names_the_file() {
         assert!(text.contains(part), "no {part} in {text}");
     }
     assert!(!files.path("mine").exists());
-    // What was there stays as it was.
+    // Existing files are unchanged.
     fs::create_dir(files.path("old")).unwrap();
     fs::write(files.path("old/notes.txt"), "mine").unwrap();
     run(init("old"), b"").await;
@@ -132,7 +132,7 @@ async fn printed_commands_can_be_copied() {
         printed.contains("Edit my pets/model.toml, then `ocelli model check 'my pets' PHOTO`"),
         "{printed}"
     );
-    // One empty line in front of it, also where there are no notes.
+    // One empty line before it, even without notes.
     let printed = files.prints(&["model", "init", "--out", "built-in"]).await;
     assert!(
         printed.contains("built-in/model.toml\n\nEdit built-in/model.toml"),
@@ -140,7 +140,7 @@ async fn printed_commands_can_be_copied() {
     );
 }
 
-/// Into its own folder, beside what it is made of.
+/// Into its own folder, beside its source files.
 #[tokio::test]
 async fn a_folder_can_become_a_package() {
     let files = ModelFolder::new(&[("birds/model.onnx", &small().bytes())]);

@@ -1,4 +1,4 @@
-//! What models are for: the best class, any number of classes, feature vectors; and which output is meant.
+//! Tasks of models: the best class, any number of classes, feature vectors; and the selection of outputs.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ fn package(task: &str, outputs: &str) -> ModelPackage {
     package_of(task, outputs, 16)
 }
 
-/// The same with so many classes.
+/// The same with this many classes.
 fn package_of(task: &str, outputs: &str, classes: usize) -> ModelPackage {
     let toml = format!(
         r#"
@@ -147,7 +147,7 @@ async fn classes_are_ranked_by_their_scores_where_probabilities_are_equal() {
 #[tokio::test]
 async fn a_multilabel_model_without_a_threshold_uses_one_half() {
     let server = server("multilabel", &SCENES.replace("threshold = 0.999", "")).await;
-    // The six classes with the score 0 are exactly as likely as not.
+    // The six classes with the score 0 have a probability of exactly one half.
     assert_eq!(predictions(&server, "/v1/models/m/predict").await.len(), 16);
     assert_eq!(
         predictions(&server, "/v1/models/m/predict?threshold=0.501")

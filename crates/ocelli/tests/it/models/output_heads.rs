@@ -20,7 +20,7 @@ async fn ask(process: &Process, target: &str, photo: &Photo) -> Value {
     call.send().await.ok()["results"][0].clone()
 }
 
-/// What the package's graph computes of a photo of one colour, by hand.
+/// The expected outputs of the graph for a photo of one colour.
 async fn answers_by_hand(process: &Process) {
     let photo = photos::coloured(COLOUR);
     let [red, green, blue] = COLOUR.map(f64::from);
@@ -67,7 +67,7 @@ async fn answers_by_hand(process: &Process) {
     close(&unit["embedding"][0], red / length);
 }
 
-/// Numbers that are no classes are not given as some.
+/// Numbers that are not classes are not returned as classes.
 async fn a_vector_is_not_a_list_of_classes(process: &Process) {
     let call = process.post("/v1/models/heads/predict?output=tokens");
     let refused = call.form([("image", photos::DOG)]).send().await;

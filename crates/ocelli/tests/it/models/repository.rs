@@ -1,4 +1,4 @@
-//! Many models in one process: what a folder of them is, and what becomes of requests while it changes.
+//! Many models in one process: folders of models, and requests during changes.
 
 pub(crate) mod admin;
 mod memory;
@@ -20,10 +20,10 @@ use crate::harness::photos;
 use crate::harness::process::{Process, ocelli, run};
 use crate::harness::server::{Server, Setup};
 
-/// A graph of ten classes, which the packages of these tests describe.
+/// A graph of ten classes for the packages of these tests.
 const ONNX: &[u8] = include_bytes!("../../data/inputs/ten.onnx");
 
-/// A folder of models, which takes 8 x 8 pixels each and has as many classes as a test likes.
+/// A folder of models of 8 x 8 pixels, with a configurable number of classes.
 pub(crate) struct Shelf(tempfile::TempDir);
 
 impl Shelf {
@@ -35,7 +35,7 @@ impl Shelf {
         self.0.path()
     }
 
-    /// Puts a package into `folder`, whose classes are called `label` and a number.
+    /// Writes a package into `folder`, whose classes are named `label` and a number.
     pub(crate) fn put(&self, folder: &str, (name, version, label): (&str, &str, &str)) {
         let path = self.path().join(folder);
         fs::create_dir_all(&path).unwrap();
@@ -66,7 +66,7 @@ impl Shelf {
         }
     }
 
-    /// A server of it, ready.
+    /// A server of this folder, when ready.
     pub(crate) async fn serve(&self) -> Server {
         let setup = Setup {
             models: Some(self.set()),
@@ -76,7 +76,7 @@ impl Shelf {
     }
 }
 
-/// Name, version and state of each model that a server shows.
+/// Name, version and state of each model of a server.
 pub(crate) fn shown(list: &Value) -> Vec<String> {
     let text = |model: &Value, field: &str| model[field].as_str().unwrap_or("?").to_owned();
     let models = list["models"].as_array().unwrap();
@@ -89,7 +89,7 @@ pub(crate) fn shown(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The label before its number, so that a test sees whose it is.
+/// The label without its number, which identifies the package.
 pub(crate) fn maker(answer: &Answer) -> String {
     let best = answer.best();
     best.split_once('-')
@@ -471,7 +471,7 @@ async fn a_hundred_loads_and_unloads_leak_nothing() {
     shelf.put("stays", ("stays", "1", "s"));
     let server = shelf.serve().await;
     let series = async || server.get("/metrics").send().await.text().lines().count();
-    // A scrape is counted once it is answered.
+    // A scrape counts once it is answered.
     series().await;
     let mut before = None;
     for round in 0..100 {

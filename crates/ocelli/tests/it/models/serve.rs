@@ -1,4 +1,4 @@
-//! Serving models that come as people keep them.
+//! Serving models in common layouts.
 
 use super::{ModelFolder, Small, small, softmax_in_disguise};
 use crate::harness::photos;

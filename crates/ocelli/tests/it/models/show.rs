@@ -62,7 +62,7 @@ async fn a_bare_onnx_file_is_guessed_except_for_given_options() {
     assert_ne!(said["digest"], guessed["digest"]);
 }
 
-/// What an export of Ultralytics says of itself needs no options and no guess.
+/// An export of Ultralytics needs no options and no guesses.
 #[tokio::test]
 async fn metadata_of_the_onnx_file_is_shown_with_its_source() {
     let mut file = super::onnx::model(small().graph());
@@ -93,7 +93,7 @@ async fn metadata_of_the_onnx_file_is_shown_with_its_source() {
     assert_eq!(written, "tit\nowl's\nrobin\n");
 }
 
-/// The filter is named with its library, and whether it widens is always said.
+/// The filter has the name of its library, and antialiasing is always shown.
 #[tokio::test]
 async fn the_resize_settings_are_shown_completely() {
     let files = ModelFolder::new(&[("own.onnx", &small().bytes())]);
@@ -131,7 +131,7 @@ async fn the_resize_settings_are_shown_completely() {
             .prints(&[&["model", "show", "own.onnx"], arguments].concat())
             .await;
         assert!(printed.contains(words), "{words}\n{printed}");
-        // The package that is made of it says the same.
+        // The package written from it has the same settings.
         let json = shown(&files, &[&["own.onnx"], arguments].concat()).await;
         let antialias = words.contains("antialias on");
         assert_eq!(json["package"]["input"]["antialias"], antialias, "{json}");

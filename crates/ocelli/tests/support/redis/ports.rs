@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::sync::{LazyLock, Mutex};
 
-/// A cluster node also listens this far above its port (Redis' `CLUSTER_PORT_INCR`).
+/// The cluster bus port is this much higher than the port (Redis' `CLUSTER_PORT_INCR`).
 const BUS_OFFSET: u16 = 10_000;
 
 /// Below the ports that Linux gives to outgoing connections (32768 and up), buses included. Of those, one could be taken

@@ -1,4 +1,4 @@
-//! Downloads that break off, come wrong, or come twice at once.
+//! Interrupted, corrupted and concurrent downloads.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -53,7 +53,7 @@ async fn an_interrupted_process_leaves_a_part_that_the_next_resumes() {
 #[tokio::test]
 async fn a_hub_without_ranges_sends_the_whole_file_again() {
     let test_hub = TestHub::new().await;
-    // An earlier try has left something else, and more of it than there should be.
+    // An earlier attempt has left other bytes, and too many.
     for left in [1_000, 6_000_000] {
         test_hub.hub.faults(|faults| faults.no_ranges = true);
         fs::create_dir_all(test_hub.partial().parent().unwrap()).unwrap();
@@ -122,7 +122,7 @@ async fn two_processes_fetch_a_file_once() {
     let second = pull();
     let lists = async || {
         let asked = test_hub.hub.count();
-        // The first asks for the list, three files, two of which lead on; the second only for the list.
+        // The first requests the list and three files with two redirects; the second only the list.
         asked >= 8
     };
     eventually("the second one has the list", lists).await;
@@ -156,7 +156,7 @@ async fn a_mirror_without_hashes_in_lists_is_queried_per_file() {
     test_hub.hub.faults(|faults| faults.bare_lists = true);
     test_hub.pulls(SPEC).await;
     assert!(test_hub.hub.asked().iter().any(|asked| asked.method == "HEAD"));
-    // Whose bytes are checked none the less.
+    // Their bytes are checked anyway.
     fs::remove_dir_all(test_hub.repository()).unwrap();
     test_hub.hub.faults(|faults| faults.wrong_byte = true);
     assert!(test_hub.refuses(SPEC).await.contains("hash"));
@@ -194,7 +194,7 @@ async fn a_limit_of_file_sizes_is_reported_with_the_missing_bytes() {
     ] {
         assert!(said.contains(part), "no {part} in {said}");
     }
-    // What was written is gone on with once there is room.
+    // The download is resumed once there is space.
     test_hub.hub.asked();
     test_hub.pulls(SPEC).await;
     assert!(test_hub.asked_cdn()[0].range.is_some());
@@ -224,7 +224,7 @@ async fn sighup_does_not_end_a_process_that_is_downloading_its_model() {
     })
     .await;
     let process = rustix::process::Pid::from_child(&child);
-    // Of two signals the one with the lower number comes first.
+    // Of two pending signals, the lower number is delivered first.
     for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
         rustix::process::kill_process(process, signal).unwrap();
     }

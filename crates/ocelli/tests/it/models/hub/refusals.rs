@@ -1,4 +1,4 @@
-//! Hubs that refuse, lie, or are none.
+//! Hubs that refuse or lie, and servers that are not a hub.
 
 use bytes::Bytes;
 
@@ -100,7 +100,7 @@ async fn the_token_is_sent_only_to_the_hub_and_never_written() {
         !printed.contains("hf_secret") && !said.contains("hf_secret"),
         "{printed}{said}"
     );
-    // Nor is the signature of the address that a file was fetched from.
+    // Nor is the signature in the URL of a file.
     assert!(!said.contains("Signature"), "{said}");
     let asked = test_hub.hub.asked();
     assert!(asked.iter().any(|asked| asked.of_cdn));
@@ -108,7 +108,7 @@ async fn the_token_is_sent_only_to_the_hub_and_never_written() {
         let wanted = (!asked.of_cdn).then(|| "Bearer hf_secret".to_owned());
         assert_eq!(asked.authorization, wanted, "{}", asked.target);
     }
-    // Another hub, to which the first one leads, is another host too.
+    // A redirect to another hub is a redirect to another host.
     let other = Hub::start().await;
     let test_hub = TestHub::new().await;
     test_hub

@@ -10,7 +10,7 @@ use crate::harness::photos;
 use crate::harness::process::{Process, ocelli, run};
 use crate::models::repository::{Shelf, maker};
 
-/// A server of a shelf, and the address of its API.
+/// A server of a model folder, and the address of its API.
 pub(crate) async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, SocketAddr) {
     let explicit = ["--model-control", "explicit", "--admin-listen", "127.0.0.1:0"];
     let dir = [
@@ -31,7 +31,7 @@ pub(crate) async fn admin_of(process: &mut Process) -> SocketAddr {
     address.split('/').next().unwrap().parse().unwrap()
 }
 
-/// What the API answers. It is not part of the description of the public one.
+/// The response of the admin API, which is not part of the public API description.
 async fn told(admin: SocketAddr, target: &str, body: &str) -> Answer {
     let call = Call::new(admin, Method::POST, target).body("application/json", body.to_owned());
     let mut connection = Connection::http1(admin).await;

@@ -15,7 +15,7 @@ use crate::models::repository::worker::{QUICK, asked, become_known, worker_of};
 use crate::models::repository::{Shelf, maker};
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 
-/// Clients that ask one after the other until they are stopped, each of whose requests must be answered.
+/// Clients that send requests until they are stopped, all of which must be answered.
 struct Askers {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<BTreeSet<String>>>,
@@ -42,7 +42,7 @@ impl Askers {
         Self { stop, clients }
     }
 
-    /// Whose answers they got.
+    /// The models that answered.
     async fn stop(self) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Release);
         let mut makers = BTreeSet::new();
@@ -53,10 +53,10 @@ impl Askers {
     }
 }
 
-/// The digest that each worker of the model `a` serves, in version 1.
+/// The digests that the workers of model `a`, version 1, serve.
 async fn digests(redis: &RedisServer) -> Vec<String> {
     let entries: Vec<String> = redis.command(&["HVALS", "ocelli:{@registry}:holders:a:1"]).await;
-    // Redis' time comes first.
+    // The first value is the time of Redis.
     entries.iter().map(|entry| entry[16..].to_owned()).collect()
 }
 

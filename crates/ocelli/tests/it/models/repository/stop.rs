@@ -40,7 +40,7 @@ async fn a_stopping_server_loads_no_more_models() {
     let rescan = rescan(&server.models);
     server.held(1).await;
     let (engine, loads) = (server.engine.clone(), server.engine.loads());
-    // The one that is being loaded hangs, and is not waited for.
+    // The load hangs, and the shutdown does not wait for it.
     assert_eq!(server.stop().await, ServeEnd::Drained);
     rescan.await.unwrap();
     engine.release();
@@ -157,7 +157,7 @@ async fn a_job_for_a_permanently_missing_model_ends() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let mut set = shelf.set();
-    // What is not answered at once is too late.
+    // Requests that are not answered at once are too late.
     set.repository.as_mut().unwrap().unload_within = Duration::ZERO;
     let mut setup = Setup {
         models: Some(set),
@@ -176,7 +176,7 @@ async fn a_job_for_a_permanently_missing_model_ends() {
         shown(&server.get("/v1/models").send().await.ok()) == ["a/? unloading"]
     })
     .await;
-    // What is being computed ends, and whatever begins before the model is taken out of the pool.
+    // Running batches end, and those that begin before the model leaves the pool.
     eventually("the model has gone", async || {
         server.engine.pass(1);
         rescan.is_finished()
@@ -184,7 +184,7 @@ async fn a_job_for_a_permanently_missing_model_ends() {
     .await;
     let done = until(server.address, &waiting, "done").await;
     let results = done["results"].as_array().unwrap();
-    // Photos may be decoded in another order than they are sent.
+    // Photos may be decoded in another order.
     let computed = results.iter().filter(|result| result["predictions"].is_array());
     assert!(computed.count() > 0, "none is computed: {done}");
     let refused = results.iter().filter(|result| result["error"].is_string());
@@ -201,7 +201,7 @@ async fn a_draining_model_does_not_delay_changes_to_others() {
     }
     let server = shelf.serve().await;
     server.engine.hold();
-    // It is accepted, so the model stays until it has been answered.
+    // The request is accepted, so the model stays until the response.
     let stuck = server
         .post("/predict?model=a")
         .form([("image", photos::DOG)])
@@ -221,7 +221,7 @@ async fn a_draining_model_does_not_delay_changes_to_others() {
     };
     change(server.models.unload("b", None)).await.unwrap();
     assert_eq!(states().await, ["c/1 ready", "a/? unloading"]);
-    // A look at the folder changes the others at once, and this one when it has gone.
+    // A rescan changes the others at once, and this one after it has drained.
     shelf.remove("b");
     shelf.remove("c");
     let rescan = rescan(&server.models);

@@ -1,4 +1,4 @@
-//! Requests that go on while models are replaced.
+//! Requests during the replacement of models.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
