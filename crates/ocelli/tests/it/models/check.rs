@@ -9,7 +9,7 @@ use super::{ModelFolder, Small, onnx, small, softmax_in_disguise};
 use crate::harness::photos;
 use crate::harness::process::onnxruntime;
 
-/// What `model check` says of a photo of one colour: one line of JSON.
+/// The JSON line of `model check` for a photo of one colour.
 async fn checked(files: &ModelFolder, arguments: &[&str]) -> Option<Value> {
     let library = onnxruntime()?;
     fs::write(files.path("photo.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
@@ -47,9 +47,9 @@ async fn the_numbers_of_a_hugging_face_model() {
     assert_eq!(said["predictions"].as_array().unwrap().len(), 3);
 }
 
-/// The tutorial's form: channels last, blue first, minus the means.
+/// The tutorial's preprocessing: channels last, blue first, minus the means.
 #[tokio::test]
-async fn keras_caffe_is_blue_first() {
+async fn keras_caffe_has_blue_first() {
     let model = Small {
         input: &[0, 8, 16, 3],
         ..small()
@@ -91,7 +91,7 @@ async fn every_element_type_runs() {
     }
 }
 
-/// The weights of the classes are in another file, which the runtime is given from memory.
+/// The weights of the classes are external, and passed to the runtime from memory.
 #[tokio::test]
 async fn weights_in_another_file_are_used() {
     let mut graph = small().graph();
@@ -111,7 +111,7 @@ async fn weights_in_another_file_are_used() {
 }
 
 #[tokio::test]
-async fn people_get_words_and_failures_are_told() {
+async fn the_text_report_includes_failures() {
     let Some(library) = onnxruntime() else { return };
     let files = ModelFolder::pets(&small());
     fs::write(files.path("a.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
@@ -143,9 +143,9 @@ async fn people_get_words_and_failures_are_told() {
     assert_eq!(saved[128..132], (40.0_f32 * (1.0 / 255.0)).to_le_bytes());
 }
 
-/// The answers are not touched, for who made the file may have meant it.
+/// The results stay unchanged, because the softmax may be intended.
 #[tokio::test]
-async fn a_second_softmax_is_told() {
+async fn a_second_softmax_is_reported() {
     let files = ModelFolder::new(&[("net.onnx", &softmax_in_disguise())]);
     let Some(said) = checked(&files, &["net.onnx"]).await else {
         return;
@@ -160,7 +160,7 @@ async fn a_second_softmax_is_told() {
     assert!(warning.unwrap() < printed.find("photo.png").unwrap(), "{printed}");
     assert!(printed.contains("activation = \"none\""), "{printed}");
 
-    // What is meant is said in the package, and then nothing is applied and nothing is told.
+    // If the package has no activation, nothing is applied and there is no warning.
     files
         .prints(&["model", "init", "net.onnx", "--out", "mine"])
         .await;
@@ -182,7 +182,7 @@ async fn a_second_softmax_is_told() {
 }
 
 #[tokio::test]
-async fn a_graph_that_the_runtime_does_not_run_says_why() {
+async fn a_graph_that_the_runtime_refuses_is_reported_with_the_reason() {
     let Some(library) = onnxruntime() else { return };
     let mut newer = onnx::model(small().graph());
     newer.opset_import[0].version = 99;
@@ -206,9 +206,9 @@ async fn a_graph_that_the_runtime_does_not_run_says_why() {
     );
 }
 
-/// What a file states of its shapes is believed until the runtime has loaded it.
+/// Declared shapes are trusted until the runtime has loaded the file.
 #[tokio::test]
-async fn a_graph_that_gives_something_else_than_it_states_is_named() {
+async fn a_graph_whose_output_differs_from_its_declaration_is_refused() {
     let Some(library) = onnxruntime() else { return };
     let mut graph = small().graph();
     graph.output[0] = onnx::value("logits", onnx::FLOAT, &[0, 5]);

@@ -1,4 +1,4 @@
-//! Serving models that come as people keep them.
+//! Serving models in common layouts.
 
 use super::{ModelFolder, Small, small, softmax_in_disguise};
 use crate::harness::photos;
@@ -39,7 +39,7 @@ async fn a_hugging_face_folder_is_served_with_its_labels() {
 }
 
 #[tokio::test]
-async fn what_the_graph_has_squashed_is_answered_as_it_is() {
+async fn probabilities_from_the_graph_are_returned_unchanged() {
     let model = Small {
         final_op: Some("Softmax"),
         ..small()
