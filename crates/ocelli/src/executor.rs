@@ -108,10 +108,10 @@ pub fn build(
         warm_up_ms = (started.elapsed() - loaded.load_time).as_millis() as u64,
         "loaded the model"
     );
-    for twice in output_check::twice(model, loaded.narrow[0].as_mut()).map_err(blamed)? {
+    let shown = output_check::first_runs(model, loaded.narrow[0].as_mut()).map_err(blamed)?;
+    for twice in &shown.twice {
         tracing::warn!(model = %model.id.name, model_version = %model.id.version, "{twice}");
     }
-    let vector_lengths = output_check::vector_lengths(model, loaded.narrow[0].as_mut()).map_err(blamed)?;
     let pressing = pressing(&cost, max_batch);
     model.set_runtime(Runtime {
         engine: parts.backend.name().to_owned(),
@@ -120,7 +120,7 @@ pub fn build(
         threads_per_instance: threads,
         max_batch,
         cost,
-        vector_lengths,
+        vector_lengths: shown.vector_lengths,
     });
     let policy = BatchPolicy {
         max_batch,

@@ -35,6 +35,24 @@ pub struct DecodeConfig {
     pub pixel_bytes: u64,
 }
 
+impl DecodeConfig {
+    /// The most memory that decoding an image takes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] where that is more than all images together may take.
+    pub fn charge(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<u64, Error> {
+        let bytes = Decoder::peak_bytes(file, header, spec);
+        if bytes > self.pixel_bytes {
+            return Err(Error::InvalidImage(format!(
+                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
+                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
+                header.width, header.height, self.pixel_bytes
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
 /// A photo to prepare for a model.
 #[derive(Debug)]
 pub struct Photo {
@@ -267,14 +285,7 @@ impl PreprocessShared {
     }
 
     fn reserve(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
-        let bytes = Decoder::peak_bytes(file, header, spec);
-        if bytes > self.config.pixel_bytes {
-            return Err(Error::InvalidImage(format!(
-                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
-                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
-                header.width, header.height, self.config.pixel_bytes
-            )));
-        }
+        let bytes = self.config.charge(file, header, spec)?;
         let mut free = self.pixel_bytes_free.lock();
         self.pixel_bytes_freed.wait_while(&mut free, |free| *free < bytes);
         *free -= bytes;
