@@ -33,6 +33,24 @@ pub struct DecodeConfig {
     pub pixel_bytes: u64,
 }
 
+impl DecodeConfig {
+    /// The most memory that decoding an image takes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] if that exceeds the limit of all images together.
+    pub fn charge(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<u64, Error> {
+        let bytes = Decoder::peak_bytes(file, header, spec);
+        if bytes > self.pixel_bytes {
+            return Err(Error::InvalidImage(format!(
+                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
+                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
+                header.width, header.height, self.pixel_bytes
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
 #[derive(Debug)]
 pub struct Photo {
     pub bytes: Bytes,
@@ -248,14 +266,7 @@ impl PreprocessShared {
     }
 
     fn reserve(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
-        let bytes = Decoder::peak_bytes(file, header, spec);
-        if bytes > self.config.pixel_bytes {
-            return Err(Error::InvalidImage(format!(
-                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
-                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
-                header.width, header.height, self.config.pixel_bytes
-            )));
-        }
+        let bytes = self.config.charge(file, header, spec)?;
         let mut free = self.pixel_bytes_free.lock();
         self.pixel_bytes_freed.wait_while(&mut free, |free| *free < bytes);
         *free -= bytes;

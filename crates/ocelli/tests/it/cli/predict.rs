@@ -317,8 +317,12 @@ async fn nothing_is_computed_after_standard_output_is_closed() {
     let pipe = folder.path().join("pipe.jpg");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
-    let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
-    command.args(["--format", "csv", "pipe.jpg"]).current_dir(&folder);
-    let output = run_unread(command).await;
-    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), ""));
+    for format in ["table", "jsonl", "csv"] {
+        let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
+        let photos = ["--format", format, "a.jpg", "pipe.jpg"];
+        command.args(photos).current_dir(&folder);
+        let output = run_unread(command).await;
+        let ended = (output.status.code(), said(&output));
+        assert_eq!(ended, (Some(0), String::new()), "{format}");
+    }
 }

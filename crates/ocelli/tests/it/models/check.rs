@@ -143,6 +143,17 @@ async fn the_text_report_includes_failures() {
     assert_eq!(saved[128..132], (40.0_f32 * (1.0 / 255.0)).to_le_bytes());
 }
 
+#[tokio::test]
+async fn a_photo_that_takes_too_much_memory_is_refused_before_it_is_decoded() {
+    let Some(library) = onnxruntime() else { return };
+    let files = ModelFolder::pets(&small());
+    fs::write(files.path("a.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
+    let arguments = ["model", "check", "pets", "a.png", "--max-decoding-bytes", "1"];
+    let (status, printed, said) = files.run_with(&arguments, Some(&library)).await;
+    assert_eq!(status, 1, "{said}");
+    assert!(printed.contains("raise --max-decoding-bytes"), "{printed}");
+}
+
 /// The results stay unchanged, because the softmax may be intended.
 #[tokio::test]
 async fn a_second_softmax_is_reported() {
