@@ -68,15 +68,17 @@ impl Outputs {
             name: output.tensor.name.clone(),
             activation: activation(task, output, notes),
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: Pool::None,
         };
-        let labels = classes(choice, said, notes)?;
+        let (labels, labels_source) = classes(choice, said, notes)?;
         Ok(Self {
             task,
             spec: OutputSpec {
                 labels: (!labels.is_empty()).then(|| super::LABELS_FILE.to_owned()),
+                labels_source,
                 ..spec
             },
             labels,
@@ -236,6 +238,7 @@ fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
             name: output.tensor.name.clone(),
             activation: Activation::None,
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: if is_tokens { Pool::First } else { Pool::None },
@@ -244,12 +247,12 @@ fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
     }
 }
 
-/// The names of the classes.
+/// The names of the classes, and where they are from.
 fn classes(
     (output, gives): Choice<'_>,
     said: Said<'_>,
     notes: &mut Vec<Note>,
-) -> Result<Vec<String>, String> {
+) -> Result<(Vec<String>, Option<String>), String> {
     let name = &output.tensor.name;
     let count = gives.row();
     if let Some(labels) = said.labels {
@@ -264,13 +267,15 @@ fn classes(
                 "the labels are placeholders; --labels FILE names the classes",
             ));
         }
-        return Ok(names);
+        // Clients see it, and need no folders of this machine.
+        let source = from.rsplit(['/', '\\']).next().map(str::to_owned);
+        return Ok((names, source));
     }
     let Some(count) = count else {
         notes.push(Note::guessed(format!(
             "classes have no names, and the graph leaves open how many `{name}` has; --labels FILE names them"
         )));
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
     if count > labels::MOST as u64 {
         return Err(format!(
@@ -289,11 +294,12 @@ fn classes(
         notes.push(Note::guessed(format!(
             "the names of ImageNet-1k, for `{name}` has {count} classes; --labels FILE gives others"
         )));
-        return Ok(names);
+        return Ok((names, Some("ImageNet-1k, by the number of classes".to_owned())));
     }
     notes.push(Note::guessed(format!(
         "classes are called \"class 0\" to \"class {}\"; --labels FILE names them",
         count.saturating_sub(1)
     )));
-    Ok((0..count).map(|index| format!("class {index}")).collect())
+    let names = (0..count).map(|index| format!("class {index}")).collect();
+    Ok((names, Some("numbered".to_owned())))
 }

@@ -113,6 +113,7 @@ fn write_output(out: &mut String, output: &OutputSpec) -> fmt::Result {
     writeln!(out, "\n[[output]]\nname = {}", Quoted(&output.name))?;
     writeln!(out, "# softmax, sigmoid or none\nactivation = \"{activation}\"")?;
     optional(out, "labels", output.labels.as_deref().map(Quoted))?;
+    optional(out, "labels_source", output.labels_source.as_deref().map(Quoted))?;
     optional(out, "threshold", output.threshold.map(Float))?;
     optional(out, "normalize", output.normalize.then_some(true))?;
     optional(out, "pool", pool)
