@@ -7,6 +7,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+import onnxruntime
 from PIL import Image
 
 from . import ocelli
@@ -30,7 +31,16 @@ def beside(package: str, *path: str) -> Path:
 
 
 def cases() -> list[Case | Refusal]:
-    return [open_nsfw_standalone(), open_nsfw_onnx(), direction(), orientation(), orinet(), tumor(), *refusals()]
+    return [
+        open_nsfw_standalone(),
+        open_nsfw_onnx(),
+        direction(),
+        orientation(),
+        orinet(),
+        tumor(),
+        malware(),
+        *refusals(),
+    ]
 
 
 OPEN_NSFW = (
@@ -274,6 +284,32 @@ def tumor() -> Case:
     )
 
 
+def malware() -> Case:
+    """Classifies programs, whose bytes it looks at as pictures."""
+    models = beside("malvizv1", "models")
+    graph, labels = models / "combined_resnet18_benign_plus_malimg.onnx", models / "combined_class_names.json"
+
+    def reference(_):
+        from malvizv1 import scanner
+
+        session = onnxruntime.InferenceSession(scanner.get_model_path())
+
+        def run(photo):
+            tensor = scanner.preprocess_image(Image.open(photo))
+            return tensor, scanner.softmax(session.run(["logits"], {"input": tensor})[0])[0]
+
+        return run
+
+    return Case(
+        "malvizv1",
+        graph.name,
+        # Its weights lie in a file beside it.
+        lambda _: [graph, "--preset", "keras-torch", "--labels", labels],
+        reference,
+        channel_axis=1,
+    )
+
+
 def refusals() -> list[Refusal]:
     def of(package, *path, words):
         graph = beside(package, *path)
@@ -283,5 +319,5 @@ def refusals() -> list[Refusal]:
     return [
         of("nudenet", "320n.onnx", words=("is no classifier", "`detect`", "output0")),
         of(*models, "PP-OCRv6_det_small.onnx", words=("cannot be loaded", "`fetch_name_0`", "not a row of scores")),
-        of(*models, "PP-OCRv6_rec_small.onnx", words=("cannot be loaded", "[batch, 3, 48, ?]")),
+        of(*models, "PP-OCRv6_rec_small.onnx", words=("cannot be loaded", "`fetch_name_0`", "not a row of scores")),
     ]

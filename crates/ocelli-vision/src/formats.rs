@@ -167,6 +167,8 @@ mod tests {
             ("net.weights.h5", "tensorflow-weights"),
             ("pytorch_model-00001-of-00002.bin", "weights"),
             ("group1-shard1of3.bin", "tensorflow-js"),
+            ("group1-shard1of3", "tensorflow-js"),
+            ("net.weights.bin", "tensorflow-js"),
             ("inference.json", "paddle"),
             ("model.json", "tensorflow-js"),
             ("frozen_inference_graph.pb", "frozen-graph"),

@@ -68,15 +68,17 @@ impl Outputs {
             name: output.tensor.name.clone(),
             activation: activation(task, output, notes),
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: Pool::None,
         };
-        let labels = classes(choice, hints, notes)?;
+        let (labels, labels_source) = classes(choice, hints, notes)?;
         Ok(Self {
             task,
             spec: OutputSpec {
                 labels: (!labels.is_empty()).then(|| super::LABELS_FILE.to_owned()),
+                labels_source,
                 ..spec
             },
             labels,
@@ -233,6 +235,7 @@ fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
             name: output.tensor.name.clone(),
             activation: Activation::None,
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: if is_tokens { Pool::First } else { Pool::None },
@@ -241,11 +244,12 @@ fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
     }
 }
 
+/// The names of the classes, and their origin.
 fn classes(
     (output, gives): Choice<'_>,
     hints: OutputHints<'_>,
     notes: &mut Vec<Note>,
-) -> Result<Vec<String>, String> {
+) -> Result<(Vec<String>, Option<String>), String> {
     let name = &output.tensor.name;
     let count = gives.row();
     if let Some(labels) = hints.labels {
@@ -260,13 +264,15 @@ fn classes(
                 "the labels are placeholders; --labels FILE names the classes",
             ));
         }
-        return Ok(names);
+        // Clients see it, and need no folders of this machine.
+        let source = from.rsplit(['/', '\\']).next().map(str::to_owned);
+        return Ok((names, source));
     }
     let Some(count) = count else {
         notes.push(Note::guessed(format!(
             "classes have no names, and the graph leaves open how many `{name}` has; --labels FILE names them"
         )));
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
     if count > labels::MOST as u64 {
         return Err(format!(
@@ -285,11 +291,12 @@ fn classes(
         notes.push(Note::guessed(format!(
             "the names of ImageNet-1k, for `{name}` has {count} classes; --labels FILE gives others"
         )));
-        return Ok(names);
+        return Ok((names, Some("ImageNet-1k, by the number of classes".to_owned())));
     }
     notes.push(Note::guessed(format!(
         "classes are called \"class 0\" to \"class {}\"; --labels FILE names them",
         count.saturating_sub(1)
     )));
-    Ok((0..count).map(|index| format!("class {index}")).collect())
+    let names = (0..count).map(|index| format!("class {index}")).collect();
+    Ok((names, Some("numbered".to_owned())))
 }

@@ -152,14 +152,25 @@ impl Recipe {
     }
 
     fn agreed_size(&self, tensor: &Tensor, notes: &mut Vec<Note>) -> Result<[u32; 2], String> {
-        match (self.size, tensor.size) {
+        match (self.size, tensor.size()) {
             (None, None) => {
-                let [width, height] = USUAL_SIZE;
+                let (size, found) = match tensor.sides {
+                    [None, Some(height)] => (
+                        [height; 2],
+                        format!("the graph leaves the width open (its height is {height}),"),
+                    ),
+                    [Some(width), None] => (
+                        [width; 2],
+                        format!("the graph leaves the height open (its width is {width}),"),
+                    ),
+                    _ => (USUAL_SIZE, "the graph leaves the size open".to_owned()),
+                };
+                let [width, height] = size;
                 notes.push(Note::guessed(format!(
-                    "{width} x {height} pixels, for the graph leaves the size open and no file says it; \
-                     write it into a model.toml (`ocelli model init`) where it is another"
+                    "{width} x {height} pixels, for {found} and no file says it; write it into a model.toml (`ocelli model \
+                     init`) where it is another"
                 )));
-                Ok(USUAL_SIZE)
+                Ok(size)
             }
             (Some(size), None) | (None, Some(size)) => Ok(size),
             (Some(stated), Some(fixed)) if stated == fixed => Ok(stated),

@@ -212,7 +212,7 @@ fn recipe(hints: &Hints, stated: &Stated, graph: &Graph, tensor: &Tensor, notes:
         recipe.channels = channels;
     }
     // Neither a preset nor a file without a size knows it, and the graph may leave it open.
-    if recipe.size.is_none() && tensor.size.is_none() {
+    if recipe.size.is_none() && tensor.size().is_none() {
         (recipe.size, recipe.size_from) = (stated.size, CONFIG);
         if recipe.size.is_none() {
             (recipe.size, recipe.size_from) = (metadata::size(graph, notes), IMGSZ);
@@ -296,7 +296,7 @@ impl Stated {
             (None, None) => hugging_face::recipe(
                 &hf_config,
                 preprocessor.as_ref(),
-                tensor.size,
+                tensor.size(),
                 hints.interpolation,
                 notes,
             )?,

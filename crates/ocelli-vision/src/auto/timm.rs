@@ -73,7 +73,7 @@ pub(super) fn recipe(
     // timm may test at another size than it trained at; a graph that was exported for that is prepared so.
     if let Some(test_size) = settings.test_input_size.map(width_and_height)
         && test_size != size
-        && tensor.size == Some(test_size)
+        && tensor.size() == Some(test_size)
     {
         crop_pct = settings.test_crop_pct.or(crop_pct);
         notes.push(Note::read("the test size, which the graph was exported for"));

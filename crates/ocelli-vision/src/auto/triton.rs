@@ -100,7 +100,7 @@ impl Config {
         }
         let dims: Vec<i64> = input.scalars("dims").filter_map(|dim| dim.parse().ok()).collect();
         // With batches the first axis is left out, without them it is there.
-        if tensor.size.is_none()
+        if tensor.size().is_none()
             && let [.., first, second, third] = *dims
         {
             let (height, width) = match tensor.layout {
@@ -108,7 +108,7 @@ impl Config {
                 Layout::Nhwc => (first, second),
             };
             let side = |side: i64| u32::try_from(side).ok().filter(|&side| side > 0);
-            tensor.size = side(width).zip(side(height)).map(<[u32; 2]>::from);
+            tensor.sides = [side(width), side(height)];
         }
     }
 
@@ -190,19 +190,19 @@ mod tests {
             dtype: InputType::Float32,
             layout: Layout::Nchw,
             is_gray: false,
-            size: None,
+            sides: [None, None],
         };
         let mut tensor = open.clone();
         config(FULL).unwrap().refine(&mut tensor);
-        assert_eq!((tensor.layout, tensor.size), (Layout::Nhwc, Some([256, 192])));
+        assert_eq!((tensor.layout, tensor.size()), (Layout::Nhwc, Some([256, 192])));
         let mut tensor = open.clone();
         config("input { dims: [1, 3, 192, 256] }")
             .unwrap()
             .refine(&mut tensor);
-        assert_eq!(tensor.size, Some([256, 192]));
+        assert_eq!(tensor.size(), Some([256, 192]));
         let mut tensor = open;
         config("input { dims: [3, -1, -1] }").unwrap().refine(&mut tensor);
-        assert_eq!(tensor.size, None);
+        assert_eq!(tensor.size(), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct OutputSpec {
     pub activation: Activation,
     /// File of class names beside `model.toml`, one a line.
     pub labels: Option<String>,
+    /// Where the class names are from, for people.
+    pub labels_source: Option<String>,
     /// Where several classes may apply: those whose score is below are left out of answers;
     /// [`OutputSpec::DEFAULT_THRESHOLD`] if absent and the task is multilabel.
     pub threshold: Option<f32>,

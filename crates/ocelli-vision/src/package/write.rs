@@ -95,6 +95,7 @@ fn write_output(out: &mut String, output: &OutputSpec) -> fmt::Result {
         word(&output.activation)
     )?;
     optional(out, "labels", output.labels.as_deref().map(Quoted))?;
+    optional(out, "labels_source", output.labels_source.as_deref().map(Quoted))?;
     optional(out, "threshold", output.threshold.map(Float))?;
     optional(out, "normalize", output.normalize.then_some(true))?;
     optional(out, "pool", pool)

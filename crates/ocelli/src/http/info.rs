@@ -71,6 +71,8 @@ struct OutputView<'a> {
     activation: Activation,
     classes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
+    labels_source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<f32>,
     normalize: bool,
 }
@@ -152,6 +154,7 @@ fn view<'a>(model: &'a ServedModel, catalog: &Catalog) -> ModelView<'a> {
                 name: &output.name,
                 activation: output.activation,
                 classes: model.labels_of(index).len(),
+                labels_source: output.labels_source.as_deref().or(output.labels.as_deref()),
                 threshold: model.threshold_of(index),
                 normalize: output.normalize,
             })

@@ -47,11 +47,11 @@ fn labels_are_read_and_their_source_is_named() {
     ] {
         let resolved = made(&[(key, text)]);
         assert_eq!(labels(&resolved), ["tit", "owl's", "robin"], "{key}");
+        let source = format!("the ONNX metadata `{key}`");
+        let output = &resolved.package.card.manifest.outputs[0];
+        assert_eq!(output.labels_source.as_deref(), Some(source.as_str()));
         let said = notes(&resolved);
-        assert!(
-            said.contains(&format!("3 labels from the ONNX metadata `{key}`")),
-            "{said}"
-        );
+        assert!(said.contains(&format!("3 labels from {source}")), "{said}");
         // These keys alone do not say how photos are prepared.
         assert!(
             said.contains("guessed: photos are prepared as preset torchvision"),

@@ -147,6 +147,7 @@ fn output() -> BoxedStrategy<OutputSpec> {
                 name,
                 activation,
                 labels: labels.then(|| "class \"names\".txt".to_owned()),
+                labels_source: labels.then(|| "config.json (id2label), \"by hand\"".to_owned()),
                 threshold: threshold.then_some(score),
                 normalize,
                 pool,

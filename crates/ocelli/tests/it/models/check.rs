@@ -69,6 +69,41 @@ async fn keras_caffe_has_blue_first() {
 }
 
 #[tokio::test]
+async fn channels_come_in_the_order_that_the_option_names() {
+    let files = ModelFolder::new(&[("net.onnx", &small().bytes())]);
+    let grey = (40.0 * 299.0 + 100.0 * 587.0 + 200.0 * 114.0) / 1000.0;
+    for (channels, means) in [
+        ("rgb", [40.0, 100.0, 200.0]),
+        ("bgr", [200.0, 100.0, 40.0]),
+        ("gray3", [grey; 3]),
+    ] {
+        let arguments = ["net.onnx", "--preset", "raw", "--channels", channels];
+        let Some(said) = checked(&files, &arguments).await else {
+            return;
+        };
+        for (channel, mean) in means.into_iter().enumerate() {
+            let found = said["channels"][channel]["mean"].as_f64().unwrap();
+            assert!((found - mean).abs() <= 0.5, "{channels}: {found} is not {mean}");
+        }
+    }
+    let arguments = [
+        "model",
+        "show",
+        "net.onnx",
+        "--preset",
+        "raw",
+        "--channels",
+        "gray",
+    ];
+    let (status, _, said) = files.run(&arguments).await;
+    assert_eq!(status, 2, "{said}");
+    assert!(
+        said.contains("takes 3 channels, and --channels says gray: choose rgb, bgr or gray3"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn every_element_type_runs() {
     for (elem_type, dtype, shape, scale) in [
         (onnx::UINT8, "uint8", &[0, 8, 16, 3], 1.0),

@@ -30,6 +30,8 @@ async fn a_hugging_face_folder_is_served_with_its_labels() {
     let body = answer.ok();
     let best = &body["results"][0]["predictions"][0];
     assert_eq!(best["label"], "cow");
+    let model = process.get("/v1/models/pets").send().await.ok();
+    assert_eq!(model["outputs"][0]["labels_source"], "config.json (id2label)");
     // The scores are 0, 1 and 2.
     let expected = 2_f64.exp() / (1.0 + 1_f64.exp() + 2_f64.exp());
     assert!(
