@@ -158,10 +158,14 @@ impl OutputRequest {
                 "it has a class that the model does not have, or a probability that is not finite"
             }
             (OutputKind::Vector { .. }, Output::Vector(vector)) => {
-                if vector.iter().all(|number| number.is_finite()) {
+                let length = model.known_vector_length(self.output);
+                if length.is_some_and(|length| length != vector.len()) {
+                    "it has another number of features than the model gives"
+                } else if vector.iter().all(|number| number.is_finite()) {
                     return Ok(Output::Vector(vector));
+                } else {
+                    "its numbers are not all finite"
                 }
-                "its numbers are not all finite"
             }
             (OutputKind::Classes { .. }, Output::Vector(_)) => "it is a vector, and classes were wanted",
             (OutputKind::Vector { .. }, Output::Classes(_)) => "it has classes, and a vector was wanted",
@@ -237,11 +241,13 @@ fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f
 
 #[cfg(test)]
 mod tests {
-    use ocelli_engine::TensorData;
+    use std::time::Duration;
+
+    use ocelli_engine::{CostTable, TensorData};
     use ocelli_vision::Activation;
 
     use super::*;
-    use crate::models::served_model;
+    use crate::models::served_model::{self, Runtime};
     use crate::output::params::OutputParams;
 
     fn best(scores: Vec<f32>) -> Result<Output, Error> {
@@ -354,7 +360,20 @@ mod tests {
                 "{bad:?}"
             );
         }
-        let infinite = Output::Vector(vec![f32::INFINITY]);
+        let table = CostTable::new([(1, Duration::from_millis(1))]);
+        model.set_runtime(Runtime {
+            engine: String::new(),
+            engine_version: String::new(),
+            instances: 1,
+            threads_per_instance: 1,
+            max_batch: 1,
+            cost: table.expect("one entry"),
+            vector_lengths: vec![2],
+        });
+        let (two, three) = (Output::Vector(vec![1.0; 2]), Output::Vector(vec![1.0; 3]));
+        assert_eq!(vector.check(&model, two.clone()), Ok(two));
+        assert_eq!(vector.check(&model, three), Err(Error::Internal));
+        let infinite = Output::Vector(vec![f32::INFINITY; 2]);
         assert_eq!(vector.check(&model, infinite), Err(Error::Internal));
     }
 }

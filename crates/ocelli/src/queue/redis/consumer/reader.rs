@@ -41,6 +41,9 @@ const KEEP_NOTES: Duration = Duration::from_secs(60);
 /// The longest that a job may want to be kept, whatever its header says.
 const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Outcomes that one job may ask for: as many as a package may have outputs.
+const MOST_WANTS: usize = 16;
+
 /// How often one claim asks for more when it has found too little: the pending jobs of live workers are in between.
 const MOST_CLAIMS: usize = 100;
 
@@ -332,14 +335,13 @@ impl QueueReader {
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (header, refusal) = match JobHeader::decode_frame(&header) {
+        let (header, wants) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
-                let refusal = self.unusable(&header, &payload);
-                (header, refusal)
+                let wants = self.usable(&header, &payload);
+                (header, wants)
             }
-            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
+            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Err(error)),
         };
-        let wants = self.wants(&header).collect();
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = submitted + life;
         let id = header.job_id();
@@ -355,17 +357,20 @@ impl QueueReader {
                 part: header.part,
             },
             // A refusal is tried for a while, however old the job.
-            deadline: if refusal.is_some() {
+            deadline: if wants.is_err() {
                 now + PAUSE * 10
             } else {
                 deadline
             },
         };
         let lease = self.shared.leases.take(task);
-        if let Some(error) = refusal {
-            self.refuse(&error, lease);
-            return None;
-        }
+        let wants = match wants {
+            Ok(wants) => wants,
+            Err(error) => {
+                self.refuse(&error, lease);
+                return None;
+            }
+        };
         let job = Job {
             id,
             model: Arc::clone(&self.shared.model.id),
@@ -378,32 +383,31 @@ impl QueueReader {
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// What a job wants, without the outputs that the model does not have.
-    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = OutputRequest> {
-        header
-            .wants
-            .iter()
-            .filter_map(|want| want.want(&self.shared.model))
-    }
-
-    /// Why a job cannot be computed, if so.
-    fn unusable(&self, header: &JobHeader, payload: &[u8]) -> Option<WireError> {
-        let input = self.shared.model.input();
+    /// What a job wants, if it can be computed. Nothing that the header declares is trusted: the payload has as many bytes as
+    /// the model takes, and the error names no text of the header's.
+    fn usable(&self, header: &JobHeader, payload: &[u8]) -> Result<Vec<OutputRequest>, WireError> {
+        let model = &self.shared.model;
+        let input = model.input();
         let wanted = [input.height, input.width, 3];
         let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
-        if header.wants.is_empty() || self.wants(header).count() != header.wants.len() {
-            let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
-            return Some(WireError::Garbage(format!(
-                "the outputs {wanted:?} are wanted, and the model does not have them all"
-            )));
-        }
+        let count = header.wants.len();
+        let wants = if (1..=MOST_WANTS).contains(&count) {
+            header.wants.iter().map(|want| want.want(model)).collect()
+        } else {
+            None
+        };
+        let wants = wants.ok_or_else(|| {
+            WireError::Garbage(format!(
+                "it asks for {count} outputs, of which the model does not have each"
+            ))
+        })?;
         match header.inputs.as_slice() {
             [only]
                 if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes =>
             {
-                None
+                Ok(wants)
             }
-            inputs => Some(WireError::Garbage(format!(
+            inputs => Err(WireError::Garbage(format!(
                 "the model takes {wanted:?} uint8 pixels, and this is {} tensors in {} bytes",
                 inputs.len(),
                 payload.len()
