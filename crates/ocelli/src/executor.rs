@@ -120,7 +120,7 @@ pub fn build(
         threads_per_instance: threads,
         max_batch,
         cost,
-        vector_lengths: shown.vector_lengths,
+        vector_lengths,
     });
     let policy = BatchPolicy {
         max_batch,

@@ -154,11 +154,14 @@ impl ServedModel {
     #[must_use]
     pub fn vector_length(&self, output: usize) -> usize {
         const UNKNOWN: usize = 4096;
+        self.known_vector_length(output).unwrap_or(UNKNOWN)
+    }
+
+    /// The same where it is known.
+    pub(crate) fn known_vector_length(&self, output: usize) -> Option<usize> {
         let runtime = self.runtime.lock();
-        let length = runtime
-            .as_ref()
-            .and_then(|runtime| runtime.vector_lengths.get(output));
-        length.copied().filter(|&length| length > 0).unwrap_or(UNKNOWN)
+        let length = runtime.as_ref()?.vector_lengths.get(output);
+        length.copied().filter(|&length| length > 0)
     }
 
     /// The least probability of a class that is answered, unless the request says otherwise; `None` where the best are
