@@ -254,7 +254,7 @@ async fn a_process_without_a_usable_model_reports_why_and_ends() {
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(ends(&path).await.contains("it holds no model"));
+    assert!(ends(&path).await.contains("the folder holds no model"));
     assert!(ends("/nowhere").await.contains("--model-dir /nowhere"));
     shelf.put("a", ("a", "1", "x"));
     fs::write(shelf.path().join("a/model.toml"), "nmae = \"x\"").unwrap();
