@@ -1,7 +1,5 @@
 //! Model files of strangers: whatever stands in them, a package that is within its limits or an error, never a panic.
 
-#![expect(clippy::unwrap_used, reason = "a failure is a failed test")]
-
 use std::fs;
 use std::path::Path;
 
