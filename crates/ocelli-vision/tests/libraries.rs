@@ -17,8 +17,8 @@ use serde_json::Value;
 const LIMIT: f64 = 0.5;
 /// Of values where a library computes in floats, and ours are rounded to 8 bits: a quarter.
 const ROUNDED: f64 = 0.27;
-/// OpenCV's filters are the same, but for the photo's edges where they are linear.
-const OPENCV: f64 = 0.002;
+/// OpenCV's filters are the same, but for the linear one at the edges of photos that grow.
+const OPENCV: f64 = 0.0;
 const OPENCV_LINEAR: f64 = 0.01;
 /// OpenCV's packages for x86 compute its cubic filter with Intel's IPP, which has an arithmetic of its own.
 const OPENCV_CUBIC: f64 = 0.04;

@@ -68,12 +68,12 @@ impl Axis {
 
     fn tap(&self, kernel: Kernel, index: usize) -> Taps {
         let centre = self.start + (index as f64 + 0.5) * self.step;
-        let (below, t) = split(centre - 0.5);
+        let (below, t) = split(self.held(centre - 0.5));
         match kernel {
             Kernel::Nearest(coordinates) => self.single(self.nearest(coordinates, self.first + index)),
             Kernel::NearestEdge => self.single(((self.first + index) as f64 * self.ratio()) as usize),
             Kernel::Linear(coordinates) => {
-                let (below, t) = split(self.place(coordinates, index));
+                let (below, t) = split(self.held(self.place(coordinates, index)));
                 self.repeating(below, &[1.0 - t, t])
             }
             Kernel::Cubic { a, repeats_edge } => {
@@ -137,6 +137,15 @@ impl Axis {
             Coordinates::Asymmetric => whole * (pixels / total),
         };
         place as usize
+    }
+
+    /// A place as OpenCV holds it: in single precision.
+    fn held(&self, place: f64) -> f64 {
+        if self.fixed_point {
+            f64::from(place as f32)
+        } else {
+            place
+        }
     }
 
     fn weight(&self, weight: f64) -> f64 {
