@@ -28,7 +28,7 @@ use crate::models::served_model::Runtime;
 pub(super) const LIVE: Duration = Duration::from_millis(3500);
 
 #[derive(Clone, PartialEq, Message)]
-pub struct Announcement {
+pub(crate) struct Announcement {
     #[prost(string, tag = "1")]
     pub model: String,
     #[prost(string, tag = "2")]
@@ -66,7 +66,7 @@ pub struct Announcement {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub struct BatchCost {
+pub(crate) struct BatchCost {
     #[prost(uint32, tag = "1")]
     pub batch: u32,
     /// Nanoseconds.
@@ -96,8 +96,7 @@ pub(super) enum Announced {
 }
 
 impl Announcement {
-    #[must_use]
-    pub fn model_id(&self) -> ModelId {
+    pub(crate) fn model_id(&self) -> ModelId {
         ModelId {
             name: self.model.clone(),
             version: self.version.clone(),
@@ -106,8 +105,7 @@ impl Announcement {
     }
 
     /// `None` where its costs make no table.
-    #[must_use]
-    pub fn runtime(&self) -> Option<Runtime> {
+    pub(crate) fn runtime(&self) -> Option<Runtime> {
         let costs = self
             .costs
             .iter()
@@ -205,7 +203,7 @@ pub(super) fn process_of(worker: &str) -> &str {
 }
 
 /// The live workers by name. Announcements that cannot be read are logged and skipped.
-pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
+pub(crate) async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
     let pairs: Vec<(String, Vec<u8>)> = link
         .script(WATCH.key(keys::workers(prefix)).arg(LIVE.as_millis() as u64))
         .await?;
