@@ -238,9 +238,8 @@ impl Engines {
             }
             Err(fault) => {
                 self.metrics.engine_faults.inc();
-                let requests: Vec<&str> = jobs.iter().map(|job| &*job.job.envelope.request_id).collect();
                 let model = &self.model.id.name;
-                tracing::error!(model, ?requests, %fault, "the engine failed");
+                tracing::error!(model, %fault, "the engine failed");
                 Err(Cause::new(fault.to_string()))
             }
         };

@@ -3,6 +3,7 @@
 pub(crate) mod connections;
 pub(crate) mod faults;
 pub(crate) mod full;
+pub(crate) mod hostile_peer;
 pub(crate) mod notices;
 pub(crate) mod refusals;
 pub(crate) mod scale_out;

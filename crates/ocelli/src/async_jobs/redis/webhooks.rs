@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::RedisJobsShared;
 use crate::async_jobs::webhook::{self, Receiver};
-use crate::async_jobs::{JobState, JobView, Sender};
+use crate::async_jobs::{JobState, Sender};
 use crate::queue::job::JobId;
 use crate::queue::redis::{DueWebhook, LinkError};
 
@@ -41,7 +41,7 @@ type TakenUp = HashMap<String, usize>;
 
 /// Runs until `stop`. Other processes repeat calls that are in progress then.
 pub(crate) async fn run(shared: &RedisJobsShared, sender: &Sender, stop: &CancellationToken) {
-    let most = sender.limits().total;
+    let most = sender.config().calls.total;
     let mut under_way = FuturesUnordered::new();
     let mut taken_up = TakenUp::new();
     let mut next_look = Instant::now();
@@ -69,7 +69,7 @@ async fn look(
 ) -> Result<Vec<DueWebhook>, LinkError> {
     let mut calls = Vec::new();
     let mut put_off = TakenUp::new();
-    let pause = |receiver: &str| sender.paused_for(&Receiver(receiver.into()));
+    let pause = |receiver: &str| sender.dispatcher.paused_for(&Receiver(receiver.into()));
     for _ in 0..BATCHES {
         let due = shared.due.take(BATCH, HOLD).await?;
         let last = due.len() < BATCH;
@@ -164,16 +164,16 @@ async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Re
     if !JobState::of(&job.results).is_final() {
         return shared.due.call_in(id, LOOK).await;
     }
-    let Ok(body) = JobView::new(&job).body() else {
+    let Ok(body) = job.webhook_body(due.tries + 1) else {
         tracing::error!(job = %id, "a job could not be written as JSON");
         return shared.due.leave(id).await;
     };
     let receiver = url.receiver();
     let turn = tokio::select! {
         biased;
-        turn = sender.turn(&receiver) => turn,
-        () = sender.paused(&receiver) => {
-            let pause = sender.paused_for(&receiver).unwrap_or_default();
+        turn = sender.dispatcher.turn(&receiver) => turn,
+        () = sender.dispatcher.paused(&receiver) => {
+            let pause = sender.dispatcher.paused_for(&receiver).unwrap_or_default();
             return shared.due.call_in(id, pause.max(LOOK)).await;
         }
         () = sleep(WAIT) => return shared.due.call_in(id, LOOK).await,

@@ -112,6 +112,8 @@ pub(super) fn submitted(answer: &Value) -> Option<(i64, usize, Option<String>)> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn bulk(text: &str) -> Value {
@@ -146,6 +148,35 @@ mod tests {
         let ids: Vec<String> = entries.into_iter().map(|entry| entry.id).collect();
         assert_eq!((next.as_str(), ids), ("3-0", vec!["2-0".to_owned()]));
         assert_eq!(claimed(Value::Nil), ("0-0".to_owned(), Vec::new()));
+    }
+
+    /// Answers of every form that the protocol has, some levels deep.
+    fn answers() -> impl Strategy<Value = Value> {
+        let text = prop::collection::vec(any::<u8>(), 0..6).prop_map(Value::BulkString);
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            Just(Value::Okay),
+            any::<i64>().prop_map(Value::Int),
+            "[a-z0-9-]{0,6}".prop_map(Value::SimpleString),
+            text,
+        ];
+        leaf.prop_recursive(6, 64, 4, |inner| {
+            prop_oneof![
+                4 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                1 => prop::collection::vec((inner.clone(), inner), 0..3).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer in answers()) {
+            submitted(&answer);
+            claimed(answer.clone());
+            for entry in streams(answer.clone()).into_iter().flat_map(|(_, entries)| entries).chain(entries(answer)) {
+                prop_assert!(entry.fields.len() < 64);
+            }
+        }
     }
 
     #[test]

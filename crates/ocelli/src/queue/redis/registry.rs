@@ -27,6 +27,18 @@ use crate::models::served_model::Runtime;
 /// How long a worker counts as live after its last heartbeat: three of them and some.
 pub(super) const LIVE: Duration = Duration::from_millis(3500);
 
+/// Maximum size of an announcement in bytes, and of each of its lists.
+const MOST_BYTES: usize = 64 << 10;
+const MOST_ENTRIES: usize = 64;
+
+/// Maximum number of instances, threads, jobs and images in a batch: far above real values, and low enough that no sum or
+/// product of them overflows.
+const MOST_COUNT: u32 = 1 << 16;
+
+/// Maximum number of features of an output, and maximum time of a batch.
+const MOST_FEATURES: u32 = 1 << 24;
+const LONGEST_BATCH: Duration = Duration::from_secs(3600);
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Announcement {
     #[prost(string, tag = "1")]
@@ -102,6 +114,30 @@ impl Announcement {
             version: self.version.clone(),
             digest: self.digest.clone(),
         }
+    }
+
+    /// Reads an announcement whose numbers are plausible: other programs write to Redis too, and web processes calculate with them.
+    fn decode_checked(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MOST_BYTES {
+            return Err(format!("it has {} bytes, {MOST_BYTES} at most", bytes.len()));
+        }
+        let read = Self::decode(bytes).map_err(|error| error.to_string())?;
+        let counts = [
+            read.instances,
+            read.threads_per_instance,
+            read.max_batch,
+            read.leases,
+        ];
+        let longest = LONGEST_BATCH.as_nanos() as u64;
+        let costs = |cost: &BatchCost| (1..=MOST_COUNT).contains(&cost.batch) && cost.nanoseconds <= longest;
+        let sensible = counts.iter().all(|&count| count <= MOST_COUNT)
+            && read.costs.len() <= MOST_ENTRIES
+            && read.costs.iter().all(costs)
+            && read.vector_lengths.len() <= MOST_ENTRIES
+            && read.vector_lengths.iter().all(|&length| length <= MOST_FEATURES);
+        sensible
+            .then_some(read)
+            .ok_or_else(|| "a number in it exceeds its limit".to_owned())
     }
 
     /// `None` where its costs make no table.
@@ -209,7 +245,7 @@ pub(crate) async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Anno
         .await?;
     let mut live = Vec::with_capacity(pairs.len());
     for (worker, bytes) in pairs {
-        match Announcement::decode(bytes.as_slice()) {
+        match Announcement::decode_checked(&bytes) {
             Ok(announcement) => live.push((worker, announcement)),
             Err(error) => tracing::warn!(worker, %error, "cannot read a worker's announcement"),
         }
@@ -253,6 +289,41 @@ pub(super) async fn keep_card(
 mod tests {
     use super::*;
     use crate::models::served_model;
+
+    #[test]
+    fn an_announcement_beyond_all_reason_is_not_read() {
+        let cost = |batch, nanoseconds| BatchCost { batch, nanoseconds };
+        let good = Announcement {
+            instances: 2,
+            max_batch: 8,
+            costs: vec![cost(1, 5_000_000), cost(8, 30_000_000)],
+            vector_lengths: vec![0, 1280],
+            ..Announcement::default()
+        };
+        let read = Announcement::decode_checked(&good.encode_to_vec());
+        assert_eq!(read, Ok(good.clone()));
+        let change = |change: fn(&mut Announcement)| {
+            let mut changed = good.clone();
+            change(&mut changed);
+            changed.encode_to_vec()
+        };
+        for bytes in [
+            change(|one| one.instances = u32::MAX),
+            change(|one| one.max_batch = u32::MAX),
+            change(|one| one.costs[0].batch = 0),
+            change(|one| one.costs[1].nanoseconds = u64::MAX),
+            change(|one| one.costs = vec![one.costs[0]; MOST_ENTRIES + 1]),
+            change(|one| one.vector_lengths[1] = u32::MAX),
+            change(|one| one.engine = "x".repeat(MOST_BYTES)),
+            b"\xff\xff".to_vec(),
+        ] {
+            assert!(
+                Announcement::decode_checked(&bytes).is_err(),
+                "{} bytes",
+                bytes.len()
+            );
+        }
+    }
 
     #[test]
     fn a_card_comes_back_as_it_was() {

@@ -149,6 +149,37 @@ fn an_output_that_is_neither_classes_nor_a_vector_is_refused() {
 }
 
 proptest! {
+    /// Messages that were right once: their lengths and tags still mean something.
+    #[test]
+    fn damaged_messages_are_errors_or_messages_and_no_panic(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..5),
+        cut in any::<proptest::sample::Index>(),
+        tail in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let record = JobRecord {
+            model: "m".to_owned(),
+            parts: 2,
+            bad: vec![BadImage { part: 1, error: "it is empty".to_owned() }],
+            want: Some(header().wants[0].clone()),
+            ..JobRecord::default()
+        };
+        for mut bytes in [header().encode_frame(), encode_reply(JobId(1), &reply(), "w1"), record.encode_frame()] {
+            // The first three bytes are the frame, which other tests damage.
+            for (at, byte) in &changes {
+                let at = 3 + at.index(bytes.len() - 3);
+                bytes[at] = *byte;
+            }
+            bytes.truncate(3 + cut.index(bytes.len() - 2));
+            bytes.extend(&tail);
+            if let Ok(header) = JobHeader::decode_frame(&bytes) {
+                prop_assert_eq!(header.id.len(), 16);
+                prop_assert!(header.encoded_len() <= bytes.len() + 64);
+            }
+            let _ = decode_reply(&bytes);
+            let _ = JobRecord::decode_frame(&bytes);
+        }
+    }
+
     #[test]
     fn garbage_is_an_error_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..3) {
         let mut bytes = bytes;

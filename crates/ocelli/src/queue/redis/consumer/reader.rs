@@ -40,6 +40,9 @@ const KEEP_NOTES: Duration = Duration::from_secs(60);
 /// The longest time to a job's deadline, whatever its header says.
 const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Maximum number of outputs that one job may ask for, which is also the limit of a package.
+const MOST_WANTS: usize = 16;
+
 /// How often one claim goes on when it has found too little: pending jobs of live workers are in between.
 const MOST_CLAIMS: usize = 100;
 
@@ -377,14 +380,19 @@ impl QueueReader {
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// The outputs that a job asks for, where it can be computed.
+    /// The outputs that a job asks for, if it can be computed. Nothing that the header declares is trusted: the payload must have
+    /// as many bytes as the model takes, and the error repeats no text of the header.
     fn wants(&self, header: &JobHeader, pixels: &[u8]) -> Result<Vec<OutputRequest>, WireError> {
         let model = &self.shared.model;
-        let wants: Option<Vec<OutputRequest>> = header.wants.iter().map(|want| want.want(model)).collect();
-        let Some(wants) = wants.filter(|wants| !wants.is_empty()) else {
-            let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
+        let count = header.wants.len();
+        let wants = if (1..=MOST_WANTS).contains(&count) {
+            header.wants.iter().map(|want| want.want(model)).collect()
+        } else {
+            None
+        };
+        let Some(wants) = wants else {
             return Err(WireError::Garbage(format!(
-                "the outputs {wanted:?} are wanted, and the model does not have them all"
+                "it asks for {count} outputs, and the model does not have them all"
             )));
         };
         let input = model.input();

@@ -43,6 +43,9 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// The same where another package has its name and version now: until requests that found the old one are submitted.
 const SUCCEEDED: Duration = Duration::from_secs(60);
 
+/// Models that a web process knows at once: whoever writes to Redis may announce any number.
+const MOST_MODELS: usize = 4096;
+
 pub(crate) struct Heartbeat {
     needs: Needs,
     shared: Arc<ProducerState>,
@@ -166,6 +169,16 @@ impl Heartbeat {
         let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await? else {
             return Ok(());
         };
+        let manifest = &card.manifest;
+        if (&manifest.name, &manifest.version) != (&id.name, &id.version) || self.models.len() >= MOST_MODELS
+        {
+            tracing::warn!(
+                digest = id.digest,
+                models = self.models.len(),
+                "a model is ignored: its card has another name, or there are too many models"
+            );
+            return Ok(());
+        }
         tracing::info!(
             model = id.name,
             version = id.version,
