@@ -37,5 +37,6 @@ pub use consumer::lease::Lease;
 pub use consumer::{RedisWorker, RedisWorkers, WorkerSideConfig, WorkerTasks};
 pub use needs::{Needs, Role};
 pub use producer::{RedisBroker, WebConfig, WebTasks, web};
+pub use registry::Announcement;
 pub use server::{Limits, ServerError, check};
 pub use url::RedisUrl;

@@ -40,7 +40,7 @@ const MOST_FEATURES: u32 = 1 << 24;
 const LONGEST_BATCH: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Announcement {
+pub struct Announcement {
     #[prost(string, tag = "1")]
     pub model: String,
     #[prost(string, tag = "2")]
@@ -78,7 +78,7 @@ pub(crate) struct Announcement {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct BatchCost {
+pub struct BatchCost {
     #[prost(uint32, tag = "1")]
     pub batch: u32,
     /// Nanoseconds.
@@ -108,7 +108,7 @@ pub(super) enum Announced {
 }
 
 impl Announcement {
-    pub(crate) fn model_id(&self) -> ModelId {
+    pub fn model_id(&self) -> ModelId {
         ModelId {
             name: self.model.clone(),
             version: self.version.clone(),
@@ -141,7 +141,7 @@ impl Announcement {
     }
 
     /// `None` where its costs make no table.
-    pub(crate) fn runtime(&self) -> Option<Runtime> {
+    pub fn runtime(&self) -> Option<Runtime> {
         let costs = self
             .costs
             .iter()
