@@ -68,7 +68,6 @@ impl Broker {
     }
 
     /// Whether another photo for `model` with this priority should be decoded now; more jobs would only hold memory.
-    #[must_use]
     pub fn wants(&self, model: &ServedModel, priority: Priority) -> bool {
         match self {
             Self::Memory(broker) => broker.wants(&model.id, priority),
@@ -78,7 +77,6 @@ impl Broker {
     }
 
     /// Whether such a photo should be decoded before the next batch is computed, so that it overtakes lower priorities.
-    #[must_use]
     pub fn hurries(&self, model: &ServedModel, priority: Priority) -> bool {
         match self {
             Self::Memory(broker) => broker.hurries(&model.id, priority),
@@ -106,7 +104,6 @@ impl Broker {
     }
 
     /// How many jobs wait for a worker, as far as this process knows.
-    #[must_use]
     pub fn depth(&self) -> usize {
         match self {
             Self::Memory(broker) => broker.depth(),
@@ -125,7 +122,6 @@ impl Broker {
     }
 
     /// Why Redis cannot be used, where jobs go there.
-    #[must_use]
     pub fn trouble(&self) -> Option<String> {
         match self {
             Self::Memory(_) => None,

@@ -9,6 +9,7 @@
 pub(crate) mod claim;
 pub(crate) mod idempotency;
 pub(crate) mod reading;
+mod state;
 pub(crate) mod webhooks;
 
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use crate::inference::Infer;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::queue::job::{Job, JobId, StoredSize};
-use crate::queue::redis::{JobRecords, LinkError, Record, RedisBroker, WebhookSchedule};
+use crate::queue::redis::{LinkError, RedisBroker};
 use crate::queue::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use idempotency::{HOLD, Once, holding};
-use reading::snapshot;
+use state::RedisJobsShared;
 
 /// How long after the deadline the webhook of a job is called that was not computed by then.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
@@ -36,17 +37,6 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct RedisJobs {
     shared: Arc<RedisJobsShared>,
-}
-
-#[derive(Debug)]
-pub(crate) struct RedisJobsShared {
-    config: JobsConfig,
-    pub(super) infer: Infer,
-    broker: RedisBroker,
-    pub(super) records: JobRecords,
-    pub(super) due: WebhookSchedule,
-    tasks: TaskTracker,
-    stop: CancellationToken,
 }
 
 struct Draft<'a> {
@@ -140,15 +130,6 @@ impl RedisJobs {
 }
 
 impl RedisJobsShared {
-    /// The job of a record.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] where its model's labels are lost, and [`Error::BrokerUnavailable`].
-    pub(super) async fn snapshot(&self, id: JobId, record: &Record) -> Result<Snapshot, Error> {
-        let model = self.model(record).await?;
-        Ok(snapshot(id, record, model))
-    }
-
     async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         let id = secret_id()?;
         let Some(idempotency) = &submission.idempotency else {
@@ -308,25 +289,6 @@ impl RedisJobsShared {
     /// The limits for a priority while other jobs are stored, and while there are none.
     fn open_to(&self, priority: Priority) -> [StoredSize; 2] {
         [1, 0].map(|images| self.config.limit.open_to(priority, images))
-    }
-
-    fn served(&self, digest: &str) -> Option<Arc<ServedModel>> {
-        let models = self.infer.catalog.all();
-        models.iter().find(|model| model.id.digest == digest).cloned()
-    }
-
-    /// The model of a job, also without workers.
-    async fn model(&self, record: &Record) -> Result<Arc<ServedModel>, Error> {
-        let digest = &record.asked.digest;
-        if let Some(model) = self.served(digest) {
-            return Ok(model);
-        }
-        let card = self.broker.card(digest).await?.ok_or_else(|| {
-            Error::internal(format!(
-                "Redis has lost the description of the job's model {digest}"
-            ))
-        })?;
-        Ok(Arc::new(ServedModel::elsewhere(card)))
     }
 }
 

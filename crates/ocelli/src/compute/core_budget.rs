@@ -30,7 +30,6 @@ struct BudgetState {
 
 impl CoreBudget {
     /// `total` cores, at least one.
-    #[must_use]
     pub fn new(total: usize) -> Self {
         let total = total.max(1);
         let state = Mutex::new(BudgetState {
@@ -47,7 +46,6 @@ impl CoreBudget {
         }
     }
 
-    #[must_use]
     pub fn total(&self) -> usize {
         self.shared.total
     }

@@ -32,7 +32,6 @@ pub struct Batcher<T> {
 }
 
 impl<T> Batcher<T> {
-    #[must_use]
     pub fn new(policy: BatchPolicy) -> Self {
         Self {
             policy,
@@ -40,23 +39,19 @@ impl<T> Batcher<T> {
         }
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// How many more items may be fetched. Only one batch waits here, so that other workers can take the rest.
-    #[must_use]
     pub fn room(&self) -> usize {
         self.policy.max_batch.saturating_sub(self.waiting.len())
     }
 
-    #[must_use]
     pub fn any(&self, wanted: impl Fn(&T) -> bool) -> bool {
         self.waiting.iter().any(|(_, item)| wanted(item))
     }
@@ -66,7 +61,6 @@ impl<T> Batcher<T> {
     }
 
     /// Whether a batch may leave at `now`.
-    #[must_use]
     pub fn ripeness(&self, now: Instant) -> Ripeness {
         let Some(&(oldest, _)) = self.waiting.front() else {
             return Ripeness::Empty;

@@ -16,13 +16,11 @@ use crate::output::timing::Phases;
 pub struct JobId(pub u128);
 
 impl JobId {
-    #[must_use]
     pub fn random() -> Self {
         Self(fastrand::u128(..))
     }
 
     /// The id that [`fmt::Display`] wrote: 32 hexadecimal digits, small letters.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let written = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         written.then(|| u128::from_str_radix(text, 16).ok().map(Self))?

@@ -77,7 +77,6 @@ pub enum QueueFull {
 }
 
 impl JobQueue {
-    #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let queues = RwLock::default();
         Self {
@@ -114,13 +113,11 @@ impl JobQueue {
         }
     }
 
-    #[must_use]
     pub fn of(&self, model: &ModelId) -> Option<ModelQueue> {
         self.shared.queues.read().get(model).cloned()
     }
 
     /// Whether any package of this name and version has a queue.
-    #[must_use]
     pub fn has_version(&self, model: &ModelId) -> bool {
         let queues = self.shared.queues.read();
         queues
@@ -139,18 +136,15 @@ impl JobQueue {
         }
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.shared.queues.read().len()
     }
 
     /// Whether no model has a queue.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    #[must_use]
     pub fn depth(&self) -> usize {
         let queues = self.shared.queues.read();
         queues.values().map(ModelQueue::depth).sum()
@@ -197,7 +191,6 @@ impl ModelQueue {
 
     /// Whether another job of this priority should be made now. Each priority has room of its own, so that one that is ready does
     /// not hold up another.
-    #[must_use]
     pub fn wants(&self, priority: Priority) -> bool {
         let queue = self.shared.state.lock();
         let worker = queue.worker.as_ref();
@@ -206,7 +199,6 @@ impl ModelQueue {
 
     /// Whether a job of this priority should be made before the next batch is computed: it is high or would overtake jobs that
     /// are ready, and less than one batch of its priority is ready.
-    #[must_use]
     pub fn hurries(&self, priority: Priority) -> bool {
         let queue = self.shared.state.lock();
         let lower = |other: Priority| other.index() > priority.index();
@@ -234,7 +226,6 @@ impl ModelQueue {
     }
 
     /// Notified when something was taken, where a task fills the queue.
-    #[must_use]
     pub fn room(&self) -> Option<Arc<Notify>> {
         match &self.shared.refill {
             Refill::Pool(_) => None,
@@ -242,12 +233,10 @@ impl ModelQueue {
         }
     }
 
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.shared.state.lock().jobs.len()
     }
 
-    #[must_use]
     pub fn depth_of(&self, priority: Priority) -> usize {
         self.shared.state.lock().jobs.len_of(priority)
     }

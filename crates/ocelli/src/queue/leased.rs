@@ -29,13 +29,11 @@ pub enum Receipt {
 }
 
 impl Leased {
-    #[must_use]
     pub fn new(job: Job, receipt: Receipt) -> Self {
         Self::submitted_at(Instant::now(), job, receipt)
     }
 
     /// `submitted` is by the clock of this process.
-    #[must_use]
     pub fn submitted_at(submitted: Instant, job: Job, receipt: Receipt) -> Self {
         Self {
             job,
@@ -44,13 +42,11 @@ impl Leased {
         }
     }
 
-    #[must_use]
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
 
     /// Why this job should not be computed, if so.
-    #[must_use]
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
         let gone = match &self.receipt {
             Receipt::ReplySender(waiter) => waiter.is_gone(),

@@ -16,7 +16,6 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    #[must_use]
     pub fn new(queue: JobQueue) -> Self {
         Self { queue }
     }
@@ -40,18 +39,15 @@ impl MemoryBroker {
     }
 
     /// See [`super::Broker::wants`]. True for a model that is gone, so that its photos are refused at once.
-    #[must_use]
     pub fn wants(&self, model: &ModelId, priority: Priority) -> bool {
         self.queue.of(model).is_none_or(|queue| queue.wants(priority))
     }
 
     /// See [`super::Broker::hurries`].
-    #[must_use]
     pub fn hurries(&self, model: &ModelId, priority: Priority) -> bool {
         self.queue.of(model).is_some_and(|queue| queue.hurries(priority))
     }
 
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.queue.depth()
     }

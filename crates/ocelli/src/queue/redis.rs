@@ -29,7 +29,6 @@ mod socket;
 pub(crate) mod startup;
 pub(crate) mod url;
 
-pub use address::{EntryAddress, ReplyTo};
 pub use admin::{DeadLetter, QueueAdmin, QueueStatus};
 pub use async_jobs::records::{JobRecords, Record};
 pub use async_jobs::webhook_schedule::{DueWebhook, WebhookSchedule};
@@ -38,6 +37,6 @@ pub use consumer::lease::Lease;
 pub use consumer::{RedisWorker, RedisWorkers, WorkerSideConfig, WorkerTasks};
 pub use needs::{Needs, Role};
 pub use producer::{RedisBroker, WebConfig, WebTasks, web};
-pub use registry::{Announcement, watch};
+pub use registry::Announcement;
 pub use server::{Limits, ServerError, check};
-pub use url::{RedisUrl, TargetError};
+pub use url::RedisUrl;

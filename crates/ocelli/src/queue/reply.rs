@@ -51,7 +51,6 @@ pub fn waiter() -> (ReplySender, ReplyReceiver) {
 
 impl ReplySender {
     /// Whether the receiver was dropped.
-    #[must_use]
     pub fn is_gone(&self) -> bool {
         self.sender.is_closed()
     }

@@ -176,7 +176,6 @@ pub struct Received {
 }
 
 impl JobHeader {
-    #[must_use]
     pub fn encode_frame(&self) -> Vec<u8> {
         frame(JOB, self)
     }
@@ -198,13 +197,11 @@ impl JobHeader {
     }
 
     /// 0 where the bytes are not an id.
-    #[must_use]
     pub fn job_id(&self) -> JobId {
         JobId(<[u8; 16]>::try_from(self.id.as_slice()).map_or(0, u128::from_be_bytes))
     }
 
     /// An unknown priority counts as normal.
-    #[must_use]
     pub fn job_priority(&self) -> Priority {
         Priority::ALL
             .get(self.priority as usize)
@@ -214,7 +211,6 @@ impl JobHeader {
 }
 
 /// `worker` is the name of the worker that computed the reply.
-#[must_use]
 pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
     let mut cause = String::new();
     let error = match &reply.result {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::RedisJobsShared;
 use super::claim::{Claim, hashed};
 use super::reading::ticket;
+use super::state::RedisJobsShared;
 use crate::async_jobs::{Idempotency, JobTicket};
 use crate::error::Error;
 use crate::queue::job::JobId;

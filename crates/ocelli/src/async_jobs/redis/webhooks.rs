@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::RedisJobsShared;
+use super::state::RedisJobsShared;
 use crate::async_jobs::webhook::{self, Receiver};
 use crate::async_jobs::{JobState, Sender};
 use crate::queue::job::JobId;

@@ -54,7 +54,6 @@ pub struct QueueAdmin {
 }
 
 impl QueueAdmin {
-    #[must_use]
     pub fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }

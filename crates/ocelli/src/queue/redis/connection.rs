@@ -91,20 +91,17 @@ impl From<LinkError> for Error {
 impl Link {
     /// A link to `target` that is not connected yet and logs nothing. Redis lists it as `name`. `patience` is the timeout of a
     /// command.
-    #[must_use]
     pub fn new(target: RedisUrl, name: String, patience: Duration) -> Self {
         Self::with(target, name, patience, None)
     }
 
     /// The same for a process that serves: it logs outages.
-    #[must_use]
     pub fn logged(target: RedisUrl, name: String, patience: Duration) -> Self {
         let notices = Arc::new(Notices::new(&target));
         Self::with(target, name, patience, Some(notices))
     }
 
     /// Another link of the same process to the same Redis.
-    #[must_use]
     pub fn beside(&self, name: String, patience: Duration) -> Self {
         let notices = self.shared.notices.as_ref();
         let notices = notices.map(|(_, notices)| Arc::clone(notices));
@@ -136,7 +133,6 @@ impl Link {
     }
 
     /// Why the link does not work, if so.
-    #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.down().map(|outage| outage.to_string()).or_else(|| {
             let refusal = self.shared.refusal.lock();
@@ -162,7 +158,6 @@ impl Link {
     }
 
     /// How long the link has been down; `None` while it is not.
-    #[must_use]
     pub fn down_for(&self) -> Option<Duration> {
         let trouble = self.shared.trouble.lock();
         trouble.as_ref().map(|trouble| trouble.since.elapsed())
@@ -174,13 +169,11 @@ impl Link {
     }
 
     /// Where Redis is, without a login.
-    #[must_use]
     pub fn target(&self) -> String {
         self.shared.target.to_string()
     }
 
     /// Whether Redis is a cluster, where keys of different slots cannot be used together.
-    #[must_use]
     pub fn is_cluster(&self) -> bool {
         matches!(self.shared.target, RedisUrl::Cluster(_))
     }

@@ -56,7 +56,6 @@ pub struct WorkerTasks {
 }
 
 impl RedisWorkers {
-    #[must_use]
     pub fn new(config: WorkerSideConfig, link: Link, metrics: Arc<Metrics>) -> Self {
         let needs = Needs {
             role: Role::Worker,
@@ -135,13 +134,11 @@ impl RedisWorker {
     }
 
     /// How long Redis has been out of reach; `None` while it is not.
-    #[must_use]
     pub fn redis_down_for(&self) -> Option<Duration> {
         self.shared.link().down_for()
     }
 
     /// Jobs that this worker has taken and not answered.
-    #[must_use]
     pub fn leases(&self) -> usize {
         self.shared.leases.len()
     }

@@ -24,7 +24,6 @@ pub struct ModelName {
 }
 
 impl ModelName {
-    #[must_use]
     pub fn of(model: &ModelId) -> Self {
         Self {
             name: model.name.clone(),
@@ -34,7 +33,6 @@ impl ModelName {
     }
 
     /// The model that this key belongs to; `None` for other keys.
-    #[must_use]
     pub fn in_key(prefix: &str, key: &str) -> Option<Self> {
         let rest = key.strip_prefix(prefix)?.strip_prefix(":{")?;
         let (name, rest) = rest.split_once("}:")?;
@@ -68,12 +66,10 @@ pub struct ModelKeys {
 }
 
 impl ModelKeys {
-    #[must_use]
     pub fn new(prefix: &str, model: &ModelId) -> Self {
         Self::named(prefix, &ModelName::of(model))
     }
 
-    #[must_use]
     pub fn named(prefix: &str, model: &ModelName) -> Self {
         let base = format!("{prefix}:{{{}}}:{}:{}", model.name, model.version, model.digest);
         Self {
@@ -87,79 +83,66 @@ impl ModelKeys {
 }
 
 /// The reply stream of one web process.
-#[must_use]
 pub fn replies(prefix: &str, web: &str) -> String {
     format!("{prefix}:replies:{web}")
 }
 
 /// The hash of live workers: their names and what they announce.
-#[must_use]
 pub fn workers(prefix: &str) -> String {
     format!("{prefix}:{{@registry}}:workers")
 }
 
 /// The hash of the workers of a model's name and version, and the digest that each serves.
-#[must_use]
 pub fn holders(prefix: &str, name: &str, version: &str) -> String {
     format!("{prefix}:{{@registry}}:holders:{name}:{version}")
 }
 
-#[must_use]
 pub fn card(prefix: &str, digest: &str) -> String {
     format!("{prefix}:{{@registry}}:card:{digest}")
 }
 
 /// The record of an asynchronous job.
-#[must_use]
 pub fn record(prefix: &str, id: JobId) -> String {
     format!("{prefix}:job:{{{id}}}")
 }
 
 /// The job whose record has this key.
-#[must_use]
 pub fn job_of(record: &str) -> Option<JobId> {
     let (_, id) = record.rsplit_once('{')?;
     JobId::parse(id.strip_suffix('}')?)
 }
 
 /// The asynchronous jobs that are kept, by the time when they end.
-#[must_use]
 pub fn kept_jobs(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:kept")
 }
 
 /// The sum of their images and of the bytes that their results may have.
-#[must_use]
 pub fn kept_sizes(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:sizes")
 }
 
 /// Jobs whose webhooks are to be called, by the time of the next call.
-#[must_use]
 pub fn due(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:due")
 }
 
 /// The receiver of each of them.
-#[must_use]
 pub fn receivers(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:receivers")
 }
 
 /// How often each of them was called.
-#[must_use]
 pub fn tries(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:tries")
 }
 
 /// The claim on an idempotency key.
-#[must_use]
 pub fn once(prefix: &str, key: &str) -> String {
     format!("{prefix}:once:{key}")
 }
 
 /// The key on which a process checks which commands it may send.
-#[must_use]
 pub fn probe(prefix: &str, process: &str) -> String {
     format!("{prefix}:probe:{process}")
 }

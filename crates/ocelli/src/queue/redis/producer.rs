@@ -97,7 +97,6 @@ impl RedisBroker {
     }
 
     /// Why Redis cannot be used, if so.
-    #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.shared.link.trouble()
     }
@@ -132,7 +131,6 @@ impl RedisBroker {
         }
     }
 
-    #[must_use]
     pub fn wants(&self) -> bool {
         self.shared.submitting.load(Ordering::Acquire) < MOST_SUBMITTING
     }
@@ -158,7 +156,6 @@ impl RedisBroker {
     }
 
     /// How many jobs of all models were in Redis when their queues were last looked at.
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.shared.depths.lock().values().map(|depth| depth.jobs).sum()
     }

@@ -137,13 +137,11 @@ impl LinkError {
     }
 
     /// Whether only a change of Redis or of the URL helps.
-    #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Login(_) | Self::Denied(_))
     }
 
     /// Whether the link of a serving process has logged it.
-    #[must_use]
     pub fn is_logged(&self) -> bool {
         matches!(self, Self::Down(_)) || self.is_permanent()
     }

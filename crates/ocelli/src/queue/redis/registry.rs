@@ -108,7 +108,6 @@ pub(super) enum Announced {
 }
 
 impl Announcement {
-    #[must_use]
     pub fn model_id(&self) -> ModelId {
         ModelId {
             name: self.model.clone(),
@@ -142,7 +141,6 @@ impl Announcement {
     }
 
     /// `None` where its costs make no table.
-    #[must_use]
     pub fn runtime(&self) -> Option<Runtime> {
         let costs = self
             .costs
@@ -241,7 +239,7 @@ pub(super) fn process_of(worker: &str) -> &str {
 }
 
 /// The live workers by name. Announcements that cannot be read are logged and skipped.
-pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
+pub(crate) async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
     let pairs: Vec<(String, Vec<u8>)> = link
         .script(WATCH.key(keys::workers(prefix)).arg(LIVE.as_millis() as u64))
         .await?;

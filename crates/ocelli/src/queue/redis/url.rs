@@ -150,7 +150,6 @@ impl RedisUrl {
     }
 
     /// What to do where no server answers.
-    #[must_use]
     pub fn advice(&self) -> String {
         match self {
             Self::Single(server) => match server.info.addr() {

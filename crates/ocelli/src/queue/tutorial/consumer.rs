@@ -124,19 +124,16 @@ impl TutorialWorker {
     }
 
     /// Jobs that this worker has taken and not answered.
-    #[must_use]
     pub fn jobs(&self) -> usize {
         self.shared.tickets.count()
     }
 
     /// How long Redis has been out of reach; `None` while it is not.
-    #[must_use]
     pub fn redis_down_for(&self) -> Option<Duration> {
         self.shared.reader.down_for()
     }
 
     /// The same without the read under way, for which [`TutorialWorker::finished`] waits, too.
-    #[must_use]
     pub fn held(&self) -> usize {
         self.shared.tickets.count().saturating_sub(1)
     }

@@ -67,7 +67,6 @@ impl TutorialJob {
     ///
     /// # Panics
     /// When the pixels are not those of [`input`]'s size.
-    #[must_use]
     pub fn encode(&self) -> String {
         let mut tensor = vec![0.0; input().elements()];
         input().fill(&self.rgb, &mut tensor);

@@ -47,7 +47,7 @@ struct ProducerShared {
     asked: PendingReplies,
     /// Told when the first job is under way.
     begun: Notify,
-    suppliers: Pool,
+    decoders: Pool,
     metrics: Arc<Metrics>,
     closed: AtomicBool,
 }
@@ -66,16 +66,16 @@ pub struct TutorialWebTask {
     inbox: mpsc::UnboundedReceiver<Outgoing>,
 }
 
-/// The handle, and what has to run for it. `suppliers` are told when more jobs are wanted.
+/// The handle, and what has to run for it. `decoders` are told when more jobs are wanted.
 #[must_use]
-pub fn web(link: Link, suppliers: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
+pub fn web(link: Link, decoders: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
     // Bounded by `wants`.
     let (outbox, inbox) = mpsc::unbounded_channel();
     let shared = Arc::new(ProducerShared {
         link,
         asked: PendingReplies::default(),
         begun: Notify::new(),
-        suppliers,
+        decoders,
         metrics,
         closed: AtomicBool::new(false),
     });
@@ -94,13 +94,11 @@ impl TutorialBroker {
     }
 
     /// What keeps commands from Redis, if anything does.
-    #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.shared.link.trouble()
     }
 
     /// Whether another job may be made.
-    #[must_use]
     pub fn wants(&self) -> bool {
         self.depth() < MOST_UNDER_WAY
     }
@@ -124,7 +122,6 @@ impl TutorialBroker {
     }
 
     /// How many jobs of this process are under way.
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.shared.asked.len()
     }
@@ -230,7 +227,7 @@ impl ProducerShared {
     /// Forgets a job, so that there is room for another.
     fn end(&self, id: &str) -> Option<Ended> {
         let ended = self.asked.remove(id);
-        self.suppliers.call();
+        self.decoders.call();
         ended
     }
 }

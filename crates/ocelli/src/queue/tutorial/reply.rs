@@ -18,7 +18,6 @@ pub struct Named {
 
 impl Named {
     /// One of `model`'s classes.
-    #[must_use]
     pub fn new(prediction: &Prediction, model: &ServedModel) -> Self {
         Self {
             label: prediction.class.label(model.labels_of(0)).into_owned(),
@@ -51,7 +50,6 @@ pub enum BadReply {
 
 /// The reply as the tutorial's model process writes it. An empty one says that there is no answer, and lets the
 /// tutorial's web process stop waiting, which has no other end.
-#[must_use]
 pub fn encode_reply(predictions: &[Named]) -> String {
     serde_json::to_string(predictions).expect("strings and numbers can be written as JSON")
 }

@@ -88,7 +88,6 @@ pub struct QueuedPart {
 }
 
 impl WantMessage {
-    #[must_use]
     pub fn new(model: &ServedModel, want: &OutputRequest) -> Self {
         let output = model.card.manifest.outputs.get(want.output);
         let output = output.map(|output| output.name.clone()).unwrap_or_default();
@@ -108,7 +107,6 @@ impl WantMessage {
     }
 
     /// `None` where `model` has no such output: it may be another package than that of the request.
-    #[must_use]
     pub fn want(&self, model: &ServedModel) -> Option<OutputRequest> {
         let outputs = &model.card.manifest.outputs;
         let output = outputs.iter().position(|output| output.name == self.output)?;
@@ -127,7 +125,6 @@ impl WantMessage {
 
 impl JobRecord {
     /// The output asked of each image. A record of a release that knew only classes has only their number.
-    #[must_use]
     pub fn want(&self, model: &ServedModel) -> OutputRequest {
         let said = self.want.as_ref().and_then(|want| want.want(model));
         said.unwrap_or(OutputRequest {
@@ -139,7 +136,6 @@ impl JobRecord {
         })
     }
 
-    #[must_use]
     pub fn model_id(&self) -> ModelId {
         ModelId {
             name: self.model.clone(),
@@ -148,7 +144,6 @@ impl JobRecord {
         }
     }
 
-    #[must_use]
     pub fn encode_frame(&self) -> Vec<u8> {
         frame(RECORD, self)
     }

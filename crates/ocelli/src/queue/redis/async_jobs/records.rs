@@ -66,7 +66,6 @@ impl JobRecords {
         Self { link, prefix }
     }
 
-    #[must_use]
     pub fn key(&self, id: JobId) -> String {
         keys::record(&self.prefix, id)
     }

@@ -19,12 +19,10 @@ use crate::queue::redis::registry;
 use crate::queue::wire::{QueuedPart, QueuedParts, ReplyKind};
 
 impl RedisBroker {
-    #[must_use]
     pub fn records(&self) -> JobRecords {
         JobRecords::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
-    #[must_use]
     pub fn due(&self) -> WebhookSchedule {
         WebhookSchedule::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }

@@ -55,7 +55,6 @@ struct HeldLeases {
 
 impl Lease {
     /// Whether another worker has the job now.
-    #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
