@@ -42,7 +42,6 @@ pub struct JobsConfig {
 }
 
 impl JobsConfig {
-    #[must_use]
     pub fn webhook_calls(&self) -> usize {
         self.webhooks
             .as_ref()
@@ -117,7 +116,6 @@ impl Submission {
 }
 
 impl JobState {
-    #[must_use]
     pub fn of(results: &[Option<Result<Scored, Error>>]) -> Self {
         let answered = results.iter().flatten().count();
         if answered < results.len() {
@@ -134,7 +132,6 @@ impl JobState {
         }
     }
 
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -144,7 +141,6 @@ impl JobState {
         }
     }
 
-    #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Failed)
     }
@@ -152,7 +148,6 @@ impl JobState {
 
 impl Jobs {
     /// Jobs are stored where the broker of `infer` is.
-    #[must_use]
     pub fn new(config: JobsConfig, infer: &Infer) -> Self {
         let store = match &infer.broker {
             Broker::Memory(_) | Broker::Tutorial(_) => {
@@ -165,7 +160,6 @@ impl Jobs {
         Self { config, store }
     }
 
-    #[must_use]
     pub fn config(&self) -> &JobsConfig {
         &self.config
     }
@@ -181,7 +175,6 @@ impl Jobs {
     }
 
     /// Whether an accepted job outlives this process.
-    #[must_use]
     pub fn durable(&self) -> bool {
         match self.store {
             JobStore::Memory(_) => false,

@@ -31,7 +31,6 @@ pub const NOT_STARTED: u8 = 2;
 const FAILED: u8 = 1;
 
 /// The exit status of a command that ends with `error`.
-#[must_use]
 pub fn status_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(BenchError::WarmUp { .. }) => FAILED,

@@ -133,13 +133,11 @@ pub enum Error {
 pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
 
 impl Cause {
-    #[must_use]
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(Arc::from(source.into()))
     }
 
     /// The message of a caught panic.
-    #[must_use]
     pub fn of_panic(what: &str, panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -201,7 +199,6 @@ impl Error {
         Self::Internal(Cause::new(cause))
     }
 
-    #[must_use]
     pub fn status(&self) -> Status {
         let (http, code) = match self {
             Self::InvalidRequest(_) => (400, "invalid_request"),
@@ -233,7 +230,6 @@ impl Error {
     }
 
     /// What the log says beside the text that the client gets.
-    #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         match self {
             Self::DecoderPanic(cause) | Self::BrokerFailed(cause) | Self::Internal(cause) => Some(cause),
@@ -242,13 +238,11 @@ impl Error {
     }
 
     /// The text for an operator, who may see the cause.
-    #[must_use]
     pub fn detail(&self) -> String {
         self.cause().map_or_else(|| self.to_string(), Cause::to_string)
     }
 
     /// Whole seconds for the `Retry-After` header, where trying again can help.
-    #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::QueueFull { retry_after } | Self::TooManyJobs { retry_after } => {
@@ -275,7 +269,6 @@ pub enum UnavailableReason {
 
 impl UnavailableReason {
     /// Its name in JSON and in metrics.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Loading => "loading",

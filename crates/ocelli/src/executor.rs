@@ -45,7 +45,6 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// The same, but as the model's package says where it says something.
-    #[must_use]
     pub fn with(self, run: &RunSpec) -> Self {
         let count = |own: Option<u32>, other: Option<usize>| own.map(|count| count as usize).or(other);
         let delay = run.max_delay_ms.map(u64::from).map(Duration::from_millis);

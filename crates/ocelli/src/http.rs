@@ -126,7 +126,6 @@ fn probe_routes() -> Routes<Probe> {
 }
 
 /// Every route that the API description has to name.
-#[must_use]
 pub fn public_routes() -> Vec<Route> {
     let mut routes = native_routes().table.into_routes();
     routes.extend(probe_routes().table.into_routes());

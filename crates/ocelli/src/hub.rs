@@ -53,7 +53,6 @@ pub fn fetch(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubError> {
 }
 
 impl Fetched {
-    #[must_use]
     pub fn onnx_path(&self) -> PathBuf {
         self.folder.join(&self.onnx)
     }

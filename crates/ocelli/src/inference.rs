@@ -58,7 +58,6 @@ pub enum WithoutWorker {
 }
 
 impl Request {
-    #[must_use]
     pub fn photo(&self, bytes: Bytes) -> Photo {
         Photo {
             bytes,

@@ -118,7 +118,6 @@ impl From<DropReason> for DropLabels {
 
 impl DropReason {
     /// The reason, if there is one. Clients also leave at the deadline, so a passed deadline is the reason in both cases.
-    #[must_use]
     pub fn of(deadline_passed: bool, client_gone: bool) -> Option<Self> {
         match (deadline_passed, client_gone) {
             (true, _) => Some(Self::DeadlinePassed),
@@ -385,7 +384,6 @@ impl fmt::Debug for Metrics {
 pub struct GaugeGuard(Gauge);
 
 impl GaugeGuard {
-    #[must_use]
     pub fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())

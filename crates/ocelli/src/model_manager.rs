@@ -160,18 +160,15 @@ impl Models {
         }
     }
 
-    #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.shared.catalog
     }
 
-    #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.shared.room.metrics)
     }
 
     /// How many models have a queue: those that are loaded, and that end what they have.
-    #[must_use]
     pub fn queues(&self) -> usize {
         self.shared.room.queues.len()
     }

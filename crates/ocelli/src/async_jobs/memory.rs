@@ -189,7 +189,7 @@ async fn call_webhook(
             turn = sender.dispatcher.turn(&receiver) => turn,
             () = tokio::time::sleep_until(end) => return webhook::expired(url, metrics),
         };
-        let body = match entry.snapshot().webhook_body(tries) {
+        let body = match entry.snapshot().webhook_body() {
             Ok(body) => body,
             Err(error) => return tracing::error!(%error, "cannot write a job as JSON"),
         };
@@ -210,6 +210,12 @@ async fn call_webhook(
 async fn compute(infer: &Infer, request: &Request, images: Vec<bytes::Bytes>, entry: &StoredJob) {
     let each = images.into_iter().enumerate().map(|(part, image)| async move {
         let result = infer.run_image(request, image).await;
+        if let Err(error) = &result
+            && let Some(cause) = error.cause()
+        {
+            let (job, model) = (entry.ticket.id, &entry.model.id.name);
+            tracing::error!(%job, model, image = part, %cause, "an image of a job failed");
+        }
         if let Some(place) = entry.results.lock().get_mut(part) {
             *place = Some(result);
         }

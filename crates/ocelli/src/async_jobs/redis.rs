@@ -302,7 +302,14 @@ fn sort(prepared: Vec<Result<Job, Error>>) -> Result<(Vec<Part>, Vec<BadImage>),
     for (part, result) in (0..).zip(prepared) {
         match result {
             Ok(job) => jobs.push((part, job)),
-            Err(Error::InvalidImage(error)) if !alone => bad.push(BadImage { part, error }),
+            Err(error @ (Error::InvalidImage(_) | Error::DecoderPanic(_))) if !alone => {
+                // The record has room for the text alone.
+                if let Some(cause) = error.cause() {
+                    tracing::error!(image = part, %cause, "an image of a job failed");
+                }
+                let error = error.to_string();
+                bad.push(BadImage { part, error });
+            }
             Err(error) => return Err(error),
         }
     }
@@ -326,5 +333,25 @@ fn record(submission: &Submission, bad: Vec<BadImage>, keep: Duration, once: Opt
         once_key: once.map(|once| once.key.clone()).unwrap_or_default(),
         once_claim: once.map(|once| once.settled.clone()).unwrap_or_default(),
         most_bytes: submission.size().bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Cause;
+
+    #[test]
+    fn an_image_that_a_decoder_fails_on_fails_alone_among_others() {
+        let bad = || Error::InvalidImage("it is empty".to_owned());
+        let panicked = || Error::DecoderPanic(Cause::new("the decoder panicked"));
+        let (jobs, images) = sort(vec![Err(bad()), Err(panicked())]).expect("none fails the job");
+        assert_eq!((jobs.len(), images.len()), (0, 2));
+        assert_eq!(images[1].part, 1);
+        assert!(
+            sort(vec![Err(panicked())]).is_err(),
+            "a job of one image has its error"
+        );
+        assert!(sort(vec![Err(bad()), Err(Error::Unloaded)]).is_err());
     }
 }

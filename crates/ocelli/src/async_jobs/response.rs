@@ -22,7 +22,6 @@ pub struct JobView<'a> {
 
 impl<'a> JobView<'a> {
     /// Results are shown when all are there.
-    #[must_use]
     pub fn new(job: &'a Snapshot) -> Self {
         let state = JobState::of(&job.results);
         let answers = job.results.iter().flatten();
@@ -44,17 +43,7 @@ impl<'a> JobView<'a> {
 }
 
 impl Snapshot {
-    /// The body of a webhook's `tries`th call. The first one logs the causes that the body does not show.
-    pub(super) fn webhook_body(&self, tries: u32) -> serde_json::Result<Bytes> {
-        for (image, result) in self.results.iter().flatten().enumerate() {
-            if let Err(error) = result
-                && let Some(cause) = error.cause()
-                && tries == 1
-            {
-                let (job, model) = (self.ticket.id, &self.model.id.name);
-                tracing::error!(%job, model, image, %cause, "job failed");
-            }
-        }
+    pub(super) fn webhook_body(&self) -> serde_json::Result<Bytes> {
         serde_json::to_vec(&JobView::new(self)).map(Bytes::from)
     }
 }

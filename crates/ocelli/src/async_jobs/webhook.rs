@@ -59,14 +59,12 @@ pub struct WebhookUrl {
 }
 
 impl Secret {
-    #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }
 
     /// The value of `X-Ocelli-Signature`: the time in Unix seconds, and the HMAC-SHA256 of that time, a full stop and the
     /// body, in hexadecimal. The time is signed, so that a replayed call can be detected.
-    #[must_use]
     pub fn signature(&self, unix_seconds: u64, body: &[u8]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let mut signing = hmac::Context::with_key(&key);
@@ -110,7 +108,6 @@ impl WebhookConfig {
         }
     }
 
-    #[must_use]
     pub fn allows_address(&self, address: IpAddr) -> bool {
         self.allow_private || is_public(address)
     }

@@ -36,7 +36,6 @@ impl ListenAddress {
         }
     }
 
-    #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
         Self {
             host: self.host.clone(),
@@ -45,7 +44,6 @@ impl ListenAddress {
     }
 
     /// The host name, or `None` for an IP address.
-    #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.host {
             Host::Ip(_) => None,
@@ -54,7 +52,6 @@ impl ListenAddress {
     }
 
     /// The port; 0 means any free port.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }

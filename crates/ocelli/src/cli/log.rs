@@ -33,7 +33,6 @@ pub struct LogArgs {
 
 impl Command {
     /// Log messages of level info would clutter the output of a command that prints results.
-    #[must_use]
     pub fn default_log_level(&self) -> LogLevel {
         match self {
             Self::Serve(_) | Self::Web(_) | Self::Worker(_) => LogLevel::Info,

@@ -22,7 +22,6 @@ pub enum QueueCommand {
 }
 
 impl QueueCommand {
-    #[must_use]
     pub fn redis(&self) -> &RedisArgs {
         match self {
             Self::Status(args) => &args.redis,

@@ -88,7 +88,6 @@ const FOREIGN: [Foreign; 12] = [
 const MAX_EDITS: usize = 2;
 
 /// Replaces clap's suggestion for an unknown option by a tip for the command in `arguments`.
-#[must_use]
 pub(super) fn improve(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;

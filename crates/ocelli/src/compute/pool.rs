@@ -96,7 +96,6 @@ pub struct ComputeThread {
 impl Pool {
     /// `count` threads. They do urgent work first, that of `leading` before that of the other sources; then ordinary work in
     /// the same order. The other sources take turns.
-    #[must_use]
     pub fn threads(&self, count: usize, leading: Option<&Arc<dyn WorkSource>>) -> Vec<ComputeThread> {
         (0..count)
             .map(|index| ComputeThread {

@@ -243,6 +243,8 @@ impl Engines {
                 Err(Cause::new(fault.to_string()))
             }
         };
+        // Of a batch that ran, the first unusable output is logged for all.
+        let mut logged = outputs.is_err();
         for job in jobs {
             let cost = JobCost {
                 queue: drawn.saturating_duration_since(job.submitted),
@@ -257,6 +259,11 @@ impl Engines {
             let result = row
                 .map_err(JobError::EngineFault)
                 .and_then(|outputs| self.results(&job.job.wants, &outputs));
+            if let Err(JobError::EngineFault(cause)) = &result
+                && !std::mem::replace(&mut logged, true)
+            {
+                tracing::error!(model = self.model.id.name, %cause, "an output cannot be used");
+            }
             job.complete(Reply { result, cost });
         }
         outputs.is_ok()

@@ -68,7 +68,6 @@ impl FromStr for CorsOrigin {
 }
 
 impl Cors {
-    #[must_use]
     pub fn new(origins: &[CorsOrigin]) -> Self {
         Self(origins.into())
     }

@@ -19,7 +19,7 @@ use super::path::Path;
 use super::request::{HttpRequest, deadline};
 use super::response::to_json;
 use super::target::{AnswerKind, Found, Target};
-use crate::async_jobs::{Idempotency, JobState, JobTicket, JobView, Submission, WebhookUrl};
+use crate::async_jobs::{Idempotency, JobTicket, JobView, Submission, WebhookUrl};
 use crate::error::Error;
 use crate::inference::{Deadline, WithoutWorker};
 use crate::queue::job::JobId;
@@ -118,10 +118,8 @@ pub(super) async fn show(
 ) -> Result<Response, Error> {
     let id = JobId::parse(&id).ok_or(Error::UnknownJob)?;
     let job = state.jobs.get(id).await?;
+    // The causes of failed images were logged when they failed.
     http.context.note_model(&job.model);
-    if JobState::of(&job.results).is_final() {
-        http.context.log_each(job.results.iter().flatten());
-    }
     to_json(&JobView::new(&job))
 }
 

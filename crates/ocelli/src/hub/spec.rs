@@ -43,18 +43,15 @@ pub struct Commit(String);
 
 impl HubSpec {
     /// Whether `text` wants to be a model on the hub, right or wrong.
-    #[must_use]
     pub fn is_meant(text: &str) -> bool {
         text.starts_with(SCHEME)
     }
 
-    #[must_use]
     pub fn without_scheme(text: &str) -> Option<Self> {
         format!("{SCHEME}{text}").parse().ok()
     }
 
     /// The branch, tag or commit, which is `main` where none is named.
-    #[must_use]
     pub fn revision(&self) -> RepoPath {
         self.revision.clone().unwrap_or_else(|| RepoPath(MAIN.to_owned()))
     }
@@ -120,7 +117,6 @@ impl fmt::Display for HubSpec {
 
 impl Repository {
     /// `None` for what the hub would not call a repository.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let (owner, name) = text.split_once('/')?;
         (is_name(owner) && is_name(name)).then(|| Self {
@@ -134,13 +130,11 @@ impl Repository {
     }
 
     /// What its folder in the cache is called, also by Hugging Face's own tools.
-    #[must_use]
     pub fn folder(&self) -> String {
         format!("models--{}--{}", self.owner, self.name)
     }
 
     /// The repository whose folder in the cache is called so.
-    #[must_use]
     pub fn of_folder(folder: &str) -> Option<Self> {
         // Neither part holds two hyphens in a row.
         let (owner, name) = folder.strip_prefix("models--")?.split_once("--")?;
@@ -167,7 +161,6 @@ impl fmt::Display for Repository {
 
 impl RepoPath {
     /// `None` for what is empty, absolute, or could lead anywhere but down.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
         let allowed = |c: char| !c.is_control() && c != '\\';
@@ -176,29 +169,24 @@ impl RepoPath {
     }
 
     /// The path, with `/` between its parts.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether it is called as an ONNX file is.
-    #[must_use]
     pub fn is_onnx(&self) -> bool {
         self.0.ends_with(".onnx")
     }
 
-    #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
     /// The folder that it is in, unless that is the repository itself.
-    #[must_use]
     pub fn parent(&self) -> Option<Self> {
         self.0.rsplit_once('/').map(|(folder, _)| Self(folder.to_owned()))
     }
 
-    #[must_use]
     pub fn beside(&self, name: &str) -> Option<Self> {
         match self.0.rsplit_once('/') {
             Some((folder, _)) => Self::new(&format!("{folder}/{name}")),
@@ -215,18 +203,15 @@ impl fmt::Display for RepoPath {
 
 impl Commit {
     /// `None` for what is not the full hash of a commit, as 40 lower-case hexadecimal digits.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         is_hash(text, 40).then(|| Self(text.to_owned()))
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Enough of its digits to tell commits of a repository apart.
-    #[must_use]
     pub fn short(&self) -> &str {
         &self.0[..12]
     }

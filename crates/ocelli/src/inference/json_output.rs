@@ -68,7 +68,6 @@ impl Serialize for Vector<'_> {
 }
 
 impl<'a> ImageAnswer<'a> {
-    #[must_use]
     pub fn new(
         model: &'a ServedModel,
         want: &OutputRequest,
@@ -90,7 +89,6 @@ impl<'a> ImageAnswer<'a> {
     }
 }
 
-#[must_use]
 pub fn labelled<'a>(labels: &'a [String], predictions: &'a [Prediction]) -> Vec<LabelledPrediction<'a>> {
     predictions
         .iter()

@@ -41,7 +41,6 @@ impl Load {
 /// How much of a limit, in slots or in bytes, is open to a priority. Lower priorities leave a part free for higher ones, so
 /// that a queue full of `low` still takes `normal`, and one full of both still takes `high`. Every queue uses this rule,
 /// in this process and in Redis. The part is rounded down, so a queue of one or two slots is open to every priority.
-#[must_use]
 pub fn open_to(limit: u64, priority: Priority) -> u64 {
     /// Percent that are kept free of each priority, in the order of [`Priority::ALL`].
     const KEPT_FREE: [u64; 3] = [0, 10, 20];
@@ -76,7 +75,6 @@ pub fn check(
 }
 
 /// Whether a request of this priority fits while nothing else is in flight.
-#[must_use]
 pub fn fits_empty(
     global: AdmissionLimits,
     model: AdmissionLimits,
@@ -97,7 +95,6 @@ impl AdmissionLimits {
 
     /// The part that is open to a priority while `jobs` images are in flight. While there are none, all bytes are, so that a
     /// queue of few bytes still takes one image of every priority.
-    #[must_use]
     pub fn open_to(self, priority: Priority, jobs: usize) -> Self {
         let bytes = open_to(self.bytes, priority);
         Self {
@@ -129,7 +126,6 @@ struct InFlight {
 }
 
 impl Admission {
-    #[must_use]
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -168,12 +164,10 @@ impl Admission {
         self.after(&in_flight, jobs, bytes, priority).map(drop)
     }
 
-    #[must_use]
     pub fn limits(&self) -> AdmissionLimits {
         self.limits
     }
 
-    #[must_use]
     pub fn load(&self) -> Load {
         self.in_flight.lock().load
     }

@@ -57,7 +57,6 @@ const NO_MODEL: Error = Error::NotReady(
 );
 
 impl Catalog {
-    #[must_use]
     pub fn new(models: Vec<Arc<ServedModel>>, names: Names) -> Self {
         Self {
             models: Arc::new(RwLock::new(models.into())),
@@ -69,7 +68,6 @@ impl Catalog {
     }
 
     /// The same catalog, in which it means this that no model is there.
-    #[must_use]
     pub fn with_vacancy(self, vacancy: EmptyPolicy) -> Self {
         Self { vacancy, ..self }
     }
@@ -85,13 +83,11 @@ impl Catalog {
         }
     }
 
-    #[must_use]
     pub fn all(&self) -> Arc<[Arc<ServedModel>]> {
         Arc::clone(&self.models.read())
     }
 
     /// Those that should be there and are not.
-    #[must_use]
     pub fn absent(&self) -> Arc<[Unavailable]> {
         Arc::clone(&self.absent.read())
     }
@@ -121,7 +117,6 @@ impl Catalog {
     }
 
     /// Whether a model is served that can answer now.
-    #[must_use]
     pub fn answers(&self) -> bool {
         self.models.read().iter().any(|model| model.is_ready())
     }
@@ -145,7 +140,6 @@ impl Catalog {
     }
 
     /// Whether requests that name no model may reach this one.
-    #[must_use]
     pub fn is_default(&self, model: &ServedModel) -> bool {
         match self.names.default_model() {
             Some(wanted) => wanted.means(&model.id) && (wanted.version.is_some() || !model.is_superseded()),
@@ -163,7 +157,6 @@ impl Catalog {
         }
     }
 
-    #[must_use]
     pub fn known(&self) -> String {
         known(&self.all())
     }

@@ -15,7 +15,6 @@ impl Priority {
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
     /// Its name, as in `X-Priority` and in metrics.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::High => "high",
@@ -24,12 +23,10 @@ impl Priority {
         }
     }
 
-    #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
     }
 
-    #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }

@@ -59,7 +59,6 @@ pub struct Runtime {
 
 impl ServedModel {
     /// A model that this process computes and that is not loaded yet, and its file.
-    #[must_use]
     pub fn split(package: ModelPackage) -> (Self, ModelFile) {
         let file = ModelFile {
             name: package.card.manifest.name.clone(),
@@ -80,7 +79,6 @@ impl ServedModel {
     }
 
     /// A model that other processes compute.
-    #[must_use]
     pub fn elsewhere(card: ModelCard) -> Self {
         Self::new(card, Execution::Elsewhere)
     }
@@ -104,7 +102,6 @@ impl ServedModel {
     }
 
     /// Limits the images that are in flight at a time.
-    #[must_use]
     pub fn limited_to(mut self, jobs: usize) -> Self {
         self.admission = Admission::new(AdmissionLimits {
             jobs,
@@ -114,12 +111,10 @@ impl ServedModel {
     }
 
     /// The model's own limit. Requests need the model as long as they hold its permit.
-    #[must_use]
     pub fn admission(&self) -> &Arc<Admission> {
         &self.admission
     }
 
-    #[must_use]
     pub fn input(&self) -> &InputSpec {
         &self.card.manifest.input
     }
@@ -134,13 +129,11 @@ impl ServedModel {
     }
 
     /// The names of the classes of an output; empty where the package does not say.
-    #[must_use]
     pub fn labels_of(&self, output: usize) -> &[String] {
         self.card.labels.get(output).map_or(&[], Vec::as_slice)
     }
 
     /// The most predictions that an answer may have: one for each class of the output, as far as the classes are known.
-    #[must_use]
     pub fn classes_of(&self, output: usize) -> usize {
         /// As many classes as ImageNet has; an answer with fewer has all that there are.
         const UNKNOWN: usize = 1000;
@@ -151,7 +144,6 @@ impl ServedModel {
     }
 
     /// How many numbers a feature vector of an output has: as many as large models have while that is not known.
-    #[must_use]
     pub fn vector_length(&self, output: usize) -> usize {
         const UNKNOWN: usize = 4096;
         self.known_vector_length(output).unwrap_or(UNKNOWN)
@@ -166,7 +158,6 @@ impl ServedModel {
 
     /// The least probability of a class that is answered, unless the request says otherwise; `None` where the best are
     /// answered whatever theirs.
-    #[must_use]
     pub fn threshold_of(&self, output: usize) -> Option<f32> {
         let manifest = &self.card.manifest;
         let classes = manifest
@@ -180,7 +171,6 @@ impl ServedModel {
     }
 
     /// Whether an instance is there to compute with.
-    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.instances() > 0
     }
@@ -198,7 +188,6 @@ impl ServedModel {
     }
 
     /// Its state, as JSON and metrics name it.
-    #[must_use]
     pub fn state(&self) -> &'static str {
         match self.place {
             _ if self.is_ready() => "ready",
@@ -207,7 +196,6 @@ impl ServedModel {
         }
     }
 
-    #[must_use]
     pub fn instances(&self) -> usize {
         self.live_instances.load(Ordering::Acquire)
     }
@@ -218,7 +206,6 @@ impl ServedModel {
 
     /// Whether all its workers are about to leave: they finish their jobs, but get no new ones while other workers serve the
     /// same name.
-    #[must_use]
     pub fn is_retiring(&self) -> bool {
         self.retiring.load(Ordering::Acquire)
     }
@@ -228,7 +215,6 @@ impl ServedModel {
     }
 
     /// Whether all its workers also serve a higher version, so that the name alone does not mean this one.
-    #[must_use]
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
     }
@@ -246,7 +232,6 @@ impl ServedModel {
     }
 
     /// How the model is run; `None` while it is being loaded.
-    #[must_use]
     pub fn runtime(&self) -> Option<Runtime> {
         self.runtime.lock().clone()
     }
@@ -263,7 +248,6 @@ impl ServedModel {
     }
 
     /// How long `images` images take, if they are all that this model has to compute.
-    #[must_use]
     pub fn estimate(&self, images: usize) -> Option<Duration> {
         let runtime = self.runtime.lock();
         let runtime = runtime.as_ref()?;
@@ -275,7 +259,6 @@ impl ServedModel {
 }
 
 impl ModelFile {
-    #[must_use]
     pub fn source(&self) -> ModelSource<'_> {
         ModelSource {
             name: &self.name,
@@ -286,7 +269,6 @@ impl ModelFile {
     }
 
     /// What an engine says of this model before it has ever served, with the file that it is about and what to do.
-    #[must_use]
     pub fn blamed(&self, error: EngineError) -> EngineError {
         let shown = |path: &PathBuf| path.strip_prefix(".").unwrap_or(path).display().to_string();
         let model = match &self.origin {

@@ -56,7 +56,6 @@ pub enum Class {
 
 impl Class {
     /// The label, or the number of a class without one.
-    #[must_use]
     pub fn label<'a>(&'a self, labels: &'a [String]) -> Cow<'a, str> {
         match self {
             Self::Index(index) => labels
@@ -67,7 +66,6 @@ impl Class {
     }
 
     /// Index among the output's labels, if known.
-    #[must_use]
     pub fn index(&self) -> Option<usize> {
         match self {
             Self::Index(index) => Some(*index),
@@ -124,7 +122,6 @@ impl OutputRequest {
     }
 
     /// Maximum bytes of one image's result, in transit and in storage, with its envelope.
-    #[must_use]
     pub fn most_bytes(&self, model: &ServedModel) -> u64 {
         /// For the phases, an error's text, the worker's name and the key of a reply.
         const ENVELOPE: usize = 1 << 10;

@@ -20,7 +20,6 @@ pub struct Phases {
 
 impl Phases {
     /// The phases with their names in metrics and in `Server-Timing`.
-    #[must_use]
     pub fn named(&self) -> [(&'static str, Duration); 6] {
         [
             ("receive", self.receive),
@@ -33,14 +32,12 @@ impl Phases {
     }
 
     /// The same in milliseconds, rounded to microseconds.
-    #[must_use]
     pub fn milliseconds(&self) -> [(&'static str, f64); 6] {
         self.named()
             .map(|(name, duration)| (name, (duration.as_secs_f64() * 1e6).round() / 1e3))
     }
 
     /// The maximum of each phase, for a request of several images.
-    #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {
             receive: self.receive.max(other.receive),
@@ -53,7 +50,6 @@ impl Phases {
     }
 
     /// The value of a `Server-Timing` header (W3C Server Timing), in milliseconds.
-    #[must_use]
     pub fn server_timing(&self) -> String {
         let mut header = String::with_capacity(112);
         for (name, ms) in self.milliseconds() {

@@ -18,7 +18,6 @@ struct Unwritable(io::Error);
 impl ReaderGone {
     /// Marks a failed write to standard output, so that a closed pipe is not confused with a broken connection, and other
     /// errors name standard output.
-    #[must_use]
     pub fn mark(error: io::Error) -> io::Error {
         match error.kind() {
             io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Self),
@@ -27,7 +26,6 @@ impl ReaderGone {
     }
 
     /// Whether a closed standard output caused `error`.
-    #[must_use]
     pub fn caused(error: &anyhow::Error) -> bool {
         error
             .chain()
@@ -37,13 +35,11 @@ impl ReaderGone {
 }
 
 /// The text with all control characters escaped, including line breaks.
-#[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, char::is_control)
 }
 
 /// The text with control characters escaped except line breaks and tabs.
-#[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |character| {
         character.is_control() && !matches!(character, '\n' | '\t')

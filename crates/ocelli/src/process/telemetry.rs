@@ -116,7 +116,6 @@ impl Drop for Flush {
 }
 
 /// The counter of dropped lines.
-#[must_use]
 pub fn lost_lines() -> Counter {
     LINES.lost().clone()
 }

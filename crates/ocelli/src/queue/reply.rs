@@ -55,7 +55,6 @@ impl ReplySender {
         self.sender.is_closed()
     }
 
-    #[must_use]
     pub fn prepared(self, prepare: PrepareTimes) -> Self {
         Self { prepare, ..self }
     }

@@ -42,7 +42,6 @@ pub struct Running {
 }
 
 impl Pipeline {
-    #[must_use]
     pub fn new(config: &PipelineConfig, backend: Arc<dyn Backend>, models: impl Into<ModelSet>) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (cores, pool) = (CoreBudget::new(config.cores), Pool::default());
@@ -79,7 +78,6 @@ impl Pipeline {
         }
     }
 
-    #[must_use]
     pub fn models(&self) -> &Models {
         &self.models
     }
@@ -96,7 +94,6 @@ impl Pipeline {
 }
 
 impl Running {
-    #[must_use]
     pub fn infer(&self) -> &Infer {
         &self.infer
     }

@@ -44,7 +44,6 @@ pub struct WebTier {
 }
 
 impl WebTier {
-    #[must_use]
     pub fn new(config: WebTierConfig, target: &RedisUrl) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (cores, pool) = (CoreBudget::new(config.cores), Pool::default());

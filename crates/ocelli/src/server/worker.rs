@@ -48,7 +48,6 @@ pub struct WorkerTier {
 }
 
 impl WorkerTier {
-    #[must_use]
     pub fn new(
         config: WorkerTierConfig,
         target: &RedisUrl,
@@ -82,7 +81,6 @@ impl WorkerTier {
         }
     }
 
-    #[must_use]
     pub fn models(&self) -> &Models {
         &self.models
     }

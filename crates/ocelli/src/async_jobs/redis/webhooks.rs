@@ -164,7 +164,7 @@ async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Re
     if !JobState::of(&job.results).is_final() {
         return shared.due.call_in(id, LOOK).await;
     }
-    let Ok(body) = job.webhook_body(due.tries + 1) else {
+    let Ok(body) = job.webhook_body() else {
         tracing::error!(job = %id, "a job could not be written as JSON");
         return shared.due.leave(id).await;
     };

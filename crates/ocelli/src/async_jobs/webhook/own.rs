@@ -17,7 +17,6 @@ impl OwnListeners {
 
     /// Whether a connection to `address` might reach a listener: it is an address of this machine with the port of one. Every
     /// address of this machine counts, because there are many ways to write one.
-    #[must_use]
     pub(super) fn include(&self, address: SocketAddr) -> bool {
         let known = |own: &SocketAddr| own.port() == address.port();
         let listens = self.0.lock().iter().any(known);

@@ -89,7 +89,6 @@ impl Sender {
         })
     }
 
-    #[must_use]
     pub fn config(&self) -> &WebhookConfig {
         &self.config
     }
@@ -106,7 +105,6 @@ impl Sender {
         }
     }
 
-    #[must_use]
     pub fn own_listeners(&self) -> &OwnListeners {
         &self.own
     }

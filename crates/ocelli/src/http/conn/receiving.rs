@@ -143,7 +143,6 @@ impl ReceivingTable {
 }
 
 impl Receiving {
-    #[must_use]
     pub fn new(limits: ReceivingLimits, metrics: Arc<Metrics>) -> Self {
         let shared = Arc::new(ReceivingShared {
             limits,

@@ -24,14 +24,12 @@ pub struct ModelRef {
 
 impl Names {
     /// What a name stands for, an alias or not.
-    #[must_use]
     pub fn resolve(&self, name: &str) -> ModelRef {
         let aliased = self.aliases.get(name).cloned();
         aliased.unwrap_or_else(|| ModelRef::any_version(name.to_owned()))
     }
 
     /// What requests mean that name none, where that was said.
-    #[must_use]
     pub fn default_model(&self) -> Option<ModelRef> {
         let default = self.default.as_ref()?;
         let aliased = self.aliases.get(default).cloned();
@@ -39,7 +37,6 @@ impl Names {
     }
 
     /// The options that lead to none of these models, as an operator writes them.
-    #[must_use]
     pub fn unresolved(&self, models: &[Arc<ServedModel>]) -> Vec<String> {
         let leads = |wanted: &ModelRef| models.iter().any(|model| wanted.means(&model.id));
         let default = self.default.iter().zip(self.default_model());
@@ -54,12 +51,10 @@ impl Names {
 }
 
 impl ModelRef {
-    #[must_use]
     pub fn any_version(name: String) -> Self {
         Self { name, version: None }
     }
 
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {
             Some((name, version)) => Self {
@@ -71,7 +66,6 @@ impl ModelRef {
     }
 
     /// Whether that is a model it stands for.
-    #[must_use]
     pub fn means(&self, id: &ModelId) -> bool {
         self.name == id.name && self.version.as_ref().is_none_or(|version| *version == id.version)
     }
@@ -88,7 +82,6 @@ impl fmt::Display for ModelRef {
 
 /// Orders versions as people count: number by number, so that 10 comes after 9 and 1.10 after 1.9. What is no number
 /// comes before what is one.
-#[must_use]
 pub fn by_version(one: &str, other: &str) -> Ordering {
     let parts =
         |version: &'_ str| -> Vec<Option<u64>> { version.split('.').map(|part| part.parse().ok()).collect() };

@@ -12,7 +12,6 @@ pub enum Step {
 }
 
 impl Step {
-    #[must_use]
     pub fn key(&self) -> &Key {
         match self {
             Self::Load(entry) => &entry.key,

@@ -33,6 +33,9 @@ pub use state::WorkerSideConfig;
 use state::{ModelState, ProcessState};
 
 /// How long ago Redis may have answered the last read of a worker that counts as ready.
+/// How long a model that leaves waits for a heartbeat in progress.
+const LAST_BEAT: Duration = Duration::from_secs(1);
+
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// The worker side of a process. Cheap to clone.
@@ -70,13 +73,13 @@ impl RedisWorkers {
                 metrics,
                 models: Mutex::default(),
                 heartbeat: tokio::sync::Mutex::default(),
+                announcing: tokio::sync::Mutex::default(),
             }),
         }
     }
 
     /// The handle of a model that Redis knows as `name`, and what has to run for it. `reader` is for commands that block
     /// for a second. `room` is notified when something was taken from `queue`.
-    #[must_use]
     pub fn worker(
         &self,
         name: String,
@@ -211,6 +214,8 @@ impl WorkerTasks {
             ((), (), ()) = async { tokio::join!(reading, replying, beating.run()) } => {}
         }
         drop(beating);
+        // A beat in progress may still announce this model; it must not come after the withdrawal.
+        let _ = tokio::time::timeout(LAST_BEAT, shared.process.announcing.lock()).await;
         if let Err(error) = shared.sign_off().await {
             tracing::debug!(%error, "cannot delete the name of this worker; it expires");
         }

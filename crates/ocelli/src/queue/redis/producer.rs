@@ -55,7 +55,6 @@ pub struct WebTasks {
 }
 
 /// The handle, and what has to run for it. `replies` is for commands that block for a second.
-#[must_use]
 pub fn web(
     config: WebConfig,
     (link, replies): (Link, Link),

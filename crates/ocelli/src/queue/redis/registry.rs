@@ -177,7 +177,8 @@ fn decode_card(bytes: &[u8], digest: &str) -> Result<ModelCard, String> {
     ModelCard::restore(message.toml, labels, digest.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Publishes an announcement and the card of its model, and sets the clock by the answer.
+/// Publishes an announcement and the card of its model, and sets the clock by the answer. The card, with all labels, is sent only
+/// if Redis does not have it.
 pub(super) async fn announce(
     link: &Link,
     prefix: &str,
@@ -185,36 +186,42 @@ pub(super) async fn announce(
     (announcement, card): (&Announcement, &[u8]),
     clock: &RedisClock,
 ) -> Result<Announced, LinkError> {
-    let sent = Instant::now();
-    let answer: Vec<Value> = link
-        .script(
-            ANNOUNCE
-                .key(keys::workers(prefix))
-                .key(keys::holders(prefix, &announcement.model, &announcement.version))
-                .key(keys::card(prefix, &announcement.digest))
-                .arg(worker)
-                .arg(process_of(worker))
-                .arg(&announcement.digest)
-                .arg(announcement.encode_to_vec())
-                .arg(card)
-                .arg(LIVE.as_millis() as u64),
-        )
-        .await?;
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        _ => String::new(),
-    };
-    match answer.as_slice() {
-        [Value::Int(1), now] => {
-            if let Ok(micros) = text(now).parse() {
-                clock.set(sent, Instant::now(), micros);
+    let mut card_to_send: &[u8] = &[];
+    loop {
+        let sent = Instant::now();
+        let answer: Vec<Value> = link
+            .script(
+                ANNOUNCE
+                    .key(keys::workers(prefix))
+                    .key(keys::holders(prefix, &announcement.model, &announcement.version))
+                    .key(keys::card(prefix, &announcement.digest))
+                    .arg(worker)
+                    .arg(process_of(worker))
+                    .arg(&announcement.digest)
+                    .arg(announcement.encode_to_vec())
+                    .arg(card_to_send)
+                    .arg(LIVE.as_millis() as u64),
+            )
+            .await?;
+        let text = |value: &Value| match value {
+            Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            _ => String::new(),
+        };
+        match answer.as_slice() {
+            [Value::Int(1), now] => {
+                if let Ok(micros) = text(now).parse() {
+                    clock.set(sent, Instant::now(), micros);
+                }
+                return Ok(Announced::Yes);
             }
-            Ok(Announced::Yes)
+            [Value::Int(2)] if card_to_send.is_empty() && !card.is_empty() => card_to_send = card,
+            [Value::Int(0), digest] => return Ok(Announced::Conflict(text(digest))),
+            _ => {
+                return Err(LinkError::Refused(
+                    "the script ANNOUNCE returned an unexpected answer".to_owned(),
+                ));
+            }
         }
-        [_, digest] => Ok(Announced::Conflict(text(digest))),
-        _ => Err(LinkError::Refused(
-            "the script ANNOUNCE returned something else than it should".to_owned(),
-        )),
     }
 }
 

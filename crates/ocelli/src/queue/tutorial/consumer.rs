@@ -78,7 +78,6 @@ struct Taker {
 
 /// The handle, and what has to run for it. `reader` is for commands that block for a second. `room` is notified when
 /// something was taken from `queue`.
-#[must_use]
 pub fn worker(
     (link, reader): (Link, Link),
     model: &Arc<ServedModel>,
@@ -320,7 +319,7 @@ async fn insist(link: &Link, command: &::redis::Cmd) -> Result<(), LinkError> {
 
 /// The best classes of a reply, as many as the tutorial shows.
 fn classes(model: &ServedModel, reply: Reply) -> Result<Vec<Prediction>, String> {
-    let said = |error: Error| error.to_string();
+    let said = |error: Error| error.detail();
     let want = OutputParams::default().classes(model).map_err(said)?;
     match scored(model, reply, &want, PATIENCE).map_err(said)?.outcome {
         Output::Classes(predictions) => Ok(predictions),

@@ -67,7 +67,6 @@ pub struct TutorialWebTask {
 }
 
 /// The handle, and what has to run for it. `decoders` are told when more jobs are wanted.
-#[must_use]
 pub fn web(link: Link, decoders: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
     // Bounded by `wants`.
     let (outbox, inbox) = mpsc::unbounded_channel();

@@ -75,7 +75,7 @@ const SERVING: [(&[&str], &str); 13] = [
     (&["web", "--redis", "localhost"], "has no scheme"),
     (
         &["web", "--redis", NO_REDIS, "--redis-ca", "/no/file.pem"],
-        "--redis-ca: /no/file.pem",
+        "--redis-ca: cannot read certificates in PEM from /no/file.pem",
     ),
     (
         &["web", "--redis", NO_REDIS, "--webhook-hosts", "example.com"],

@@ -33,9 +33,10 @@ impl Beating {
         let mut tidied = Instant::now();
         loop {
             let mut beaten = process.beat().await;
-            if beaten.is_ok() && tidied.elapsed() >= TIDY_EVERY {
+            if tidied.elapsed() >= TIDY_EVERY {
                 tidied = Instant::now();
-                beaten = process.tidy().await;
+                // An error of one model must not keep the consumers of the others.
+                beaten = beaten.and(process.tidy().await);
             }
             if let Err(error) = beaten {
                 tracing::debug!(%error, "a heartbeat failed");
@@ -60,6 +61,7 @@ impl ProcessState {
     /// Sends the commands of all models together: one write, whatever their number. One that fails keeps no other from
     /// being carried out; in a cluster they may be for different nodes.
     async fn beat(&self) -> Result<(), LinkError> {
+        let _announcing = self.announcing.lock().await;
         self.link.connect().await?;
         self.needs.look_again(&self.link).await;
         let models = self.running();

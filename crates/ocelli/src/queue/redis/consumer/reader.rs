@@ -40,6 +40,9 @@ const KEEP_NOTES: Duration = Duration::from_secs(60);
 /// The longest time to a job's deadline, whatever its header says.
 const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Maximum length of a request id, as over HTTP. A longer one is dropped, since it would be logged.
+const MOST_REQUEST_ID: usize = 128;
+
 /// Maximum number of outputs that one job may ask for, which is also the limit of a package.
 const MOST_WANTS: usize = 16;
 
@@ -330,13 +333,16 @@ impl QueueReader {
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
         let submitted = self.shared.process.clock.instant(micros, now).min(now);
-        let (header, wants) = match JobHeader::decode_frame(&header) {
+        let (mut header, wants) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
                 let wants = self.wants(&header, &pixels);
                 (header, wants)
             }
             Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Err(error)),
         };
+        if header.request_id.len() > MOST_REQUEST_ID {
+            header.request_id.clear();
+        }
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = Deadline::new(submitted, life);
         let id = header.job_id();

@@ -50,6 +50,8 @@ pub(super) struct ProcessState {
     pub(super) models: Mutex<Vec<Arc<ModelState>>>,
     /// Held by the task that sends the heartbeats of all of them.
     pub(super) heartbeat: tokio::sync::Mutex<()>,
+    /// Held while a heartbeat announces the models.
+    pub(super) announcing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 -- Registers a worker until its next heartbeat is overdue.
 -- KEYS: workers, the digest of each worker of this name and version, card
--- ARGV: worker, its process, digest, announcement, card, milliseconds that it counts
+-- ARGV: worker, its process, digest, announcement, card or nothing, milliseconds that it counts
 -- Returns {1, microseconds of Redis' clock}, or {0, digest} where only processes other than this one serve the name and
--- version, and none of them this digest.
+-- version, and none of them this digest, or {2} where the card is needed and was not sent.
 local keep = tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = string.format('%d%06d', time[1], time[2])
@@ -32,13 +32,16 @@ if not own or live(own) ~= ARGV[3] then
     return {0, other}
   end
 end
+local card = redis.call('PTTL', KEYS[3])
+if card == -2 and ARGV[5] == '' then
+  return {2}
+end
 -- First a command that needs no memory: a script that has written may go on when Redis is full, and a full Redis must
 -- not forget live workers.
 redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('HSET', KEYS[2], ARGV[1], now .. ARGV[3])
 redis.call('PEXPIRE', KEYS[2], keep)
 -- Results are labelled with the card after the last worker has gone.
-local card = redis.call('PTTL', KEYS[3])
 if card == -2 then
   redis.call('SET', KEYS[3], ARGV[5], 'PX', keep)
 elseif card < keep then

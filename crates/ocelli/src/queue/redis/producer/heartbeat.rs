@@ -137,9 +137,17 @@ impl Heartbeat {
         }
         // New models are published before others are marked as gone: one may replace the other.
         for (id, workers) in &by_model {
-            if !self.models.contains_key(id) {
-                self.add(id, workers, now).await?;
+            if self.models.contains_key(id) {
+                continue;
             }
+            if self.models.len() >= MOST_MODELS {
+                tracing::warn!(
+                    models = MOST_MODELS,
+                    "more models are announced than a web process serves; they are ignored"
+                );
+                break;
+            }
+            self.add(id, workers, now).await?;
         }
         self.publish();
         for (id, workers) in &by_model {
@@ -170,12 +178,10 @@ impl Heartbeat {
             return Ok(());
         };
         let manifest = &card.manifest;
-        if (&manifest.name, &manifest.version) != (&id.name, &id.version) || self.models.len() >= MOST_MODELS
-        {
+        if (&manifest.name, &manifest.version) != (&id.name, &id.version) {
             tracing::warn!(
                 digest = id.digest,
-                models = self.models.len(),
-                "a model is ignored: its card has another name, or there are too many models"
+                "a model is ignored: its card has another name"
             );
             return Ok(());
         }
