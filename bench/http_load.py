@@ -123,7 +123,7 @@ def code_of(status: int, body: bytes) -> str:
 
 @dataclass
 class Load:
-    """What an open loop sent, and what came of it."""
+    """The requests of an open loop: their answers and how late they were sent."""
 
     answers: list[Answer] = field(default_factory=list)
     # How much later than it was due each request was sent.

@@ -187,7 +187,7 @@ async def real(table: Table, options) -> None:
             client.close()
             share = len(in_time(load)) / options.seconds / peak
             table.row(f"FastAPI, {factor:g} x", f"goodput of {peak:.1f}/s", "", f"{share:.2f}", None)
-            # It computes what nobody waits for any more.
+            # The server still computes requests whose clients have left.
             await asyncio.sleep(2)
 
 

@@ -263,7 +263,7 @@ def report(account: Account, done: Counter, seen: dict, left: dict[str, float], 
 
 
 async def settle(urls: list[str]) -> dict[str, float]:
-    """What is still admitted when nobody asks any more."""
+    """The images that are still admitted after all clients have stopped, by URL."""
     left = {}
     for _ in range(100):
         left = {url: metric(url, "ocelli_admitted_images") for url in urls}

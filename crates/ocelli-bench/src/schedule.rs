@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pool_and_a_late_generator_are_told_apart() {
+    fn a_full_pool_is_distinguished_from_a_late_generator() {
         let (mut schedule, begin) = open(1000.0, Stop::Requests(9), 1, Duration::ZERO);
         assert_eq!(ticket(schedule.next(begin, 0)).delay, Delay::None);
         assert_eq!(schedule.next(begin + MS, 1), Next::AwaitAnswer);

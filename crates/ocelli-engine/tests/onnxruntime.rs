@@ -112,7 +112,7 @@ fn broken_models_do_not_load() {
 }
 
 #[test]
-fn a_package_that_does_not_match_is_told_how() {
+fn the_error_names_how_a_package_does_not_match() {
     let Some(runtime) = common::onnxruntime() else {
         return;
     };

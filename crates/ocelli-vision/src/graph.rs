@@ -1,4 +1,4 @@
-//! What an ONNX file says of itself: what goes in, what comes out, and which other files it needs.
+//! The parts of an ONNX file that describe the model: its inputs, its outputs, and the other files that it needs.
 //!
 //! Owns a partial reading of ONNX's `ModelProto` (onnx/onnx.proto of ONNX 1.19) that looks at names, shapes and the
 //! last operators, and passes over the weights without copying them. It deliberately does not judge whether the graph

@@ -1,4 +1,4 @@
-//! A model package: the folder that says what goes into a model and what comes out of it.
+//! A model package: the folder that describes a model's input and outputs.
 //!
 //! Owns reading and checking a package. Of the graph it reads which other files belong to it, and no more: whether
 //! the ONNX file has the inputs, outputs and class count that the manifest promises is checked when it is loaded
@@ -50,7 +50,7 @@ pub struct ModelPackage {
     pub stated_in: Option<PathBuf>,
 }
 
-/// A package without its weights: all that is needed to prepare images for the model and to name what comes out.
+/// A package without its weights: all that is needed to prepare images for the model and to interpret its outputs.
 #[derive(Debug, Clone)]
 pub struct ModelCard {
     /// `model.toml`.

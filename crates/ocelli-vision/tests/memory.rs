@@ -285,7 +285,7 @@ fn hostile_files_are_announced() {
     }
 }
 
-/// Lossy data with eight partitions, of which the first is said to have 16 MB.
+/// Lossy data with eight partitions, the first of which claims a length of 16 MB.
 fn partitions_that_are_not_there_are_refused() {
     let mut frame = vec![0x10 | 2 << 5, 0, 0, 0x9D, 1, 0x2A, 4, 0, 4, 0];
     // The first partition: fourteen bits for other things, and two for the number of partitions.

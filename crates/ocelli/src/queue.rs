@@ -1,7 +1,7 @@
 //! Carries jobs to workers and replies back.
 //!
 //! The contract: queues are bounded; each accepted job gets one reply or one error; jobs whose client has left or whose
-//! deadline has passed are not computed; low priorities wait longer, but not for ever; after `close`, accepted jobs are still
+//! deadline has passed are not computed; low priorities wait longer, but not forever; after `close`, accepted jobs are still
 //! computed.
 //!
 //! The web side uses a [`Broker`], the worker a [`JobQueue`] of its own process. In one process the two are the same queue.

@@ -242,7 +242,7 @@ fn a_budget_that_runs_out_leaves_out_large_sizes() {
     assert_eq!(
         engine.runs,
         [1, 1, 2, 1, 2],
-        "what is left of the budget goes into precision"
+        "the rest of the budget goes into precision"
     );
     let mut engine = timed(&OPEN, |_, batch| ms(10 * batch as u64));
     assert_eq!(measured(&mut engine, 8, Duration::ZERO), [(1, ms(10))]);

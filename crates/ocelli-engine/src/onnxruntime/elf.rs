@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_told_from_everything_else() {
+    fn a_library_is_distinguished_from_other_files() {
         let own = MACHINE.unwrap_or(0);
         assert_eq!(checked(&library(own, 120)), Ok(()));
         assert_eq!(

@@ -125,7 +125,7 @@ fn a_fixed_batch_is_one_or_refused() {
 }
 
 #[test]
-fn differences_are_told_with_both_sides() {
+fn differences_are_reported_with_both_sides() {
     let declared = signature(&[image(&[None, Some(3)])], &[logits(&[None, Some(10)])]);
     let cases = [
         (

@@ -1,4 +1,4 @@
-//! What comes out of a model, as its files and its user say.
+//! A model's task and labels, as its files and its user state them.
 
 use super::{Note, labels::Labels};
 use crate::Task;

@@ -13,7 +13,7 @@ use choice::{Choice, is_tokens};
 /// ImageNet-1k has so many classes, and one more with TensorFlow's background.
 const IMAGENET: u64 = 1000;
 
-/// What comes out of a model, as a package says it.
+/// A model's outputs, as its package states them.
 #[derive(Debug, PartialEq)]
 pub(super) struct Outputs {
     pub(super) task: Task,

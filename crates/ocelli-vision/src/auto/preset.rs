@@ -331,7 +331,7 @@ impl Preset {
     }
 
     fn entry(self) -> &'static Entry {
-        // A test sees to it that each has its row.
+        // A test checks that each preset has its row.
         TABLE
             .iter()
             .find(|entry| entry.preset == self)

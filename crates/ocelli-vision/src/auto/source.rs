@@ -66,7 +66,7 @@ pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<
         return file(path, hints);
     }
     if !metadata.is_dir() {
-        let problem = "is a pipe or a device: write what comes out of it into a file, and name that";
+        let problem = "is a pipe or a device: copy its content into a file, and name that file";
         return Err(AutoError::unsuitable(path, problem));
     }
     let has = |name: &str| path.join(name).exists();

@@ -36,9 +36,9 @@ pub struct Manifest {
     pub license: Option<String>,
     /// Where the weights come from.
     pub source: Option<String>,
-    /// What goes in.
+    /// The model's input.
     pub input: InputSpec,
-    /// What comes out; the first is the one that is answered by default.
+    /// The model's outputs. Responses have the first one by default.
     #[serde(rename = "output")]
     pub outputs: Vec<OutputSpec>,
     /// How it is run, where that differs from the process's options.

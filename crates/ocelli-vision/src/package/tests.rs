@@ -188,7 +188,7 @@ fn labels_must_be_what_the_manifest_announces() {
 }
 
 #[test]
-fn a_typo_is_told_with_the_folder() {
+fn the_error_about_a_typo_names_the_folder() {
     let folder = folder(b"cat");
     fs::write(folder.path().join(MANIFEST_FILE), TOML.replace("width", "widht")).unwrap();
     let text = ModelPackage::load(folder.path()).unwrap_err().to_string();

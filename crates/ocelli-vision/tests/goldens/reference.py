@@ -17,7 +17,7 @@ def prepare(path, spec):
     """An image file as `spec` (the [input] table of a model.toml) asks for, as a Pillow RGB image."""
     image = load(path, spec.get("exif", True))
     if spec.get("channels") == "gray":
-        # Whoever trains on grey images makes them grey first.
+        # Training code converts images to grey before it resizes them.
         image = image.convert("L")
     policy = spec["resize"]
     size = spec["width"], spec["height"]

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_repeated_ever_more_slowly_and_not_for_ever() {
+    fn calls_are_repeated_ever_more_slowly_and_not_forever() {
         let pauses: Vec<Duration> = (1..).map_while(|tries| pause(tries, 0.5)).collect();
         assert_eq!(pauses, [1, 3, 9, 27, 81].map(Duration::from_secs));
         assert_eq!(pause(1, 0.0), Some(Duration::from_millis(800)));

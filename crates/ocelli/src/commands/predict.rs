@@ -78,7 +78,7 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         })
     });
-    // A file whose reading takes for ever, such as a pipe, is not waited for where nobody reads the answers.
+    // Reading a file may take forever, such as a pipe. It is not waited for when the reader of the answers has gone.
     runtime.shutdown_background();
     ended
 }

@@ -1,8 +1,8 @@
 //! The threads that compute: one for each core, each doing whatever is most useful next.
 //!
 //! The same threads decode photos and run batches. Waking another thread for each hand-over leaves a core idle and its
-//! caches cold: two hand-overs for each photo cost a tenth of the throughput. This module decides what comes next; a
-//! [`WorkSource`] decides what the work is.
+//! caches cold: two hand-overs for each photo cost a tenth of the throughput. This module decides which
+//! source is next; the [`WorkSource`] decides what the work is.
 //!
 //! Sources are added and removed as models are loaded and unloaded. They take turns: a thread starts with the source after the
 //! one that it worked for last. A source that was passed over several times in a row may do ordinary work, too.

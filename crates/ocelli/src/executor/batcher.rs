@@ -1,6 +1,6 @@
 //! Decides when a batch leaves and which items it has. No clock, no thread.
 //!
-//! A free engine takes what waits at once. With a delay configured, a batch that is not full waits for more items, at most for
+//! A free engine takes the waiting items at once. With a delay configured, a batch that is not full waits for more items, at most for
 //! that delay. Several free instances share the items, because two cores finish two batches of one sooner than one of two.
 
 use std::collections::VecDeque;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn free_engines_share_what_waits() {
+    fn free_engines_share_the_waiting_items() {
         let now = Instant::now();
         let mut batcher = batcher(8, Duration::ZERO);
         (0..5).for_each(|item| batcher.push(item, now));

@@ -214,7 +214,7 @@ impl Engines {
     }
 
     /// Runs a batch and answers its jobs, holding `cores` until the engine is done.
-    /// False where the engine failed and must not be used again; the jobs have been answered in any case.
+    /// Returns false if the engine failed and must not be used again. The jobs are answered even then.
     fn run(
         &self,
         engine: &mut dyn Engine,

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_are_told_from_scores() {
+    fn probabilities_are_distinguished_from_scores() {
         let (twice, runs) = found(Activation::Softmax, &[&[0.2, 0.8], &[0.997, 0.0], &[0.5, 0.505]]);
         assert_eq!((twice.len(), runs), (1, IMAGES.len()));
         assert_eq!(twice[0].output, "logits");

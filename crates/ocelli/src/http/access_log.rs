@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_left_is_told_from_one_that_has_its_response() {
+    fn a_client_that_left_is_distinguished_from_one_that_has_its_response() {
         let line = |method: Method| {
             let request = Request::builder().method(method).body(()).expect("a request");
             AccessLine::begin(true, &request, || None).expect("a line")

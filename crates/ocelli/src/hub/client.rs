@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         for (status, code, with_token, file, revision, wanted) in [
             // As the hub answers.
             (401, Some("RepoNotFound"), false, false, "main", "NoRepository"),

@@ -54,7 +54,7 @@ enum Trouble {
 }
 
 impl Download<'_> {
-    /// Sees to it that the blob is in the cache, and says how many bytes came over the network for that.
+    /// Downloads the blob unless the cache has it, and returns how many bytes came over the network.
     pub(super) fn run(&self) -> Result<u64, HubError> {
         let blob = self.cache.blob(self.hash);
         if self.is_whole(&blob) {

@@ -140,7 +140,7 @@ impl ManagerShared {
         }
         if named.iter().any(|(_, _, given)| *given) {
             return Err(Error::InvalidRequest(format!(
-                "{} was given with --model and stays; what comes from --model-dir can be unloaded",
+                "{} was given with --model and stays; only models of --model-dir can be unloaded",
                 target.name
             )));
         }

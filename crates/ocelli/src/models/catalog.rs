@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_not_there_yet_is_told_apart_from_one_that_never_was() {
+    fn an_unavailable_model_is_distinguished_from_an_unknown_one() {
         let catalog = Catalog::default();
         let failed = Unavailable {
             name: "bad".to_owned(),

@@ -100,7 +100,7 @@ impl JobQueue {
         queue
     }
 
-    /// Closes and removes the queue of a model. Its jobs are refused, because an engine that hangs may hold the queue for ever,
+    /// Closes and removes the queue of a model. Its jobs are refused, because an engine that hangs may hold the queue forever,
     /// and the pool is called so that photos for it are refused, too.
     pub fn remove(&self, model: &ModelId) {
         let removed = self.shared.queues.write().remove(model);

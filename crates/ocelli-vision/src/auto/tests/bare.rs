@@ -173,7 +173,7 @@ fn endings_say_what_classes_mean() {
 }
 
 #[test]
-fn a_package_that_cannot_be_made_is_told_with_the_onnx_file() {
+fn the_error_names_the_onnx_file_of_a_package_that_cannot_be_made() {
     let huge = Small {
         input: &[0, 3, 9000, 9000],
         ..small()

@@ -204,7 +204,7 @@ fn open_axes_are_a_warning_until_a_run() {
 }
 
 #[test]
-fn tokens_are_told_by_their_name() {
+fn tokens_are_recognised_by_their_name() {
     for shape in [&[0, 197, 768][..], &[0, 0, 768]] {
         let resolved = made(&one("last_hidden_state", shape), &Hints::default());
         let output = &resolved.package.card.manifest.outputs[0];

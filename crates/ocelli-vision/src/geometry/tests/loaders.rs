@@ -33,7 +33,7 @@ fn a_line_of_text_has_the_height_and_at_most_the_width() {
 }
 
 #[test]
-fn a_letterboxed_photo_lies_where_it_is_told() {
+fn a_letterboxed_photo_is_placed_as_align_says() {
     let place = |width, height, rounding, align| {
         let resize = ResizePolicy::Letterbox {
             fill: [0; 3],

@@ -233,7 +233,7 @@ mod tests {
         let dispatcher = Dispatcher::new(LIMITS);
         let (calls, start) = (RefCell::new(Vec::new()), Instant::now());
         let silent = receiver("silent");
-        let try_for_ever = async || {
+        let try_forever = async || {
             loop {
                 let turn = dispatcher.turn(&silent).await;
                 calls.borrow_mut().push(start.elapsed());
@@ -241,7 +241,7 @@ mod tests {
                 turn.end(false);
             }
         };
-        let jobs = join_all((0..1000).map(|_| try_for_ever()));
+        let jobs = join_all((0..1000).map(|_| try_forever()));
         let others = async {
             for _ in 0..300 {
                 let turn = soon(&dispatcher, "good").await.expect("nothing is in its way");

@@ -67,7 +67,7 @@ type Turn = u64;
 struct PendingResponse {
     /// When the client last read a piece, or when the response began.
     progress: Instant,
-    /// What is left, and the piece that the library got last.
+    /// The size of `left` and of the piece that the library got last.
     bytes: u64,
     left: Bytes,
     kept: Kept,

@@ -242,7 +242,7 @@ mod tests {
         assert!(invalid(r#"{"images":[["#).contains("expected a base64 string"));
     }
 
-    /// What comes after the limit is not parsed.
+    /// Images after the limit are not parsed.
     #[test]
     fn images_are_counted_while_they_are_parsed() {
         let error = parse(r#"{"images":["","","" no JSON any more"#).unwrap_err();

@@ -248,7 +248,7 @@ mod tests {
         }
     }
 
-    /// What comes after the limit is not parsed.
+    /// Parts after the limit are not parsed.
     #[test]
     fn parts_are_counted_while_they_are_parsed() {
         let cut = |name: &str, count: usize| parse(part(name, "x").repeat(count)).unwrap_err().status().code;

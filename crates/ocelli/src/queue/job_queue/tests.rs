@@ -78,7 +78,7 @@ async fn jobs_leave_in_order_once_and_answers_reach_their_waiters() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_dropped_is_lost_and_its_waiter_is_told() {
+async fn the_waiter_of_a_dropped_job_gets_an_error() {
     let queue = queue(8, Arc::default());
     let pending = submit(&queue, 0, LONG).expect("room");
     drop(queue.lease(1));
@@ -105,7 +105,7 @@ async fn the_dead_are_not_handed_out_and_are_counted() {
 }
 
 #[test]
-fn a_higher_priority_overtakes_what_waits() {
+fn a_higher_priority_overtakes_waiting_jobs() {
     let queue = queue(8, Arc::default());
     let _waiting: Vec<_> = [(0, Priority::Low), (1, Priority::Normal), (2, Priority::High)]
         .map(|(pixel, priority)| push(&queue, pixel, priority, LONG).expect("room"))

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_before_and_after_are_told_from_the_middle_of_the_question() {
+    fn moments_are_converted_from_the_middle_of_the_round_trip() {
         let clock = RedisClock::default();
         let sent = Instant::now();
         assert_eq!(clock.instant(5, sent), sent, "not known yet");

@@ -1,7 +1,7 @@
 //! The worker's side: takes jobs that the tutorial's web process pushed, and sets the replies that it polls for.
 //!
 //! A job is taken from the list before it is computed, so that no two workers compute it. A job whose worker dies is lost, and
-//! its web process waits for ever.
+//! its web process waits forever.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -299,7 +299,7 @@ async fn answer_all(shared: &ConsumerShared, mut inbox: mpsc::UnboundedReceiver<
         let mut set = ::redis::cmd("SET");
         set.arg(&id).arg(text).arg("EX").arg(REPLY_TTL.as_secs());
         if let Err(error) = insist(&shared.link, &set).await {
-            tracing::error!(%error, id, "a reply is lost; its web process waits for ever");
+            tracing::error!(%error, id, "a reply is lost; its web process waits forever");
         }
         drop(held);
     }

@@ -83,7 +83,7 @@ mod tests {
     use crate::queue::waiter;
 
     #[tokio::test]
-    async fn a_job_that_was_refused_is_still_looked_for_and_not_for_ever() {
+    async fn a_refused_job_is_still_looked_for_and_not_forever() {
         let asked = PendingReplies::default();
         let (waiter, pending) = waiter();
         let deadline = Instant::now() + Duration::from_secs(3600);

@@ -27,8 +27,8 @@ const MOST_UNDER_WAY: usize = 2 * BATCH_SIZE;
 /// What they hold in Redis at most, in bytes: each is 802,900 long.
 pub const MOST_BYTES_UNDER_WAY: u64 = MOST_UNDER_WAY as u64 * 803_000;
 
-/// Between two questions for replies. The tutorial asks a fifth as often; the model process looks into its queue four
-/// times a second in any case.
+/// Between two polls for replies. The tutorial polls a fifth as often; the model process reads its queue only four times a
+/// second.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Between attempts while Redis cannot be used.
@@ -66,7 +66,7 @@ pub struct TutorialWebTask {
     inbox: mpsc::UnboundedReceiver<Outgoing>,
 }
 
-/// The handle, and what has to run for it. `decoders` are told when more jobs are wanted.
+/// The handle, and the task that has to run for it. The task notifies `decoders` when it wants more jobs.
 pub fn web(link: Link, decoders: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
     // Bounded by `wants`.
     let (outbox, inbox) = mpsc::unbounded_channel();
@@ -138,7 +138,7 @@ impl TutorialWebTask {
             () = stop.cancelled() => {}
             () = async { tokio::join!(push_all(&shared, inbox), ask_all(&shared)); } => {}
         }
-        // Replies to abandoned jobs stay in Redis for ever, as with the tutorial.
+        // Replies to abandoned jobs stay in Redis forever, as with the tutorial.
         let left = shared.asked.len();
         if left > 0 {
             tracing::warn!(left, "replies to jobs that were abandoned may stay in Redis");

@@ -75,7 +75,7 @@ async fn the_first_page_is_there_over_the_tutorials_wire() {
 }
 
 #[tokio::test]
-async fn addresses_of_other_servers_are_told_ours() {
+async fn paths_of_other_servers_get_errors_that_name_ours() {
     let server = Server::start().await;
     for target in [
         "/ping",

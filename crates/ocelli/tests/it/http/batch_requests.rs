@@ -73,7 +73,7 @@ async fn one_bad_photo_among_32_fails_alone() {
 }
 
 #[tokio::test]
-async fn when_all_are_bad_each_is_told() {
+async fn when_all_images_are_bad_each_has_its_error() {
     let server = Server::start().await;
     let both = [("image", &b""[..]), ("image", &b"text"[..])];
     let answer = server.post(MANY).form(both).send().await.ok();

@@ -11,7 +11,7 @@ use crate::harness::server::{Server, Setup};
 
 const LARGE: usize = 100_000_000;
 
-/// Writes a head and `LARGE` bytes in `pieces`, without looking at what comes back, as simple clients do.
+/// Writes a head and `LARGE` bytes in `pieces`, without reading the response, as simple clients do.
 async fn pour(client: &mut Raw, head: &str, piece: &[u8], content: usize) {
     let pour = async {
         client.write(head.as_bytes()).await;

@@ -9,14 +9,14 @@ use crate::harness::photos;
 use crate::harness::server::{Server, Setup};
 use crate::{PATIENCE, eventually};
 
-/// A server that waits this long for heads, and for ever for the next request.
+/// A server that waits a second for heads, and forever for the next request.
 async fn impatient() -> Server {
     let mut setup = Setup::default();
     setup.connections.header_timeout = Duration::from_secs(1);
     setup.start().await
 }
 
-/// Connects, writes `bytes` and nothing else, and gives what comes until the server closes.
+/// Connects, writes `bytes` and nothing else, and returns what the server sends until it closes the connection.
 async fn after(server: &Server, bytes: &[u8]) -> String {
     let mut client = server.raw().await;
     client.write(bytes).await;
@@ -24,7 +24,7 @@ async fn after(server: &Server, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn silence_and_half_a_preface_are_closed_without_a_word() {
+async fn silence_and_half_a_preface_are_closed_without_a_response() {
     let server = impatient().await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let answers = [0, 1, 16].map(|bytes| after(&server, &preface[..bytes]));
@@ -33,7 +33,7 @@ async fn silence_and_half_a_preface_are_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_slow_head_is_told_so() {
+async fn a_slow_head_gets_an_error() {
     let server = impatient().await;
     let heads = [
         "G",

@@ -1,4 +1,4 @@
-//! Requests that nobody waits for any more, because their time is up.
+//! Requests whose deadline has passed.
 
 use std::time::Duration;
 

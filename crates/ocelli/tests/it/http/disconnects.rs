@@ -57,14 +57,14 @@ async fn photos_of_64_clients_that_left_are_not_computed_and_the_next_is_at_once
     assert_eq!(
         server.engine.batch_sizes(),
         [1, 1],
-        "only those who waited were served"
+        "only the clients that waited were served"
     );
     server.metric_is(GONE, 128.0).await;
     server.is_well().await;
 }
 
 #[tokio::test]
-async fn those_who_left_keep_nobody_out() {
+async fn clients_that_left_take_no_room_in_the_queue() {
     let mut setup = Setup::default();
     // Requests of normal priority have room for 21 images: a tenth of the queue is kept for those of high priority.
     setup.pipeline.admission.jobs = 23;

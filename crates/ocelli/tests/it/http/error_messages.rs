@@ -1,4 +1,4 @@
-//! Requests that are wrong in a usual way: what they are told leads to the mistake, and what is harmless is accepted.
+//! Requests with common mistakes: the error names the mistake, and harmless mistakes are accepted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -10,7 +10,7 @@ use crate::harness::process::Process;
 use crate::harness::server::Server;
 
 #[tokio::test]
-async fn a_second_image_is_told_where_to_go() {
+async fn the_error_about_a_second_image_names_the_right_path() {
     let server = Server::start().await;
     let two = [("image", photos::DOG); 2];
     let error = server.post("/predict").form(two).send().await;

@@ -1,4 +1,4 @@
-//! Garbage beside a steady load: nobody who sends photos notices.
+//! Garbage beside a steady load: requests with photos are answered as without it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +65,7 @@ fn bad_calls(server: &Server, round: usize) -> Vec<Call> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_who_sends_photos_notices_garbage() {
+async fn garbage_does_not_affect_requests_with_photos() {
     let server = Arc::new(Server::start().await);
     let stop = Arc::new(AtomicBool::new(false));
     let load: Vec<_> = (1..=8)

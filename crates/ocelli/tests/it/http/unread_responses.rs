@@ -1,4 +1,4 @@
-//! Responses that clients do not take: bounded in time and in bytes, and a loss for nobody else.
+//! Responses that clients do not read: bounded in time and in bytes, without a loss for other clients.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -111,7 +111,7 @@ async fn base64_is_no_way_around_the_limit_of_a_body() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_refused_unread_and_the_connection_is_said_to_end() {
+async fn a_large_body_is_refused_unread_with_connection_close() {
     let mut setup = Setup::default();
     setup.pipeline.admission.jobs = 1;
     let server = setup.start().await;

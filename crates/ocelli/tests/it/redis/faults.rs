@@ -14,7 +14,7 @@ use crate::harness::process::{Process, ocelli};
 use crate::jobs::over_redis;
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 
-/// A grey that makes an engine crash or hang which was told so.
+/// A grey that makes an engine crash or hang, if an option such as `--fake-crash-on` names it.
 const MARKED: u8 = 66;
 
 /// Redis, and a web process that has patience.
@@ -172,7 +172,7 @@ async fn a_job_that_redis_loses_is_submitted_again() {
 }
 
 #[tokio::test]
-async fn without_redis_clients_are_told_so_until_it_is_back() {
+async fn without_redis_clients_get_503_until_it_is_back() {
     let Some(binary) = Binary::redis() else { return };
     let (mut processes, worker) = Processes::start(&binary, &[]).await;
     processes.redis.stop(Stop::Kill).await;
@@ -199,7 +199,7 @@ async fn without_redis_clients_are_told_so_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn when_the_last_worker_is_killed_clients_are_told_so_until_another_comes() {
+async fn when_the_last_worker_is_killed_clients_get_503_until_another_starts() {
     let Some(binary) = Binary::redis() else { return };
     let (processes, last) = Processes::start(&binary, &[]).await;
     drop(last);
@@ -218,7 +218,7 @@ async fn when_the_last_worker_is_killed_clients_are_told_so_until_another_comes(
 }
 
 #[tokio::test]
-async fn a_photo_that_crashes_every_worker_ends_as_a_dead_letter_and_takes_nobody_with_it() {
+async fn a_photo_that_crashes_every_worker_becomes_a_dead_letter_and_the_others_are_answered() {
     let Some(binary) = Binary::redis() else { return };
     let (processes, first, poison) = hung(&binary).await;
     let neighbours: Vec<_> = (1..=3).map(|level| (level, processes.ask(level))).collect();

@@ -196,7 +196,7 @@ async fn a_worker_trusts_no_size_that_a_job_declares() {
     for ((id, good), (name, ..)) in replies(&redis).await.into_iter().zip(&lies) {
         assert!(!good, "{name} ({id}) was computed");
     }
-    // Bytes that are no job have nobody who could be told.
+    // Entries without a readable job have no client that could get an error.
     let mut short = header(999);
     short.id.truncate(3);
     for bytes in [

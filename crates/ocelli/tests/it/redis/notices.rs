@@ -41,8 +41,8 @@ fn said<'a>(log: &'a [String], text: &str) -> Vec<&'a String> {
         .collect()
 }
 
-/// Waits until this many links have tried in vain to connect, after `before` lines of the log. They say so at debug. A
-/// connection that broke is not enough: one that comes back with the next attempt is no outage.
+/// Waits until this many links have failed to connect, after `before` lines of the log. They log it at debug. A broken
+/// connection is not enough: if the next attempt succeeds, it is no outage.
 async fn links_are_down(process: &Process, links: usize, before: usize) {
     eventually("the links are down", async || {
         let log = process.log();

@@ -47,7 +47,7 @@ async fn ends(role: &str, url: &str, parts: &[&str]) {
         assert!(last.contains(part), "{role} {url}: no {part:?} in {text}");
     }
     let reason = last.trim_start_matches("ocelli: ");
-    assert_eq!(text.matches(reason).count(), 1, "it is said once: {text}");
+    assert_eq!(text.matches(reason).count(), 1, "reason given once: {text}");
     let problems = text.lines().filter(|line| {
         [" WARN ", " ERROR "].iter().any(|level| line.contains(level))
             && !line.contains("returns made-up results")

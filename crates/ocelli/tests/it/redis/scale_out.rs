@@ -146,7 +146,7 @@ async fn ends(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn a_redis_that_would_lose_work_or_lets_nobody_in_is_named() {
+async fn a_redis_that_would_lose_jobs_or_refuses_the_password_is_reported() {
     // What follows is what these files say.
     for configuration in [
         include_str!("../../../../../deploy/valkey.conf"),

@@ -1,6 +1,6 @@
 //! The network of `support` is as bad as a test asks, and no worse.
 //!
-//! Where time is the matter it is not the clock's: it stands still until everybody waits for it.
+//! Tests that measure time use tokio's paused clock, which advances only while all tasks wait.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn round_trip(stream: &mut TcpStream) -> std::io::Result<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_takes_its_time_and_holds_up_nobody_else() {
+async fn a_delay_takes_its_time_and_does_not_hold_up_later_bytes() {
     let proxy = echo().await;
     let mut stream = connect(proxy.address()).await;
     let (there, back) = (Duration::from_millis(80), Duration::from_millis(40));
@@ -54,7 +54,7 @@ async fn a_delay_takes_its_time_and_holds_up_nobody_else() {
     let send = async {
         for number in 0..100 {
             to.write_u8(number).await.unwrap();
-            // Alone on its way: what comes at once would travel together.
+            // Bytes that are written at the same time would travel together.
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -127,12 +127,12 @@ async fn a_cut_ends_connections_and_lets_new_ones_in() {
 
 #[tokio::test]
 async fn an_end_that_leaves_or_was_never_there_ends_the_other() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = Proxy::start(nobody.local_addr().unwrap()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap()).await;
     let mut left = connect(proxy.address()).await;
-    drop(nobody.accept().await.unwrap());
+    drop(listener.accept().await.unwrap());
     assert!(round_trip(&mut left).await.is_err());
-    drop(nobody);
+    drop(listener);
     let mut never = connect(proxy.address()).await;
     assert!(round_trip(&mut never).await.is_err());
     drop(left);

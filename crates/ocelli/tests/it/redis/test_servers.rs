@@ -28,13 +28,13 @@ async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<String> {
 }
 
 #[tokio::test]
-async fn a_server_keeps_only_what_it_was_told_to_keep() {
+async fn a_restarted_server_keeps_data_only_if_asked() {
     for binary in [Binary::redis(), Binary::valkey()].into_iter().flatten() {
-        keeps_only_what_it_was_told_to_keep(&binary).await;
+        keeps_data_only_if_asked(&binary).await;
     }
 }
 
-async fn keeps_only_what_it_was_told_to_keep(binary: &Binary) {
+async fn keeps_data_only_if_asked(binary: &Binary) {
     let mut server = RedisServer::start(binary, Options::default().durable()).await;
     let url = server.url();
     let version = server

@@ -173,7 +173,7 @@ async fn a_web_process_feeds_the_tutorials_model_process_as_flask_does() {
             (predictions.len(), &predictions[0]["label"]),
             (2, &json!("beagle"))
         );
-        assert_eq!(predictions[0].get("index"), None, "nobody knows it");
+        assert_eq!(predictions[0].get("index"), None, "the tutorial sends no index");
     }
     assert_eq!(answer["results"][1]["code"], "invalid_image");
     nothing_is_left(&redis).await;
@@ -290,7 +290,7 @@ async fn garbage_in_the_list_is_counted_and_stops_nothing() {
         push(&redis, text).await;
     }
     assert_eq!(reply(&redis, "good").await[0]["label"], label);
-    // Those that can be told are, for the tutorial's web process would wait for ever.
+    // Jobs with a readable id get an empty reply, because the tutorial's web process would wait forever.
     assert_eq!(reply(&redis, "short").await, json!([]));
     assert_eq!(reply(&redis, "nan").await, json!([]));
     worker
@@ -320,7 +320,7 @@ async fn garbage_in_the_list_is_counted_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn replies_that_nobody_fetches_are_forgotten() {
+async fn replies_that_are_not_fetched_expire() {
     let Some(redis) = redis().await else { return };
     let _worker = fake_worker(&redis).await;
     push(&redis, &job("left", 1).0.encode()).await;

@@ -73,7 +73,7 @@ async fn instances_run_side_by_side() {
     assert_eq!(
         server.engine.batch_sizes(),
         [1, 1, 1],
-        "free engines share what waits"
+        "free engines share the waiting jobs"
     );
     server.engine.release();
     for (level, answer) in asked {

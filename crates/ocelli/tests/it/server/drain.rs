@@ -16,7 +16,7 @@ use crate::harness::server::{Server, Setup};
 use crate::jobs::over_redis;
 use crate::support::redis::{Binary, Options, RedisServer};
 
-/// What a client saw of a server that was told to stop.
+/// What a client saw of a server that is stopping.
 #[derive(Debug, Default)]
 struct Seen {
     answered: usize,

@@ -26,7 +26,7 @@ async fn fails_alone(failure: FakeFailure) {
     assert_eq!(
         (failed.len(), served.len()),
         (8, 1),
-        "the failed batch and nobody else"
+        "only the requests of the failed batch fail"
     );
     for answer in &failed {
         let error = answer.refused(500, "internal");
@@ -84,7 +84,7 @@ async fn a_rebuild_that_fails_makes_the_server_unready_until_one_succeeds() {
     server.is_well().await;
 }
 
-/// Whoever sends requests to ready processes only would take all models from their clients for the sake of one.
+/// A load balancer sends requests only to ready processes, so a process with one broken model must stay ready for the others.
 #[tokio::test]
 async fn a_process_is_ready_while_one_of_its_models_can_answer() {
     let shelf = Shelf::new();
@@ -114,7 +114,7 @@ async fn a_process_is_ready_while_one_of_its_models_can_answer() {
 }
 
 #[tokio::test]
-async fn what_waits_when_the_engine_fails_is_computed_by_its_successor() {
+async fn jobs_that_wait_while_the_engine_fails_are_computed_by_its_successor() {
     let server = Server::start().await;
     server.engine.fail_nth(0, FakeFailure::Panic);
     let unlucky = server.occupy().await;

@@ -197,10 +197,10 @@ async fn a_broken_log_changes_nothing_when_redis_comes_and_goes() {
     }
 }
 
-/// The line that says why a process does not start is its last, and must come out before it ends, also where the reader
-/// takes its time.
+/// The last line of a process that cannot start says why. The process must write it before it ends, even if the reader is
+/// slow.
 #[tokio::test]
-async fn the_last_words_of_a_process_are_heard_by_a_slow_reader_and_not_waited_for_for_ever() {
+async fn a_slow_reader_gets_the_last_line_and_a_stuck_one_does_not_keep_the_process() {
     let fails = |log: Stdio| {
         let mut command: Command = ocelli(&["serve", "--engine", "fake", "--load-model", "x"]);
         command.stderr(log).spawn().unwrap()

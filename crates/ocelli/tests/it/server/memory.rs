@@ -1,4 +1,4 @@
-//! What waits is small.
+//! Waiting photos take little memory.
 
 use futures_util::future::join_all;
 
@@ -11,7 +11,7 @@ use crate::webp_bomb::lossless_bomb;
 /// Bytes that one waiting photo may add to the process.
 const PER_PHOTO: u64 = 200_000;
 
-/// How many wait.
+/// How many photos wait.
 const PHOTOS: usize = 1000;
 
 /// The process that tests needs a connection for each photo, and so does the server.

@@ -240,9 +240,9 @@ async fn the_dog_is_a_beagle() {
     assert_eq!(process.ended().await.0, Some(0));
 }
 
-/// ONNX Runtime would look up its maker's host as soon as it is loaded.
+/// Otherwise ONNX Runtime looks up its maker's host as soon as it is loaded.
 #[tokio::test]
-async fn the_engine_is_told_to_tell_nobody() {
+async fn the_telemetry_of_onnx_runtime_is_disabled() {
     let server = Process::fake(&[]).await;
     let environment = server.environment();
     assert!(

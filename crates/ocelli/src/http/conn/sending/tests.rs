@@ -215,7 +215,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A response as the test knows it: its place, its last progress, what counts and what is left.
+/// A response as the test knows it: its place, its last progress, the bytes that count and the bytes that are left.
 type Known = (Turn, u64, u64, usize);
 
 /// Takes out what the limit does not allow, by looking for the oldest of all but the newest.

@@ -1,7 +1,7 @@
--- Replaces a claim by what came of it, or, with no more arguments, gives it up.
+-- Replaces a claim by the outcome of its request. Without an outcome, deletes the claim.
 -- KEYS: the key
--- ARGV: the claim; what came of it, milliseconds to keep that
--- Returns 1, or 0 where another claim has the key. A claim that expired in the meantime is still the first, unless another
+-- ARGV: the claim; the outcome, milliseconds to keep it
+-- Returns 1, or 0 if another claim has the key. A claim that expired in the meantime is still the first, unless another
 -- request has claimed the key since.
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] then

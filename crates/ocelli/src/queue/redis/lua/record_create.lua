@@ -1,7 +1,7 @@
--- Begins the record of an asynchronous job.
+-- Creates the record of an asynchronous job.
 -- KEYS: record
--- ARGV: what was asked for, parts, parts that are to be computed, microseconds until the deadline, milliseconds to keep it
--- until the job is accepted, its webhook or nothing, most bytes of the replies of all parts
+-- ARGV: the request, number of parts, parts that are to be computed, microseconds until the deadline, milliseconds to keep the
+-- record until the job is accepted, its webhook or nothing, most bytes of the replies of all parts
 -- Returns microseconds of Redis' clock, or an error that begins with OOM.
 if #ARGV[1] + tonumber(ARGV[7]) > memory_left() then
   return no_room()

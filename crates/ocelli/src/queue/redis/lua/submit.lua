@@ -2,8 +2,8 @@
 -- KEYS: job streams high, normal, low; bytes; index
 -- ARGV: stream (1..3), most jobs and most bytes that are open to this priority (`admission::open_to`), bytes that an empty
 -- queue takes, milliseconds to keep the keys, most bytes of the reply, header, payload
--- Returns {1, depth, entry}, or {0, depth}, or an error that begins with OOM; the depth counts what waits and what is being
--- computed. A job counts with the reply that it leads to.
+-- Returns {1, depth, entry}, or {0, depth}, or an error that begins with OOM; the depth counts the waiting jobs and those that
+-- are being computed. A job's bytes include those of its reply.
 -- The index has the size of each job that is there, so that one can be asked about without reading its payload.
 local depth = redis.call('XLEN', KEYS[1]) + redis.call('XLEN', KEYS[2]) + redis.call('XLEN', KEYS[3])
 local bytes, most = 0, tonumber(ARGV[4])

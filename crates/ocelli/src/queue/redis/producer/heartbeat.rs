@@ -43,7 +43,7 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// The same where another package has its name and version now: until requests that found the old one are submitted.
 const SUCCEEDED: Duration = Duration::from_secs(60);
 
-/// Models that a web process knows at once: whoever writes to Redis may announce any number.
+/// Models that a web process knows at once. A limit, because a client of Redis may announce any number.
 const MOST_MODELS: usize = 4096;
 
 pub(crate) struct Heartbeat {

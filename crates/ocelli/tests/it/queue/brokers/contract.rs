@@ -19,11 +19,11 @@ pub(crate) const ROOMY: Limits = Limits::jobs(100, 32);
 
 /// The contract. `make` makes a new broker with one worker each time.
 pub(crate) async fn hold(make: impl AsyncFn(Limits) -> Harness) {
-    replies_reach_whoever_waits(make(ROOMY).await).await;
+    replies_reach_their_waiters(make(ROOMY).await).await;
     a_full_queue_refuses(make(Limits::jobs(2, 32)).await).await;
     low_does_not_fill_the_queue(make(Limits::jobs(20, 32)).await).await;
     a_higher_priority_overtakes_and_a_low_one_does_not_starve(make(ROOMY).await).await;
-    what_nobody_waits_for_is_not_computed(make(Limits::jobs(100, 1)).await).await;
+    an_abandoned_job_is_not_computed(make(Limits::jobs(100, 1)).await).await;
     what_is_too_late_is_not_computed(make(ROOMY).await).await;
     a_closed_broker_takes_nothing_and_hands_out_what_it_has(make(ROOMY).await).await;
 }
@@ -43,7 +43,7 @@ pub(crate) async fn redis_holds(make: impl AsyncFn(Limits) -> Harness) {
     a_job_that_is_given_up_is_handed_out_again(make(ROOMY).await).await;
     a_job_that_ends_three_workers_alone_is_set_aside(make(ROOMY).await).await;
     what_redis_lost_is_submitted_again(make(ROOMY).await).await;
-    what_is_no_job_is_refused_and_harms_nobody(make(ROOMY).await).await;
+    entries_that_are_no_jobs_are_refused_without_harm(make(ROOMY).await).await;
     only_who_has_ended_with_nothing_left_is_forgotten(make(ROOMY).await).await;
 }
 
@@ -96,7 +96,7 @@ fn score_of(answer: ImageReply) -> f32 {
     vector[0]
 }
 
-async fn replies_reach_whoever_waits(harness: Harness) {
+async fn replies_reach_their_waiters(harness: Harness) {
     let jobs: Vec<(u8, Priority)> = (1..=6).map(|pixel| (pixel, Priority::Normal)).collect();
     let pending = harness.submit_all(&jobs).await;
     let mut leased = harness.worker.lease(4).await;
@@ -115,7 +115,7 @@ async fn replies_reach_whoever_waits(harness: Harness) {
         assert_eq!(
             score(pending).await,
             pixel as f32,
-            "a reply reached somebody else"
+            "a reply reached another waiter"
         );
     }
     assert!(
@@ -144,7 +144,7 @@ async fn a_higher_priority_overtakes_and_a_low_one_does_not_starve(harness: Harn
     }
 }
 
-async fn what_nobody_waits_for_is_not_computed(harness: Harness) {
+async fn an_abandoned_job_is_not_computed(harness: Harness) {
     // The worker has room for one, so that the others wait where they were submitted to.
     let jobs: Vec<(u8, Priority)> = (1..=4).map(|pixel| (pixel, Priority::Normal)).collect();
     let mut pending = harness.submit_all(&jobs).await;
@@ -227,7 +227,7 @@ async fn a_job_leaves_nothing_behind(harness: Harness) {
     assert!(!index, "the index knows nothing any more");
     for key in keys.jobs.iter().chain([&keys.bytes, &replies]) {
         let life: i64 = harness.command(::redis::cmd("PTTL").arg(key)).await;
-        assert!(life > 0, "{key} would stay for ever");
+        assert!(life > 0, "{key} would stay forever");
     }
 }
 
@@ -248,12 +248,12 @@ async fn jobs_of_a_dead_worker_go_to_another(mut harness: Harness) {
     for (pixel, pending) in (1..).zip(pending) {
         assert_eq!(score(pending).await, pixel as f32);
     }
-    // The first worker was only frozen, and comes back: nobody waits for what it has.
+    // The first worker was only frozen, and continues: its replies have no waiters any more.
     held.into_iter().for_each(compute);
     assert_eq!(counted(&second, "ocelli_redelivered_total"), 2.0);
 }
 
-/// What workers do once a minute, done to streams that nobody else reads.
+/// The script that workers run once a minute, on streams of this test's own.
 async fn only_who_has_ended_with_nothing_left_is_forgotten(harness: Harness) {
     let streams = ["high", "normal", "low"].map(|name| format!("{}:{{tidy}}:{name}", harness.prefix()));
     let stream = streams[1].as_str();
@@ -304,11 +304,7 @@ async fn a_job_that_another_worker_has_is_left_to_it(harness: Harness) {
     );
     // The other one never renews its lease, so that the first may have the job again.
     harness.worker.lease(1).await.into_iter().for_each(compute);
-    assert_eq!(
-        score(pending).await,
-        1.0,
-        "nobody was told that it came to nothing"
-    );
+    assert_eq!(score(pending).await, 1.0, "no error ended the wait");
 }
 
 async fn a_lease_is_renewed_for_as_long_as_it_takes(harness: Harness) {
@@ -423,7 +419,7 @@ async fn what_redis_lost_is_submitted_again(harness: Harness) {
     assert!(value(&metrics, "ocelli_resubmitted_total") >= 1.0);
 }
 
-async fn what_is_no_job_is_refused_and_harms_nobody(harness: Harness) {
+async fn entries_that_are_no_jobs_are_refused_without_harm(harness: Harness) {
     let keys = keys(&harness);
     for fields in [
         ["x", "y", "z", "w"],

@@ -90,7 +90,7 @@ impl Harness {
         }
     }
 
-    /// Over the Redis of `url`, under a prefix that nobody else has.
+    /// Over the Redis of `url`, under a prefix of its own.
     pub(crate) async fn redis(url: &str, authority: Option<Vec<u8>>, limits: Limits) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let prefix = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -211,7 +211,7 @@ impl Worker {
         .await;
     }
 
-    /// Ends this worker's tasks as a crash does: without a word to Redis.
+    /// Ends this worker's tasks as a crash does: without a command to Redis.
     pub(crate) fn crash(&mut self) {
         if let Some(tasks) = self.tasks.take() {
             tasks.abort();
