@@ -89,6 +89,19 @@ pub enum Error {
         /// When a slot is expected to be free.
         retry_after: Duration,
     },
+    /// The answer would come after the deadline.
+    #[error(
+        "the answer would take about {} ms, and the request allows {} ms; try again in {} s, raise X-Timeout-Ms, send less \
+         at once, or add capacity",
+        .predicted.as_millis(), .timeout.as_millis(), retry_after_seconds(*.retry_after)
+    )]
+    DeadlineUnreachable {
+        predicted: Duration,
+        /// How long the request allows.
+        timeout: Duration,
+        /// When the same request would be answered in time, if no others came.
+        retry_after: Duration,
+    },
     /// The answer was not ready when the deadline came.
     #[error("the answer was not ready within {0:?}; raise X-Timeout-Ms, send less at once, or add capacity")]
     DeadlineExceeded(Duration),
@@ -234,6 +247,10 @@ impl Error {
             http: 403,
             code: "forbidden",
         },
+        Status {
+            http: 429,
+            code: "deadline_unreachable",
+        },
     ];
 
     /// The row of the status table for this error.
@@ -262,6 +279,7 @@ impl Error {
             Self::LoadFailed(_) => 19,
             Self::BodyTimeout(_) => 20,
             Self::Forbidden(_) => 21,
+            Self::DeadlineUnreachable { .. } => 22,
         }]
     }
 
@@ -269,9 +287,9 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after } | Self::TooManyJobs { retry_after } => {
-                Some(retry_after_seconds(*retry_after))
-            }
+            Self::QueueFull { retry_after }
+            | Self::DeadlineUnreachable { retry_after, .. }
+            | Self::TooManyJobs { retry_after } => Some(retry_after_seconds(*retry_after)),
             Self::NotReady(_)
             | Self::Unavailable { .. }
             | Self::Unloaded

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::admission::{self, Admission, Full, Load, Permit};
 use crate::models::catalog::Catalog;
+use crate::models::prediction;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
@@ -81,6 +82,8 @@ pub struct Needed {
     pub load: Load,
     /// How soon they are to be computed.
     pub priority: Priority,
+    /// When the answer comes too late, where a client waits for it.
+    pub deadline: Option<Deadline>,
 }
 
 impl Request {
@@ -109,6 +112,7 @@ impl Infer {
         self.broker
             .admit(model, needed.load.jobs, needed.priority)
             .map_err(|error| self.honest(model, error, needed))?;
+        reachable(model, needed)?;
         self.enter(model, needed)
     }
 
@@ -131,6 +135,7 @@ impl Infer {
         self.broker
             .admit(model, needed.load.jobs, needed.priority)
             .map_err(|error| self.honest(model, error, needed))?;
+        reachable(model, needed)?;
         self.check_room(model, needed)
     }
 
@@ -175,7 +180,7 @@ impl Infer {
     }
 
     /// The error, unless it invites a request back that will never fit.
-    fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority }: Needed) -> Error {
+    fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority, .. }: Needed) -> Error {
         let (house, own) = (self.admission.limits(), model.door().limits());
         let models = self.catalog.all().len();
         match error {
@@ -228,6 +233,34 @@ impl Infer {
         self.metrics.count_image(&scored.phases);
         Ok(scored)
     }
+}
+
+/// Says whether the request can be answered before its deadline, as far as this process knows.
+///
+/// # Errors
+/// [`Error::DeadlineUnreachable`].
+fn reachable(model: &ServedModel, needed: Needed) -> Result<(), Error> {
+    let Some(deadline) = needed.deadline else {
+        return Ok(());
+    };
+    let images = needed.load.jobs;
+    let ahead = prediction::ahead(model.door().images(), needed.priority, images);
+    if ahead == 0 {
+        return Ok(());
+    }
+    let Some(pace) = model.pace() else {
+        return Ok(());
+    };
+    let left = deadline.at.saturating_duration_since(Instant::now());
+    if pace.reaches(ahead, images, left) {
+        return Ok(());
+    }
+    let predicted = pace.finish(ahead, images);
+    Err(Error::DeadlineUnreachable {
+        predicted,
+        timeout: deadline.timeout,
+        retry_after: predicted.saturating_sub(deadline.timeout),
+    })
 }
 
 /// Clears the queues when a request is dropped while it waits. Declared before what it waits with, so that by then the

@@ -46,7 +46,7 @@ pub struct PhaseLabels {
 /// Why work was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DropLabels {
-    /// `client_gone`, `deadline_passed` or `lease_lost`.
+    /// `client_gone`, `deadline_passed`, `deadline_unreachable` or `lease_lost`.
     pub reason: &'static str,
 }
 
@@ -109,6 +109,8 @@ pub enum DropReason {
     ClientGone,
     /// The deadline has passed.
     DeadlinePassed,
+    /// The deadline would have passed before the answer.
+    DeadlineUnreachable,
     /// Another worker has the job.
     LeaseLost,
 }
@@ -127,6 +129,7 @@ impl From<DropReason> for DropLabels {
         let reason = match reason {
             DropReason::ClientGone => "client_gone",
             DropReason::DeadlinePassed => "deadline_passed",
+            DropReason::DeadlineUnreachable => "deadline_unreachable",
             DropReason::LeaseLost => "lease_lost",
         };
         Self { reason }
@@ -280,6 +283,7 @@ fn drop_counters() -> Family<DropLabels, Counter> {
     for reason in [
         DropReason::ClientGone,
         DropReason::DeadlinePassed,
+        DropReason::DeadlineUnreachable,
         DropReason::LeaseLost,
     ] {
         drop(counters.get_or_create(&DropLabels::from(reason)));

@@ -125,6 +125,7 @@ impl Task {
                 bytes: bytes.len() as u64,
             },
             priority: PRIORITY,
+            deadline: None,
         };
         let permit = self
             .infer

@@ -80,15 +80,17 @@ where
     let (found, ()) = with_model(&order, (model, want), |model| {
         order
             .door
-            .check(state, model, needed(model, 1, declared, priority))
+            .check(state, model, needed(model, 1, declared, priority, order.deadline))
     })?;
     let received = incoming.read(state, parts, order.most, order.deadline).await?;
     // A model may have been replaced while the body was on its way.
     let ((model, want), permit) = with_model(&order, found, |model| {
         let count = received.images.len();
-        order
-            .door
-            .admit(state, model, needed(model, count, received.length, priority))
+        order.door.admit(
+            state,
+            model,
+            needed(model, count, received.length, priority, order.deadline),
+        )
     })?;
     Ok(AdmittedRequest {
         request: inference::Request {
@@ -185,12 +187,16 @@ where
 
 /// What `images` in a body of `length` bytes need. They hold bytes as their files first and as their pixels later, never both
 /// for long.
-fn needed(model: &ServedModel, images: usize, length: u64, priority: Priority) -> Needed {
+fn needed(model: &ServedModel, images: usize, length: u64, priority: Priority, deadline: Deadline) -> Needed {
     let load = Load {
         jobs: images,
         bytes: length.max((images * model.input().elements()) as u64),
     };
-    Needed { load, priority }
+    Needed {
+        load,
+        priority,
+        deadline: Some(deadline),
+    }
 }
 
 impl AdmitWhen {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::prediction::ImagesByPriority;
 use super::priority::Priority;
 
 /// How much may be in the house at once.
@@ -133,6 +134,7 @@ pub struct Admission {
 #[derive(Debug, Default)]
 struct Inside {
     load: Load,
+    images: ImagesByPriority,
     closed: bool,
 }
 
@@ -157,17 +159,18 @@ impl Admission {
             return Err(inside.full());
         }
         inside.load = self.after(&inside, jobs, bytes, priority)?;
+        inside.images[priority.index()] += jobs;
         drop(inside);
         let room = Room {
             admission: Arc::clone(self),
             jobs,
             bytes,
+            priority,
         };
         Ok(Permit {
             house: room,
             model: None,
             models: 1,
-            priority,
         })
     }
 
@@ -192,6 +195,12 @@ impl Admission {
     #[must_use]
     pub fn load(&self) -> Load {
         self.inside.lock().load
+    }
+
+    /// The images inside, by priority.
+    #[must_use]
+    pub fn images(&self) -> ImagesByPriority {
+        self.inside.lock().images
     }
 
     /// Lets nobody in any more. Who is inside stays.
@@ -236,7 +245,6 @@ pub struct Permit {
     model: Option<Room>,
     /// Models that share the house.
     models: usize,
-    priority: Priority,
 }
 
 #[derive(Debug)]
@@ -244,6 +252,7 @@ struct Room {
     admission: Arc<Admission>,
     jobs: usize,
     bytes: u64,
+    priority: Priority,
 }
 
 impl Permit {
@@ -252,12 +261,11 @@ impl Permit {
     /// # Errors
     /// [`Full`]; the room in the house is given back then.
     pub fn with(self, model: &Arc<Admission>, models: usize) -> Result<Self, Full> {
-        let permit = model.admit(self.house.jobs, self.house.bytes, self.priority)?;
+        let permit = model.admit(self.house.jobs, self.house.bytes, self.house.priority)?;
         let permit = Self {
             house: self.house,
             model: Some(permit.house),
             models,
-            priority: self.priority,
         };
         permit.fair().map(|()| permit)
     }
@@ -270,7 +278,9 @@ impl Permit {
         };
         let house = &self.house.admission;
         let (load, own) = (house.load(), model.admission.load());
-        let limits = house.limits.open_to(self.priority, load.jobs - self.house.jobs);
+        let limits = house
+            .limits
+            .open_to(self.house.priority, load.jobs - self.house.jobs);
         if is_fair(limits, load, own, self.models) {
             return Ok(());
         }
@@ -294,6 +304,7 @@ impl Drop for Room {
         let mut inside = self.admission.inside.lock();
         inside.load.jobs -= self.jobs;
         inside.load.bytes -= self.bytes;
+        inside.images[self.priority.index()] -= self.jobs;
         if inside.closed && inside.load.jobs == 0 {
             self.admission.emptied.notify_all();
         }

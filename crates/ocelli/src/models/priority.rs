@@ -31,6 +31,16 @@ impl Priority {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
     }
 
+    /// Its turns, out of the sum of those of the priorities that have something waiting.
+    #[must_use]
+    pub fn weight(self) -> usize {
+        match self {
+            Self::High => 8,
+            Self::Normal => 4,
+            Self::Low => 1,
+        }
+    }
+
     /// Its place in [`Priority::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
