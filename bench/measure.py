@@ -1,4 +1,4 @@
-"""Starting servers, loading them and reading what they cost. Used by run.py and scale_out.py; prints nothing."""
+"""Starting servers, loading them and reading what they cost. Used by the programs of this folder; prints nothing."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-OCELLI = RELEASE / "ocelli"
+OCELLI = Path(os.environ.get("OCELLI", RELEASE / "ocelli"))
 START_LIMIT_S = 60
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 

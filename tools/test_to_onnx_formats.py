@@ -2,17 +2,19 @@
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import unittest
 import zipfile
 
-from conversion import formats, launch
+from conversion import formats, launch, tfjs
 from conversion.arguments import Source, parse_source, parser
 from conversion.formats import BY_ID, FORMATS, Format
 from test_to_onnx import Folder
 
 CONVERTED = {"saved-model", "keras", "torchserve", "pytorch"}
+TFJS = '{"modelTopology": {"node": []}, "weightsManifest": []}'
 # What stands for a user's own in the commands of sentences.
 STAND_INS = {"PRESET": "unit", "SIZE": "224", "FILE": "net.keras", "FOLDER": "folder", "MODEL": "owner/name"}
 # Commands of other programs, which test_keras.py, test_torch.py and docs/models.md run.
@@ -35,6 +37,8 @@ class FormatsTest(Folder):
             ("net.pt2", "torch-export"),
             ("net.weights.h5", "tensorflow-weights"),
             ("group1-shard1of3.bin", "tensorflow-js"),
+            ("group1-shard1of3", "tensorflow-js"),
+            ("net.weights.bin", "tensorflow-js"),
             ("inference.json", "paddle"),
             ("net.onnx", None),
             ("net.xml", None),
@@ -56,11 +60,14 @@ class FormatsTest(Folder):
                 names = self.names(entry, pattern)
                 place = f"{entry.id}-{index}"
                 for name in names:
-                    self.write(f"{place}/{name}")
+                    self.write(f"{place}/{name}", TFJS if name == "model.json" else "")
                 path = self.folder / place / names[-1]
                 with self.subTest(path=path):
                     if entry.id in CONVERTED - {"pytorch"} and pattern != "*.savedmodel":
                         self.assertEqual(parse_source(str(path)).library, entry.id)
+                        continue
+                    if path.name == "model.json":
+                        self.assertEqual(parse_source(str(path)).library, tfjs.GRAPH)
                         continue
                     # An empty file holds no TorchScript.
                     sentence = BY_ID["weights" if entry.id == "pytorch" else entry.id].sentence
@@ -79,6 +86,27 @@ class FormatsTest(Folder):
             source = parse_source(str(self.folder / text))
             self.assertEqual(source, Source("saved-model", str(self.folder / "saved"), is_path=True))
         self.assertEqual((source.environment, source.short_name), ("keras", "saved"))
+
+    def test_tensorflow_js_models_are_read(self):
+        layers = {
+            "modelTopology": {"class_name": "Sequential"},
+            "weightsManifest": [{"weights": [], "paths": ["./a.bin"]}],
+        }
+        self.write("net/model.json", json.dumps(layers))
+        self.write("net/my.json", json.dumps(layers))
+        for text, name in [("net", "net"), ("net/model.json", "net"), ("net/my.json", "my")]:
+            source = parse_source(str(self.folder / text))
+            self.assertEqual((source.library, source.environment, source.short_name), (tfjs.LAYERS, "keras", name))
+        for content, words in [
+            ("", "cannot be read as a TensorFlow.js model"),
+            ("[]", "is no TensorFlow.js model"),
+            ('{"0": "cat"}', "is no TensorFlow.js model .KeyError: 'modelTopology'"),
+            (json.dumps(layers).replace("./a.bin", "../a.bin"), "outside of its folder, in '../a.bin'"),
+            (json.dumps(layers).replace("./a.bin", "/a.bin"), "outside of its folder, in '/a.bin'"),
+        ]:
+            self.write("net/my.json", content)
+            with self.assertFails(words):
+                parse_source(str(self.folder / "net/my.json"))
 
     def test_torchscript_is_told_from_weights_and_programs(self):
         for name, member, expected in [
@@ -102,6 +130,7 @@ class FormatsTest(Folder):
         with contextlib.chdir(self.folder):
             for name in ["net.keras", "folder/saved_model.pb", "model.keras"]:
                 self.write(name)
+            self.write("model.json", TFJS)
             found = 0
             for entry in FORMATS:
                 for command in commands(entry):

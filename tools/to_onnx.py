@@ -9,6 +9,7 @@
     tools/to_onnx.py resnet18.mar                        a TorchServe archive
     tools/to_onnx.py net.pt --preset unit --size 224     a TorchScript file
     tools/to_onnx.py FOLDER --preset unit                a SavedModel of TensorFlow
+    tools/to_onnx.py model.json --preset tfjs            a model of TensorFlow.js, layers or graph
 
 Runs with any Python from 3.11 on: it installs what the source needs into an environment of its own, at the first use.
 """

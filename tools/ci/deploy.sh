@@ -71,6 +71,7 @@ check 'compose.yaml, by the schema of today' \
 check 'Dockerfile' "$tools/hadolint" --failure-threshold style deploy/Dockerfile
 check 'Kubernetes, by its schemas' kubernetes
 check 'names and figures' "$tools/python" tools/ci/deploy_names.py
+check 'least rights' "$tools/python" tools/ci/deploy_hardening.py
 check 'systemd' units
 check 'Valkey, running' "$tools/python" tools/ci/deploy_valkey.py
 check 'nginx and Apache, running' "$tools/python" tools/ci/deploy_proxies.py

@@ -14,7 +14,7 @@ readonly FORBIDDEN='crates[.]io|pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org
 readonly STILTED='if left ou[t]|to be ha[d]|as may b[e]|of its own accor[d]'
 # What the root may hold.
 readonly ROOT=' .ci .gitignore ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT
- Makefile README.md bench clippy.toml crates deny.toml deploy docs examples models rustfmt.toml tools '
+ Makefile README.md SECURITY.md bench clippy.toml crates deny.toml deploy docs examples models rustfmt.toml tools '
 
 status=0
 complain() {

@@ -7,21 +7,22 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import formats, mar
+from . import formats, mar, tfjs
 from .failure import Failure
 from .presets import ALIASES, INTERPOLATIONS, LOADERS, PRESETS
 
 LIBRARIES = ("keras", "torchvision", "timm", "transformers")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 SAVED_MODEL = "saved_model.pb"
+TFJS_MODEL = "model.json"
 TASKS = ("classification", "multilabel", "embedding")
 MAX_NAME_LENGTH = 64
 
 
 @dataclass(frozen=True)
 class Source:
-    """`library`: one of `LIBRARIES`, "torchserve", "torchscript" or "saved-model". `value`: a name that the library knows, or a
-    path if `is_path`."""
+    """`library`: one of `LIBRARIES`, "torchserve", "torchscript", "saved-model", `tfjs.LAYERS` or `tfjs.GRAPH`. `value`: a name
+    that the library knows, or a path if `is_path`."""
 
     library: str
     value: str
@@ -30,16 +31,18 @@ class Source:
     @property
     def environment(self) -> str:
         """Which of the two environments has what this source needs."""
-        return "keras" if self.library in {"keras", "saved-model"} else "torch"
+        return "keras" if self.library in {"keras", "saved-model", tfjs.LAYERS, tfjs.GRAPH} else "torch"
 
     @property
     def short_name(self) -> str:
         """What to call the package if the user does not say."""
         tail = self.value.rstrip("/").rsplit("/", 1)[-1]
         if self.is_path:
-            tail = Path(self.value).resolve().name
-            if not Path(self.value).is_dir():
-                tail = tail.rsplit(".", 1)[0]
+            path = Path(self.value).resolve()
+            tail = path.name if path.is_dir() else path.stem
+            if path.name == TFJS_MODEL:
+                # All are called so.
+                tail = path.parent.name
         return package_name(tail)
 
 
@@ -52,6 +55,8 @@ def package_name(text: str) -> str:
 def _source_of_folder(path: Path) -> Source:
     if (path / SAVED_MODEL).is_file():
         return Source("saved-model", str(path), is_path=True)
+    if (path / TFJS_MODEL).is_file():
+        return _source_of_tfjs(path / TFJS_MODEL)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -61,6 +66,10 @@ def _source_of_folder(path: Path) -> Source:
     # timm names one architecture, transformers lists the classes of the model.
     library = "timm" if isinstance(config, dict) and "architecture" in config else "transformers"
     return Source(library, str(path), is_path=True)
+
+
+def _source_of_tfjs(path: Path) -> Source:
+    return Source(tfjs.read(path).library, str(path), is_path=True)
 
 
 def _no_source(folder: Path) -> Failure:
@@ -108,10 +117,15 @@ def parse_source(text: str) -> Source:
     if suffix == ".onnx":
         raise Failure(f"{text} is ONNX already: run ocelli serve --model {shlex.quote(text)}")
     found = formats.of_path(path)
+    # What TensorFlow.js saves is called as its user says.
+    if suffix == ".json" and path.is_file() and (found is None or found.id == "tensorflow-js"):
+        return _source_of_tfjs(path)
     if found is not None:
         return _source_of_file(path, found)
     if path.exists():
-        raise Failure(f"{text} is none of .keras, .h5, .pt, .mar, a SavedModel, or a folder of transformers or timm")
+        raise Failure(
+            f"{text} is none of .keras, .h5, .pt, .mar, a SavedModel, a TensorFlow.js model, or a folder of transformers or timm"
+        )
     choices = ", ".join(f"{library}:{text}" for library in LIBRARIES)
     raise Failure(f"{text!r} is no file here; if it is a model's name, say whose: {choices}")
 
@@ -166,7 +180,7 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
         "--preset",
         type=lambda text: ALIASES.get(text, text),
         choices=tuple(PRESETS),
-        help="how photos become numbers, for Keras, SavedModels, TorchScript and TorchServe; the names are those of ocelli serve --preset",
+        help="how photos become numbers, for Keras, SavedModels, TensorFlow.js, TorchScript and TorchServe; the names are those of ocelli serve --preset",
     )
     given.add_argument(
         "--preprocess",

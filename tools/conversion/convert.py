@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from . import agreement, package
+from . import agreement, package, tfjs
 from .arguments import Source
 from .comparison import Comparison
 from .manifest import Manifest, Output
@@ -96,6 +96,8 @@ def _load(source: Source, arguments: argparse.Namespace) -> Original:
             from . import from_torchscript as library
         case "saved-model":
             from . import from_saved_model as library
+        case tfjs.LAYERS | tfjs.GRAPH:
+            from . import from_tfjs as library
     return library.load(source, arguments)
 
 

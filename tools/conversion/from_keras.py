@@ -20,8 +20,9 @@ import keras
 import numpy as np
 import tensorflow
 
-from . import graph, labels
+from . import graph
 from .arguments import Source
+from .exported import Exported
 from .failure import Failure
 from .identity import sha256_of
 from .keras_loaders import Pipeline
@@ -59,80 +60,60 @@ USUAL = (
 
 
 def load(source: Source, arguments: argparse.Namespace) -> Original:
-    model = (
-        _read_file(Path(source.value), arguments.trust) if source.is_path else _by_name(source.value, arguments.weights)
-    )
+    if source.is_path:
+        model = _read_file(Path(source.value), arguments.trust)
+    else:
+        model = _by_name(source.value, arguments.weights)
+    return of_model(model, arguments, name=source.value, origin=_origin(source))
+
+
+def of_model(model: keras.Model, arguments: argparse.Namespace, *, name: str, origin: str) -> Original:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise Failure(
-            f"{source.value} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: it must have one each"
-        )
+        raise Failure(f"{name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: it must have one each")
     if arguments.task == "embedding" and _last_activation(model) is not None:
-        model = _without_head(model, source.value)
-    preset, notes = _preset(model, source.value, arguments.preset)
+        model = _without_head(model, name)
+    preset, notes = _preset(model, name, arguments.preset)
     reading = _plan(model, preset, arguments)
     spec = input_of(model.inputs[0].shape, preset, reading, arguments)
     pipeline = Pipeline(spec, preset, reading.loader, reading.original)
     notes += reading_notes(reading, pipeline)
-    elements = _classes(model, source.value)
+    elements = _classes(model, name)
     ends_in = _last_activation(model)
     task, said = _task(model, ends_in, elements, arguments)
-    notes += said
-    names, said = labels.choose_or_imagenet(task, arguments.labels, elements, source.value)
-    notes += said
-    exported = _Exported(model, spec, ends_in if task != "embedding" else None, elements)
-    activation = ACTIVATIONS[task]
-    if ends_in is not None:
-        # What the graph still does is not done again.
-        activation = exported.dropped or "none"
-    return Original(
+    exported, dropped = _export(model, spec, ends_in if task != "embedding" else None, elements)
+    # What the graph still does is not done again.
+    activation = ACTIVATIONS[task] if ends_in is None else dropped or "none"
+    return exported.original(
+        pipeline,
+        (task, activation, notes + said),
+        arguments,
+        name=name,
         title=f"Keras {keras.__version__}",
-        origin=_origin(source, model),
-        input=spec,
-        task=task,
-        activation=activation,
-        pipeline=pipeline.name,
-        prepare=pipeline.prepare,
-        scores=exported.scores,
-        export=exported.write,
-        labels=names,
-        notes=notes,
-        assumption=None if reading.is_known else assumption_of(pipeline),
-        decoder=decoder_of(pipeline),
-        lacks=pipeline.missing,
+        origin=origin,
+        **said_of(reading, pipeline),
     )
 
 
-class _Exported:
-    """The graph, and the same arithmetic in Keras. Where the model ends in probabilities the graph has the logits.
+def _export(model: keras.Model, spec: Input, ends_in: str | None, elements: int) -> tuple[Exported, str | None]:
+    """The graph, and the activation that the model ends in and the graph does not: where the model ends in probabilities the
+    graph has the logits."""
+    import tf2onnx
 
-    `dropped`: the activation that the model ends in and the graph does not.
-    """
-
-    def __init__(self, model: keras.Model, spec: Input, ends_in: str | None, elements: int):
-        import tf2onnx
-
-        self.model, self.elements = model, elements
-        _rename(model)
-        signature = [tensorflow.TensorSpec([None, *spec.shape], tensorflow.float32, name=INPUT)]
-        function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
-        self.proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-        # Numbers that the model adds to its pixels or multiplies them with, which tf2onnx takes for inputs.
-        captured = function.get_concrete_function().graph.captures
-        graph.fill(
-            self.proto,
-            {inner.name: outer.numpy() for outer, inner in captured if outer.dtype != tensorflow.resource},
-        )
-        operator = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(ends_in)
-        self.dropped = ends_in if operator and graph.drop_last(self.proto, operator) else None
-        if self.dropped is not None:
-            _end_in_logits(model)
-
-    def write(self, path: Path, output: str) -> None:
-        graph.tidy(self.proto, output, self.elements)
-        graph.write(self.proto, path)
-
-    def scores(self, batch: np.ndarray) -> np.ndarray:
-        return np.asarray(self.model(batch, training=False), np.float64)
+    _rename(model)
+    signature = [tensorflow.TensorSpec([None, *spec.shape], tensorflow.float32, name=INPUT)]
+    function = tensorflow.function(lambda image: model(image, training=False), input_signature=signature)
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    # Numbers that the model adds to its pixels or multiplies them with, which tf2onnx takes for inputs.
+    captured = function.get_concrete_function().graph.captures
+    graph.fill(
+        proto,
+        {inner.name: outer.numpy() for outer, inner in captured if outer.dtype != tensorflow.resource},
+    )
+    operator = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(ends_in)
+    dropped = ends_in if operator and graph.drop_last(proto, operator) else None
+    if dropped is not None:
+        _end_in_logits(model)
+    return Exported(proto, elements, lambda batch: np.asarray(model(batch, training=False), np.float64)), dropped
 
 
 def _rename(model: keras.Model) -> None:
@@ -292,7 +273,15 @@ def reading_notes(reading: Plan, pipeline: Pipeline) -> list[str]:
     return notes
 
 
-def assumption_of(pipeline: Pipeline) -> Assumption:
+def said_of(reading: Plan, pipeline: Pipeline) -> dict:
+    """What `Original` says of how photos are read."""
+    return {
+        "assumption": None if reading.is_known else _assumption_of(pipeline),
+        "decoder": _decoder_of(pipeline),
+    }
+
+
+def _assumption_of(pipeline: Pipeline) -> Assumption:
     """The other ways in which the photos may have been read."""
     if pipeline.spec.resize["policy"] != "stretch":
         return Assumption([])
@@ -301,7 +290,7 @@ def assumption_of(pipeline: Pipeline) -> Assumption:
     return Assumption([(other.name, other.prepare) for other in others])
 
 
-def decoder_of(pipeline: Pipeline) -> Decoder | None:
+def _decoder_of(pipeline: Pipeline) -> Decoder | None:
     if not pipeline.has_own_decoder:
         return None
     name = "TensorFlow decodes JPEG with INTEGER_FAST"
@@ -412,7 +401,7 @@ def _ends_in_dense(model: keras.Model) -> bool:
     return isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
 
 
-def _origin(source: Source, model: keras.Model) -> str:
+def _origin(source: Source) -> str:
     if source.is_path:
         path = Path(source.value)
         return f"{path.name} (sha256 {sha256_of(path)}), Keras {keras.__version__}"

@@ -2,12 +2,14 @@
 
 import argparse
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from . import from_keras, graph, labels
+from . import from_keras, graph
 from .arguments import SAVED_MODEL, Source
+from .exported import Exported
 from .failure import Failure
 
 # By way of a module that sets up TensorFlow's environment first.
@@ -32,18 +34,30 @@ REACHING = {
 def load(source: Source, arguments: argparse.Namespace) -> Original:
     folder = Path(source.value)
     description = (folder / SAVED_MODEL).read_bytes()
-    _check_operations(description, folder, trust=arguments.trust)
+    check_operations(_operations(description, folder), folder, trust=arguments.trust)
     signature = _signature(folder)
     [(argument, taken)] = signature.structured_input_signature[1].items()
     [(answer, given)] = signature.structured_outputs.items()
+    return of_function(
+        lambda image: signature(**{argument: image})[answer],
+        (taken, given),
+        arguments,
+        name=folder.name,
+        origin=f"SavedModel {folder.name} (sha256 of {SAVED_MODEL} {hashlib.sha256(description).hexdigest()})",
+    )
+
+
+def of_function(function: Callable, ends: tuple, arguments: argparse.Namespace, *, name: str, origin: str) -> Original:
+    """`ends`: the tensors, or their descriptions, that `function` takes and answers with."""
+    taken, given = ends
     if taken.dtype != tensorflow.float32 or taken.shape.rank != 4 or taken.shape[0] is not None:
         raise Failure(
-            f"{folder} takes {taken.dtype.name} {taken.shape}: export a signature that takes float32 images with an open first "
+            f"{name} takes {taken.dtype.name} {taken.shape}: export a signature that takes float32 images with an open first "
             "axis, [None, height, width, 3]"
         )
     if given.shape.rank != 2 or given.shape[1] is None:
         raise Failure(
-            f"{folder} answers with the shape {given.shape}, and Ocelli serves one vector per image: export its classes"
+            f"{name} answers with the shape {given.shape}, and Ocelli serves one vector per image: export its classes"
         )
     classes = given.shape[1]
     reading = plan(
@@ -55,49 +69,29 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     )
     spec = from_keras.input_of(tuple(taken.shape), arguments.preset, reading, arguments)
     pipeline = Pipeline(spec, arguments.preset, reading.loader, reading.original)
-    exported = _Exported(lambda image: signature(**{argument: image})[answer], spec.shape, classes)
+    exported = _export(function, spec.shape, classes)
     task, activation, notes = of_ending(graph.ending(exported.proto), arguments.task, classes)
-    notes += from_keras.reading_notes(reading, pipeline)
-    names, said = labels.choose_or_imagenet(task, arguments.labels, classes, folder.name)
-    return Original(
+    return exported.original(
+        pipeline,
+        (task, activation, notes + from_keras.reading_notes(reading, pipeline)),
+        arguments,
+        name=name,
         title=f"TensorFlow {tensorflow.__version__}",
-        origin=f"SavedModel {folder.name} (sha256 of {SAVED_MODEL} {hashlib.sha256(description).hexdigest()})",
-        input=spec,
-        task=task,
-        activation=activation,
-        pipeline=pipeline.name,
-        prepare=pipeline.prepare,
-        scores=exported.scores,
-        export=exported.write,
-        labels=names,
-        notes=notes + said,
-        assumption=None if reading.is_known else from_keras.assumption_of(pipeline),
-        decoder=from_keras.decoder_of(pipeline),
-        lacks=pipeline.missing,
+        origin=origin,
+        **from_keras.said_of(reading, pipeline),
     )
 
 
-class _Exported:
-    """The graph, and the same arithmetic in TensorFlow."""
+def _export(function: Callable, shape: tuple[int, ...], classes: int) -> Exported:
+    import tf2onnx
 
-    def __init__(self, function, shape: tuple[int, ...], classes: int):
-        import tf2onnx
-
-        self.classes = classes
-        signature = [tensorflow.TensorSpec([None, *shape], tensorflow.float32, name=INPUT)]
-        self.function = tensorflow.function(function, input_signature=signature)
-        self.proto, _ = tf2onnx.convert.from_function(self.function, input_signature=signature, opset=OPSET)
-
-    def write(self, path: Path, output: str) -> None:
-        graph.tidy(self.proto, output, self.classes)
-        graph.write(self.proto, path)
-
-    def scores(self, batch: np.ndarray) -> np.ndarray:
-        return self.function(tensorflow.constant(batch)).numpy().astype(np.float64)
+    signature = [tensorflow.TensorSpec([None, *shape], tensorflow.float32, name=INPUT)]
+    function = tensorflow.function(function, input_signature=signature)
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    return Exported(proto, classes, lambda batch: function(tensorflow.constant(batch)).numpy().astype(np.float64))
 
 
-def _check_operations(description: bytes, folder: Path, *, trust: bool) -> None:
-    """Raises Failure for a graph that reaches files or Python, which loading it may already run."""
+def _operations(description: bytes, folder: Path) -> set[str]:
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = saved_model_pb2.SavedModel()
@@ -109,14 +103,20 @@ def _check_operations(description: bytes, folder: Path, *, trust: bool) -> None:
     for meta in content.meta_graphs:
         functions = meta.graph_def.library.function
         nodes = [*meta.graph_def.node, *(node for function in functions for node in function.node_def)]
-        found |= {node.op for node in nodes} & REACHING
+        found |= {node.op for node in nodes}
+    return found
+
+
+def check_operations(operations: set[str], path: Path, *, trust: bool) -> None:
+    """Raises Failure for a graph that reaches files or Python, which loading it may already run."""
+    found = operations & REACHING
     if found and not trust:
         raise Failure(
-            f"{folder} reads or writes files, or runs Python ({', '.join(sorted(found))}): if you trust who made it, convert it "
+            f"{path} reads or writes files, or runs Python ({', '.join(sorted(found))}): if you trust who made it, convert it "
             "with --trust"
         )
     if trust and not found:
-        raise Failure(f"--trust: {folder} brings no code that would need it: leave it out")
+        raise Failure(f"--trust: {path} brings no code that would need it: leave it out")
 
 
 def _signature(folder: Path):

@@ -13,8 +13,9 @@ from PIL.Image import Resampling
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from . import graph, labels, torch_model
+from . import graph, torch_model
 from .arguments import Source
+from .exported import Exported
 from .failure import Failure
 from .identity import sha256_of
 from .manifest import Input, Normalisation
@@ -34,26 +35,14 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     classes = torch_model.classes_of(model, spec.shape, path.name)
     with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:
         proto = torch_model.trace(model, spec.shape, Path(folder, "traced.onnx"), LOGITS)
-    task, activation, notes = of_ending(graph.ending(proto), arguments.task, classes)
-    names, said = labels.choose_or_imagenet(task, arguments.labels, classes, path.name)
-
-    def write(onnx: Path, output: str) -> None:
-        graph.tidy(proto, output, classes)
-        graph.write(proto, onnx)
-
-    return Original(
+    exported = Exported(proto, classes, lambda batch: torch_model.evaluate(model, batch))
+    return exported.original(
+        pipeline,
+        of_ending(graph.ending(proto), arguments.task, classes),
+        arguments,
+        name=path.name,
         title=f"TorchScript in PyTorch {torch.__version__}",
         origin=f"{path.name} (sha256 {sha256_of(path)}), PyTorch {torch.__version__}",
-        input=spec,
-        task=task,
-        activation=activation,
-        pipeline=pipeline.name,
-        prepare=pipeline.prepare,
-        scores=lambda batch: torch_model.evaluate(model, batch),
-        export=write,
-        labels=names,
-        notes=notes + said,
-        lacks=pipeline.missing,
     )
 
 

@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from . import mar
+from . import mar, tfjs
 from .arguments import Source, package_name, parse_source, parser
 from .failure import Failure
 from .labels import check_unused, read_labels
@@ -24,7 +24,9 @@ ROOT = TOOLS.parent
 SPACE = {"keras": 3 << 30, "torch": 12 << 30}
 BAD_INPUT = 2
 # Sources that say nothing of how photos become numbers.
-SILENT = ("torchscript", "saved-model")
+SILENT = ("torchscript", "saved-model", tfjs.GRAPH)
+# Sources that are read as Keras' are.
+KERAS = ("keras", tfjs.LAYERS)
 # What torchvision, timm and transformers all have.
 TORCH_FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 # What a file of that format begins with.
@@ -108,7 +110,8 @@ def check_options(arguments: argparse.Namespace, source: Source) -> None:
     shown = source.value if source.is_path else f"{library}:{source.value}"
     # What a file or transformers' remote code brings is seen when it is opened.
     if arguments.trust and (
-        library in {"torchvision", "timm", "torchscript"} or (library == "keras" and not source.is_path)
+        library in {"torchvision", "timm", "torchscript", tfjs.LAYERS, tfjs.GRAPH}
+        or (library == "keras" and not source.is_path)
     ):
         raise Failure(f"--trust: {shown} brings no code that would need it: leave it out")
     if library in SILENT and arguments.preset is None:
@@ -116,11 +119,11 @@ def check_options(arguments: argparse.Namespace, source: Source) -> None:
             f"{shown} does not say how its pixels are prepared: pass --preset torchvision (as torchvision's classifiers), unit (0 "
             "to 1), raw (0 to 255), or another that docs/models.md lists"
         )
-    if library not in {"keras", "torchserve", *SILENT} and arguments.preset is not None:
+    if library not in {*KERAS, "torchserve", *SILENT} and arguments.preset is not None:
         raise Failure(f"--preset is for models that do not say how they are fed: {library} says it itself")
     if library == "torchscript" and arguments.size is None:
         raise Failure(f"{shown} does not say the size of its images: pass it with --size, as in --size 224")
-    if library not in {"keras", *SILENT} and arguments.size is not None:
+    if library not in {*KERAS, *SILENT} and arguments.size is not None:
         raise Failure(f"--size is for models that take any size: {library} says itself which its models take")
 
 

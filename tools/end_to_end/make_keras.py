@@ -10,6 +10,7 @@ os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import keras
+import make_tfjs
 import numpy as np
 import tensorflow
 from conversion.labels import imagenet_labels
@@ -144,6 +145,8 @@ def main(folder: Path) -> None:
     )
     tensorflow.saved_model.save(writer, folder / "writer", signatures={"serving_default": writer.serve})
     (folder / "net.tflite").write_bytes(tensorflow.lite.TFLiteConverter.from_keras_model(saved).convert())
+    expected["tfjs-layers"] = make_tfjs.copy_layers(folder / "tfjs-layers")
+    expected["tfjs-graph"] = make_tfjs.make_graph(folder / "tfjs-graph", pictures[0])
     expected["saved"] = stretched(saved, pictures[0])
     (folder / "expected.json").write_text(json.dumps(expected))
 

@@ -1,5 +1,6 @@
 """Keras files through `to_onnx.py` and the real server. Run by `make test-convert-keras`."""
 
+import json
 import re
 import shlex
 import shutil
@@ -260,6 +261,48 @@ class KerasTest(Conversions):
         self.assertIn("writer reads or writes files, or runs Python (WriteFile)", text)
         self.assertFalse((self.folder / "ran").exists())
         self.assertIn("leave it out", self.convert("saved", "--preset", "raw", "--trust", "--out", "no", status=2))
+
+    def test_tensorflow_js(self):
+        for kind in ["tfjs-layers", "tfjs-graph"]:
+            text = self.convert(f"{kind}/model.json", "--preset", "tfjs")
+            self.assertRegex(text, r"input tensor +mean difference 0\.[0-4]")
+            self.assertIn("compared with TensorFlow's bilinear resizing with align-corners coordinates", text)
+            self.assertIn("\nagrees: ", text)
+            self.assert_served(f"models/{kind}", kind)
+        # Without a preset nothing says how pixels are prepared.
+        for kind in ["tfjs-layers", "tfjs-graph/model.json"]:
+            text = self.convert(kind, "--out", "none", status=2)
+            self.assertIn("does not say how its pixels are prepared", text)
+        self.assertIn(
+            "leave it out", self.convert("tfjs-graph", "--preset", "tfjs", "--trust", "--out", "no", status=2)
+        )
+
+    def test_damaged_tensorflow_js_models(self):
+        def write(folder, change):
+            shutil.copytree(self.folder / "tfjs-layers", self.folder / folder)
+            path = self.folder / folder / "model.json"
+            model = json.loads(path.read_text())
+            change(model)
+            path.write_text(json.dumps(model))
+
+        def weight(model):
+            return model["weightsManifest"][0]["weights"][0]
+
+        for folder, change, words in [
+            ("shape", lambda model: weight(model).update(shape=[3, 3, 3, 7]), "bytes of weights"),
+            (
+                "turned",
+                lambda model: weight(model).update(shape=[3, 3, 8, 3]),
+                "has weights of the shape (3, 3, 8, 3) for",
+            ),
+            ("called", lambda model: weight(model).update(name="a/b"), "has no weights for conv2d_Conv2D1/kernel"),
+            ("kind", lambda model: weight(model).update(dtype="string"), "a weight cannot be read"),
+            ("layer", lambda model: model["modelTopology"].update(class_name="Mine"), "cannot be built by Keras"),
+            ("files", lambda model: model["weightsManifest"][0].update(paths=["none"]), "none, which cannot be read"),
+        ]:
+            write(folder, change)
+            text = self.convert(folder, "--preset", "tfjs", "--out", "damaged", status=2, photos=False)
+            self.assertIn(words, text)
 
     def test_the_command_for_tensorflow_lite(self):
         commands = re.findall(r"`([^`]+)`", BY_ID["tflite"].sentence)

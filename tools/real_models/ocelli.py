@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def package(folder: Path, onnx: Path, manifest: str, labels: list[str]) -> list:
     (folder / "model.toml").write_text(manifest)
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     return [folder]
+
+
+def converted(source: Path, options: list[str], labels: list[str], folder: Path) -> list:
+    """What the converter makes of a file that is not ONNX."""
+    names, out = folder / "labels.txt", folder / "model"
+    names.write_text("".join(f"{label}\n" for label in labels))
+    command = [sys.executable, ROOT / "tools" / "to_onnx.py", source, *options, "--labels", names, "--out", out]
+    environment = os.environ | {"OCELLI": str(OCELLI)}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environment)
+    print(done(ran).splitlines()[-1], file=sys.stderr)
+    return [out]
 
 
 def version() -> str:

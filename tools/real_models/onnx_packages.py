@@ -282,6 +282,6 @@ def refusals() -> list[Refusal]:
     models = ("rapidocr", "models")
     return [
         of("nudenet", "320n.onnx", words=("is no classifier", "`detect`", "output0")),
-        of(*models, "PP-OCRv6_det_small.onnx", words=("cannot be loaded", "`fetch_name_0`", "no row of scores")),
+        of(*models, "PP-OCRv6_det_small.onnx", words=("cannot be loaded", "`fetch_name_0`", "not a row of scores")),
         of(*models, "PP-OCRv6_rec_small.onnx", words=("cannot be loaded", "[batch, 3, 48, ?]")),
     ]

@@ -44,9 +44,9 @@ def main(words: list[str]) -> int:
 
 
 def all_cases() -> list[Case | Refusal]:
-    from . import onnx_packages, zoo
+    from . import keras_packages, onnx_packages, tfjs_packages, zoo
 
-    return [*onnx_packages.cases(), *zoo.cases()]
+    return [*onnx_packages.cases(), *keras_packages.cases(), *tfjs_packages.cases(), *zoo.cases()]
 
 
 def compared(case: Case, folder: Path) -> tuple[tuple, bool]:

@@ -107,9 +107,7 @@ impl BenchConfig {
     pub fn validate(&self) -> Result<(), BenchError> {
         check_url(&self.url, self.tls.is_some())?;
         if self.photos.is_empty() {
-            return Err(BenchError::NoPhotos {
-                searched: "an empty list".to_owned(),
-            });
+            return Err(BenchError::NoPhotos);
         }
         match self.load {
             Load::Closed { concurrency } => check_connections("concurrency", concurrency)?,

@@ -2,7 +2,6 @@
 //! [`Failure`](crate::Failure) in the report.
 
 use std::io;
-use std::path::PathBuf;
 
 use tokio_rustls::rustls;
 
@@ -28,26 +27,8 @@ pub enum BenchError {
     },
 
     /// There is nothing to send.
-    #[error(
-        "no photo found in {searched}: give JPEG, PNG, WebP, GIF, BMP or TIFF files, or a folder that holds some"
-    )]
-    NoPhotos {
-        /// The paths that were searched, for the message.
-        searched: String,
-    },
-
-    /// A photo could not be read.
-    #[error("cannot read {}: {source}; give the path of a photo or of a folder of photos", path.display())]
-    Photo { path: PathBuf, source: io::Error },
-
-    /// The photos exceed the [`PhotoLimit`](crate::PhotoLimit).
-    #[error("the photos exceed the limit of {limit} (reached at {}): give fewer of them", path.display())]
-    TooManyPhotos {
-        /// The first file beyond the limit.
-        path: PathBuf,
-        /// The limit with its unit.
-        limit: String,
-    },
+    #[error("there is no photo to send: give at least one")]
+    NoPhotos,
 
     /// The host name has no address.
     #[error("cannot resolve the host of {url}: {source}; check its spelling or give an IP address")]

@@ -48,6 +48,6 @@ pub use config::{
 };
 pub use error::BenchError;
 pub use failure::{Failure, FailureKind};
-pub use photo::{Photo, PhotoLimit, load_photos};
+pub use photo::Photo;
 pub use report::{FailureCount, Generator, LatencyMs, LoadReport, REPORT_SCHEMA, Report, ServerTiming};
 pub use run::{Phase, Progress, run, run_until};

@@ -134,7 +134,7 @@ impl Ours {
     fn prepare(&mut self, bytes: &[u8], tensor: &mut [f32]) -> Result<()> {
         let header = ImageHeader::read(bytes, &self.limits)?;
         let rgb = self.decoder.prepare(bytes, &header, &self.spec)?;
-        self.spec.fill_f32(&rgb, tensor);
+        self.spec.fill(&rgb, tensor);
         Ok(())
     }
 }

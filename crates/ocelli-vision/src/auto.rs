@@ -19,6 +19,7 @@ mod processors;
 mod python;
 mod recipe;
 mod resolve;
+mod settings;
 mod source;
 mod tensor;
 #[cfg(test)]

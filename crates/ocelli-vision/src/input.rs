@@ -7,6 +7,7 @@ mod resize;
 
 use serde::Deserialize;
 
+pub use fill::TensorElement;
 pub(crate) use fill::luma;
 pub use filter::{Coordinates, Interpolation, Resampling};
 
@@ -240,6 +241,16 @@ fn yes() -> bool {
 }
 
 impl InputSpec {
+    /// The tensor's shape for `images` images.
+    pub fn shape(&self, images: usize) -> [usize; 4] {
+        let (height, width) = (self.height as usize, self.width as usize);
+        let channels = self.channels.count();
+        match self.layout {
+            Layout::Nchw => [images, channels, height, width],
+            Layout::Nhwc => [images, height, width, channels],
+        }
+    }
+
     /// Elements of the tensor per image: height x width x channels.
     pub fn elements(&self) -> usize {
         self.pixels() * self.channels.count()

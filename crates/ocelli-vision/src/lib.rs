@@ -2,7 +2,7 @@
 //!
 //! This crate owns: what a model package declares ([`ModelPackage`], [`InputSpec`]), reading image headers under
 //! limits ([`ImageHeader`]), decoding, orienting, cropping and resizing to packed 8-bit RGB ([`Decoder`]),
-//! normalising into a tensor ([`InputSpec::fill_f32`]) and back ([`InputSpec::recover_rgb`]), and turning scores into ranked classes
+//! normalising into a tensor ([`InputSpec::fill`]) and back ([`InputSpec::recover_rgb`]), and turning scores into ranked classes
 //! ([`rank`]).
 //!
 //! It deliberately knows nothing of threads, async runtimes, inference engines or protocols: every function
@@ -34,7 +34,7 @@ pub use graph::{
 pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 pub use input::{
     Align, Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,
-    Rounding,
+    Rounding, TensorElement,
 };
 pub use package::{
     Activation, ExternalData, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec,

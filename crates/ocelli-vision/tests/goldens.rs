@@ -71,7 +71,7 @@ impl Case {
             return rgb;
         }
         let mut grey = vec![0; spec.elements()];
-        spec.fill_u8(&rgb, &mut grey);
+        spec.fill(&rgb, &mut grey);
         grey.into_iter().flat_map(|value| [value; 3]).collect()
     }
 

@@ -50,7 +50,7 @@ impl Case {
         let header = ImageHeader::read(&bytes, &DecodeLimits::default()).unwrap();
         let rgb = decoder.prepare(&bytes, &header, &spec).unwrap();
         let mut tensor = vec![0.0; spec.elements()];
-        spec.fill_f32(&rgb, &mut tensor);
+        spec.fill(&rgb, &mut tensor);
         if spec.channels == Channels::Gray {
             return tensor.into_iter().flat_map(|value| [value; 3]).collect();
         }

@@ -1,7 +1,7 @@
 //! The ceiling that the server is measured against: decode and infer in a plain loop, without HTTP, queue or batch.
 //!
 //! ```sh
-//! cargo run --release -p ocelli --example ceiling -- --instances 2 --threads 1 --seconds 5 photos/
+//! cargo run --release -p ocelli --example ceiling -- --instances 2 --threads 1 --seconds 5 photos/*.jpg
 //! ```
 //!
 //! Prints one line of JSON: images a second, and the mean milliseconds of decoding and of inference.
@@ -17,7 +17,6 @@ use bytes::Bytes;
 use clap::Parser;
 use ocelli::models::served_model;
 use ocelli::models::served_model::ServedModel;
-use ocelli_bench::{PhotoLimit, load_photos};
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend, Engine, EngineOptions, OnnxRuntime, Tensor, TensorData};
 use ocelli_vision::{DecodeLimits, Decoder, ImageHeader};
@@ -25,10 +24,6 @@ use ocelli_vision::{DecodeLimits, Decoder, ImageHeader};
 const LIMITS: DecodeLimits = DecodeLimits {
     max_pixels: 50_000_000,
     max_scans: 32,
-};
-const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
-    count: 10_000,
-    bytes: 1 << 30,
 };
 const WARM_UP: usize = 5;
 
@@ -42,7 +37,6 @@ struct Arguments {
     threads: usize,
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Files and folders.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
 }
@@ -57,10 +51,12 @@ struct Tally {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let photos: Arc<[Bytes]> = load_photos(&arguments.photos, PHOTO_LIMIT)?
-        .into_iter()
-        .map(|photo| photo.bytes)
-        .collect();
+    let photos: Vec<Bytes> = arguments
+        .photos
+        .iter()
+        .map(|path| Ok(std::fs::read(path)?.into()))
+        .collect::<anyhow::Result<_>>()?;
+    let photos: Arc<[Bytes]> = photos.into();
     let (model, file) = ServedModel::split(served_model::builtin()?);
     let model = Arc::new(model);
     anyhow::ensure!(

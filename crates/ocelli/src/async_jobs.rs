@@ -123,7 +123,7 @@ impl Submission {
         let images = self.images.len();
         StoredSize {
             images,
-            bytes: images as u64 * self.request.want.most_bytes(&self.request.model),
+            bytes: images as u64 * self.request.want.most_bytes(&self.request.envelope.model),
         }
     }
 }
@@ -213,7 +213,7 @@ impl Jobs {
     /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
     /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
     pub async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
-        let most = self.config.limit.open_to(submission.request.priority, 0);
+        let most = self.config.limit.open_to(submission.request.envelope.priority, 0);
         most.check(submission.size())?;
         match &self.store {
             JobStore::Memory(store) => store.submit(submission),
@@ -286,10 +286,9 @@ impl Jobs {
 /// An id that nobody can guess, since knowing it is all that it takes to read a job.
 fn secret_id() -> Result<JobId, Error> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        tracing::error!("the system gives no random numbers");
-        Error::Internal
-    })?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::internal("the system gives no random numbers"))?;
     Ok(JobId(u128::from_be_bytes(bytes)))
 }
 
@@ -307,7 +306,7 @@ mod tests {
                 phases: Phases::default(),
             }))
         };
-        let bad = || Some(Err(Error::Internal));
+        let bad = || Some(Err(Error::internal("a bug")));
         for (results, state) in [
             (vec![None], JobState::Queued),
             (vec![None, None], JobState::Queued),

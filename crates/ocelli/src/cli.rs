@@ -1,4 +1,4 @@
-//! Every option, its environment variable and its default. Nowhere else has a default.
+//! Every option, its environment variable and its default. Defaults live only here.
 
 mod bench;
 mod browser;
@@ -36,7 +36,7 @@ pub use predict::{OutputFormat, PredictArgs};
 pub use queue::{DeadArgs, DeadCommand, QueueArgs, QueueCommand, StatusArgs};
 pub use repository::{ModelControl, NameArgs, RepositoryArgs};
 
-/// Serves image models: send it a photo, it answers with labels.
+/// Image model server: send a photo over HTTP, get labels back
 #[derive(Debug, Parser)]
 #[command(name = "ocelli", version, about, max_term_width = 100)]
 pub struct Cli {
@@ -46,22 +46,21 @@ pub struct Cli {
     pub log: LogArgs,
 }
 
-/// One for each role and tool.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer requests over HTTP, in one process
+    /// Serve models over HTTP, in one process
     Serve(Box<ServeArgs>),
-    /// Answer requests over HTTP with the results of workers behind a Redis server
+    /// Serve HTTP and send the images through Redis to workers
     Web(Box<WebArgs>),
-    /// Compute the requests of web processes behind a Redis server
+    /// Run models on the images that web processes send through Redis
     Worker(Box<WorkerArgs>),
-    /// Show and repair the queues in Redis
+    /// Show the queues in Redis and manage dead letters
     Queue(QueueArgs),
-    /// Inspect, check, fetch and package models
+    /// Inspect, check, download and package models
     Model(ModelCommandArgs),
-    /// Classify files without a server
+    /// Classify image files without a server
     Predict(Box<PredictArgs>),
-    /// Measure a server under load
+    /// Measure throughput and latency of a server
     Bench(Box<BenchArgs>),
 }
 
@@ -70,8 +69,8 @@ pub enum Command {
 pub struct ServeArgs {
     /// Address to listen on, such as 0.0.0.0:8080
     ///
-    /// host:port, or a port alone for clients on this machine. :port stands for every address of this machine, and port 0 for a
-    /// free one.
+    /// Takes host:port, :port for all IPv4 addresses of this machine, or a port alone for 127.0.0.1. Port 0 picks a
+    /// free port.
     #[arg(
         long,
         env = "OCELLI_LISTEN",
@@ -79,19 +78,16 @@ pub struct ServeArgs {
         default_value = "127.0.0.1:5000"
     )]
     pub listen: ListenAddress,
-    /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub repository: RepositoryArgs,
-    /// What clients may call models.
     #[command(flatten)]
     pub names: NameArgs,
     #[command(flatten)]
     pub image: ImageArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Web pages of other origins.
     #[command(flatten)]
     pub browser: BrowserArgs,
     #[command(flatten)]
@@ -107,8 +103,8 @@ pub struct ServeArgs {
 pub struct WebArgs {
     /// Address to listen on, such as 0.0.0.0:8080
     ///
-    /// host:port, or a port alone for clients on this machine. :port stands for every address of this machine, and port 0 for a
-    /// free one.
+    /// Takes host:port, :port for all IPv4 addresses of this machine, or a port alone for 127.0.0.1. Port 0 picks a
+    /// free port.
     #[arg(
         long,
         env = "OCELLI_LISTEN",
@@ -121,14 +117,12 @@ pub struct WebArgs {
     /// Protocol between web processes and workers: native or tutorial
     #[arg(long, env = "OCELLI_WIRE", value_name = "NAME", value_enum, default_value_t = Wire::Native)]
     pub wire: Wire,
-    /// What clients may call models.
     #[command(flatten)]
     pub names: NameArgs,
     #[command(flatten)]
     pub image: ImageArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Web pages of other origins.
     #[command(flatten)]
     pub browser: BrowserArgs,
     #[command(flatten)]
@@ -142,10 +136,11 @@ pub struct WebArgs {
 #[derive(Debug, Args)]
 #[command(after_help = help::WORKER)]
 pub struct WorkerArgs {
-    /// Address of /livez, /readyz and /metrics; the log names the port
+    /// Address for /livez, /readyz and /metrics
     ///
-    /// host:port, or a port alone for clients on this machine. :port stands for every address of this machine, and port 0 for a
-    /// free one.
+    /// With the default, the system picks a free port; the log shows it.
+    /// Takes host:port, :port for all IPv4 addresses of this machine, or a port alone for 127.0.0.1. Port 0 picks a
+    /// free port.
     #[arg(
         long,
         env = "OCELLI_LISTEN",
@@ -158,51 +153,68 @@ pub struct WorkerArgs {
     /// Protocol between web processes and workers: native or tutorial
     #[arg(long, env = "OCELLI_WIRE", value_name = "NAME", value_enum, default_value_t = Wire::Native)]
     pub wire: Wire,
-    /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub repository: RepositoryArgs,
-    /// How long a worker owns a job without renewing it
-    ///
-    /// After that another worker takes the job.
-    #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = lease)]
-    pub lease: Duration,
-    /// Jobs to keep that were given up because they ended each worker that computed them
-    #[arg(long, env = "OCELLI_DEAD_LETTERS", default_value_t = NonZeroUsize::new(1000).expect("not zero"))]
-    pub dead_letters: NonZeroUsize,
-    /// How long such jobs are kept
-    #[arg(long, env = "OCELLI_DEAD_TTL", default_value = "7days", value_parser = positive_duration)]
-    pub dead_ttl: Duration,
+    #[command(flatten)]
+    pub redelivery: RedeliveryArgs,
     #[command(flatten)]
     pub connections: ConnectionArgs,
-    /// After SIGTERM or Ctrl-C: how long to go on taking jobs
+    #[command(flatten)]
+    pub drain: WorkerDrainArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Redelivery")]
+pub struct RedeliveryArgs {
+    /// Time after which another worker takes over the jobs of a silent worker
     ///
-    /// Meanwhile web processes learn that this worker leaves.
+    /// A worker renews the lease of each of its jobs three times in this time.
+    #[arg(long, env = "OCELLI_LEASE", default_value = "3s", value_parser = lease)]
+    pub lease: Duration,
+    /// Maximum number of dead letters to keep
+    ///
+    /// A job becomes a dead letter when each worker that computes it crashes or hangs.
+    #[arg(long, env = "OCELLI_DEAD_LETTERS", default_value_t = NonZeroUsize::new(1000).expect("not zero"))]
+    pub dead_letters: NonZeroUsize,
+    /// Time to keep a dead letter
+    #[arg(long, env = "OCELLI_DEAD_TTL", default_value = "7days", value_parser = positive_duration)]
+    pub dead_ttl: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Shutdown")]
+pub struct WorkerDrainArgs {
+    /// Time to keep taking jobs after SIGTERM or Ctrl-C
+    ///
+    /// Meanwhile web processes learn that this worker is shutting down.
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "2s", value_parser = duration)]
     pub drain_delay: Duration,
-    /// After that: how long to finish the jobs that were taken
+    /// Time to finish taken jobs during shutdown
+    ///
+    /// Counted from the end of --drain-delay.
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
 
-/// What web processes and workers say to each other.
+/// Protocol between web processes and workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Wire {
-    /// Ocelli's own, which loses no job
+    /// Ocelli's own protocol; loses no job
     Native,
-    /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to replace one of its two processes at a time. It has no
-    /// prefix and no priorities, polls, and may lose jobs
+    /// The list `image_queue` of the tutorial "Keras + Redis + Flask", to replace one of its two processes at a time;
+    /// polls, has no prefix and no priorities, and can lose jobs
     Tutorial,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Redis or Valkey server, such as redis://localhost
+    /// URL of the Redis or Valkey server, such as redis://localhost
     ///
-    /// The form is redis://user:password@host:6379/0; only the host is required. rediss:// uses TLS,
-    /// redis+sentinel://host,host/service Sentinel, and redis+cluster://host,host a cluster.
+    /// The form is redis://user:password@host:6379/0; only the host is required. Use rediss:// for TLS,
+    /// redis+sentinel://host,host/service for Sentinel and redis+cluster://host,host for a cluster.
     #[arg(
         long = "redis",
         env = "OCELLI_REDIS",
@@ -215,7 +227,7 @@ pub struct RedisArgs {
     /// Processes with different prefixes do not see each other.
     #[arg(long = "redis-prefix", env = "OCELLI_REDIS_PREFIX", value_name = "PREFIX", default_value = "ocelli", value_parser = redis_prefix)]
     pub prefix: String,
-    /// Certificates (PEM) that may sign the certificate of Redis [default: those of the system]
+    /// CA certificates (PEM) for TLS connections to Redis [default: those of the system]
     #[arg(long = "redis-ca", env = "OCELLI_REDIS_CA", value_name = "FILE")]
     pub authorities: Option<PathBuf>,
 }
@@ -223,15 +235,15 @@ pub struct RedisArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shutdown")]
 pub struct DrainArgs {
-    /// After SIGTERM or Ctrl-C: how long to go on accepting requests while /readyz answers 503
+    /// Time to keep accepting requests after SIGTERM or Ctrl-C, while /readyz answers 503
     ///
-    /// A second signal, a second or more after the first, ends the process at once.
+    /// A second signal, at least 1 s after the first, ends the process at once.
     #[arg(long, env = "OCELLI_DRAIN_DELAY", default_value = "0s", value_parser = duration)]
     pub drain_delay: Duration,
-    /// After SIGTERM: how long to finish accepted requests
+    /// Time to finish accepted requests during shutdown
     ///
-    /// Ctrl-C does the same. The time begins after --drain-delay. Requests whose bodies have not arrived a second later are refused. When all are
-    /// answered, clients that take nothing for 5 s are disconnected.
+    /// Counted from the end of --drain-delay. Requests whose bodies have not arrived 1 s after --drain-delay are refused. When all requests are answered,
+    /// clients that read nothing for 5 s are disconnected.
     #[arg(long, env = "OCELLI_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
@@ -239,15 +251,17 @@ pub struct DrainArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct ImageArgs {
-    /// Maximum pixels of an image, according to its header
+    /// Maximum number of pixels per image
+    ///
+    /// The size is read from the header, before the image is decoded.
     #[arg(long, env = "OCELLI_MAX_PIXELS", default_value_t = 50_000_000)]
     pub max_pixels: u64,
-    /// Maximum scans of a progressive JPEG
+    /// Maximum number of scans in a progressive JPEG
     #[arg(long, env = "OCELLI_MAX_SCANS", default_value_t = 32)]
     pub max_scans: u32,
-    /// Memory for decoding, all images together
+    /// Maximum memory for decoding images
     ///
-    /// Counts pixels, the tables of decoders and copies of parts of the file.
+    /// All images share it. It covers pixels, decoder tables and copies of parts of the file.
     #[arg(long, env = "OCELLI_MAX_DECODING_BYTES", default_value = "512MiB")]
     pub max_decoding_bytes: ByteSize,
 }
@@ -255,40 +269,45 @@ pub struct ImageArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Maximum images accepted and not yet answered
+    /// Maximum number of images accepted and not yet answered
     ///
-    /// Further ones are refused with 429. Requests of low priority may take 80 percent of the places and those of normal
-    /// priority 90 percent. One of several models may take half of the places, and each model finds its
-    /// share of the other half.
+    /// Further images are refused with 429. Low-priority requests may fill 80 % of the queue, normal ones 90 %. With
+    /// several models, one model may fill half of the queue, and the other half is divided among all of them.
     #[arg(long, env = "OCELLI_QUEUE_JOBS", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
     pub queue_jobs: NonZeroUsize,
-    /// Memory for those images, shared in the same way
+    /// Maximum memory for accepted images, shared like --queue-jobs
     #[arg(long, env = "OCELLI_QUEUE_BYTES", default_value = "256MiB")]
     pub queue_bytes: ByteSize,
-    /// Maximum requests whose bodies are still arriving
+    /// Maximum number of requests whose bodies are still arriving
     ///
-    /// Beyond that the slowest one is answered 408 to make room.
+    /// At the limit, the slowest request is answered 408 to make room.
     #[arg(long, env = "OCELLI_MAX_RECEIVING", default_value_t = NonZeroUsize::new(1024).expect("not zero"))]
     pub max_receiving: NonZeroUsize,
-    /// Memory for those bodies, in addition to --queue-bytes; at least --max-body
+    /// Maximum memory for bodies that are still arriving
+    ///
+    /// It is needed in addition to --queue-bytes, and must be at least --max-body.
     #[arg(long, env = "OCELLI_RECEIVING_BYTES", default_value = "128MiB")]
     pub receiving_bytes: ByteSize,
-    /// Time for a body to arrive, from the end of the headers, whatever X-Timeout-Ms says
+    /// Time for a request body to arrive, counted from the end of the headers
+    ///
+    /// X-Timeout-Ms does not change it.
     #[arg(long, env = "OCELLI_BODY_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     pub body_timeout: Duration,
-    /// Bytes per second at which a body must arrive; it may fall behind by 5 seconds
+    /// Minimum bytes per second of an arriving body
+    ///
+    /// A body may fall up to 5 s behind this rate.
     #[arg(long, env = "OCELLI_MIN_BODY_RATE", default_value = "1KiB", value_parser = positive_size)]
     pub min_body_rate: ByteSize,
     /// Maximum size of a request body
     #[arg(long, env = "OCELLI_MAX_BODY", default_value = "32MiB")]
     pub max_body: ByteSize,
-    /// Maximum images in one request
+    /// Maximum number of images in one request
     #[arg(long, env = "OCELLI_MAX_IMAGES", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
     pub max_images: NonZeroUsize,
-    /// Time to answer a request that sets no X-Timeout-Ms
+    /// Time to answer a request without X-Timeout-Ms
     ///
-    /// Counts from the end of the request's headers. It is 60s with --wire tutorial, whose clients wait as long as it
-    /// takes.
+    /// Counted from the end of the request headers. With --wire tutorial the default is 60s, because the tutorial's
+    /// clients wait without a limit.
     #[arg(
         long,
         env = "OCELLI_DEADLINE",
@@ -297,7 +316,7 @@ pub struct LimitArgs {
         value_parser = positive_duration
     )]
     pub deadline: Duration,
-    /// Maximum of X-Timeout-Ms
+    /// Maximum value of X-Timeout-Ms
     #[arg(long, env = "OCELLI_MAX_DEADLINE", default_value = "60s", value_parser = positive_duration)]
     pub max_deadline: Duration,
 }
@@ -305,24 +324,28 @@ pub struct LimitArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connections")]
 pub struct ConnectionArgs {
-    /// Time for the headers of a request to arrive, from the moment of connecting
+    /// Time for the request headers to arrive, counted from the start of the connection
     #[arg(long, env = "OCELLI_HEADER_TIMEOUT", default_value = "10s", value_parser = positive_duration)]
     pub header_timeout: Duration,
-    /// Time after which a connection without a request is closed
+    /// Time after which an idle connection is closed
     #[arg(long, env = "OCELLI_IDLE_TIMEOUT", default_value = "75s", value_parser = positive_duration)]
     pub idle_timeout: Duration,
-    /// Time for a client to take the next part of a response
+    /// Time for a client to read the next part of a response
     ///
-    /// After that the response is dropped, and over HTTP/1.1 its connection is closed.
+    /// After that the response is dropped, and an HTTP/1.1 connection is closed.
     #[arg(long, env = "OCELLI_RESPONSE_TIMEOUT", default_value = "30s", value_parser = positive_duration)]
     pub response_timeout: Duration,
-    /// Memory for responses that clients have not taken yet; beyond that the oldest are dropped
+    /// Maximum memory for responses that clients have not read yet
+    ///
+    /// At the limit, the oldest responses are dropped.
     #[arg(long, env = "OCELLI_RESPONSE_BYTES", default_value = "128MiB")]
     pub response_bytes: ByteSize,
-    /// Maximum open connections; further ones wait to be accepted
+    /// Maximum number of open connections; further ones wait to be accepted
     #[arg(long, env = "OCELLI_MAX_CONNECTIONS", default_value_t = NonZeroUsize::new(4096).expect("not zero"))]
     pub max_connections: NonZeroUsize,
-    /// Write a line for each request, whatever --log-level is; at level debug there is one in any case
+    /// Log one line per request, at any --log-level
+    ///
+    /// At --log-level debug these lines are always logged.
     #[arg(long, env = "OCELLI_ACCESS_LOG", help_heading = "Logging")]
     pub access_log: bool,
 }
@@ -335,7 +358,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn positive_duration(text: &str) -> Result<Duration, String> {
     duration(text)?
         .checked_sub(Duration::from_nanos(1))
-        .ok_or("it must be longer than nothing")?;
+        .ok_or("must be longer than 0s")?;
     duration(text)
 }
 
@@ -343,10 +366,10 @@ fn positive_size(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     Some(size)
         .filter(|size| size.as_u64() > 0)
-        .ok_or("it must be at least 1 byte".to_owned())
+        .ok_or("must be at least 1 byte".to_owned())
 }
 
-/// Braces would decide the slot of every key in a cluster, and Redis' patterns have meanings for other characters.
+/// Braces would choose the slot of every key in a cluster, and other characters have a meaning in Redis patterns.
 fn redis_prefix(text: &str) -> Result<String, String> {
     const LONGEST: usize = 64;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
@@ -354,16 +377,16 @@ fn redis_prefix(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "use 1 to {LONGEST} of A-Z, a-z, 0-9, '.', '_', '-' and ':'"
+        "use 1 to {LONGEST} characters of A-Z, a-z, 0-9, '.', '_', '-' and ':'"
     ))
 }
 
-/// Leases are renewed three times in their life, over a network.
+/// A worker renews each lease three times before it expires, over a network.
 fn lease(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_secs(1);
     Some(duration(text)?)
         .filter(|lease| *lease >= LEAST)
-        .ok_or(format!("it must be at least {LEAST:?}"))
+        .ok_or(format!("must be at least {LEAST:?}"))
 }
 
 #[cfg(test)]
@@ -378,13 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn the_tutorials_clients_have_more_time() {
+    fn the_deadline_is_longer_for_clients_of_the_tutorial() {
         let deadline = |arguments: &[&str]| {
-            let cli = Cli::try_parse_from([&["ocelli"], arguments].concat()).expect("it is complete");
+            let cli = Cli::try_parse_from([&["ocelli"], arguments].concat()).expect("valid arguments");
             match cli.command {
                 Command::Web(web) => web.limits.deadline,
                 Command::Serve(serve) => serve.limits.deadline,
-                _ => unreachable!("it was not asked for"),
+                _ => unreachable!("another command"),
             }
         };
         let web = ["web", "--redis", "redis://localhost", "--wire"];

@@ -1,13 +1,13 @@
-//! The subcommands: from arguments to what the library offers.
+//! The subcommands: they translate arguments into calls of the library.
 
 mod bench;
 mod bind;
 mod files;
 mod listener;
 mod model;
+mod photos;
 mod predict;
 mod predict_output;
-mod predict_sources;
 mod queue;
 mod serve;
 mod settings;
@@ -24,10 +24,10 @@ use crate::cli::{Cli, Command};
 use crate::process::printable::ReaderGone;
 use crate::process::{lifecycle, telemetry};
 
-/// Nothing was done: the options, the model or the machine do not allow it.
+/// Exit status when nothing was done: the options, the model or the machine do not allow it.
 pub const NOT_STARTED: u8 = 2;
 
-/// Something was done, and it failed.
+/// Exit status when something was done and it failed.
 const FAILED: u8 = 1;
 
 /// The exit status of a command that ends with `error`.
@@ -42,10 +42,14 @@ pub fn status_of(error: &anyhow::Error) -> u8 {
 /// Runs a subcommand to its end.
 ///
 /// # Errors
-/// What kept it from starting or finishing, in one line with its causes.
+/// When the subcommand cannot start or finish.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, log } = cli;
-    telemetry::init(log.log_level.unwrap_or(command.usual_log_level()), log.log_format);
+    telemetry::init(
+        log.log_level.unwrap_or(command.default_log_level()),
+        log.log_format,
+    );
+    files::allow_least()?;
     lifecycle::outlive_file_limit().context("cannot prepare for a full disk")?;
     let ended = match command {
         Command::Serve(args) => serve::run(&args),

@@ -1,8 +1,11 @@
 //! What can go wrong on the path of a request, and how each protocol says it.
 //!
 //! Owns the one error enum and the one status table. What a caller reads is the `Display` text: what is wrong and
-//! what to do. Details that only an operator may see are logged where the failure is handled, not carried here.
+//! what to do. What only an operator may see is the [`Cause`], which is logged where the response is made.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ocelli_vision::ImageError;
@@ -16,6 +19,11 @@ pub enum Error {
     /// The bytes are not an image that can be decoded within the limits.
     #[error("{0}")]
     InvalidImage(String),
+    /// A decoder panicked on the image.
+    #[error(
+        "the image cannot be decoded, it is probably damaged: open it in an image editor and save it again"
+    )]
+    DecoderPanic(#[source] Cause),
     /// No model of that name is served.
     #[error("no model named '{name}' is served here; GET /v1/models lists those that are: {known}")]
     UnknownModel {
@@ -114,9 +122,12 @@ pub enum Error {
          other than the built-in one)"
     )]
     NoWorker(String),
-    /// Redis cannot be reached, or refuses to take more.
+    /// Redis cannot be reached, which is known before anything is sent.
     #[error("the queue cannot be used: {0}; try again shortly")]
     BrokerUnavailable(String),
+    /// A command that this request needed failed.
+    #[error("the queue cannot be used: {0}; try again shortly")]
+    BrokerFailed(#[source] Cause),
     /// The image ended every process that computed it.
     #[error(
         "this image ended each worker that computed it and was set aside; `ocelli queue dead list` shows it"
@@ -145,7 +156,68 @@ pub enum Error {
     IdempotencyInProgress,
     /// A fault of the server's own; the details are in its log.
     #[error("the server failed to answer this request; its log says why, under this request_id")]
-    Internal,
+    Internal(#[source] Cause),
+}
+
+/// What went wrong, for the log.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Cause {
+    #[must_use]
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(source.into()))
+    }
+
+    /// The message of a caught panic.
+    #[must_use]
+    pub fn of_panic(what: &str, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Self::new(format!("{what} panicked: {}", text.unwrap_or("no message")))
+    }
+}
+
+/// With the errors that led to it, as far as it does not name them itself.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut next = self.0.source();
+        while let Some(error) = next {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            next = error.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cause({self})")
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Cause {}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        error.cause().cloned().unwrap_or_else(|| Self::new(error))
+    }
 }
 
 /// One row of the status table.
@@ -157,130 +229,57 @@ pub struct Status {
 }
 
 impl Error {
-    /// Every row of the status table, for the API description and its test.
-    pub const TABLE: &[Status] = &[
-        Status {
-            http: 400,
-            code: "invalid_request",
-        },
-        Status {
-            http: 400,
-            code: "invalid_image",
-        },
-        Status {
-            http: 404,
-            code: "unknown_model",
-        },
-        Status {
-            http: 404,
-            code: "unknown_route",
-        },
-        Status {
-            http: 405,
-            code: "method_not_allowed",
-        },
-        Status {
-            http: 408,
-            code: "header_timeout",
-        },
-        Status {
-            http: 413,
-            code: "too_large",
-        },
-        Status {
-            http: 415,
-            code: "unsupported_media_type",
-        },
-        Status {
-            http: 429,
-            code: "queue_full",
-        },
-        Status {
-            http: 504,
-            code: "deadline_exceeded",
-        },
-        Status {
-            http: 503,
-            code: "not_ready",
-        },
-        Status {
-            http: 500,
-            code: "internal",
-        },
-        Status {
-            http: 503,
-            code: "no_worker",
-        },
-        Status {
-            http: 503,
-            code: "broker_unavailable",
-        },
-        Status {
-            http: 500,
-            code: "poisonous",
-        },
-        Status {
-            http: 404,
-            code: "unknown_job",
-        },
-        Status {
-            http: 429,
-            code: "too_many_jobs",
-        },
-        Status {
-            http: 422,
-            code: "idempotency_conflict",
-        },
-        Status {
-            http: 409,
-            code: "idempotency_in_progress",
-        },
-        Status {
-            http: 422,
-            code: "load_failed",
-        },
-        Status {
-            http: 408,
-            code: "body_timeout",
-        },
-        Status {
-            http: 403,
-            code: "forbidden",
-        },
-        Status {
-            http: 429,
-            code: "deadline_unreachable",
-        },
-    ];
+    /// A fault of the server's own.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(Cause::new(cause))
+    }
 
-    /// The row of the status table for this error.
+    /// The status table.
     #[must_use]
     pub fn status(&self) -> Status {
-        Self::TABLE[match self {
-            Self::InvalidRequest(_) => 0,
-            Self::InvalidImage(_) => 1,
-            Self::UnknownModel { .. } | Self::NotInRepository { .. } => 2,
-            Self::UnknownRoute { .. } => 3,
-            Self::MethodNotAllowed(_) => 4,
-            Self::HeaderTimeout(_) => 5,
-            Self::TooLarge(_) => 6,
-            Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding(_) | Self::NotJson => 7,
-            Self::QueueFull { .. } => 8,
-            Self::DeadlineExceeded(_) => 9,
-            Self::NotReady(_) | Self::Unavailable { .. } | Self::Unloaded => 10,
-            Self::Internal => 11,
-            Self::NoWorker(_) => 12,
-            Self::BrokerUnavailable(_) => 13,
-            Self::Poisonous => 14,
-            Self::UnknownJob => 15,
-            Self::TooManyJobs { .. } => 16,
-            Self::IdempotencyConflict => 17,
-            Self::IdempotencyInProgress => 18,
-            Self::LoadFailed(_) => 19,
-            Self::BodyTimeout(_) => 20,
-            Self::Forbidden(_) => 21,
-            Self::DeadlineUnreachable { .. } => 22,
-        }]
+        let (http, code) = match self {
+            Self::InvalidRequest(_) => (400, "invalid_request"),
+            Self::InvalidImage(_) | Self::DecoderPanic(_) => (400, "invalid_image"),
+            Self::Forbidden(_) => (403, "forbidden"),
+            Self::UnknownModel { .. } | Self::NotInRepository { .. } => (404, "unknown_model"),
+            Self::UnknownRoute { .. } => (404, "unknown_route"),
+            Self::UnknownJob => (404, "unknown_job"),
+            Self::MethodNotAllowed(_) => (405, "method_not_allowed"),
+            Self::HeaderTimeout(_) => (408, "header_timeout"),
+            Self::BodyTimeout(_) => (408, "body_timeout"),
+            Self::IdempotencyInProgress => (409, "idempotency_in_progress"),
+            Self::TooLarge(_) => (413, "too_large"),
+            Self::UnsupportedMediaType(_) | Self::UnsupportedEncoding(_) | Self::NotJson => {
+                (415, "unsupported_media_type")
+            }
+            Self::IdempotencyConflict => (422, "idempotency_conflict"),
+            Self::LoadFailed(_) => (422, "load_failed"),
+            Self::QueueFull { .. } => (429, "queue_full"),
+            Self::DeadlineUnreachable { .. } => (429, "deadline_unreachable"),
+            Self::TooManyJobs { .. } => (429, "too_many_jobs"),
+            Self::Internal(_) => (500, "internal"),
+            Self::Poisonous => (500, "poisonous"),
+            Self::NotReady(_) | Self::Unavailable { .. } | Self::Unloaded => (503, "not_ready"),
+            Self::NoWorker(_) => (503, "no_worker"),
+            Self::BrokerUnavailable(_) | Self::BrokerFailed(_) => (503, "broker_unavailable"),
+            Self::DeadlineExceeded(_) => (504, "deadline_exceeded"),
+        };
+        Status { http, code }
+    }
+
+    /// What the log has to say beside the text that the client gets.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::DecoderPanic(cause) | Self::BrokerFailed(cause) | Self::Internal(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The text for an operator, who may see the cause.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.cause().map_or_else(|| self.to_string(), Cause::to_string)
     }
 
     /// Whole seconds for the `Retry-After` header, where trying again can help.
@@ -295,6 +294,7 @@ impl Error {
             | Self::Unloaded
             | Self::NoWorker(_)
             | Self::BrokerUnavailable(_)
+            | Self::BrokerFailed(_)
             | Self::IdempotencyInProgress => Some(1),
             _ => None,
         }
@@ -366,68 +366,6 @@ mod tests {
     }
 
     #[test]
-    fn each_error_has_its_row() {
-        let rows = [
-            (Error::InvalidRequest(String::new()), 400, "invalid_request"),
-            (Error::InvalidImage(String::new()), 400, "invalid_image"),
-            (
-                Error::UnknownModel {
-                    name: String::new(),
-                    known: String::new(),
-                },
-                404,
-                "unknown_model",
-            ),
-            (
-                Error::UnknownRoute {
-                    path: String::new(),
-                    instead: "",
-                },
-                404,
-                "unknown_route",
-            ),
-            (Error::MethodNotAllowed(String::new()), 405, "method_not_allowed"),
-            (Error::HeaderTimeout(Duration::ZERO), 408, "header_timeout"),
-            (Error::TooLarge(String::new()), 413, "too_large"),
-            (
-                Error::UnsupportedMediaType(String::new()),
-                415,
-                "unsupported_media_type",
-            ),
-            (
-                Error::QueueFull {
-                    retry_after: Duration::ZERO,
-                },
-                429,
-                "queue_full",
-            ),
-            (Error::DeadlineExceeded(Duration::ZERO), 504, "deadline_exceeded"),
-            (Error::NotReady("starting"), 503, "not_ready"),
-            (Error::Internal, 500, "internal"),
-            (Error::NoWorker(String::new()), 503, "no_worker"),
-            (Error::BrokerUnavailable(String::new()), 503, "broker_unavailable"),
-            (Error::Poisonous, 500, "poisonous"),
-            (Error::UnknownJob, 404, "unknown_job"),
-            (
-                Error::TooManyJobs {
-                    retry_after: Duration::ZERO,
-                },
-                429,
-                "too_many_jobs",
-            ),
-            (Error::IdempotencyConflict, 422, "idempotency_conflict"),
-            (Error::IdempotencyInProgress, 409, "idempotency_in_progress"),
-            (Error::LoadFailed(String::new()), 422, "load_failed"),
-            (Error::BodyTimeout(String::new()), 408, "body_timeout"),
-            (Error::Forbidden(String::new()), 403, "forbidden"),
-        ];
-        assert_eq!(rows.len(), Error::TABLE.len());
-        for (error, http, code) in rows {
-            assert_eq!(error.status(), Status { http, code });
-        }
-    }
-
-    #[test]
     fn retry_after_rounds_up_and_is_never_zero() {
         let after = |ms| {
             Error::QueueFull {
@@ -438,6 +376,28 @@ mod tests {
         assert_eq!(after(0), Some(1));
         assert_eq!(after(1000), Some(1));
         assert_eq!(after(1001), Some(2));
-        assert_eq!(Error::Internal.retry_after(), None);
+        assert_eq!(Error::internal("a bug").retry_after(), None);
+    }
+
+    #[test]
+    fn a_cause_names_each_error_that_led_to_it_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Failure {
+            text: &'static str,
+            source: Option<Box<Failure>>,
+        }
+        let failure = |text, source: Option<Failure>| Failure {
+            text,
+            source: source.map(Box::new),
+        };
+        let root = failure("connection refused", None);
+        let named = failure("no reply: connection refused", Some(root));
+        let cause = Error::internal(failure("the job was not queued", Some(named)));
+        assert_eq!(
+            cause.detail(),
+            "the job was not queued: no reply: connection refused"
+        );
+        assert!(!cause.to_string().contains("refused"), "{cause}");
     }
 }

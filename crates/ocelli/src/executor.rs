@@ -3,7 +3,7 @@
 //! All of it happens in the turns of a pool. Built from a broker, a backend and a model, it knows
 //! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
 
-pub(crate) mod batch;
+pub mod batch;
 pub mod batcher;
 pub(crate) mod engines;
 pub(crate) mod loading;

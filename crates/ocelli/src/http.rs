@@ -3,6 +3,7 @@
 
 pub(crate) mod access_log;
 mod admin;
+mod admit;
 mod body;
 pub(crate) mod conn;
 mod cors;
@@ -15,20 +16,23 @@ mod origin;
 mod path;
 mod predict;
 mod probes;
-pub(crate) mod query;
-pub(crate) mod request;
+mod request;
 pub(crate) mod response;
+mod routes;
+mod target;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRef, Request};
+use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
 
 use crate::async_jobs::Jobs;
 use crate::error::Error;
 use crate::inference::Infer;
+use response::{Surroundings, native_error};
+use routes::{Routes, shown_path};
 
 pub use admin::admin_router;
 pub use conn::receiving::{Receiving, ReceivingLimits};
@@ -38,6 +42,7 @@ pub use cors::{Cors, CorsOrigin};
 pub use off_thread::OffThread;
 pub use origin::HostNames;
 pub use probes::{Health, Probe};
+pub use routes::Route;
 
 /// Limits and times of requests.
 #[derive(Clone, Copy, Debug)]
@@ -83,31 +88,6 @@ pub struct AppState {
     pub probe: Probe,
 }
 
-impl FromRef<AppState> for Probe {
-    fn from_ref(state: &AppState) -> Self {
-        state.probe.clone()
-    }
-}
-
-/// The routes, as metrics and the API description name them.
-const ROUTES: [&str; 15] = [
-    "/",
-    "/predict",
-    "/v1/jobs",
-    "/v1/jobs/{id}",
-    "/v1/models",
-    "/v1/models/{model}",
-    "/v1/models/{model}/embed",
-    "/v1/models/{model}/predict",
-    "/v1/models/{model}/versions/{version}",
-    "/v1/models/{model}/versions/{version}/embed",
-    "/v1/models/{model}/versions/{version}/predict",
-    "/livez",
-    "/readyz",
-    "/metrics",
-    "/openapi.json",
-];
-
 /// The README's address, in a form that `concat!` takes.
 macro_rules! readme {
     () => {
@@ -129,71 +109,68 @@ const PUBLIC: &str = concat!(
 const PROBES_ONLY: &str =
     "this address of a worker has /livez, /readyz and /metrics only; clients ask `ocelli web`";
 
-/// Every route, with what all answers have in common around it.
+fn native_routes() -> Routes<AppState> {
+    Routes::new("", native_error)
+        .get("/", front_page::show)
+        .post("/predict", predict::predict)
+        .post("/v1/jobs", jobs::submit)
+        .get("/v1/jobs/{id}", jobs::show)
+        .delete("/v1/jobs/{id}", jobs::forget)
+        .get("/v1/models", info::models)
+        .get("/v1/models/{model}", info::model)
+        .post("/v1/models/{model}/embed", predict::embed)
+        .post("/v1/models/{model}/predict", predict::predict_many)
+        .get("/v1/models/{model}/versions/{version}", info::model)
+        .post("/v1/models/{model}/versions/{version}/embed", predict::embed)
+        .post(
+            "/v1/models/{model}/versions/{version}/predict",
+            predict::predict_many,
+        )
+        .get("/openapi.json", info::openapi)
+}
+
+fn probe_routes() -> Routes<Probe> {
+    Routes::new("", native_error)
+        .get("/livez", probes::live)
+        .get("/readyz", probes::ready)
+        .get("/metrics", probes::metrics)
+}
+
+/// Every route that the API description has to name.
+#[must_use]
+pub fn public_routes() -> Vec<Route> {
+    let mut routes = native_routes().table.into_routes();
+    routes.extend(probe_routes().table.into_routes());
+    routes
+}
+
+/// Every route, with what all responses have in common around it.
 pub fn router(state: AppState) -> Router {
     let (probe, cors) = (state.probe.clone(), state.cors.clone());
-    let routes = Router::new()
-        .route("/", get(front_page::show))
-        .route("/predict", post(predict::predict))
-        .route("/v1/jobs", post(jobs::submit))
-        .route("/v1/jobs/{id}", get(jobs::show))
-        .route("/v1/jobs/{id}", delete(jobs::forget))
-        .route("/v1/models", get(info::models))
-        .route("/openapi.json", get(info::openapi))
-        .route("/v1/models/{model}", get(info::model))
-        .route("/v1/models/{model}/embed", post(predict::embed))
-        .route("/v1/models/{model}/predict", post(predict::predict_many))
-        .route("/v1/models/{model}/versions/{version}", get(info::model))
-        .route(
-            "/v1/models/{model}/versions/{version}/embed",
-            post(predict::embed),
-        )
-        .route(
-            "/v1/models/{model}/versions/{version}/predict",
-            post(predict::predict_many),
-        )
-        .with_state(state);
-    surround(routes, probe, cors, PUBLIC)
+    let routes = native_routes().with_state(state);
+    finished(
+        routes.merge(probe_routes().with_state(probe.clone())),
+        probe,
+        cors,
+        PUBLIC,
+    )
 }
 
 /// The routes of a process that answers no requests for predictions, so that its host can watch it.
 pub fn probe_router(probe: Probe) -> Router {
-    surround(Router::new(), probe, Cors::default(), PROBES_ONLY)
+    let routes = probe_routes().with_state(probe.clone());
+    finished(routes, probe, Cors::default(), PROBES_ONLY)
 }
 
-/// Adds the probes, the answers for what is not there, and what all answers have in common.
-fn surround(routes: Router, probe: Probe, cors: Cors, instead: &'static str) -> Router {
-    let probes = Router::new()
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(probes::metrics))
-        .with_state(probe.clone());
-    finished(routes.merge(probes), probe, cors, instead)
-}
-
-/// Adds the answers for what is not there, which say what is there `instead`, and what all answers have in common.
-fn finished(routes: Router, probe: Probe, cors: Cors, instead: &'static str) -> Router {
-    routes
+/// Adds the responses for unknown paths, which name the routes to use `instead`, and what all responses have in common.
+fn finished(routes: Routes<()>, probe: Probe, cors: Cors, instead: &'static str) -> Router {
+    let Routes { router, table } = routes;
+    let surroundings = Arc::new(Surroundings::new(probe, cors, table));
+    router
         .method_not_allowed_fallback(async |request: Request| Error::MethodNotAllowed(shown_path(&request)))
         .fallback(async move |request: Request| Error::UnknownRoute {
             path: shown_path(&request),
             instead,
         })
-        .layer(from_fn_with_state((probe, cors), response::finish))
-}
-
-/// A label of bounded variety: what clients make up is all one.
-fn route_label(matched: Option<&str>) -> &'static str {
-    matched
-        .and_then(|path| {
-            ROUTES
-                .into_iter()
-                .chain(admin::ROUTES)
-                .find(|route| *route == path)
-        })
-        .unwrap_or("other")
-}
-
-fn shown_path(request: &Request) -> String {
-    request.uri().path().chars().take(100).collect()
+        .layer(from_fn_with_state(surroundings, response::finish))
 }

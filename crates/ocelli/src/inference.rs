@@ -17,8 +17,9 @@ use crate::models::prediction;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
+pub use crate::queue::Deadline;
 use crate::queue::job::{Scored, scored};
-use crate::queue::{Broker, ImageReply, waiter};
+use crate::queue::{Broker, Envelope, ImageReply, waiter};
 use preprocess::{Decoders, Photo};
 
 /// Everything between a protocol and the worker.
@@ -35,44 +36,13 @@ pub struct Infer {
 /// What to do with the images of one request.
 #[derive(Debug)]
 pub struct Request {
-    pub model: Arc<ServedModel>,
+    pub envelope: Envelope,
     /// What is wanted of each image.
     pub want: OutputRequest,
-    /// How soon, compared with other requests.
-    pub priority: Priority,
-    /// The trace that the request belongs to (the value of `traceparent`).
-    pub trace: Option<Arc<str>>,
-    /// When the answer comes too late.
-    pub deadline: Deadline,
     /// Room for all images and their bytes.
     pub permit: Arc<Permit>,
     /// How long the body took to arrive.
     pub receive: Duration,
-}
-
-/// A point in time, and the wait that it stands for, which messages name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadline {
-    pub at: Instant,
-    /// How long the request was allowed to take.
-    pub timeout: Duration,
-}
-
-impl Deadline {
-    /// The deadline of a request whose headers ended at `start`.
-    #[must_use]
-    pub fn new(start: Instant, timeout: Duration) -> Self {
-        Self {
-            at: start + timeout,
-            timeout,
-        }
-    }
-
-    /// The error of a request that is not done by then.
-    #[must_use]
-    pub fn exceeded(&self) -> Error {
-        Error::DeadlineExceeded(self.timeout)
-    }
 }
 
 /// What a request needs of the queue.
@@ -80,10 +50,17 @@ impl Deadline {
 pub struct Needed {
     /// Its images, and the bytes that they hold.
     pub load: Load,
-    /// How soon they are to be computed.
     pub priority: Priority,
-    /// When the answer comes too late, where a client waits for it.
-    pub deadline: Option<Deadline>,
+    pub deadline: Deadline,
+    pub without_worker: WithoutWorker,
+}
+
+/// What happens to a request for a model that no worker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutWorker {
+    Refuse,
+    /// Its images wait for a worker, outside of this process.
+    Wait,
 }
 
 impl Request {
@@ -92,10 +69,7 @@ impl Request {
     pub fn photo(&self, bytes: Bytes) -> Photo {
         Photo {
             bytes,
-            model: Arc::clone(&self.model),
-            priority: self.priority,
-            trace: self.trace.clone(),
-            deadline: self.deadline.at,
+            envelope: self.envelope.clone(),
             want: self.want.clone(),
             permit: Arc::clone(&self.permit),
         }
@@ -106,51 +80,22 @@ impl Infer {
     /// Takes the room that a request for `model` needs, or refuses with an error that says when to come back.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`] for a model that
-    /// is on its way out.
+    /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::NotReady`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`]
+    /// for a model that is being unloaded.
     pub fn admit(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.broker
-            .admit(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        reachable(model, needed)?;
-        self.enter(model, needed)
+        self.check_broker(model, needed)?;
+        self.admission
+            .admit(needed.load.jobs, needed.load.bytes, needed.priority)
+            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
+            .map_err(|full| self.refuse(model, full, needed))
     }
 
-    /// The same for images that may wait until a worker is there.
-    ///
-    /// # Errors
-    /// [`Error::QueueFull`], [`Error::NotReady`], [`Error::BrokerUnavailable`] and [`Error::Unloaded`].
-    pub fn admit_later(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.broker
-            .admit_later(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        self.enter(model, needed)
-    }
-
-    /// Says what [`Infer::admit`] would say now, and takes no room: a request whose body has not arrived holds none.
+    /// Whether [`Infer::admit`] would admit the request now. Takes no room: a request whose body has not arrived holds none.
     ///
     /// # Errors
     /// As [`Infer::admit`].
     pub fn check(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
-        self.broker
-            .admit(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        reachable(model, needed)?;
-        self.check_room(model, needed)
-    }
-
-    /// Says what [`Infer::admit_later`] would say now, and takes no room.
-    ///
-    /// # Errors
-    /// As [`Infer::admit_later`].
-    pub fn check_later(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
-        self.broker
-            .admit_later(model, needed.load.jobs, needed.priority)
-            .map_err(|error| self.honest(model, error, needed))?;
-        self.check_room(model, needed)
-    }
-
-    fn check_room(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
+        self.check_broker(model, needed)?;
         let models = self.catalog.all().len();
         admission::check(
             &self.admission,
@@ -162,11 +107,14 @@ impl Infer {
         .map_err(|full| self.refuse(model, full, needed))
     }
 
-    fn enter(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.admission
-            .admit(needed.load.jobs, needed.load.bytes, needed.priority)
-            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
-            .map_err(|full| self.refuse(model, full, needed))
+    fn check_broker(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
+        let (jobs, priority) = (needed.load.jobs, needed.priority);
+        match needed.without_worker {
+            WithoutWorker::Refuse => self.broker.admit(model, jobs, priority),
+            WithoutWorker::Wait => self.broker.admit_later(model, jobs, priority),
+        }
+        .map_err(|error| self.honest(model, error, needed))?;
+        reachable(model, needed)
     }
 
     /// The error for a house that is full: its time is what is ahead in the queue.
@@ -206,19 +154,18 @@ impl Infer {
     /// # Errors
     /// Whatever can go wrong with it, and [`Error::DeadlineExceeded`].
     pub async fn run_image(&self, request: &Request, image: Bytes) -> Result<Scored, Error> {
-        let deadline = tokio::time::Instant::from_std(request.deadline.at);
-        match tokio::time::timeout_at(deadline, self.run_one(request, image)).await {
-            // Who drops a late image looks at the clock before the timer does, and says nothing.
-            Ok(Err(Error::Internal)) if request.deadline.at <= Instant::now() => {
-                Err(request.deadline.exceeded())
-            }
+        let deadline = request.envelope.deadline;
+        match tokio::time::timeout_at(deadline.at.into(), self.run_one(request, image)).await {
+            // A late image may be dropped, without a reply, before this timer fires.
+            Ok(Err(Error::Internal(_))) if deadline.is_over(Instant::now()) => Err(deadline.exceeded()),
             Ok(result) => result,
-            Err(_) => Err(request.deadline.exceeded()),
+            Err(_) => Err(deadline.exceeded()),
         }
     }
 
     async fn run_one(&self, request: &Request, bytes: Bytes) -> Result<Scored, Error> {
-        request.model.ready()?;
+        let envelope = &request.envelope;
+        envelope.model.ready()?;
         let photo = request.photo(bytes);
         let leaving = DropOnLeaving(Some(self));
         let (waiter, pending) = waiter();
@@ -226,7 +173,7 @@ impl Infer {
         let answer = pending.await;
         leaving.stayed();
         let ImageReply { reply, prepare } = answer?;
-        let mut scored = scored(&request.model, reply, &request.want, request.deadline.timeout)?;
+        let mut scored = scored(&envelope.model, reply, &request.want, envelope.deadline.timeout)?;
         scored.phases.receive = request.receive;
         scored.phases.decode_wait = prepare.wait;
         scored.phases.decode = prepare.decode;
@@ -235,14 +182,15 @@ impl Infer {
     }
 }
 
-/// Says whether the request can be answered before its deadline, as far as this process knows.
+/// Says whether a request can be answered before its deadline, by what its model has to compute before it in this process.
+/// One that may wait for a worker is not refused.
 ///
 /// # Errors
 /// [`Error::DeadlineUnreachable`].
 fn reachable(model: &ServedModel, needed: Needed) -> Result<(), Error> {
-    let Some(deadline) = needed.deadline else {
+    if needed.without_worker == WithoutWorker::Wait {
         return Ok(());
-    };
+    }
     let images = needed.load.jobs;
     let ahead = prediction::ahead(model.door().images(), needed.priority, images);
     if ahead == 0 {
@@ -251,15 +199,15 @@ fn reachable(model: &ServedModel, needed: Needed) -> Result<(), Error> {
     let Some(pace) = model.pace() else {
         return Ok(());
     };
-    let left = deadline.at.saturating_duration_since(Instant::now());
-    if pace.reaches(ahead, images, left) {
+    let Deadline { at, timeout } = needed.deadline;
+    if pace.reaches(ahead, images, at.saturating_duration_since(Instant::now())) {
         return Ok(());
     }
     let predicted = pace.finish(ahead, images);
     Err(Error::DeadlineUnreachable {
         predicted,
-        timeout: deadline.timeout,
-        retry_after: predicted.saturating_sub(deadline.timeout),
+        timeout,
+        retry_after: predicted.saturating_sub(timeout),
     })
 }
 

@@ -1,4 +1,4 @@
-//! What operators can see. One struct; the doc comment of a field is its HELP text.
+//! The metrics of the process, in one struct; the doc comment of a field is its HELP text.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -17,15 +17,13 @@ use crate::models::model_id::ModelId;
 use crate::output::timing::Phases;
 use crate::process::telemetry;
 
-/// Upper bounds of the phase histogram, in seconds: from a queue that is empty to the default deadline.
+/// Upper bounds of the phase histogram, in seconds: from an empty queue to the default deadline.
 const PHASE_BUCKETS: [f64; 15] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
-/// Upper bounds of the batch size histogram.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
-/// The route and the outcome of an answered request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// The route's pattern, such as `/v1/models/{model}/predict`.
@@ -36,78 +34,63 @@ pub struct RequestLabels {
     pub code: &'static str,
 }
 
-/// A phase of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PhaseLabels {
     /// The name of the phase, as in `Server-Timing`.
     pub phase: &'static str,
 }
 
-/// Why work was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DropLabels {
     /// `client_gone`, `deadline_passed`, `deadline_unreachable` or `lease_lost`.
     pub reason: &'static str,
 }
 
-/// A model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ModelLabels {
-    /// Its name.
     pub model: String,
-    /// Its version.
     pub version: String,
 }
 
-/// What could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusedLabels {
-    /// `garbage` or `newer` for jobs, `reply` for replies, `reply_place` for where jobs want them.
+    /// `garbage` or `newer` for jobs, `reply` for replies, `reply_place` for the reply addresses of jobs.
     pub what: &'static str,
 }
 
-/// How a webhook was called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WebhookLabels {
     /// `delivered`, `retried` or `failed`.
     pub outcome: &'static str,
 }
 
-/// The state of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabels {
-    /// The model's name.
     pub model: String,
-    /// Its version; empty while that is not known.
+    /// Empty while the version is unknown.
     pub version: String,
     /// `ready`, `loading`, `failed`, `unloading` or `no_worker`.
     pub state: &'static str,
 }
 
-/// How a load ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LoadLabels {
     /// `loaded` or `failed`.
     pub outcome: &'static str,
 }
 
-/// The size of a batch, for its expected cost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BatchLabels {
-    /// The model's name.
     pub model: String,
-    /// Its version.
     pub version: String,
     /// Items in the batch.
     pub batch: u32,
 }
 
-/// Why work was dropped before it was done.
+/// Why work was dropped before it was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// Nobody waits for the answer any more.
     ClientGone,
-    /// The deadline has passed.
     DeadlinePassed,
     /// The deadline would have passed before the answer.
     DeadlineUnreachable,
@@ -137,8 +120,7 @@ impl From<DropReason> for DropLabels {
 }
 
 impl DropReason {
-    /// The reason, if there is one. Whoever waited leaves at the deadline too, so a passed deadline is the reason
-    /// whether or not they have.
+    /// The reason, if there is one. Clients also leave at the deadline, so a passed deadline is the reason in both cases.
     #[must_use]
     pub fn of(deadline_passed: bool, client_gone: bool) -> Option<Self> {
         match (deadline_passed, client_gone) {
@@ -149,23 +131,23 @@ impl DropReason {
     }
 }
 
-/// One model's queue at a moment.
+/// A snapshot of one model's queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueStats {
     /// Jobs that wait or are being computed.
     pub depth: usize,
-    /// Those of them that workers have.
+    /// Jobs among them that workers have taken.
     pub in_flight: usize,
-    /// How long the oldest has been there.
+    /// Age of the oldest job.
     pub oldest: Duration,
-    /// Jobs set aside.
+    /// Dead-lettered jobs.
     pub dead: usize,
-    /// Which of the jobs asked about are not there, by their places in the question.
+    /// Indices of the queried jobs that Redis does not have.
     pub missing: Vec<usize>,
 }
 
 impl QueueStats {
-    /// Counts the jobs of another queue too.
+    /// Adds the jobs of another queue.
     pub(crate) fn add(&mut self, other: &Self) {
         self.depth += other.depth;
         self.in_flight += other.in_flight;
@@ -180,7 +162,7 @@ macro_rules! metrics {
         /// Every metric of the process.
         pub struct Metrics {
             registry: Registry,
-            /// Held while what is only known when it is asked for is written and read.
+            /// Held while a scrape writes the metrics that are computed on demand, and reads them.
             pub writing: Mutex<()>,
             $( #[doc = $help] pub $field: $kind, )*
         }
@@ -217,27 +199,27 @@ metrics! {
     batch_size: Histogram = Histogram::new(BATCH_BUCKETS),
     /// Images admitted and not yet answered.
     admitted_images: Gauge = Gauge::default(),
-    /// Bytes of bodies and tensors that admitted images may hold.
+    /// Bytes reserved for the bodies and tensors of admitted images.
     admitted_bytes: Gauge = Gauge::default(),
     /// Requests whose bodies are still arriving.
     receiving_requests: Gauge = Gauge::default(),
-    /// Bytes that have arrived for those requests.
+    /// Bytes that have arrived of those bodies.
     receiving_bytes: Gauge = Gauge::default(),
     /// Images prepared and waiting for a worker.
     queue_depth: Gauge = Gauge::default(),
-    /// Bytes of responses that clients have not taken yet.
+    /// Bytes of responses that clients have not read yet.
     response_bytes: Gauge = Gauge::default(),
-    /// Responses dropped because their clients did not take them in time.
+    /// Responses dropped because their clients did not read them in time.
     dropped_responses: Counter = Counter::default(),
-    /// Connections open.
+    /// Open connections.
     connections: Gauge = Gauge::default(),
-    /// Runs of an engine that failed, each of which cost its instance.
+    /// Failed engine runs, each of which ended its instance.
     engine_faults: Counter = Counter::default(),
     /// Engine instances ready to run.
     engine_instances: Gauge = Gauge::default(),
-    /// Models by state: 1 for the state that each is in.
+    /// State of each model: 1 for the current state.
     model_state: Family<StateLabels, Gauge> = Family::default(),
-    /// Loads of models since the start, by outcome.
+    /// Model loads since startup, by outcome.
     model_loads: Family<LoadLabels, Counter> = Family::default(),
     /// Seconds that reading, loading and measuring a model took.
     model_load_seconds: Family<ModelLabels, Gauge<f64, AtomicU64>> = Family::default(),
@@ -245,31 +227,31 @@ metrics! {
     batch_cost_seconds: Family<BatchLabels, Gauge<f64, AtomicU64>> = Family::default(),
     /// Jobs of a model in Redis that wait or are being computed.
     model_queue_depth: Family<ModelLabels, Gauge> = Family::default(),
-    /// Those of them that workers have.
+    /// Jobs of a model in Redis that workers have taken.
     model_queue_in_flight: Family<ModelLabels, Gauge> = Family::default(),
-    /// Seconds that the oldest of them has been there.
+    /// Age in seconds of the oldest job of a model in Redis.
     model_queue_oldest_seconds: Family<ModelLabels, Gauge<f64, AtomicU64>> = Family::default(),
-    /// Jobs of a model that were set aside.
+    /// Dead-lettered jobs of a model in Redis.
     model_dead_letters: Family<ModelLabels, Gauge> = Family::default(),
-    /// Workers that live and announce themselves, as a web process sees them.
+    /// Live workers, as seen by a web process.
     workers: Gauge = Gauge::default(),
     /// Jobs that this worker has taken from Redis and not yet answered.
     leases: Gauge = Gauge::default(),
-    /// Jobs of which this worker lost the lease, because it was not renewed in time.
+    /// Jobs whose lease this worker failed to renew in time.
     lost_leases: Counter = Counter::default(),
     /// Jobs taken over from workers that stopped renewing their leases.
     redelivered: Counter = Counter::default(),
-    /// Jobs set aside because they end each worker that computes them.
+    /// Jobs dead-lettered because each worker that computed them crashed or hung.
     dead_letters: Counter = Counter::default(),
     /// Jobs submitted again because Redis had lost them.
     resubmitted: Counter = Counter::default(),
-    /// Replies that nobody waited for any more.
+    /// Replies for which no request was waiting any more.
     orphaned_replies: Counter = Counter::default(),
-    /// Messages in Redis that could not be used, by what they were.
+    /// Invalid messages in Redis, by kind.
     refused_messages: Family<RefusedLabels, Counter> = Family::default(),
     /// Asynchronous jobs accepted.
     async_jobs: Counter = Counter::default(),
-    /// Calls of webhooks, by outcome.
+    /// Webhook calls, by outcome.
     webhooks: Family<WebhookLabels, Counter> = Family::default(),
     /// Log lines that could not be written to standard error.
     lost_log_lines: Counter = telemetry::lost_lines(),
@@ -277,7 +259,7 @@ metrics! {
     ready: Gauge = Gauge::default(),
 }
 
-/// All reasons are there from the start: a rate over a counter that appears only with its first event misses it.
+/// Creates the counters of all reasons: a rate over a counter that appears with its first event misses that event.
 fn drop_counters() -> Family<DropLabels, Counter> {
     let counters = Family::default();
     for reason in [
@@ -313,26 +295,23 @@ impl Metrics {
         }
     }
 
-    /// Counts work that was dropped.
     pub fn count_dropped(&self, reason: DropReason) {
         self.dropped.get_or_create(&reason.into()).inc();
     }
 
-    /// Publishes how a model's queue stands.
-    pub fn set_queue(&self, model: &ModelId, standing: &QueueStats) {
+    pub fn set_queue(&self, model: &ModelId, stats: &QueueStats) {
         let labels = ModelLabels::from(model);
         let set = |family: &Family<ModelLabels, Gauge>, value: usize| {
             family.get_or_create(&labels).set(value as i64);
         };
-        set(&self.model_queue_depth, standing.depth);
-        set(&self.model_queue_in_flight, standing.in_flight);
-        set(&self.model_dead_letters, standing.dead);
+        set(&self.model_queue_depth, stats.depth);
+        set(&self.model_queue_in_flight, stats.in_flight);
+        set(&self.model_dead_letters, stats.dead);
         self.model_queue_oldest_seconds
             .get_or_create(&labels)
-            .set(standing.oldest.as_secs_f64());
+            .set(stats.oldest.as_secs_f64());
     }
 
-    /// Publishes the states of all models.
     pub fn set_states(&self, states: impl IntoIterator<Item = StateLabels>) {
         self.model_state.clear();
         for labels in states {
@@ -340,19 +319,17 @@ impl Metrics {
         }
     }
 
-    /// Counts a load of a model.
     pub fn count_load(&self, outcome: &'static str) {
         self.model_loads.get_or_create(&LoadLabels { outcome }).inc();
     }
 
-    /// Publishes how long a model took to load.
     pub fn set_load_time(&self, model: &ModelId, time: Duration) {
         self.model_load_seconds
             .get_or_create(&model.into())
             .set(time.as_secs_f64());
     }
 
-    /// Forgets every series of a model that is gone.
+    /// Removes all series of an unloaded model.
     pub fn forget_model(&self, model: &ModelId) {
         let labels = ModelLabels::from(model);
         self.model_load_seconds.remove(&labels);
@@ -366,17 +343,15 @@ impl Metrics {
         }
     }
 
-    /// Counts a message of another process that could not be used.
+    /// Counts an invalid message from another process.
     pub fn count_refused(&self, what: &'static str) {
         self.refused_messages.get_or_create(&RefusedLabels { what }).inc();
     }
 
-    /// Counts a call of a webhook.
     pub fn count_webhook(&self, outcome: &'static str) {
         self.webhooks.get_or_create(&WebhookLabels { outcome }).inc();
     }
 
-    /// Publishes what batches of all models are expected to cost.
     pub fn set_batch_costs<'a>(&self, models: impl Iterator<Item = (&'a ModelId, CostTable)>) {
         self.batch_cost_seconds.clear();
         for (model, costs) in models {
@@ -395,7 +370,7 @@ impl Metrics {
     /// The OpenMetrics text of every metric.
     ///
     /// # Errors
-    /// When a metric refuses to be encoded.
+    /// When a metric cannot be encoded.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -409,12 +384,11 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Counts something that is there while this value lives.
+/// Counts one more in a gauge until it is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard(Gauge);
 
 impl GaugeGuard {
-    /// Counts one more, until dropped.
     #[must_use]
     pub fn new(gauge: &Gauge) -> Self {
         gauge.inc();
@@ -433,7 +407,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_metric_has_its_help_and_its_value() {
+    fn metrics_are_encoded_with_help_and_value() {
         let metrics = Metrics::default();
         metrics.count_request("/predict", 200, "ok");
         metrics.count_dropped(DropReason::ClientGone);

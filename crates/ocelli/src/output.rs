@@ -1,4 +1,4 @@
-//! What a client asked for and what comes out: parameters, postprocessing and the time that each phase took.
+//! The parameters of a request, the postprocessing of an output, and the time that each phase took.
 
 pub mod params;
 pub mod postprocess;

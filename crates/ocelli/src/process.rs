@@ -1,4 +1,4 @@
-//! What every process has: the stages of its life, its log, and the way it prints text that others wrote.
+//! What every process has: lifecycle, log, progress bars, TLS, and escaping of untrusted text.
 
 pub mod lifecycle;
 pub mod printable;

@@ -8,6 +8,7 @@
 //! queue. Across a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its
 //! engines on the other, so that taking jobs never waits, and no thread of the pool ever waits for a network.
 
+pub(crate) mod envelope;
 pub mod job;
 pub(crate) mod job_queue;
 pub(crate) mod leased;
@@ -21,6 +22,7 @@ pub mod wire;
 
 use std::time::Duration;
 
+pub use envelope::{Deadline, Envelope};
 pub use job_queue::{JobQueue, ModelQueue, QueueFull, Refill};
 pub use leased::{Leased, Receipt};
 pub use memory::MemoryBroker;
@@ -86,10 +88,10 @@ impl Broker {
         }
     }
 
-    /// Takes a job for `model`. `waiter` hears what comes of it, a refusal included.
-    pub fn submit(&self, model: &ServedModel, job: Job, waiter: ReplySender) {
+    /// Takes a job. `waiter` gets its reply, or the reason for refusing it.
+    pub fn submit(&self, job: Job, waiter: ReplySender) {
         match self {
-            Self::Memory(broker) => broker.submit(model, job, waiter),
+            Self::Memory(broker) => broker.submit(job, waiter),
             Self::Redis(broker) => broker.submit(job, waiter),
             Self::Tutorial(broker) => broker.submit(job, waiter),
         }
@@ -146,7 +148,8 @@ impl Broker {
     }
 }
 
-/// When a client whose job found no room should come back: once what is ahead of it is computed.
-fn retry_after(model: &ServedModel, ahead: usize) -> Duration {
-    model.estimate(ahead).unwrap_or(Duration::from_secs(1))
+/// The error for a job that found `ahead` others in a full queue: its client should come back when they are computed.
+fn queue_full(model: &ServedModel, ahead: usize) -> Error {
+    let retry_after = model.estimate(ahead).unwrap_or(Duration::from_secs(1));
+    Error::QueueFull { retry_after }
 }

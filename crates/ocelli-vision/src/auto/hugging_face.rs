@@ -7,6 +7,7 @@ use super::{
     labels::{self, Labels},
     processors::{self, Processor, Quirk, Size},
     recipe::{Arithmetic, Recipe, Resize},
+    settings::{Config, NamedSides, Settings, Sides},
     unknown,
 };
 use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
@@ -15,8 +16,8 @@ use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
 ///
 /// # Errors
 /// When it is for a task that is not one of images to classes or features.
-pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
-    let labels = config
+pub(super) fn head(file: &Place<'_>, config: &Config) -> Result<Head, AutoError> {
+    let labels = file
         .get("id2label")
         .map(|place| labels::by_number(&place))
         .transpose()?
@@ -24,51 +25,36 @@ pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
             names,
             from: "config.json (id2label)".into(),
         });
-    let architecture = config
-        .get("architectures")
-        .map(|place| place.items())
-        .transpose()?
-        .and_then(|names| names.first().cloned());
-    let Some(architecture) = architecture else {
+    let Some(class) = config.architectures.iter().flatten().next() else {
         return Ok(Head {
             labels,
             ..Head::default()
         });
     };
-    let name = architecture.text()?;
-    let Some(purpose) = purpose(name) else {
+    let task = match config.problem_type.as_deref() {
+        Some("regression") => {
+            let problem = "is regression: Ocelli serves classifiers and feature extractors";
+            return Err(file.error_at("problem_type", problem));
+        }
+        Some("multi_label_classification") => Task::Multilabel,
+        _ => Task::Classification,
+    };
+    match purpose(class) {
         // transformers writes placeholders into the configuration of every model.
-        return Ok(Head {
+        None => Ok(Head {
             labels: labels.filter(|labels| !labels.are_placeholders()),
-            task: several(config)?.then_some(Task::Multilabel),
-            bare: Some(Bare::of(name)),
-        });
-    };
-    if !purpose.starts_with("ImageClassification") {
-        return Err(architecture.error(format!(
-            "is {name}: Ocelli serves models that classify images (..ForImageClassification) or give features"
-        )));
-    }
-    let task = if several(config)? {
-        Task::Multilabel
-    } else {
-        Task::Classification
-    };
-    Ok(Head {
-        task: Some(task),
-        labels,
-        bare: None,
-    })
-}
-
-/// Whether several classes may apply.
-fn several(config: &Place<'_>) -> Result<bool, AutoError> {
-    let Some(place) = config.get("problem_type") else {
-        return Ok(false);
-    };
-    match place.text()? {
-        "regression" => Err(place.error("is regression: Ocelli serves classifiers and feature extractors")),
-        problem => Ok(problem == "multi_label_classification"),
+            task: Some(task).filter(|task| *task == Task::Multilabel),
+            bare: Some(Bare::of(class)),
+        }),
+        Some(purpose) if purpose.starts_with("ImageClassification") => Ok(Head {
+            task: Some(task),
+            labels,
+            bare: None,
+        }),
+        Some(_) => Err(file.error_at(
+            "architectures[0]",
+            format!("is {class}: Ocelli serves models that classify images (..ForImageClassification) or give features"),
+        )),
     }
 }
 
@@ -80,59 +66,50 @@ fn purpose(class: &str) -> Option<&str> {
         .find(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
-/// Reads a `preprocessor_config.json`, which is given with its name, or makes do with the defaults of the model type's processor where there is none.
+/// Reads a `preprocessor_config.json`, which is given with its name, or takes the defaults of the model type's processor.
 ///
-/// `fixed` is the width and height that the graph takes, for sizes that no file states: a default states nothing.
+/// `fixed` is the width and height that the graph takes, for sizes that no file states.
 ///
 /// # Errors
 /// When the processor is not known, or does something that Ocelli does not do.
 pub(super) fn recipe(
-    config: Option<&Place<'_>>,
+    config: &Config,
     preprocessor: Option<&(&'static str, Place<'_>)>,
     fixed: Option<[u32; 2]>,
     asked: Option<Interpolation>,
     notes: &mut Vec<Note>,
 ) -> Result<Option<Recipe>, AutoError> {
-    let model_type = config
-        .and_then(|config| config.get("model_type"))
-        .map(|place| place.text())
-        .transpose()?;
+    let by_type = || processors::by_model_type(config.model_type.as_deref()?);
     let Some((name, file)) = preprocessor else {
-        let Some(processor) = model_type.and_then(processors::by_model_type) else {
+        let Some(processor) = by_type() else {
             return Ok(None);
         };
         notes.push(Note::guessed(format!(
             "the defaults of {}ImageProcessor, for there is no preprocessor_config.json",
             processor.name
         )));
-        let stated = config.map(size).transpose()?.flatten();
         let reading = Reading {
             processor,
             file: None,
+            settings: &Settings::default(),
             arithmetic: Arithmetic::TORCH,
             asked,
-            wanted: stated.or(fixed),
+            output_size: config.image_size.and_then(Sides::width_and_height).or(fixed),
             size_from: "config.json",
         };
         return reading.recipe(notes).map(Some);
     };
-    let named = ["image_processor_type", "feature_extractor_type"]
-        .iter()
-        .find_map(|key| file.get(key));
-    let class = named.as_ref().map(Place::text).transpose()?;
-    let known = match class {
-        Some(class) => processors::by_name(class),
-        None => model_type.and_then(processors::by_model_type),
-    };
+    let settings: Settings = file.read()?;
+    let class = settings.class();
     let unknown;
-    let processor = if let Some(processor) = known {
+    let processor = if let Some(processor) = class.map_or_else(by_type, processors::by_name) {
         notes.push(Note::read(format!(
             "preprocessing from {name} ({}ImageProcessor)",
             processor.name
         )));
         processor
     } else {
-        unknown = unknown::processor(file, class, asked.is_some())?;
+        unknown = unknown::processor(file, &settings, asked.is_some())?;
         notes.push(Note::guessed(format!(
             "preprocessing from {name}: Ocelli does not know {}, but its settings only resize, crop, rescale and normalise, \
              and are followed as they stand; compare `ocelli model check` with your own pipeline",
@@ -140,86 +117,62 @@ pub(super) fn recipe(
         )));
         &unknown
     };
-    let states_size = ["size", "crop_size"].iter().any(|key| file.get(key).is_some());
+    let states_size = settings.size.is_some() || settings.crop_size.is_some();
     let reading = Reading {
         processor,
         arithmetic: processors::arithmetic(class),
         file: Some(file),
+        settings: &settings,
         asked,
-        wanted: fixed.filter(|_| !states_size),
+        output_size: fixed.filter(|_| !states_size),
         size_from: name,
     };
     reading.recipe(notes).map(Some)
 }
 
-/// Width and height that the model was made for, where its configuration says so.
+/// Width and height that the model was made for, if its configuration states them.
 ///
 /// # Errors
-/// When they are no sides.
-pub(super) fn size(config: &Place<'_>) -> Result<Option<[u32; 2]>, AutoError> {
-    config
-        .get("image_size")
-        .map(|place| image_size(&place))
-        .transpose()
+/// When it names edges instead.
+pub(super) fn size(file: &Place<'_>, config: &Config) -> Result<Option<[u32; 2]>, AutoError> {
+    let size = |sides: Sides| {
+        let sides = sides.width_and_height();
+        sides.ok_or_else(|| file.error_at("image_size", "must be a height and a width"))
+    };
+    config.image_size.map(size).transpose()
 }
 
-/// Width and height of a configuration's `image_size`: one number, or height and width.
-fn image_size(place: &Place<'_>) -> Result<[u32; 2], AutoError> {
-    if !place.value().is_array() {
-        return Ok([place.pixels()?; 2]);
-    }
-    match place.items()?.as_slice() {
-        [height, width] => Ok([width.pixels()?, height.pixels()?]),
-        _ => Err(place.error("must be a height and a width")),
-    }
-}
-
-/// A processor's file, with its defaults behind it.
+/// A processor's settings, with its defaults behind them.
 struct Reading<'a> {
     processor: &'a Processor,
-    /// Whose arithmetic it resizes with.
     arithmetic: Arithmetic,
     file: Option<&'a Place<'a>>,
-    /// The interpolation that the user asked for, instead of the file's.
+    settings: &'a Settings,
+    /// The user's choice.
     asked: Option<Interpolation>,
-    /// Width and height that must come out, where the processor's file does not say: the processor's own way, at
-    /// another size.
-    wanted: Option<[u32; 2]>,
-    /// Which file states the size, if one does.
+    /// Width and height of the output if the settings state none: the processor's own way is scaled to it.
+    output_size: Option<[u32; 2]>,
+    /// The file that states the size, if one does.
     size_from: &'static str,
 }
 
-impl<'a> Reading<'a> {
-    fn get(&self, key: &str) -> Option<Place<'a>> {
-        self.file?.get(key)
-    }
-
-    fn flag(&self, key: &str, default: bool) -> Result<bool, AutoError> {
-        self.get(key).map_or(Ok(default), |place| place.flag())
-    }
-
-    fn number(&self, key: &str, default: f64) -> Result<f64, AutoError> {
-        self.get(key).map_or(Ok(default), |place| place.number())
-    }
-
-    /// An error that says what to do instead.
-    fn refused(&self, place: &Place<'_>, why: &str) -> AutoError {
-        place.error(match self.file {
-            Some(file) => format!("{why}. Instead, {}", unknown::advice(file)),
-            None => why.to_owned(),
-        })
+impl Reading<'_> {
+    /// An error about the field `key` that says what to do instead.
+    fn refused(&self, key: &str, why: &str) -> AutoError {
+        match self.file {
+            Some(file) => file.error_at(key, format!("{why}. Instead, {}", unknown::advice(self.settings))),
+            None => AutoError::unsuitable(self.size_from, why),
+        }
     }
 
     fn recipe(&self, notes: &mut Vec<Note>) -> Result<Recipe, AutoError> {
-        if let Some(place) = self.get("do_pad")
-            && place.flag()?
-        {
-            return Err(self.refused(&place, "pads photos to a common size, which Ocelli does not do"));
+        let settings = self.settings;
+        if settings.do_pad == Some(true) {
+            return Err(self.refused("do_pad", "pads photos to a common size, which Ocelli does not do"));
         }
-        let size = match self.get("size") {
-            Some(place) => self.size(&place)?,
-            None => self.usual_size()?,
-        };
+        let size = settings
+            .size
+            .map_or_else(|| Ok(self.usual_size()), |sides| self.size(sides))?;
         let (size, resize) = self.resize(size, notes)?;
         let mut recipe = Recipe {
             size,
@@ -232,118 +185,108 @@ impl<'a> Reading<'a> {
             interpolation: self.interpolation()?,
             arithmetic: self.arithmetic,
         };
-        if self.flag("do_rescale", true)? {
-            recipe.scale = self.number("rescale_factor", 1.0 / 255.0)?;
+        if settings.do_rescale.unwrap_or(true) {
+            recipe.scale = settings.rescale_factor.unwrap_or(1.0 / 255.0);
         }
-        let three = |key: &str, default: [f64; 3]| self.get(key).map_or(Ok(default), |place| place.three());
-        let std = three("image_std", self.processor.std)?;
+        let std = settings.image_std.map_or(self.processor.std, Into::into);
         let is_never_normalized = self.processor.quirk == Quirk::MobileVit;
-        if self.flag("do_normalize", self.processor.normalizes)? && !is_never_normalized {
-            recipe.mean = three("image_mean", self.processor.mean)?;
+        if settings.do_normalize.unwrap_or(self.processor.normalizes) && !is_never_normalized {
+            recipe.mean = settings.image_mean.map_or(self.processor.mean, Into::into);
             recipe.std = std;
         }
         match self.processor.quirk {
             Quirk::EfficientNet => {
-                if self.flag("rescale_offset", false)? {
+                if settings.rescale_offset == Some(true) {
                     recipe.mean = recipe.mean.map(|mean| mean + 1.0);
                 }
-                if self.flag("include_top", true)? {
+                if settings.include_top.unwrap_or(true) {
                     for (all, once) in recipe.std.iter_mut().zip(std) {
                         *all *= once;
                     }
                 }
             }
-            Quirk::MobileVit if self.flag("do_flip_channel_order", true)? => recipe.channels = Channels::Bgr,
+            Quirk::MobileVit if settings.do_flip_channel_order.unwrap_or(true) => {
+                recipe.channels = Channels::Bgr;
+            }
             _ => {}
         }
         Ok(recipe)
     }
 
-    /// The processor's size, grown or shrunk as far as what comes out of it has to be.
-    fn usual_size(&self) -> Result<Size, AutoError> {
+    fn crops(&self) -> bool {
+        self.settings.do_center_crop.unwrap_or(self.processor.crops)
+    }
+
+    /// The processor's size, scaled so that the output has `output_size`.
+    fn usual_size(&self) -> Size {
         let usual = self.processor.size;
-        let Some([width, height]) = self.wanted else {
-            return Ok(usual);
+        let Some([width, height]) = self.output_size else {
+            return usual;
         };
-        let crops = self.flag("do_center_crop", self.processor.crops)?;
+        let crops = self.crops();
         let scaled = |side: u32, usual: u32| {
-            let comes_out = if crops { self.processor.crop } else { usual };
-            (f64::from(side) * f64::from(usual) / f64::from(comes_out)).round() as u32
+            let output = if crops { self.processor.crop } else { usual };
+            (f64::from(side) * f64::from(usual) / f64::from(output)).round() as u32
         };
-        Ok(match usual {
+        match usual {
             Size::Sides([usual_height, usual_width]) => {
                 Size::Sides([scaled(height, usual_height), scaled(width, usual_width)])
             }
             Size::Edge(edge) => Size::Edge(scaled(width.min(height), edge)),
-        })
+        }
     }
 
-    /// A size as any generation writes it: a number, a pair of height and width, or an object.
-    fn size(&self, place: &Place<'_>) -> Result<Size, AutoError> {
-        if place.is_object() {
-            let pixels = |key: &str| place.get(key).map(|place| place.pixels()).transpose();
-            return match (pixels("height")?, pixels("width")?, pixels("shortest_edge")?) {
-                (Some(height), Some(width), None) => Ok(Size::Sides([height, width])),
-                (None, None, Some(edge)) if place.get("longest_edge").is_none() => Ok(Size::Edge(edge)),
-                _ => Err(self.refused(
-                    place,
-                    "must have height and width, or shortest_edge, for Ocelli resizes to one of these",
-                )),
-            };
+    fn size(&self, sides: Sides) -> Result<Size, AutoError> {
+        match sides {
+            Sides::Named(NamedSides {
+                height: None,
+                width: None,
+                shortest_edge: Some(edge),
+                longest_edge: None,
+            }) => return Ok(Size::Edge(edge.get())),
+            Sides::Side(side) if !self.processor.is_square => return Ok(Size::Edge(side.get())),
+            _ => {}
         }
-        if place.value().is_array() {
-            return match place.items()?.as_slice() {
-                [height, width] => Ok(Size::Sides([height.pixels()?, width.pixels()?])),
-                _ => Err(place.error("must be a height and a width")),
-            };
-        }
-        let side = place.pixels()?;
-        Ok(if self.processor.is_square {
-            Size::Sides([side, side])
-        } else {
-            Size::Edge(side)
-        })
+        let why = "must have height and width, or shortest_edge, for Ocelli resizes to one of these";
+        let [width, height] = sides
+            .width_and_height()
+            .ok_or_else(|| self.refused("size", why))?;
+        Ok(Size::Sides([height, width]))
     }
 
-    /// Width and height that come out, and the way there.
+    /// Width and height of the output, and how they are reached.
     fn resize(&self, size: Size, notes: &mut Vec<Note>) -> Result<(Option<[u32; 2]>, Resize), AutoError> {
-        let do_resize = self.flag("do_resize", true)?;
         let crop = self.crop()?;
-        if !do_resize {
-            return match (crop, self.get("do_resize")) {
-                (Some(_), Some(place)) => Err(self.refused(
-                    &place,
-                    "is false, and the centre is cut out of photos as they are, which Ocelli does not do",
-                )),
-                _ => {
-                    notes.push(Note::guessed(format!(
-                        "photos are stretched to the model's size, for do_resize is false in {}",
-                        self.size_from
-                    )));
-                    Ok((None, Resize::Stretch))
-                }
-            };
+        if self.settings.do_resize == Some(false) {
+            if crop.is_some() {
+                let why =
+                    "is false, and the centre is cut out of photos as they are, which Ocelli does not do";
+                return Err(self.refused("do_resize", why));
+            }
+            notes.push(Note::guessed(format!(
+                "photos are stretched to the model's size, for do_resize is false in {}",
+                self.size_from
+            )));
+            return Ok((None, Resize::Stretch));
         }
         let grown = |edge: u32, share: f64| (f64::from(edge) / share) as u32;
         match (self.processor.quirk, size) {
             (Quirk::ConvNext { crop_pct }, Size::Edge(edge)) => {
-                let crop_pct = self.number("crop_pct", crop_pct)?;
+                let crop_pct = self.settings.crop_pct.unwrap_or(crop_pct);
                 let resize = if edge < 384 {
                     shortest_edge(grown(edge, crop_pct))
                 } else {
                     Resize::Stretch
                 };
-                return Ok((crop.or(self.wanted).or(Some([edge, edge])), resize));
+                return Ok((crop.or(self.output_size).or(Some([edge, edge])), resize));
             }
             (Quirk::Levit, Size::Edge(edge)) => {
                 return Ok((crop, shortest_edge((256.0 / 224.0 * f64::from(edge)) as u32)));
             }
             (Quirk::PoolFormer { crop_pct }, size) => {
                 if let Some(edge) = size.edge() {
-                    return Ok((
-                        crop,
-                        shortest_edge(grown(edge, self.number("crop_pct", crop_pct)?)),
-                    ));
+                    let crop_pct = self.settings.crop_pct.unwrap_or(crop_pct);
+                    return Ok((crop, shortest_edge(grown(edge, crop_pct))));
                 }
             }
             _ => {}
@@ -363,26 +306,22 @@ impl<'a> Reading<'a> {
                     "the centre of {edge} x {edge} pixels, for {} keeps each photo's own ratio",
                     self.size_from
                 )));
-                (Some(self.wanted.unwrap_or([edge; 2])), shortest_edge(edge))
+                (Some(self.output_size.unwrap_or([edge; 2])), shortest_edge(edge))
             }
         })
     }
 
     /// Width and height of the centre that is cut out, if one is.
     fn crop(&self) -> Result<Option<[u32; 2]>, AutoError> {
-        if !self.flag("do_center_crop", self.processor.crops)? {
+        if !self.crops() {
             return Ok(None);
         }
-        let Some(place) = self.get("crop_size") else {
-            return Ok(Some(self.wanted.unwrap_or([self.processor.crop; 2])));
+        let Some(sides) = self.settings.crop_size else {
+            return Ok(Some(self.output_size.unwrap_or([self.processor.crop; 2])));
         };
-        if !place.is_object() && !place.value().is_array() {
-            return Ok(Some([place.pixels()?; 2]));
-        }
-        match self.size(&place)? {
-            Size::Sides([height, width]) => Ok(Some([width, height])),
-            Size::Edge(_) => Err(place.error("must have height and width")),
-        }
+        let size = sides.width_and_height();
+        size.map(Some)
+            .ok_or_else(|| self.refused("crop_size", "must have height and width"))
     }
 
     /// `resample`, in Pillow's numbers.
@@ -390,21 +329,23 @@ impl<'a> Reading<'a> {
         if let Some(asked) = self.asked {
             return Ok(asked);
         }
-        let Some(place) = self.get("resample") else {
+        let Some(resample) = &self.settings.resample else {
             return Ok(self.processor.resample);
         };
-        match place.value().as_u64() {
+        match resample.as_u64() {
             Some(0) => Ok(Interpolation::Nearest),
             Some(1) => Ok(Interpolation::Lanczos),
             Some(2) => Ok(Interpolation::Bilinear),
             Some(3) => Ok(Interpolation::Bicubic),
             Some(4) => Ok(Interpolation::Box),
             Some(5) => Ok(Interpolation::Hamming),
-            _ => Err(place.error(format!(
-                "is {}: Ocelli has nearest (0), lanczos (1), bilinear (2), bicubic (3), box (4) and hamming (5); say with \
-                 --interpolation which to take",
-                place.value()
-            ))),
+            _ => {
+                let why = format!(
+                    "is {resample}: Ocelli has nearest (0), lanczos (1), bilinear (2), bicubic (3), box (4) and hamming (5); \
+                     choose one with --interpolation"
+                );
+                Err(self.refused("resample", &why))
+            }
         }
     }
 }

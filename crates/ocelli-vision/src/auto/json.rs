@@ -1,10 +1,15 @@
-//! Values of a JSON file, each with the place that it stands at, so that an error can name it.
+//! JSON files: their parts are read by serde, and errors name the file and the field.
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 use super::AutoError;
+
+/// Longest text of a wrong value in an error, in characters.
+const SHOWN: usize = 60;
 
 /// A JSON file in memory.
 pub(super) struct Document<'a> {
@@ -12,16 +17,17 @@ pub(super) struct Document<'a> {
     value: Value,
 }
 
-/// A value that is there and not null, and where it stands.
+/// A part of a file that is not null.
 #[derive(Clone)]
 pub(super) struct Place<'a> {
     path: &'a Path,
+    /// Where it is, such as `pretrained_cfg`; empty for the whole file.
     key: String,
     value: &'a Value,
 }
 
 impl<'a> Document<'a> {
-    /// Parses `text`, which was read from `path`. The parser limits the depth; whoever read it limited the length.
+    /// Parses `text`, which was read from `path`. The parser limits the depth; the caller limited the length.
     pub(super) fn parse(path: &'a Path, text: &str) -> Result<Self, AutoError> {
         let value = serde_json::from_str(text).map_err(|error| AutoError::Json {
             path: path.into(),
@@ -40,18 +46,11 @@ impl<'a> Document<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The value under a key of an object; libraries write null for what is not set.
     pub(super) fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
-        // An empty key would not be seen in a message.
-        let key = if key.is_empty() { "\"\"" } else { key };
-        let key = match self.key.as_str() {
-            "" => key.to_owned(),
-            before => format!("{before}.{key}"),
-        };
         Some(Self {
             path: self.path,
-            key,
+            key: self.join(key),
             value,
         })
     }
@@ -60,65 +59,37 @@ impl<'a> Place<'a> {
         self.value
     }
 
-    pub(super) fn is_object(&self) -> bool {
-        self.value.is_object()
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, AutoError> {
+        serde_path_to_error::deserialize(self.value).map_err(|error| {
+            let mut wrong = self.clone();
+            for segment in error.path() {
+                let found = match segment {
+                    Segment::Map { key } => wrong.value.get(key).map(|value| (wrong.join(key), value)),
+                    Segment::Seq { index } => {
+                        let value = wrong.value.get(index);
+                        value.map(|value| (format!("{}[{index}]", wrong.key), value))
+                    }
+                    Segment::Enum { .. } | Segment::Unknown => None,
+                };
+                let Some((key, value)) = found else { break };
+                wrong = Self { key, value, ..wrong };
+            }
+            let mut found = wrong.value.to_string();
+            if let Some((end, _)) = found.char_indices().nth(SHOWN) {
+                found.truncate(end);
+                found.push_str("...");
+            }
+            wrong.error(format!("is {found}: {}", error.inner()))
+        })
     }
 
-    /// The items of a list.
-    pub(super) fn items(&self) -> Result<Vec<Self>, AutoError> {
-        let items = self.value.as_array().ok_or_else(|| self.wrong("a list"))?;
-        Ok(items
-            .iter()
-            .enumerate()
-            .map(|(index, value)| Self {
-                path: self.path,
-                key: format!("{}[{index}]", self.key),
-                value,
-            })
-            .collect())
-    }
-
-    pub(super) fn text(&self) -> Result<&'a str, AutoError> {
-        self.value.as_str().ok_or_else(|| self.wrong("a text"))
-    }
-
-    pub(super) fn flag(&self) -> Result<bool, AutoError> {
-        self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
-    }
-
-    pub(super) fn number(&self) -> Result<f64, AutoError> {
-        self.value.as_f64().ok_or_else(|| self.wrong("a number"))
-    }
-
-    pub(super) fn pixels(&self) -> Result<u32, AutoError> {
-        let number = self.value.as_u64().and_then(|number| u32::try_from(number).ok());
-        number
-            .filter(|number| *number > 0)
-            .ok_or_else(|| self.wrong("a whole number of pixels"))
-    }
-
-    /// Three numbers, one for each channel; libraries also take one for all.
-    pub(super) fn three(&self) -> Result<[f64; 3], AutoError> {
-        if self.value.is_number() {
-            return Ok([self.number()?; 3]);
+    fn join(&self, key: &str) -> String {
+        // An empty key would be invisible in an error.
+        let key = if key.is_empty() { "\"\"" } else { key };
+        match self.key.as_str() {
+            "" => key.to_owned(),
+            before => format!("{before}.{key}"),
         }
-        let numbers: Vec<f64> = self.items()?.iter().map(Self::number).collect::<Result<_, _>>()?;
-        match *numbers {
-            [one] => Ok([one; 3]),
-            [first, second, third] => Ok([first, second, third]),
-            _ => Err(self.wrong("a list of 3 numbers")),
-        }
-    }
-
-    fn wrong(&self, wanted: &str) -> AutoError {
-        /// What is shown of a wrong value.
-        const SHOWN: usize = 60;
-        let mut found = self.value.to_string();
-        if let Some((end, _)) = found.char_indices().nth(SHOWN) {
-            found.truncate(end);
-            found.push_str("...");
-        }
-        self.error(format!("is {found}: it must be {wanted}"))
     }
 
     pub(super) fn error(&self, problem: impl Into<String>) -> AutoError {
@@ -128,6 +99,15 @@ impl<'a> Place<'a> {
         AutoError::Value {
             path: self.path.into(),
             key: self.key.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    /// As [`error`](Self::error), about the field `key`.
+    pub(super) fn error_at(&self, key: &str, problem: impl Into<String>) -> AutoError {
+        AutoError::Value {
+            path: self.path.into(),
+            key: self.join(key),
             problem: problem.into(),
         }
     }

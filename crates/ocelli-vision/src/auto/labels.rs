@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Number, Value};
 
 use super::{
     AutoError,
@@ -81,7 +82,7 @@ fn of_json(place: &Place<'_>) -> Result<Vec<String>, AutoError> {
         return of_json(&inner);
     }
     match place.value() {
-        Value::Array(_) => place.items()?.iter().map(name).collect(),
+        Value::Array(_) => Ok(place.read::<Vec<Name>>()?.into_iter().map(Name::into_text).collect()),
         Value::Object(entries) if entries.values().all(Value::is_u64) => {
             let pairs = entries.iter().map(|(name, index)| (index.as_u64(), name.clone()));
             in_order(place, pairs.collect())
@@ -93,25 +94,31 @@ fn of_json(place: &Place<'_>) -> Result<Vec<String>, AutoError> {
 
 /// An object from numbers, as texts, to names.
 pub(super) fn by_number(place: &Place<'_>) -> Result<Vec<String>, AutoError> {
-    let Value::Object(entries) = place.value() else {
+    if !place.value().is_object() {
         return Err(place.error("must be an object such as {\"0\": \"cat\", \"1\": \"dog\"}"));
-    };
-    let pairs = entries.keys().map(|index| {
-        let found = place
-            .get(index)
-            .ok_or_else(|| place.error(format!("has no name under {index:?}")))?;
-        Ok((index.parse().ok(), name(&found)?))
-    });
-    in_order(place, pairs.collect::<Result<_, AutoError>>()?)
+    }
+    let names: BTreeMap<String, Name> = place.read()?;
+    let pairs = names
+        .into_iter()
+        .map(|(index, name)| (index.parse().ok(), name.into_text()));
+    in_order(place, pairs.collect())
 }
 
-/// A name, or Keras' pair of WordNet's identifier and a name.
-fn name(place: &Place<'_>) -> Result<String, AutoError> {
-    match place.value() {
-        Value::Array(pair) if pair.len() == 2 => Ok(place.items()?[1].text()?.trim().to_owned()),
-        // Label lists of numbers, such as digits.
-        Value::Number(number) => Ok(number.to_string()),
-        _ => Ok(place.text()?.trim().to_owned()),
+/// A name, a number such as the label of a digit, or Keras' pair of WordNet's identifier and a name.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "it must be a text")]
+enum Name {
+    Text(String),
+    Number(Number),
+    Pair(IgnoredAny, String),
+}
+
+impl Name {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(name) | Self::Pair(_, name) => name.trim().to_owned(),
+            Self::Number(number) => number.to_string(),
+        }
     }
 }
 

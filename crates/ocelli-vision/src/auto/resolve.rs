@@ -13,10 +13,10 @@ use super::{
     metadata, naming,
     outputs::{self, Outputs, Said, in_words},
     recipe::Recipe,
+    settings::Config,
     source::{self, Parts, Source},
     tensor::{Tensor, Usual},
-    timm,
-    triton::Config,
+    timm, triton,
 };
 use crate::{
     Activation, FinalOp, Graph, InputType, Layout, Manifest, ModelPackage, OutputSpec, PackageError, PerImage,
@@ -176,7 +176,7 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
         source: None,
         input,
         outputs: vec![outputs.spec],
-        run: parts.triton.as_ref().map(Config::run).unwrap_or_default(),
+        run: parts.triton.as_ref().map(triton::Config::run).unwrap_or_default(),
     };
     let external = parts.folder.external(&parts.onnx, &graph)?;
     let mut package = ModelPackage::build(manifest, Cow::Owned(bytes), external, &[outputs.labels])
@@ -267,9 +267,13 @@ impl Stated {
             .map(|file| (PREPROCESSOR, file.root()))
             .or_else(|| Some((PROCESSOR, processor.as_ref()?.root().get("image_processor")?)));
         let timm_config = config.as_ref().filter(|config| timm::is_timm(config));
+        let hf_config = match (timm_config, &config) {
+            (None, Some(file)) => file.read()?,
+            _ => Config::default(),
+        };
         let head = match (timm_config, &config) {
-            (Some(config), _) => timm::head(config)?,
-            (None, Some(config)) => hugging_face::head(config)?,
+            (Some(file), _) => timm::head(file)?,
+            (None, Some(file)) => hugging_face::head(file, &hf_config)?,
             (None, None) => Head::default(),
         };
         let given = match &hints.labels {
@@ -291,7 +295,7 @@ impl Stated {
             (Some(_), _) => None,
             (None, Some(config)) => Some(timm::recipe(config, tensor, hints.interpolation, notes)?),
             (None, None) => hugging_face::recipe(
-                config.as_ref(),
+                &hf_config,
                 preprocessor.as_ref(),
                 tensor.size,
                 hints.interpolation,
@@ -300,7 +304,7 @@ impl Stated {
         };
         let size = match (timm_config, &config) {
             (Some(config), _) => timm::size(config)?,
-            (None, Some(config)) => hugging_face::size(config)?,
+            (None, Some(file)) => hugging_face::size(file, &hf_config)?,
             (None, None) => None,
         };
         Ok(Self {

@@ -2,6 +2,10 @@
 //!
 //! The rules are `timm.data.resolve_data_config` and `transforms_imagenet_eval`.
 
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use serde::Deserialize;
+
 use super::{
     AutoError, Note,
     head::Head,
@@ -9,6 +13,7 @@ use super::{
     labels::{self, Labels},
     preset::{IMAGENET_MEAN, IMAGENET_STD},
     recipe::{Arithmetic, Recipe, Resize},
+    settings::Three,
     tensor::Tensor,
 };
 use crate::{Channels, Interpolation, Task};
@@ -22,16 +27,39 @@ pub(super) fn is_timm(config: &Place<'_>) -> bool {
     config.get("pretrained_cfg").is_some() || (is_bare && config.get("input_size").is_some())
 }
 
+/// `pretrained_cfg`, as far as it is about photos.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Settings {
+    input_size: Option<Shape>,
+    test_input_size: Option<Shape>,
+    crop_pct: Option<f64>,
+    test_crop_pct: Option<f64>,
+    crop_mode: Option<String>,
+    interpolation: Option<String>,
+    mean: Option<Three>,
+    std: Option<Three>,
+}
+
+/// Channels, height, width.
+type Shape = [NonZeroU32; 3];
+
+fn width_and_height([_, height, width]: Shape) -> [u32; 2] {
+    [width.get(), height.get()]
+}
+
 fn settings<'a>(config: &Place<'a>) -> Place<'a> {
     config.get("pretrained_cfg").unwrap_or_else(|| config.clone())
 }
 
-/// Width and height that the model was trained with, where the file says so.
+/// Width and height that the model was trained with, if the file states them.
 ///
 /// # Errors
 /// When they are no sides.
 pub(super) fn size(config: &Place<'_>) -> Result<Option<[u32; 2]>, AutoError> {
-    sides(&settings(config), "input_size")
+    let shape = settings(config).get("input_size");
+    let shape = shape.map(|place| place.read()).transpose()?;
+    Ok(shape.map(width_and_height))
 }
 
 /// Reads how photos are prepared for `tensor`, with the interpolation that was `asked` for.
@@ -44,37 +72,38 @@ pub(super) fn recipe(
     asked: Option<Interpolation>,
     notes: &mut Vec<Note>,
 ) -> Result<Recipe, AutoError> {
-    let size = size(config)?.unwrap_or([DEFAULT_SIZE; 2]);
-    let settings = settings(config);
-    let number = |key: &str| settings.get(key).map(|place| place.number()).transpose();
-    let mut crop_pct = number("crop_pct")?;
+    let file = settings(config);
+    let settings: Settings = file.read()?;
+    let size = settings.input_size.map_or([DEFAULT_SIZE; 2], width_and_height);
+    let mut crop_pct = settings.crop_pct;
     // timm may test at another size than it trained at; a graph that was exported for that is prepared so.
-    if let Some(test_size) = sides(&settings, "test_input_size")?
+    if let Some(test_size) = settings.test_input_size.map(width_and_height)
         && test_size != size
         && tensor.size == Some(test_size)
     {
-        crop_pct = number("test_crop_pct")?.or(crop_pct);
+        crop_pct = settings.test_crop_pct.or(crop_pct);
         notes.push(Note::read("the test size, which the graph was exported for"));
     }
     let share = crop_pct.filter(|share| *share > 0.0).unwrap_or(DEFAULT_CROP_PCT);
-    let three = |key: &str, default: [f64; 3]| settings.get(key).map_or(Ok(default), |place| place.three());
-    let mean = three("mean", IMAGENET_MEAN)?;
-    let resize = match settings.get("crop_mode") {
-        None => Resize::Centre { share },
-        Some(place) => match place.text()? {
-            "center" => Resize::Centre { share },
-            "squash" => Resize::Squash { share },
-            "border" => Resize::Border {
-                share,
-                // Python's round, which takes halves to the even number.
-                fill: mean.map(|mean| (255.0 * mean).round_ties_even() as u8),
-            },
-            other => {
-                return Err(place.error(format!(
-                    "is {other:?}: timm has center, squash and border; say how photos are prepared with --preset timm or another one"
-                )));
-            }
+    let mean = settings.mean.map_or(IMAGENET_MEAN, Into::into);
+    let resize = match settings.crop_mode.as_deref() {
+        None | Some("center") => Resize::Centre { share },
+        Some("squash") => Resize::Squash { share },
+        Some("border") => Resize::Border {
+            share,
+            // Python's round, which takes halves to the even number.
+            fill: mean.map(|mean| (255.0 * mean).round_ties_even() as u8),
         },
+        Some(other) => {
+            let problem = format!(
+                "is {other:?}: timm has center, squash and border; say how photos are prepared with --preset timm or another one"
+            );
+            return Err(file.error_at("crop_mode", problem));
+        }
+    };
+    let interpolation = match asked {
+        Some(asked) => asked,
+        None => interpolation(&file, settings.interpolation.as_deref(), notes)?,
     };
     notes.push(Note::read("preprocessing from config.json (timm)"));
     Ok(Recipe {
@@ -84,28 +113,18 @@ pub(super) fn recipe(
         channels: Channels::Rgb,
         scale: 1.0 / 255.0,
         mean,
-        std: three("std", IMAGENET_STD)?,
-        interpolation: asked.map_or_else(|| interpolation(&settings, notes), Ok)?,
+        std: settings.std.map_or(IMAGENET_STD, Into::into),
+        interpolation,
         arithmetic: Arithmetic::PILLOW,
     })
 }
 
-/// Width and height of an `input_size`, which is channels, height, width.
-fn sides(settings: &Place<'_>, key: &str) -> Result<Option<[u32; 2]>, AutoError> {
-    let Some(place) = settings.get(key) else {
-        return Ok(None);
-    };
-    match place.items()?.as_slice() {
-        [_, height, width] => Ok(Some([width.pixels()?, height.pixels()?])),
-        _ => Err(place.error("must be channels, height and width, such as [3, 224, 224]")),
-    }
-}
-
-fn interpolation(settings: &Place<'_>, notes: &mut Vec<Note>) -> Result<Interpolation, AutoError> {
-    let Some(place) = settings.get("interpolation") else {
-        return Ok(Interpolation::Bicubic);
-    };
-    match place.text()? {
+fn interpolation(
+    file: &Place<'_>,
+    name: Option<&str>,
+    notes: &mut Vec<Note>,
+) -> Result<Interpolation, AutoError> {
+    match name.unwrap_or("bicubic") {
         "nearest" => Ok(Interpolation::Nearest),
         "bilinear" => Ok(Interpolation::Bilinear),
         "bicubic" => Ok(Interpolation::Bicubic),
@@ -119,9 +138,12 @@ fn interpolation(settings: &Place<'_>, notes: &mut Vec<Note>) -> Result<Interpol
             ));
             Ok(Interpolation::Bilinear)
         }
-        other => Err(place.error(format!(
-            "is {other:?}: Ocelli has nearest, bilinear, bicubic, lanczos, box and hamming; take one with --interpolation"
-        ))),
+        other => {
+            let problem = format!(
+                "is {other:?}: Ocelli has nearest, bilinear, bicubic, lanczos, box and hamming; choose one with --interpolation"
+            );
+            Err(file.error_at("interpolation", problem))
+        }
     }
 }
 
@@ -143,16 +165,15 @@ pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
     }
     let names = match (find("label_names"), find("id2label")) {
         (Some(place), _) => {
-            let names = place.items()?;
-            let descriptions = find("label_descriptions").filter(Place::is_object);
-            let described = names.iter().map(|name| {
-                let name = name.text()?;
-                let description = descriptions.as_ref().and_then(|texts| texts.get(name));
-                description
-                    .map_or(Ok(name), |text| text.text())
-                    .map(str::to_owned)
+            let names: Vec<String> = place.read()?;
+            let mut descriptions: BTreeMap<String, Option<String>> = find("label_descriptions")
+                .filter(|place| place.value().is_object())
+                .map_or_else(|| Ok(BTreeMap::new()), |place| place.read())?;
+            let described = names.into_iter().map(|name| {
+                let description = descriptions.get_mut(&name).and_then(Option::take);
+                description.unwrap_or(name)
             });
-            Some((described.collect::<Result<Vec<_>, AutoError>>()?, "label_names"))
+            Some((described.collect(), "label_names"))
         }
         (None, Some(place)) => Some((labels::by_number(&place)?, "id2label")),
         (None, None) => None,
@@ -169,5 +190,9 @@ pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
 
 /// The licence of the weights, where it is said.
 pub(super) fn license(config: &Place<'_>) -> Option<String> {
-    settings(config).get("license")?.text().ok().map(str::to_owned)
+    settings(config)
+        .get("license")?
+        .value()
+        .as_str()
+        .map(str::to_owned)
 }

@@ -6,35 +6,37 @@ use super::{
     json::Place,
     preset::{CLIP_MEAN, HALF, IMAGENET_MEAN, Preset},
     processors::{self, Processor, Quirk, Size},
+    settings::{Settings, Sides},
 };
 use crate::Interpolation;
 
 /// Means that differ by less are the same one, rounded.
 const SAME_MEAN: f64 = 0.002;
 
-/// The processor of `file`, which calls it `class` if it names it, where its settings only resize, crop, rescale and
-/// normalise, and say everything about that. `asked`: whether the user chooses the interpolation.
+/// The processor of `file`, if its settings only resize, crop, rescale and normalise, and say everything about that.
+/// `asked`: whether the user chooses the interpolation.
 ///
 /// # Errors
 /// When it does more, does it in another way than its settings say, or leaves something to its defaults.
-pub(super) fn processor(file: &Place<'_>, class: Option<&str>, asked: bool) -> Result<Processor, AutoError> {
+pub(super) fn processor(file: &Place<'_>, settings: &Settings, asked: bool) -> Result<Processor, AutoError> {
+    let class = settings.class();
     let name = class.unwrap_or("a processor without a name");
     let refused = |why: &str| {
         file.error(format!(
             "is for {name}, which Ocelli does not know, {why}; it knows the image processors of {}. Instead, {}",
             processors::names(),
-            advice(file)
+            advice(settings)
         ))
     };
     if let Some(difference) = class.and_then(processors::difference) {
         return Err(file.error(format!(
             "is for {name}, which Ocelli cannot follow: {difference}. Instead, {}",
-            advice(file)
+            advice(settings)
         )));
     }
-    let settings = file.value().as_object();
     let is_more = |key: &str| !processors::is_plain(key) && !key.starts_with('_');
-    if let Some((key, _)) = settings
+    let fields = file.value().as_object();
+    if let Some((key, _)) = fields
         .into_iter()
         .flatten()
         .find(|(key, value)| is_more(key) && !value.is_null() && **value != false)
@@ -42,28 +44,27 @@ pub(super) fn processor(file: &Place<'_>, class: Option<&str>, asked: bool) -> R
         let why = format!("and `{key}` is more than resizing, cropping, rescaling and normalising");
         return Err(refused(&why));
     }
-    let is_on = |key: &str| file.get(key).map(|place| place.flag()).transpose();
-    let mut wanted = vec!["size"];
+    let mut required = vec!["size"];
     if !asked {
-        wanted.push("resample");
+        required.push("resample");
     }
-    match is_on("do_center_crop")? {
-        Some(true) => wanted.push("crop_size"),
-        None if file.get("crop_size").is_some() => wanted.push("do_center_crop"),
+    match settings.do_center_crop {
+        Some(true) => required.push("crop_size"),
+        None if settings.crop_size.is_some() => required.push("do_center_crop"),
         _ => {}
     }
-    match is_on("do_normalize")? {
-        Some(true) => wanted.extend(["image_mean", "image_std"]),
+    match settings.do_normalize {
+        Some(true) => required.extend(["image_mean", "image_std"]),
         Some(false) => {}
-        None => wanted.push("do_normalize"),
+        None => required.push("do_normalize"),
     }
-    if let Some(key) = wanted.into_iter().find(|key| file.get(key).is_none()) {
+    if let Some(key) = required.into_iter().find(|key| file.get(key).is_none()) {
         return Err(refused(&format!("and has no `{key}`")));
     }
-    if is_on("do_resize")? != Some(true) {
+    if settings.do_resize != Some(true) {
         return Err(refused("and does not say `do_resize: true`"));
     }
-    if file.get("size").is_some_and(|size| !size.is_object()) {
+    if !matches!(settings.size, Some(Sides::Named(_))) {
         return Err(refused(
             "and its `size` says neither height and width nor shortest_edge",
         ));
@@ -84,8 +85,8 @@ pub(super) fn processor(file: &Place<'_>, class: Option<&str>, asked: bool) -> R
 }
 
 /// What to do with a file that cannot be followed: the preset that is nearest to it, and how to correct that.
-pub(super) fn advice(file: &Place<'_>) -> String {
-    let preset = nearest(file);
+pub(super) fn advice(settings: &Settings) -> String {
+    let preset = nearest(settings);
     format!(
         "say how photos are prepared: --preset {preset} or another one (`ocelli serve --help` lists them), or a model.toml \
          that you correct (`ocelli model init SPEC --preset {preset} --out DIR`)"
@@ -93,20 +94,16 @@ pub(super) fn advice(file: &Place<'_>) -> String {
 }
 
 /// The preset with the same mean.
-fn nearest(file: &Place<'_>) -> Preset {
-    let normalizes = file
-        .get("do_normalize")
-        .is_none_or(|place| place.flag().unwrap_or(true));
-    let Some(mean) = file.get("image_mean").and_then(|place| place.three().ok()) else {
+fn nearest(settings: &Settings) -> Preset {
+    let normalizes = settings.do_normalize.unwrap_or(true);
+    let Some(mean) = settings.image_mean.map(<[f64; 3]>::from) else {
         return if normalizes {
             Preset::Torchvision
         } else {
             Preset::Unit
         };
     };
-    let keeps_ratio = file
-        .get("size")
-        .is_some_and(|size| size.get("shortest_edge").is_some());
+    let keeps_ratio = matches!(settings.size, Some(Sides::Named(sides)) if sides.shortest_edge.is_some());
     let is = |other: [f64; 3]| {
         let pairs = mean.iter().zip(other);
         pairs

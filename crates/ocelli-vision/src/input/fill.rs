@@ -4,44 +4,48 @@ use half::f16;
 
 use crate::input::{Channels, InputSpec, Layout};
 
+/// A type of tensor elements that [`InputSpec::fill`] writes.
+pub trait TensorElement: Copy + Default {
+    #[doc(hidden)]
+    fn fill(spec: &InputSpec, rgb: &[u8], out: &mut [Self]);
+}
+
+impl TensorElement for f32 {
+    fn fill(spec: &InputSpec, rgb: &[u8], out: &mut [Self]) {
+        // A table of the 256 results gives exactly `(x * scale - mean) / std` in float32, without the rounding
+        // differences of a folded multiply-add.
+        let tables = [0, 1, 2].map(|channel| spec.table(channel));
+        spec.convert(rgb, out, |channel, byte| tables[channel][usize::from(byte)]);
+    }
+}
+
+impl TensorElement for f16 {
+    fn fill(spec: &InputSpec, rgb: &[u8], out: &mut [Self]) {
+        let tables = [0, 1, 2].map(|channel| spec.table(channel).map(f16::from_f32));
+        spec.convert(rgb, out, |channel, byte| tables[channel][usize::from(byte)]);
+    }
+}
+
+impl TensorElement for u8 {
+    fn fill(spec: &InputSpec, rgb: &[u8], out: &mut [Self]) {
+        if spec.layout == Layout::Nhwc && spec.channels == Channels::Rgb {
+            out.copy_from_slice(rgb);
+        } else {
+            spec.convert(rgb, out, |_, byte| byte);
+        }
+    }
+}
+
 impl InputSpec {
-    /// Writes one image, normalised, in the tensor's layout and channel order.
+    /// Writes one image in the tensor's layout and channel order: bytes as they are, floats normalised in single precision.
     ///
     /// `rgb` is height x width x 3 as [`Decoder::prepare`](crate::Decoder::prepare) returns it, `out` is
     /// [`elements`](Self::elements) long.
     ///
     /// # Panics
     /// When either slice has another length.
-    pub fn fill_f32(&self, rgb: &[u8], out: &mut [f32]) {
-        // Every byte has one of 256 results, so that a table gives exactly `(x * scale - mean) / std`
-        // in float32, without the rounding differences of a folded multiply-add.
-        let tables = [0, 1, 2].map(|channel| self.table(channel));
-        self.fill(rgb, out, |channel, byte| tables[channel][usize::from(byte)]);
-    }
-
-    /// Writes one image in half precision: what [`fill_f32`](Self::fill_f32) computes, rounded to the nearest.
-    ///
-    /// Slices as for [`fill_f32`](Self::fill_f32).
-    ///
-    /// # Panics
-    /// When either slice has another length.
-    pub fn fill_f16(&self, rgb: &[u8], out: &mut [f16]) {
-        let tables = [0, 1, 2].map(|channel| self.table(channel).map(f16::from_f32));
-        self.fill(rgb, out, |channel, byte| tables[channel][usize::from(byte)]);
-    }
-
-    /// Writes one image as bytes, in the tensor's layout and channel order.
-    ///
-    /// Slices as for [`fill_f32`](Self::fill_f32).
-    ///
-    /// # Panics
-    /// When either slice has another length.
-    pub fn fill_u8(&self, rgb: &[u8], out: &mut [u8]) {
-        if self.layout == Layout::Nhwc && self.channels == Channels::Rgb {
-            out.copy_from_slice(rgb);
-        } else {
-            self.fill(rgb, out, |_, byte| byte);
-        }
+    pub fn fill<T: TensorElement>(&self, rgb: &[u8], out: &mut [T]) {
+        T::fill(self, rgb, out);
     }
 
     fn table(&self, channel: usize) -> [f32; 256] {
@@ -49,7 +53,7 @@ impl InputSpec {
         std::array::from_fn(|byte| (byte as f32 * self.scale - mean) / std)
     }
 
-    fn fill<T: Copy>(&self, rgb: &[u8], out: &mut [T], convert: impl Fn(usize, u8) -> T) {
+    fn convert<T: Copy>(&self, rgb: &[u8], out: &mut [T], convert: impl Fn(usize, u8) -> T) {
         assert_eq!(
             rgb.len(),
             self.pixels() * 3,
@@ -145,7 +149,7 @@ mod tests {
     fn bytes(layout: Layout, channels: Channels) -> Vec<u8> {
         let spec = spec(layout, channels);
         let mut out = vec![0; spec.elements()];
-        spec.fill_u8(&rgb(), &mut out);
+        spec.fill(&rgb(), &mut out);
         out
     }
 
@@ -180,8 +184,8 @@ mod tests {
         assert_eq!(bytes(Layout::Nhwc, Channels::Gray3), repeated);
         assert_eq!(bytes(Layout::Nchw, Channels::Gray3), grey.repeat(3));
         let spec = spec(Layout::Nchw, Channels::Gray3);
-        let mut out = vec![0.0; spec.elements()];
-        spec.fill_f32(&rgb(), &mut out);
+        let mut out = vec![0.0_f32; spec.elements()];
+        spec.fill(&rgb(), &mut out);
         for (channel, plane) in out.chunks_exact(6).enumerate() {
             for (value, grey) in plane.iter().zip(&grey) {
                 let x = f32::from(*grey);
@@ -195,14 +199,14 @@ mod tests {
     fn normalisation_follows_the_tensors_channels() {
         for (channels, order) in [(Channels::Rgb, [0, 1, 2]), (Channels::Bgr, [2, 1, 0])] {
             let spec = spec(Layout::Nhwc, channels);
-            let mut out = vec![0.0; spec.elements()];
-            spec.fill_f32(&rgb(), &mut out);
-            let mut planes = vec![0.0; spec.elements()];
+            let mut out = vec![0.0_f32; spec.elements()];
+            spec.fill(&rgb(), &mut out);
+            let mut planes = vec![0.0_f32; spec.elements()];
             InputSpec {
                 layout: Layout::Nchw,
                 ..spec.clone()
             }
-            .fill_f32(&rgb(), &mut planes);
+            .fill(&rgb(), &mut planes);
             for (pixel, values) in rgb().as_chunks::<3>().0.iter().enumerate() {
                 for channel in 0..3 {
                     let x = f32::from(values[order[channel]]);
@@ -218,10 +222,10 @@ mod tests {
     #[test]
     fn half_precision_is_rounded_once() {
         let spec = spec(Layout::Nchw, Channels::Bgr);
-        let mut single = vec![0.0; spec.elements()];
-        spec.fill_f32(&rgb(), &mut single);
+        let mut single = vec![0.0_f32; spec.elements()];
+        spec.fill(&rgb(), &mut single);
         let mut half = vec![f16::ZERO; spec.elements()];
-        spec.fill_f16(&rgb(), &mut half);
+        spec.fill(&rgb(), &mut half);
         let expected: Vec<f16> = single.into_iter().map(f16::from_f32).collect();
         assert_eq!(half, expected);
     }
@@ -230,6 +234,6 @@ mod tests {
     #[should_panic(expected = "height x width x 3")]
     fn pixels_of_another_size_are_a_mistake_of_the_caller() {
         let spec = spec(Layout::Nchw, Channels::Rgb);
-        spec.fill_f32(&rgb()[3..], &mut vec![0.0; spec.elements()]);
+        spec.fill(&rgb()[3..], &mut vec![0.0_f32; spec.elements()]);
     }
 }

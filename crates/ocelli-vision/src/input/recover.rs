@@ -4,7 +4,7 @@ use crate::input::{Channels, InputSpec, Layout};
 
 impl InputSpec {
     /// The pixels that become `tensor`, [`elements`](Self::elements) long, under this spec: the inverse of
-    /// [`fill_f32`](Self::fill_f32), exact for every tensor that it makes.
+    /// [`fill`](Self::fill_f32), exact for every tensor that it makes.
     ///
     /// Elsewhere each value becomes the nearest of 0..=255, and what is not a number becomes 0. A grey tensor becomes
     /// grey pixels.
@@ -65,7 +65,7 @@ mod tests {
 
     fn there_and_back(spec: &InputSpec, rgb: &[u8]) -> Vec<u8> {
         let mut tensor = vec![0.0; spec.elements()];
-        spec.fill_f32(rgb, &mut tensor);
+        spec.fill(rgb, &mut tensor);
         spec.recover_rgb(&tensor)
     }
 

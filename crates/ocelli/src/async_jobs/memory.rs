@@ -76,14 +76,14 @@ impl MemoryJobs {
             shared.infer.decoders.look_at(only)?;
         }
         let (now, created) = (Instant::now(), SystemTime::now());
-        let left = request.deadline.at.saturating_duration_since(now) + shared.config.ttl;
+        let left = request.envelope.deadline.at.saturating_duration_since(now) + shared.config.ttl;
         let entry = Arc::new(StoredJob {
             ticket: JobTicket {
                 id: secret_id()?,
                 created,
                 expires: created + left,
             },
-            model: Arc::clone(&request.model),
+            model: Arc::clone(&request.envelope.model),
             want: request.want.clone(),
             end: now + left,
             results: Mutex::new(images.iter().map(|_| None).collect()),
@@ -93,7 +93,12 @@ impl MemoryJobs {
                 None => shared.stop.child_token(),
             },
         });
-        let job = (entry.ticket.id, size, request.priority, Arc::clone(&entry));
+        let job = (
+            entry.ticket.id,
+            size,
+            request.envelope.priority,
+            Arc::clone(&entry),
+        );
         match shared.kept.lock().enter(job, idempotency, now + left, now)? {
             Entered::Known(known) => return Ok(known.ticket),
             Entered::New => {}

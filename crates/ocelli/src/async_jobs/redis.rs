@@ -91,10 +91,9 @@ impl RedisJobs {
             .shared
             .tasks
             .spawn(async move { Box::pin(shared.submit(submission)).await });
-        accepting.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "accepting a job panicked");
-            Err(Error::Internal)
-        })
+        accepting
+            .await
+            .unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 
     pub(super) async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
@@ -192,20 +191,24 @@ impl RedisJobsShared {
         let each = images
             .iter()
             .map(|image| self.infer.decoders.prepare(request.photo(image.clone())));
-        let deadline = tokio::time::Instant::from_std(request.deadline.at);
+        let deadline = tokio::time::Instant::from_std(request.envelope.deadline.at);
         let decoding = tokio::time::timeout_at(deadline, join_all(each));
         let prepared = holding(decoding, || self.renew_claim(once)).await;
-        let prepared = prepared.map_err(|_| request.deadline.exceeded())?;
-        let life = request.deadline.at.saturating_duration_since(Instant::now());
+        let prepared = prepared.map_err(|_| request.envelope.deadline.exceeded())?;
+        let life = request
+            .envelope
+            .deadline
+            .at
+            .saturating_duration_since(Instant::now());
         if life.is_zero() {
-            return Err(request.deadline.exceeded());
+            return Err(request.envelope.deadline.exceeded());
         }
         let (jobs, bad) = sort(prepared)?;
         // As precise as the record is.
         let keep = Duration::from_millis((life + self.config.ttl).as_millis() as u64);
         let draft = Draft {
             id,
-            model: &request.model,
+            model: &request.envelope.model,
             asked: record(submission, bad, keep, once),
             webhook: submission
                 .webhook
@@ -222,11 +225,16 @@ impl RedisJobsShared {
         };
         let entered = self
             .records
-            .enter(id, submission.size(), self.open_to(request.priority), keep)
+            .enter(
+                id,
+                submission.size(),
+                self.open_to(request.envelope.priority),
+                keep,
+            )
             .await?;
         entered.map_err(|retry_after| Error::TooManyJobs { retry_after })?;
         let mut queued = QueuedParts {
-            priority: request.priority.index() as u32,
+            priority: request.envelope.priority.index() as u32,
             entries: Vec::with_capacity(jobs.len()),
         };
         let accepted = self.record_and_queue(&draft, (jobs, once), &mut queued).await;
@@ -318,11 +326,9 @@ impl RedisJobsShared {
             return Ok(model);
         }
         let card = self.broker.card(digest).await?.ok_or_else(|| {
-            tracing::error!(
-                digest,
-                "the card of a job's model is lost, so its result cannot be labelled"
-            );
-            Error::Internal
+            Error::internal(format!(
+                "Redis has lost the description of the job's model {digest}"
+            ))
         })?;
         Ok(Arc::new(ServedModel::elsewhere(card)))
     }
@@ -347,8 +353,8 @@ fn sort(prepared: Vec<Result<Job, Error>>) -> Result<(Vec<Part>, Vec<BadImage>),
 
 fn record(submission: &Submission, bad: Vec<BadImage>, keep: Duration, once: Option<&Once>) -> JobRecord {
     let Submission { request, images, .. } = submission;
-    let model = &request.model.id;
-    let want = WantMessage::new(&request.model, &request.want);
+    let model = &request.envelope.model.id;
+    let want = WantMessage::new(&request.envelope.model, &request.want);
     JobRecord {
         model: model.name.clone(),
         version: model.version.clone(),
@@ -356,7 +362,7 @@ fn record(submission: &Submission, bad: Vec<BadImage>, keep: Duration, once: Opt
         top_k: want.top_k,
         want: Some(want),
         parts: images.len() as u32,
-        timeout_ms: request.deadline.timeout.as_millis() as u64,
+        timeout_ms: request.envelope.deadline.timeout.as_millis() as u64,
         keep_ms: keep.as_millis() as u64,
         bad,
         once_key: once.map(|once| once.key.clone()).unwrap_or_default(),

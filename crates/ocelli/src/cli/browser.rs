@@ -4,14 +4,13 @@ use clap::Args;
 
 use crate::http::CorsOrigin;
 
-/// Web pages of other origins.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Web pages")]
 pub struct BrowserArgs {
     /// Origins whose web pages may read responses (CORS), separated by commas [default: none]
     ///
-    /// An origin is a scheme, a host and, where it is not the scheme's own, a port, as browsers send it in the Origin header;
-    /// '*' allows every origin. The option may be given several times.
+    /// Write an origin as browsers send it in the Origin header: scheme, host and, unless it is the scheme's default,
+    /// port. '*' allows every origin. May be given several times.
     #[arg(
         long = "cors-origin",
         env = "OCELLI_CORS_ORIGIN",

@@ -1,4 +1,4 @@
-//! What all help texts have in common: units of values, the options that `-h` shows, and examples.
+//! What all help texts share: units of values, the options that `-h` shows, and examples.
 
 use std::any::TypeId;
 use std::num::NonZeroUsize;
@@ -7,10 +7,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Arg, Command};
 
-/// Commands with more options than a screen has lines. Their `-h` shows [`COMMON`] only; `--help` shows everything.
+/// Commands with more options than fit on a screen. Their `-h` shows only [`COMMON`]; `--help` shows everything.
 const LARGE: [&str; 3] = ["serve", "web", "worker"];
 
-/// The options of these commands that most users need.
 const COMMON: [&str; 21] = [
     "listen",
     "redis",
@@ -35,7 +34,6 @@ const COMMON: [&str; 21] = [
     "access-log",
 ];
 
-/// The units of values, by their type.
 fn units() -> [(TypeId, &'static str); 6] {
     [
         (TypeId::of::<Duration>(), "DURATION"),
@@ -47,8 +45,8 @@ fn units() -> [(TypeId, &'static str); 6] {
     ]
 }
 
-/// The command as its help shows it. Short help leaves out the names of environment variables and the lists of values,
-/// which take most of its width.
+/// The command as its help shows it. Short help omits the names of environment variables and the lists of values, which
+/// would take most of its width.
 pub(super) fn shown(command: Command, short: bool) -> Command {
     let is_large = LARGE.contains(&command.get_name());
     command
@@ -70,7 +68,7 @@ pub(super) fn shown(command: Command, short: bool) -> Command {
         .mut_subcommands(|command| shown(command, short))
 }
 
-/// The parser names a value after its option; its unit says more.
+/// Clap names a value after its option; the unit tells the user more.
 fn with_unit(argument: Arg) -> Arg {
     let own_name = argument.get_id().as_str().to_uppercase();
     let is_unnamed = argument
@@ -93,7 +91,7 @@ Examples:
 
 pub(super) const WEB: &str = "\
 Examples:
-  ocelli web --redis redis://localhost            # with workers of the same Redis
+  ocelli web --redis redis://localhost            # uses the workers on this Redis
   ocelli web --redis rediss://user:password@redis.example:6379 --listen 0.0.0.0:5000";
 
 pub(super) const WORKER: &str = "\
@@ -115,7 +113,7 @@ Examples:
 
 pub(super) const CHECK: &str = "\
 Examples:
-  ocelli model check my-model photo.jpg           # the numbers of the input and the scores
+  ocelli model check my-model photo.jpg           # prints the input values and the scores
   ocelli model check hf:owner/name photo.jpg --save-input input.npy";
 
 #[cfg(test)]

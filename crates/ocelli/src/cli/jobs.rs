@@ -13,23 +13,26 @@ use crate::async_jobs::WebhookHost;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Asynchronous jobs")]
 pub struct JobArgs {
-    /// Time for a job that sets no shorter X-Timeout-Ms
+    /// Time to finish a job; X-Timeout-Ms can shorten it
     #[arg(long, env = "OCELLI_JOB_DEADLINE", default_value = "10m", value_parser = positive_duration)]
     pub job_deadline: Duration,
-    /// How long a job and its results are kept after its deadline
+    /// Time to keep a job and its results after its deadline
     #[arg(long, env = "OCELLI_JOB_TTL", default_value = "1h", value_parser = duration)]
     pub job_ttl: Duration,
-    /// Maximum images of stored jobs, queued or with results; further ones are refused with 429
+    /// Maximum number of images in stored jobs, queued or finished
     ///
-    /// Jobs of low priority may fill 80 percent of this and of --max-job-bytes, those of normal priority 90 percent.
+    /// Further jobs are refused with 429. Low-priority jobs may fill 80 % of this and of --max-job-bytes, normal ones
+    /// 90 %.
     #[arg(long, env = "OCELLI_MAX_JOB_IMAGES", default_value_t = NonZeroUsize::new(10_000).expect("not zero"))]
     pub max_job_images: NonZeroUsize,
-    /// Memory for the results of those images; further ones are refused with 429
+    /// Maximum memory for the results of stored jobs
+    ///
+    /// Further jobs are refused with 429.
     #[arg(long, env = "OCELLI_MAX_JOB_BYTES", default_value = "128MiB")]
     pub max_job_bytes: ByteSize,
     /// Hosts that X-Webhook-Url may name, separated by commas [default: none; webhooks are off]
     ///
-    /// example.com, or *.example.com for the names below it; with a port (example.com:8443) for that port only.
+    /// example.com allows that host, *.example.com its subdomains; a port (example.com:8443) allows only that port.
     #[arg(
         long,
         env = "OCELLI_WEBHOOK_HOSTS",
@@ -41,10 +44,10 @@ pub struct JobArgs {
     /// File with the key that signs webhooks, at least 16 bytes
     #[arg(long, env = "OCELLI_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
-    /// Maximum webhook calls at once; further ones wait
+    /// Maximum number of concurrent webhook calls; further ones wait
     #[arg(long, env = "OCELLI_MAX_WEBHOOK_CALLS", default_value_t = NonZeroUsize::new(64).expect("not zero"))]
     pub max_webhook_calls: NonZeroUsize,
-    /// Maximum webhook calls at once to one host and port
+    /// Maximum number of concurrent webhook calls to one host and port
     #[arg(long, env = "OCELLI_MAX_WEBHOOK_CALLS_PER_HOST", default_value_t = NonZeroUsize::new(4).expect("not zero"))]
     pub max_webhook_calls_per_host: NonZeroUsize,
     /// Allow webhooks to private addresses

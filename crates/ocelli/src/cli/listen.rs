@@ -1,4 +1,4 @@
-//! Addresses to listen on, in the forms that other servers accept.
+//! Parses the addresses to listen on, in the forms that other servers accept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
@@ -21,7 +21,7 @@ enum Host {
 }
 
 impl ListenAddress {
-    /// The socket addresses that this stands for, IPv4 first. A name may have several.
+    /// The socket addresses of the host, IPv4 first. A name may have several.
     ///
     /// # Errors
     /// When the name cannot be resolved.
@@ -36,7 +36,6 @@ impl ListenAddress {
         }
     }
 
-    /// The same host with another port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
         Self {
@@ -45,7 +44,7 @@ impl ListenAddress {
         }
     }
 
-    /// The name, where it is not an IP address.
+    /// The host name, or `None` for an IP address.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.host {
@@ -54,7 +53,7 @@ impl ListenAddress {
         }
     }
 
-    /// The port; 0 stands for a free one.
+    /// The port; 0 means any free port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -109,7 +108,7 @@ impl FromStr for ListenAddress {
     }
 }
 
-/// What is meant by an IPv6 address without brackets, whose end may be a port: `::1:5000`.
+/// Adds the missing brackets to an IPv6 address, whose last group may be a port: `::1:5000`.
 fn bracketed(text: &str) -> String {
     match text.rsplit_once(':') {
         Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok() => {
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usual_form_is_an_address() {
+    fn common_forms_of_addresses_are_accepted() {
         for (text, expected) in [
             ("5000", "127.0.0.1:5000"),
             ("0.0.0.0:5000", "0.0.0.0:5000"),
@@ -175,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_to_write() {
-        for (text, says) in [
+    fn errors_include_an_example() {
+        for (text, expected) in [
             ("everywhere", "port is missing"),
             ("localhost", "port is missing"),
             ("127.0.0.1", "port is missing"),
@@ -196,7 +195,7 @@ mod tests {
             ("http://localhost:5000", "no scheme"),
         ] {
             let error = parse(text).expect_err(text);
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
             assert!(error.contains(":5000"), "no example for {text}: {error}");
         }
     }

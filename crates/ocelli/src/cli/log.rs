@@ -1,17 +1,16 @@
-//! The options of the log, which every command takes before or after its name.
+//! The log options, which every command takes before or after its name.
 
 use clap::Args;
 
 use super::{Command, ModelCommand};
 use crate::process::telemetry::{LogFormat, LogLevel};
 
-/// What to log, to standard error.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
     /// Log level: error, warn, info or debug [default: info; warn in tools]
     ///
-    /// The tools are predict, bench, queue, and model check, list and remove.
+    /// Tools are predict, bench, queue, model check, model list and model remove.
     #[arg(
         long,
         env = "OCELLI_LOG_LEVEL",
@@ -20,7 +19,7 @@ pub struct LogArgs {
         global = true
     )]
     pub log_level: Option<LogLevel>,
-    /// Format of log messages: text or json
+    /// Log format: text or json
     #[arg(
         long,
         env = "OCELLI_LOG_FORMAT",
@@ -33,10 +32,9 @@ pub struct LogArgs {
 }
 
 impl Command {
-    /// The level of the log where the user chose none: the messages of a server would spoil the output of a command that
-    /// prints results.
+    /// Log messages of level info would clutter the output of a command that prints results.
     #[must_use]
-    pub fn usual_log_level(&self) -> LogLevel {
+    pub fn default_log_level(&self) -> LogLevel {
         match self {
             Self::Serve(_) | Self::Web(_) | Self::Worker(_) => LogLevel::Info,
             Self::Model(args) => match args.command {
@@ -56,12 +54,12 @@ mod tests {
     use crate::cli::Cli;
 
     fn level(arguments: &[&str]) -> (Option<LogLevel>, LogFormat) {
-        let cli = Cli::try_parse_from([&["ocelli"], arguments].concat()).expect("it is complete");
+        let cli = Cli::try_parse_from([&["ocelli"], arguments].concat()).expect("valid arguments");
         (cli.log.log_level, cli.log.log_format)
     }
 
     #[test]
-    fn options_of_the_log_stand_before_or_after_the_command() {
+    fn log_options_may_come_before_or_after_the_command() {
         let commands: [&[&str]; 8] = [
             &["serve"],
             &["web", "--redis", "redis://localhost"],
@@ -85,7 +83,7 @@ mod tests {
         assert_eq!(
             level(&twice).0,
             Some(LogLevel::Error),
-            "the one after the command is the closer one"
+            "the option after the command wins"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The options of what is served and how it is computed.
+//! The options for a model and its engine.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,12 +11,10 @@ use ocelli_vision::{Channels, Interpolation, Task};
 
 use super::duration;
 
-/// A model and how to run it.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Inference engine
     #[command(flatten)]
     pub engine: EngineArgs,
 }
@@ -26,53 +24,51 @@ pub struct ModelArgs {
 pub struct SourceArgs {
     /// Folder, .onnx file or hf:owner/name [default: a built-in ImageNet model]
     ///
-    /// A folder is a package, a Hugging Face or timm model, or one of Triton's; folder#file names one of several
-    /// files. hf:owner/name[@revision][#file] is a model of the Hugging Face hub. The built-in model is
+    /// A folder holds an Ocelli package or a model of Hugging Face, timm or Triton; folder#file selects one of several
+    /// files. hf:owner/name[@revision][#file] is a model on the Hugging Face hub. The built-in model is
     /// EfficientNet-Lite0.
     #[arg(long, env = "OCELLI_MODEL", value_name = "SPEC")]
     pub model: Option<String>,
-    /// What its files do not say.
     #[command(flatten)]
     pub hints: HintArgs,
 }
 
-/// What a model's files may not say.
+/// Settings that a model's files may lack. An option replaces what the files contain.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub struct HintArgs {
-    /// Preprocessing of a model whose files do not describe it
+    /// Preprocessing, for a model whose files do not describe it
     #[arg(long, env = "OCELLI_PRESET", value_name = "NAME", value_parser = preset())]
     pub preset: Option<Preset>,
-    /// Class names of a model without: one per line, or JSON
+    /// Class names, for a model without them: one per line, or JSON
     #[arg(long, env = "OCELLI_LABELS", value_name = "FILE")]
     pub labels: Option<PathBuf>,
-    /// Resize filter [default: the one of the model or preset]
+    /// Resize filter [default: from the model or preset]
     #[arg(long, env = "OCELLI_INTERPOLATION", value_enum, value_name = "NAME")]
     pub interpolation: Option<Filter>,
-    /// Whether that filter widens where a photo shrinks
+    /// Antialias when shrinking [default: from the model or preset]
     ///
-    /// Instead of what the preset or the files say: on for Pillow, off for tensors of TensorFlow and PyTorch.
+    /// Pillow antialiases; the tensor operations of TensorFlow and PyTorch do not, by default.
     #[arg(long, env = "OCELLI_ANTIALIAS", value_enum, value_name = "SWITCH")]
     pub antialias: Option<Antialias>,
-    /// Channels of the input [default: those of the model or preset]
+    /// Channels of the input [default: from the model or preset]
     #[arg(long, env = "OCELLI_CHANNELS", value_enum, value_name = "NAME")]
     pub channels: Option<ChannelOrder>,
-    /// Which output of the graph to answer, by its name [default: the one that looks like scores or features]
+    /// Output to return [default: the one that looks like scores or features]
     #[arg(long, env = "OCELLI_MODEL_OUTPUT", value_name = "NAME")]
     pub model_output: Option<String>,
-    /// What that output is [default: what the files say, or what its form suggests]
+    /// Task of that output [default: from the files or its shape]
     #[arg(long, env = "OCELLI_TASK", value_enum, value_name = "NAME")]
     pub task: Option<TaskName>,
 }
 
-/// What a model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TaskName {
-    /// One class for each image
+    /// One class per image
     Classification,
-    /// Any number of classes for each image
+    /// Any number of classes per image
     Multilabel,
-    /// A feature vector
+    /// Feature vector
     Embedding,
 }
 
@@ -86,17 +82,16 @@ impl From<TaskName> for Task {
     }
 }
 
-/// The channels of a model's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ChannelOrder {
     /// Red, green, blue
     Rgb,
-    /// Blue, green, red, as OpenCV reads photos
+    /// Blue, green, red, the order of OpenCV
     Bgr,
-    /// One channel of grey
+    /// One grey channel
     #[value(alias = "grey")]
     Gray,
-    /// Grey in three channels
+    /// Three equal grey channels
     #[value(alias = "grey3")]
     Gray3,
 }
@@ -112,12 +107,11 @@ impl From<ChannelOrder> for Channels {
     }
 }
 
-/// Whether a filter widens where a photo shrinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Antialias {
-    /// It does
+    /// Widen the filter by the factor by which the image shrinks
     On,
-    /// It does not
+    /// Keep the width of the filter
     Off,
 }
 
@@ -127,26 +121,26 @@ impl From<Antialias> for bool {
     }
 }
 
-/// A filter to resize with, as Pillow has it, or the library whose preset is asked for.
+/// A resize filter as Pillow implements it, or as the library of the chosen preset does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Filter {
-    /// The nearest pixel
+    /// Nearest pixel
     Nearest,
     /// Linear
     Bilinear,
     /// Cubic
     Bicubic,
-    /// Lanczos' of three lobes; OpenCV's of four
+    /// Lanczos with three lobes, four in OpenCV
     Lanczos,
-    /// The mean of what is nearest (Pillow)
+    /// Mean of the nearest pixels (Pillow)
     Box,
-    /// Hamming's (Pillow)
+    /// Hamming (Pillow)
     Hamming,
-    /// The mean of what is covered (TensorFlow, OpenCV)
+    /// Mean of the covered pixels (TensorFlow, OpenCV)
     Area,
-    /// Lanczos' of five lobes (TensorFlow)
+    /// Lanczos with five lobes (TensorFlow)
     Lanczos5,
-    /// Gauss' (TensorFlow)
+    /// Gaussian (TensorFlow)
     Gaussian,
     /// Mitchell's cubic (TensorFlow)
     Mitchell,
@@ -169,7 +163,6 @@ impl From<Filter> for Interpolation {
     }
 }
 
-/// Names a preset; the table of them is the library's.
 fn preset() -> impl TypedValueParser<Value = Preset> {
     let values = Preset::all().map(|preset| {
         PossibleValue::new(preset.name())
@@ -185,48 +178,48 @@ pub struct EngineArgs {
     /// Inference engine
     #[arg(long, env = "OCELLI_ENGINE", hide = true, value_enum, default_value_t = EngineKind::Onnxruntime)]
     pub engine: EngineKind,
-    /// ONNX Runtime library
+    /// ONNX Runtime library [default: searched for]
     ///
-    /// By default it is searched for beside the executable, in the system's paths and in installed Python packages.
+    /// The search covers the folder of the executable, the system's library paths and installed Python packages.
     #[arg(long, env = "OCELLI_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,
-    /// Batches computed at once [default: one per core]
+    /// Number of batches computed at once [default: one per core]
     #[arg(long, env = "OCELLI_INSTANCES")]
     pub instances: Option<NonZeroUsize>,
     /// Threads per batch [default: cores / instances]
     #[arg(long, env = "OCELLI_THREADS_PER_INSTANCE")]
     pub threads_per_instance: Option<NonZeroUsize>,
-    /// Maximum batch size [default: measured at start]
+    /// Maximum batch size [default: measured at startup]
     ///
-    /// The measured size is the largest within 10 % of the best time per image.
+    /// The measured size is the largest whose time per image is within 10 % of the best.
     #[arg(long, env = "OCELLI_MAX_BATCH", value_parser = max_batch)]
     pub max_batch: Option<usize>,
-    /// Wait for a full batch while the engine is idle
+    /// Time to wait for a full batch while idle
     #[arg(long, env = "OCELLI_MAX_DELAY", default_value = "0s", value_parser = duration)]
     pub max_delay: Duration,
-    /// The time that --engine fake takes for a batch, whatever its size
+    /// Time that --engine fake takes for a batch of any size
     #[arg(long, hide = true, default_value = "0s", value_parser = duration)]
     pub fake_batch_time: Duration,
-    /// The time that --engine fake takes for each image of a batch, on top
+    /// Time that --engine fake takes for each image, in addition to the time for the batch
     #[arg(long, hide = true, default_value = "20ms", value_parser = duration)]
     pub fake_image_time: Duration,
-    /// The first byte of the pixels at which --engine fake ends its process, as a crash would; for tests of what happens
-    /// then. Warm-up computes zeros.
+    /// First byte of the pixels that makes --engine fake abort the process, as a crash would; never 0, because the
+    /// warm-up runs on zeros
     #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
     pub fake_crash_on: Option<u8>,
-    /// The same, at which it never comes back
+    /// First byte of the pixels that makes --engine fake hang
     #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
     pub fake_hang_on: Option<u8>,
-    /// The same, at which it panics
+    /// First byte of the pixels that makes --engine fake panic
     #[arg(long, hide = true, value_name = "BYTE", value_parser = clap::value_parser!(u8).range(1..))]
     pub fake_panic_on: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineKind {
-    /// ONNX Runtime on the processor
+    /// ONNX Runtime on the CPU
     Onnxruntime,
-    /// Waits and makes scores up; for tests and benchmarks of everything else
+    /// Waits and returns made-up scores; for tests and benchmarks of everything else
     Fake,
 }
 
@@ -235,7 +228,7 @@ fn max_batch(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|batch| (1..=MOST).contains(batch))
-        .ok_or(format!("a whole number from 1 to {MOST}"))
+        .ok_or(format!("must be a whole number from 1 to {MOST}"))
 }
 
 #[cfg(test)]
@@ -251,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_are_named_and_have_other_names() {
+    fn presets_have_names_and_aliases() {
         for (name, preset) in [
             ("keras-caffe", Preset::KerasCaffe),
             ("torch", Preset::Torchvision),
@@ -263,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn antialiasing_is_on_or_off_or_not_said() {
+    fn antialiasing_is_on_off_or_not_given() {
         let parsed = |args: &[&str]| {
             let args = ["x"].iter().chain(args);
             Only::try_parse_from(args).map(|only| only.hints.antialias.map(bool::from))
@@ -275,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_those_of_a_package() {
+    fn channels_have_the_names_that_packages_use() {
         for (name, channels) in [
             ("rgb", Channels::Rgb),
             ("bgr", Channels::Bgr),
@@ -288,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_checked() {
+    fn the_batch_size_is_checked() {
         assert_eq!(max_batch("32"), Ok(32));
         assert!(max_batch("0").is_err() && max_batch("1025").is_err());
     }

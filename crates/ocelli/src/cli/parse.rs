@@ -1,4 +1,4 @@
-//! Reading the command line and the environment.
+//! Parses the command line and the environment.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,10 +8,10 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _};
 
 use super::{Cli, help, improve};
 
-/// The command line, and the options that the environment sets.
+/// Parses the command line, with options from the environment.
 ///
 /// # Errors
-/// What is wrong with them, or the help that was asked for.
+/// When an argument is invalid, or when help or the version was requested.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -22,7 +22,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// Whether a command line, which may be wrong, or the environment asks for a log in JSON.
+/// Whether the command line, which may be invalid, or the environment selects JSON logs.
 pub fn wants_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
     let mut given = env::var_os("OCELLI_LOG_FORMAT");
     let mut arguments = arguments.into_iter();
@@ -39,8 +39,8 @@ pub fn wants_json(arguments: impl IntoIterator<Item = OsString>) -> bool {
     given.is_some_and(|format| format == "json")
 }
 
-/// The command without the variables that are set to nothing. Compose files and unit files pass a variable on that way when
-/// it is not set, and no option takes an empty value.
+/// The command without environment variables that are empty. Compose files and unit files pass an unset variable on as
+/// an empty one, and no option takes an empty value.
 fn without(command: Command, is_empty: &impl Fn(&OsStr) -> bool) -> Command {
     command
         .mut_args(|argument| {
@@ -57,7 +57,7 @@ fn without(command: Command, is_empty: &impl Fn(&OsStr) -> bool) -> Command {
 mod tests {
     use super::*;
 
-    /// The names of all variables of a command and those below it.
+    /// The names of all variables of a command and its subcommands.
     fn variables(command: &Command) -> Vec<OsString> {
         let own = command.get_arguments().filter_map(|argument| argument.get_env());
         let below = command.get_subcommands().flat_map(variables);
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_without_a_value_is_as_good_as_none() {
+    fn an_empty_variable_counts_as_unset() {
         let all = variables(&Cli::command());
         assert!(all.len() > 30, "{all:?}");
         let none = without(Cli::command(), &|name| {

@@ -13,16 +13,15 @@ pub struct PredictArgs {
     /// Number of predictions per photo [default: 5]
     #[arg(long, short = 'k', value_name = "COUNT")]
     pub top_k: Option<String>,
-    /// Omit classes below this probability, 0 to 1
+    /// Omit classes below this probability, from 0 to 1
     #[arg(long, value_name = "PROBABILITY")]
     pub threshold: Option<String>,
-    /// Output of the model to print, where it has several
+    /// Output to print, for a model with several
     #[arg(long, value_name = "NAME")]
     pub output: Option<String>,
     /// Output format: table, jsonl or csv
     #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
-    /// The model and how to run it.
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]

@@ -12,12 +12,11 @@ pub struct QueueArgs {
     pub command: QueueCommand,
 }
 
-/// What can be done to queues.
 #[derive(Debug, Subcommand)]
 pub enum QueueCommand {
-    /// Show the queue of every model: queued jobs, workers, dead letters
+    /// Show queued jobs, workers and dead letters of each model
     Status(StatusArgs),
-    /// Manage dead letters: jobs that were given up because they ended each worker that computed them
+    /// Manage dead letters: jobs given up because each worker that computed them crashed or hung
     #[command(subcommand)]
     Dead(DeadCommand),
 }
@@ -35,10 +34,9 @@ impl QueueCommand {
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Repeat every DURATION until Ctrl-C; 2s where none is given
+    /// Repeat until Ctrl-C, every DURATION or every 2s
     ///
-    /// On a terminal each status takes the place of the one before, elsewhere it follows it. A Redis that cannot be reached
-    /// does not end the command.
+    /// On a terminal, each status replaces the previous one. The command goes on while Redis cannot be reached.
     #[arg(long, num_args = 0..=1, default_missing_value = "2s", value_parser = interval)]
     pub watch: Option<Duration>,
     /// Print JSON, one object per line
@@ -48,24 +46,23 @@ pub struct StatusArgs {
     pub redis: RedisArgs,
 }
 
-/// Each status asks Redis about every queue.
+/// Each status queries every queue, so a shorter interval would load Redis.
 fn interval(text: &str) -> Result<Duration, String> {
     const LEAST: Duration = Duration::from_millis(100);
     Some(duration(text)?)
         .filter(|interval| *interval >= LEAST)
-        .ok_or(format!("it must be at least {LEAST:?}"))
+        .ok_or(format!("must be at least {LEAST:?}"))
 }
 
-/// What can be done to dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadCommand {
     /// List dead letters
     List {
-        #[command(flatten)]
-        redis: RedisArgs,
         /// Print JSON, one object per line
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        redis: RedisArgs,
     },
     /// Queue dead letters again
     Retry(DeadArgs),
@@ -75,14 +72,15 @@ pub enum DeadCommand {
 
 #[derive(Debug, Args)]
 pub struct DeadArgs {
-    /// Entries, as `list` shows them
+    /// Entries as shown by `list`
     #[arg(required_unless_present = "all", value_name = "ENTRY")]
     pub entries: Vec<String>,
     /// All entries
     #[arg(long, conflicts_with = "entries")]
     pub all: bool,
-    /// Only those of this model, as `list` shows it: a name, with its version and the start of its digest where that is
-    /// not enough
+    /// Only entries of this model, as shown by `list`
+    ///
+    /// Add the version, and the start of the digest, where the name is ambiguous.
     #[arg(long, value_name = "NAME[/VERSION[/DIGEST]]")]
     pub model: Option<String>,
     #[command(flatten)]
@@ -103,12 +101,12 @@ mod tests {
             Command::Queue(QueueArgs {
                 command: QueueCommand::Status(args),
             }) => Ok(args.watch),
-            _ => unreachable!("it was not asked for"),
+            _ => unreachable!("another command"),
         }
     }
 
     #[test]
-    fn a_watch_needs_no_duration_and_is_not_too_fast() {
+    fn watch_has_a_default_and_a_minimum_interval() {
         assert_eq!(watch(&[]), Ok(None));
         assert_eq!(watch(&["--watch"]), Ok(Some(Duration::from_secs(2))));
         assert_eq!(watch(&["--watch", "--json"]), Ok(Some(Duration::from_secs(2))));

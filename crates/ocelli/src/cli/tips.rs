@@ -1,4 +1,4 @@
-//! What to use instead of an option that Ocelli does not have.
+//! Tips for options that other servers have and Ocelli has not.
 
 use std::ffi::OsString;
 
@@ -8,66 +8,64 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Cli;
 
-/// Options that other servers have, and what takes their place here.
-struct Elsewhere {
+struct Foreign {
     names: &'static [&'static str],
-    /// The commands for which the tip is right.
     commands: &'static [&'static str],
     tip: &'static str,
 }
 
-const ELSEWHERE: [Elsewhere; 12] = [
-    Elsewhere {
+const FOREIGN: [Foreign; 12] = [
+    Foreign {
         names: &["--host", "--port", "--bind", "--address", "--http-port", "-p"],
         commands: &["serve", "web", "worker"],
-        tip: "the address is one option: --listen HOST:PORT, such as --listen 0.0.0.0:8080",
+        tip: "use --listen HOST:PORT, such as --listen 0.0.0.0:8080",
     },
-    Elsewhere {
+    Foreign {
         names: &["--workers", "--num-workers", "--processes"],
         commands: &["serve", "worker"],
-        tip: "--instances COUNT sets how many batches are computed at once; `ocelli worker` computes in other processes",
+        tip: "--instances COUNT sets the number of batches computed at once; for more processes use `ocelli worker`",
     },
-    Elsewhere {
+    Foreign {
         names: &["--workers", "--num-workers", "--processes"],
         commands: &["web"],
-        tip: "workers are processes of their own: `ocelli worker --redis URL`, once for each",
+        tip: "workers are separate processes; start each with `ocelli worker --redis URL`",
     },
-    Elsewhere {
+    Foreign {
         names: &["--config", "--config-file"],
         commands: &["serve", "web", "worker"],
-        tip: "there is no configuration file; every option can be set by an environment variable, such as OCELLI_LISTEN",
+        tip: "there is no configuration file; set options by environment variables, such as OCELLI_LISTEN",
     },
-    Elsewhere {
+    Foreign {
         names: &["--reload"],
         commands: &["serve", "worker"],
-        tip: "--model-dir DIR serves a folder of models, which SIGHUP reloads without a restart",
+        tip: "use --model-dir DIR for a folder of models; SIGHUP reloads it without a restart",
     },
-    Elsewhere {
+    Foreign {
         names: &["--reload", "--model", "--model-dir"],
         commands: &["web"],
-        tip: "the workers have the models: `ocelli worker --redis URL --model-dir DIR`, which SIGHUP reloads without a restart",
+        tip: "workers load the models: `ocelli worker --redis URL --model-dir DIR`; SIGHUP reloads them without a restart",
     },
-    Elsewhere {
+    Foreign {
         names: &["--model-repository", "--model-store"],
         commands: &["serve", "worker"],
-        tip: "--model-dir DIR serves a folder of models",
+        tip: "use --model-dir DIR",
     },
-    Elsewhere {
+    Foreign {
         names: &["--batch-size", "--max-batch-size"],
         commands: &["serve", "worker", "predict"],
-        tip: "--max-batch COUNT limits the size of a batch; by default it is measured at start",
+        tip: "use --max-batch COUNT; by default it is measured at startup",
     },
-    Elsewhere {
+    Foreign {
         names: &["--timeout", "--request-timeout"],
         commands: &["serve", "web"],
-        tip: "--deadline DURATION limits the time for an answer, such as 30s",
+        tip: "use --deadline DURATION, such as --deadline 30s",
     },
-    Elsewhere {
+    Foreign {
         names: &["--verbose", "--debug", "--quiet", "-v", "-q"],
         commands: &["serve", "web", "worker", "queue", "model", "predict", "bench"],
-        tip: "--log-level LEVEL sets how much is logged, such as debug",
+        tip: "use --log-level LEVEL, such as --log-level debug",
     },
-    Elsewhere {
+    Foreign {
         names: &[
             "--ssl-keyfile",
             "--ssl-certfile",
@@ -77,20 +75,19 @@ const ELSEWHERE: [Elsewhere; 12] = [
             "--certfile",
         ],
         commands: &["serve", "web", "worker"],
-        tip: "Ocelli speaks HTTP; a proxy in front of it adds TLS, as in deploy/nginx and deploy/apache",
+        tip: "Ocelli serves plain HTTP; for TLS put a proxy in front of it, as in deploy/nginx and deploy/apache",
     },
-    Elsewhere {
+    Foreign {
         names: &["--redis"],
         commands: &["serve"],
-        tip: "`ocelli serve` computes in its own process; `ocelli web --redis URL` answers with the workers behind a Redis",
+        tip: "`ocelli serve` runs models in its own process; to use workers on a Redis run `ocelli web --redis URL`",
     },
 ];
 
-/// A suggestion of the parser is kept only if at most this many letters differ; it also suggests options that merely
-/// share letters.
+/// Maximum edit distance of a suggestion. Clap also suggests options that merely share letters; those are dropped.
 const MAX_EDITS: usize = 2;
 
-/// Replaces the suggestions of an error about an unknown option by better ones, for the command that `arguments` name.
+/// Replaces clap's suggestion for an unknown option by a tip for the command in `arguments`.
 #[must_use]
 pub(super) fn improve(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
@@ -100,20 +97,20 @@ pub(super) fn improve(mut error: clap::Error, arguments: &[OsString]) -> clap::E
         return error;
     };
     let unknown = unknown.split('=').next().unwrap_or_default().to_owned();
-    if let Some(tip) = elsewhere(&unknown, arguments) {
-        forget_suggestion(&mut error);
+    if let Some(tip) = tip_for(&unknown, arguments) {
+        remove_suggestion(&mut error);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
     } else if let Some(ContextValue::String(suggested)) = error.get(ContextKind::SuggestedArg)
         && !is_close(&unknown, suggested)
     {
-        forget_suggestion(&mut error);
+        remove_suggestion(&mut error);
     }
     error
 }
 
-/// The line "Usage:" goes too, since it names the suggested option.
-fn forget_suggestion(error: &mut clap::Error) {
+/// Also removes the line "Usage:", which names the suggested option.
+fn remove_suggestion(error: &mut clap::Error) {
     for kind in [
         ContextKind::SuggestedArg,
         ContextKind::Suggested,
@@ -123,18 +120,18 @@ fn forget_suggestion(error: &mut clap::Error) {
     }
 }
 
-fn elsewhere(unknown: &str, arguments: &[OsString]) -> Option<&'static str> {
+fn tip_for(unknown: &str, arguments: &[OsString]) -> Option<&'static str> {
     let known = Cli::command();
-    // Options of the log may come before it, and none of their values is the name of one.
+    // Log options may come before the command; none of their values is the name of a command.
     let command = arguments
         .iter()
         .find_map(|argument| known.find_subcommand(argument))?;
     let fits =
-        |entry: &&Elsewhere| entry.names.contains(&unknown) && entry.commands.contains(&command.get_name());
-    ELSEWHERE.iter().find(fits).map(|entry| entry.tip)
+        |entry: &&Foreign| entry.names.contains(&unknown) && entry.commands.contains(&command.get_name());
+    FOREIGN.iter().find(fits).map(|entry| entry.tip)
 }
 
-/// Whether the two look like one option, one of them mistyped or cut short.
+/// Whether one is the other, mistyped or cut short.
 fn is_close(unknown: &str, known: &str) -> bool {
     strsim::damerau_levenshtein(unknown, known) <= MAX_EDITS
         || known.starts_with(unknown)
@@ -147,14 +144,14 @@ mod tests {
 
     use super::*;
 
-    fn says(arguments: &[&str]) -> String {
+    fn error_for(arguments: &[&str]) -> String {
         let arguments: Vec<OsString> = ["ocelli"].iter().chain(arguments).map(OsString::from).collect();
-        let error = Cli::try_parse_from(&arguments).expect_err("a mistake");
+        let error = Cli::try_parse_from(&arguments).expect_err("an unknown option");
         improve(error, &arguments).to_string()
     }
 
     #[test]
-    fn options_of_other_servers_name_ours() {
+    fn options_of_other_servers_get_a_tip() {
         for (arguments, tip) in [
             (&["serve", "--host", "0.0.0.0"][..], "--listen HOST:PORT"),
             (&["serve", "--port=80"], "--listen HOST:PORT"),
@@ -174,40 +171,39 @@ mod tests {
             (&["worker", "-v"], "--log-level"),
             (&["serve", "--ssl-keyfile", "key.pem"], "deploy/nginx"),
             (&["web", "--reload"], "ocelli worker --redis URL --model-dir DIR"),
-            (&["web", "--model", "x"], "the workers have the models"),
+            (&["web", "--model", "x"], "workers load the models"),
             (
                 &["serve", "--redis", "redis://localhost"],
                 "ocelli web --redis URL",
             ),
         ] {
-            let said = says(arguments);
+            let error = error_for(arguments);
             assert!(
-                said.contains("tip:") && said.contains(tip),
-                "{arguments:?}: {said}"
+                error.contains("tip:") && error.contains(tip),
+                "{arguments:?}: {error}"
             );
-            assert!(!said.contains("similar"), "{arguments:?}: {said}");
-            assert!(!said.contains("--preset"), "{arguments:?}: {said}");
+            assert!(!error.contains("similar"), "{arguments:?}: {error}");
+            assert!(!error.contains("--preset"), "{arguments:?}: {error}");
         }
     }
 
-    /// The words that look like options.
     fn options_in(tip: &str) -> impl Iterator<Item = &str> {
         tip.split_whitespace().filter(|word| word.starts_with("--"))
     }
 
     #[test]
-    fn tips_name_only_what_their_commands_have() {
+    fn tips_name_only_options_of_their_commands() {
         let mut command = Cli::command();
-        // Gives commands the options that all of them have.
+        // Adds the global options to each subcommand.
         command.build();
         let has = |name: &str, option: &str| {
             let command = command.find_subcommand(name).expect(name);
             let long = |argument: &clap::Arg| argument.get_long() == option.strip_prefix("--");
             command.get_arguments().any(long)
         };
-        for entry in &ELSEWHERE {
+        for entry in &FOREIGN {
             for name in entry.commands {
-                // Where a tip shows another command, the options are those of that one.
+                // A tip that shows another command uses that command's options.
                 let shown = entry
                     .tip
                     .split('`')
@@ -229,9 +225,9 @@ mod tests {
             &["queue", "status", "--workers", "2"],
         ] {
             assert!(
-                !says(arguments).contains("tip:"),
+                !error_for(arguments).contains("tip:"),
                 "{arguments:?}: {}",
-                says(arguments)
+                error_for(arguments)
             );
         }
     }
@@ -245,16 +241,16 @@ mod tests {
             ("--max-delays", Some("--max-delay")),
             ("--print", None),
             ("--sort", None),
-            // The parser suggests --deadline and --drain-delay.
+            // Clap suggests --deadline and --drain-delay for these.
             ("--device", None),
             ("--api-key", None),
         ] {
-            let said = says(&["serve", option]);
+            let error = error_for(&["serve", option]);
             match suggested {
-                Some(suggested) => assert!(said.contains(&format!("'{suggested}'")), "{option}: {said}"),
+                Some(suggested) => assert!(error.contains(&format!("'{suggested}'")), "{option}: {error}"),
                 None => {
-                    assert!(!said.contains("similar"), "{option}: {said}");
-                    assert!(!said.contains("ocelli serve --"), "{option}: {said}");
+                    assert!(!error.contains("similar"), "{option}: {error}");
+                    assert!(!error.contains("ocelli serve --"), "{option}: {error}");
                 }
             }
         }

@@ -7,20 +7,21 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::http::Uri;
-use ocelli_bench::{BenchConfig, BodyForm, Load, PhotoLimit, Stop, load_photos, run_until};
+use ocelli_bench::{BenchConfig, BodyForm, Load, Photo, Stop, run_until};
 use rustls::ClientConfig;
 
+use super::photos;
 use crate::cli::BenchArgs;
 use crate::process::lifecycle::StopSignals;
 use crate::process::printable::Lines;
 use crate::process::progress::Bar;
 use crate::process::tls;
 
-/// Photos are kept in memory while the benchmark runs.
-const PHOTO_LIMIT: PhotoLimit = PhotoLimit {
-    count: 10_000,
-    bytes: 2 * 1024 * 1024 * 1024,
-};
+/// Maximum number of photos, which stay in memory while the benchmark runs.
+const MAX_PHOTOS: usize = 10_000;
+
+/// Maximum size of all photos together.
+const MAX_BYTES: usize = 2 * 1024 * 1024 * 1024;
 
 /// Steps of the progress bar.
 const STEPS: u64 = 1000;
@@ -56,7 +57,7 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
         .url
         .parse()
         .with_context(|| format!("'{}' is not a URL such as http://127.0.0.1:5000", args.url))?;
-    let photos = load_photos(&args.photos, PHOTO_LIMIT)?;
+    let photos = read_photos(&args.photos)?;
     let tls = tls_for(&url, args.authorities.as_deref())?;
     let body = if args.raw {
         BodyForm::Raw
@@ -90,15 +91,38 @@ fn config(args: &BenchArgs) -> anyhow::Result<BenchConfig> {
     })
 }
 
-/// Whom to trust as the server, where it speaks TLS.
+/// Fails if one photo cannot be sent: runs that leave out photos silently could not be compared.
+fn read_photos(arguments: &[String]) -> anyhow::Result<Vec<Photo>> {
+    let sources = photos::find(arguments);
+    anyhow::ensure!(
+        sources.len() <= MAX_PHOTOS,
+        "--photos names {} photos, and {MAX_PHOTOS} fit in memory; name fewer",
+        sources.len()
+    );
+    let mut room = MAX_BYTES;
+    let read = sources.iter().map(|source| {
+        let name = source.name();
+        let bytes = source
+            .read()
+            .map_err(|problem| anyhow::anyhow!("cannot read photos from {name}: {problem}"))?;
+        anyhow::ensure!(!bytes.is_empty(), "cannot send {name}: the file is empty");
+        room = room.checked_sub(bytes.len()).with_context(|| {
+            format!("the photos exceed the limit of {MAX_BYTES} bytes (reached at {name}); name fewer")
+        })?;
+        Ok(Photo { name, bytes })
+    });
+    read.collect()
+}
+
+/// How to speak TLS with the server, if `url` asks for it.
 fn tls_for(url: &Uri, authorities: Option<&Path>) -> anyhow::Result<Option<Arc<ClientConfig>>> {
     let is_https = url.scheme_str() == Some("https");
     let authorities = match authorities {
         Some(path) if is_https => tls::authorities_of(path).context("--ca")?,
-        Some(_) => anyhow::bail!("--ca is for https:// servers, and {url} is none"),
+        Some(_) => anyhow::bail!("--ca needs an https:// URL; {url} has no TLS"),
         None if is_https => {
             let authorities = tls::system_authorities();
-            tls::warn_of_none(&authorities, "no https:// server can be trusted without --ca");
+            tls::warn_of_none(&authorities, "https:// servers need --ca");
             authorities
         }
         None => return Ok(None),

@@ -1,4 +1,4 @@
-//! Binding the socket that a server listens on, with an error for each reason why that fails.
+//! Binds the socket that a server listens on, with an error message for each reason why that fails.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::cli::ListenAddress;
 
-/// Clients that may wait to be accepted, as far as the system allows. The usual 128 are few: a thousand clients that
-/// come at once would find most of their connections dropped by the kernel, and try again for seconds.
+/// Connections that may wait to be accepted, as far as the system allows. With the usual 128, the kernel would drop most
+/// connections of a thousand clients that connect at once, and they would retry for seconds.
 const BACKLOG: u32 = 4096;
 
-/// Listens on the first usable address of `address`, which was given by `option`.
+/// Listens on the first usable socket address of `address`, the value of `option`.
 ///
 /// # Errors
 /// When the name cannot be resolved, or none of its addresses can be used.
@@ -27,7 +27,7 @@ fn listen_by<T>(
 ) -> anyhow::Result<T> {
     let resolved = address.resolve().with_context(|| {
         format!(
-            "cannot listen on {address}: the host name cannot be resolved; {option} also takes an IP address"
+            "cannot listen on {address}: the host name cannot be resolved; {option} also accepts an IP address"
         )
     })?;
     let mut failed = None;
@@ -43,27 +43,26 @@ fn listen_by<T>(
     Err(anyhow::Error::new(error).context(format!("cannot listen on {address}: {advice}")))
 }
 
-/// What is wrong, and what to do.
 fn advice(kind: ErrorKind, address: &ListenAddress, tried: SocketAddr, option: &str) -> String {
     /// Ports below this need a privilege on Linux.
     const FIRST_UNPRIVILEGED: u16 = 1024;
     let ip = tried.ip();
     match kind {
         ErrorKind::AddrInUse => format!(
-            "another process uses port {port}; stop it, or choose another port, as in {option} {other}",
+            "another process uses port {port}; stop it, or choose another port, such as {option} {other}",
             port = address.port(),
             other = address.with_port(address.port().checked_add(1).unwrap_or(5000)),
         ),
         ErrorKind::PermissionDenied if address.port() < FIRST_UNPRIVILEGED => format!(
-            "a port below {FIRST_UNPRIVILEGED} needs the capability CAP_NET_BIND_SERVICE; choose a higher one, as in \
+            "a port below {FIRST_UNPRIVILEGED} needs the capability CAP_NET_BIND_SERVICE; choose a higher port, such as \
              {option} {}",
             address.with_port(5000)
         ),
         ErrorKind::AddrNotAvailable => format!(
-            "this machine has no address {ip}; {option} 0.0.0.0:{port} listens on every IPv4 address that it has",
+            "this machine has no address {ip}; {option} 0.0.0.0:{port} listens on all of its IPv4 addresses",
             port = address.port()
         ),
-        _ => format!("{option} takes another address"),
+        _ => format!("choose another address with {option}"),
     }
 }
 
@@ -72,7 +71,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // As the standard library does: a server that restarts need not wait for the connections of the last one.
+    // As in the standard library: a restarted server need not wait for old connections to time out.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -94,20 +93,20 @@ mod tests {
             (
                 Errno::ADDRINUSE,
                 "localhost:5000",
-                "cannot listen on localhost:5000: another process uses port 5000; stop it, or choose another port, as in \
+                "cannot listen on localhost:5000: another process uses port 5000; stop it, or choose another port, such as \
                  --listen localhost:5001: Address already in use (os error 98)",
             ),
             (
                 Errno::ACCESS,
                 ":80",
                 "cannot listen on 0.0.0.0:80: a port below 1024 needs the capability CAP_NET_BIND_SERVICE; choose a \
-                 higher one, as in --listen 0.0.0.0:5000: Permission denied (os error 13)",
+                 higher port, such as --listen 0.0.0.0:5000: Permission denied (os error 13)",
             ),
             (
                 Errno::ADDRNOTAVAIL,
                 "192.0.2.1:5000",
                 "cannot listen on 192.0.2.1:5000: this machine has no address 192.0.2.1; --listen 0.0.0.0:5000 listens on \
-                 every IPv4 address that it has: Cannot assign requested address (os error 99)",
+                 all of its IPv4 addresses: Cannot assign requested address (os error 99)",
             ),
         ] {
             assert_eq!(text(errno, address), expected);
@@ -123,7 +122,7 @@ mod tests {
         };
         assert_eq!(
             text(ErrorKind::AddrInUse, "localhost:5000"),
-            "another process uses port 5000; stop it, or choose another port, as in --listen localhost:5001"
+            "another process uses port 5000; stop it, or choose another port, such as --listen localhost:5001"
         );
         assert!(text(ErrorKind::AddrInUse, "65535").ends_with("--listen 127.0.0.1:5000"));
         assert!(text(ErrorKind::PermissionDenied, ":80").contains("CAP_NET_BIND_SERVICE"));

@@ -1,33 +1,34 @@
-//! The budget of open files: everything that may be open at once is added up at the start, and the process's limit is raised
-//! to that. So no client, and no receiver of webhooks, can use up the files that another part of the process needs.
+//! The budget of open files. At startup, the process adds up everything that can be open at once and raises its limit to
+//! that, so clients and webhook receivers cannot use up the files that another part of the process needs.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::http::ConnectionConfig;
 
+/// What any command opens: standard streams, signals, timers, the library, a model's file.
+const LEAST_FILES: u64 = 32;
+
 /// Models, the library, logs, timers, and what threads have open while they read.
 const OTHER_FILES: u64 = 128;
 
-/// Links to Redis and what they become while they are made anew, to each node of a cluster.
+/// Connections to Redis, to each node of a cluster, and those that replace them during a reconnect.
 const REDIS_FILES: u64 = 64;
 
-/// A call has a connection, and looks up a name before that. A lookup may outlive its call.
+/// A webhook call has a connection and a name lookup, which may outlive the call.
 const FILES_PER_CALL: u64 = 2;
 
-/// Connections to `--admin-listen`, which few tools use.
+/// Maximum connections to `--admin-listen`, which few tools use.
 pub(super) const ADMIN_CONNECTIONS: usize = 64;
 
-/// With fewer connections than this a process is of no use.
+/// With fewer connections than this, the process refuses to start.
 const LEAST_CONNECTIONS: u64 = 16;
 
-/// What a process opens besides connections to `--listen`.
+/// The files that a process opens besides connections to `--listen`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Needs {
-    /// Calls of webhooks at once.
+    /// Maximum concurrent webhook calls.
     pub(super) webhook_calls: usize,
-    /// Whether it talks to Redis.
     pub(super) redis: bool,
-    /// Whether it has an admin address.
     pub(super) admin: bool,
 }
 
@@ -45,8 +46,8 @@ impl Needs {
         OTHER_FILES + redis + admin + self.webhook_calls as u64 * FILES_PER_CALL
     }
 
-    /// What may be open where no more than `hard` files can be: fewer connections than wanted, but never less of the rest.
-    /// `Err` gives the files that are needed at least.
+    /// The budget within the hard limit `hard`, which can reduce the connections but nothing else. `Err` is the minimum
+    /// number of files.
     fn budget(self, connections: u64, hard: Option<u64>) -> Result<Budget, u64> {
         let others = self.files();
         let room = hard.map_or(connections, |hard| hard.saturating_sub(others));
@@ -61,32 +62,36 @@ impl Needs {
     }
 }
 
-/// Raises the process's limit of open files by what is needed, or lowers the number of connections to what it allows.
+/// Raises the process's limit of open files to what any command needs.
+///
+/// # Errors
+/// When the hard limit is less than that.
+pub(super) fn allow_least() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|hard| hard < LEAST_FILES) {
+        return Err(too_few(LEAST_FILES, limit.maximum, ""));
+    }
+    raise(limit, LEAST_FILES)
+}
+
+/// Raises the process's limit of open files to what it needs, or lowers the number of connections to what the hard limit
+/// allows.
 ///
 /// # Errors
 /// When that leaves too few connections.
 pub(super) fn allow(config: ConnectionConfig, needs: Needs) -> anyhow::Result<ConnectionConfig> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = config.max_connections as u64;
-    let budget = needs.budget(wanted, limit.maximum).map_err(|least| {
-        anyhow::anyhow!(
-            "this process needs at least {least} open files, and may have {}; raise the hard limit (ulimit -Hn, LimitNOFILE= in \
-             systemd), or lower --max-webhook-calls",
-            limit.maximum.unwrap_or_default()
-        )
-    })?;
-    if limit.current.is_some_and(|current| current < budget.files) {
-        let current = Some(budget.files);
-        setrlimit(Resource::Nofile, Rlimit { current, ..limit })
-            .map_err(|error| anyhow::anyhow!("the limit of open files cannot be raised: {error}"))?;
-    }
+    let budget = needs
+        .budget(wanted, limit.maximum)
+        .map_err(|least| too_few(least, limit.maximum, ", or lower --max-webhook-calls"))?;
+    raise(limit, budget.files)?;
     if budget.connections < wanted {
         tracing::warn!(
             connections = budget.connections,
             wanted,
             files = limit.maximum,
-            "fewer connections than --max-connections are accepted at once: the hard limit of open files (ulimit -Hn) allows \
-             no more"
+            "the hard limit of open files (ulimit -Hn) allows fewer connections than --max-connections"
         );
     }
     Ok(ConnectionConfig {
@@ -95,12 +100,29 @@ pub(super) fn allow(config: ConnectionConfig, needs: Needs) -> anyhow::Result<Co
     })
 }
 
+fn too_few(least: u64, hard: Option<u64>, remedy: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "this process needs at least {least} open files, and may have {}; raise the hard limit (ulimit -Hn, LimitNOFILE= in \
+         systemd){remedy}",
+        hard.unwrap_or_default()
+    )
+}
+
+fn raise(limit: Rlimit, files: u64) -> anyhow::Result<()> {
+    if limit.current.is_none_or(|current| current >= files) {
+        return Ok(());
+    }
+    let current = Some(files);
+    setrlimit(Resource::Nofile, Rlimit { current, ..limit })
+        .map_err(|error| anyhow::anyhow!("the limit of open files cannot be raised: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn connections_get_what_the_rest_leaves() {
+    fn connections_get_the_files_that_remain() {
         let needs = Needs {
             webhook_calls: 50,
             redis: true,
@@ -118,7 +140,7 @@ mod tests {
         assert_eq!(budget(4096, Some(others + 16)), Ok((16, others + 16)));
         assert_eq!(budget(4096, Some(others + 15)), Err(others + 16));
         assert_eq!(budget(4096, Some(0)), Err(others + 16));
-        // Who wants few gets few.
+        // A limit below the minimum is kept.
         assert_eq!(budget(2, Some(others + 2)), Ok((2, others + 2)));
         assert_eq!(Needs::default().files(), OTHER_FILES);
     }

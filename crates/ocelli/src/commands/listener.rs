@@ -1,4 +1,4 @@
-//! What all serving commands do around their role: the socket, the signals, the limits of the process, the exit status.
+//! What all serving commands share: the socket, the signals and the exit status.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use crate::process::lifecycle::StopSignals;
 use crate::server;
 use crate::server::ServeEnd;
 
-/// Listens on `address` and runs a role there until it ends or a second signal ends it (see [`StopSignals`]).
+/// Listens on `address` and runs a role until it ends or a second signal stops it (see [`StopSignals`]).
 pub(super) fn run(
     runtime: Runtime,
     address: &ListenAddress,
@@ -29,14 +29,14 @@ pub(super) fn run(
         let listener = listen(address, "--listen")?;
         tokio::select! {
             served = role(listener) => served,
-            // The first request drains, the second does not wait.
+            // The first signal drains, the second does not wait.
             signal = second_request() => {
-                tracing::error!(signal, "stopped at once by a second signal; what was accepted is not answered");
+                tracing::error!(signal, "stopped by a second signal; accepted requests are not answered");
                 Ok(ServeEnd::CutShort)
             }
         }
     });
-    // Whatever a failed drain left behind must not keep the process.
+    // Tasks left behind by a failed drain must not keep the process alive.
     runtime.shutdown_background();
     served.map(|ending| match ending {
         ServeEnd::Drained => ExitCode::SUCCESS,
@@ -44,12 +44,12 @@ pub(super) fn run(
     })
 }
 
-/// SIGHUP, which no process ends of once this is made: not one that is still fetching its model, nor one that has nothing
-/// to look at anew.
+/// SIGHUP, which no longer ends the process once this exists: also while the process is still downloading its model, and
+/// where there is nothing to reload.
 pub(super) struct Hangups(Signal);
 
 impl Hangups {
-    /// Hears of every SIGHUP from now on.
+    /// Receives every SIGHUP from now on.
     ///
     /// # Errors
     /// When the handler cannot be installed.
@@ -57,14 +57,14 @@ impl Hangups {
         let _inside = runtime.enter();
         signal(SignalKind::hangup())
             .map(Self)
-            .context("SIGHUP cannot be received")
+            .context("cannot receive SIGHUP")
     }
 
-    /// Brings the models up to date at each SIGHUP, for ever.
+    /// Rescans the models at each SIGHUP, forever.
     async fn rescan(mut self, models: &Models) -> &'static str {
         let mut rescans = JoinSet::new();
         loop {
-            // One that waits until a model has ended what it had must not keep the next one waiting.
+            // A rescan that waits for a model to finish its work must not delay the next one.
             tokio::select! {
                 Some(()) = self.0.recv() => {
                     let models = models.clone();
@@ -76,16 +76,16 @@ impl Hangups {
         }
     }
 
-    /// Says at each SIGHUP that nothing comes of it, for ever.
+    /// Logs at each SIGHUP that it has no effect, forever.
     async fn ignore(mut self) -> &'static str {
         while self.0.recv().await.is_some() {
-            tracing::info!("SIGHUP: this process has no models of its own; send it to the workers");
+            tracing::info!("ignored SIGHUP: this process loads no models; send it to the workers");
         }
         std::future::pending().await
     }
 }
 
-/// Waits for a signal to stop, and names it, in a role that has no models.
+/// Waits for a stop signal and returns its name, in a role without models.
 pub(super) async fn stop_of_web(hangups: Hangups) -> &'static str {
     tokio::select! {
         signal = stop() => signal,
@@ -93,32 +93,32 @@ pub(super) async fn stop_of_web(hangups: Hangups) -> &'static str {
     }
 }
 
-/// Waits for a signal to stop, and names it.
+/// Waits for a stop signal and returns its name.
 async fn stop() -> &'static str {
     stop_signals().await.next().await
 }
 
-/// Waits until a signal asks for the second time that the process stops, and names it.
+/// Waits for the second request to stop and returns its signal's name.
 async fn second_request() -> &'static str {
     stop_signals().await.second_request().await
 }
 
-/// The signals that stop the process; waits for ever where they cannot be received.
+/// The signals that stop the process; waits forever if they cannot be received.
 async fn stop_signals() -> StopSignals {
     match StopSignals::begin() {
         Ok(signals) => signals,
         Err(error) => {
-            tracing::error!(%error, "signals cannot be received; kill the process to stop it");
+            tracing::error!(%error, "cannot receive signals; kill the process to stop it");
             std::future::pending().await
         }
     }
 }
 
-/// The same for a role with `models`, which SIGHUP brings up to date, and which whoever reaches the address in `admin` may
-/// change. That address is added to those of our `own` that webhooks do not call.
+/// Waits for a stop signal in a role with `models`. Meanwhile SIGHUP rescans them, and clients of the admin address load
+/// and unload them. That address joins our `own`, which webhooks must not call.
 ///
 /// # Errors
-/// When there is no listening on that address.
+/// When the process cannot listen on that address.
 pub(super) fn stop_changing(
     models: &Models,
     hangups: Hangups,
@@ -148,7 +148,7 @@ pub(super) fn stop_changing(
             if let Some(listener) = admin
                 && let Err(error) = server::admin(listener, models.clone(), names, connections).await
             {
-                tracing::error!(%error, "models cannot be loaded over --admin-listen");
+                tracing::error!(%error, "the server on --admin-listen failed");
             }
             std::future::pending().await
         };

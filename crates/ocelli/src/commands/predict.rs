@@ -1,4 +1,4 @@
-//! `ocelli predict`: the same path as a server's, without the server.
+//! `ocelli predict`: the path of an image through a server, without the server.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -9,13 +9,13 @@ use futures_util::{StreamExt as _, stream};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::predict_output::{Said, heading, render};
-use super::predict_sources::{Source, expand};
+use super::photos::{self, Source};
+use super::predict_output::{PhotoResult, heading, render};
 use super::settings;
 use crate::cli::{OutputFormat, PredictArgs};
 use crate::inference;
 use crate::inference::json_output::labelled;
-use crate::inference::{Deadline, Infer, Needed};
+use crate::inference::{Deadline, Infer, Needed, WithoutWorker};
 use crate::models::admission::{AdmissionLimits, Load};
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
@@ -23,21 +23,21 @@ use crate::output::params::OutputParams;
 use crate::output::postprocess::{Output, OutputRequest};
 use crate::process::printable::ReaderGone;
 use crate::process::progress::{Bar, TICK, aside};
+use crate::queue::Envelope;
 use crate::server::{Pipeline, PipelineConfig};
 
-/// Nothing else runs here, so the whole queue is open to each photo.
+/// Nothing else runs here, so every photo may use the whole queue.
 const PRIORITY: Priority = Priority::High;
 
-/// Photos read and computed ahead of the one that is printed next, for each core.
+/// Photos per core that are read and computed ahead of the next one to print.
 const AHEAD_PER_CORE: usize = 8;
 
-/// When a photo is given up. Nobody waits at the other end of a connection, so this only ends what hangs.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Deadline of a photo. No client waits, so it only ends a photo that hangs.
+const DEADLINE: Duration = Duration::from_secs(600);
 
 pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    let (sources, skipped) = expand(&args.photos);
-    skipped.log();
-    // Loading a model takes a while, and these need none.
+    let sources = photos::find(&args.photos);
+    // These errors need no model, which takes a while to load.
     if sources.iter().all(|source| source.problem().is_some()) {
         return refuse(&sources, args.format);
     }
@@ -79,11 +79,11 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says of each source why it cannot be read.
+/// Prints why each source cannot be read.
 fn refuse(sources: &[Source], format: OutputFormat) -> anyhow::Result<ExitCode> {
     let texts = sources.iter().map(|source| {
         let problem = source.problem().unwrap_or_default();
-        render(format, &source.name(), &Said::Failure(&problem))
+        render(format, &source.name(), &PhotoResult::Failure(&problem))
     });
     let text = heading(format).to_owned() + &texts.collect::<String>();
     io::stdout()
@@ -99,19 +99,23 @@ struct Task {
 }
 
 impl Task {
-    /// The text of one photo, and whether it succeeded.
+    /// The text to print for one photo, and whether it succeeded.
     async fn describe(&self, source: Source, format: OutputFormat) -> (String, bool) {
         let name = source.name();
         match self.compute(source).await {
             Ok(Output::Classes(predictions)) => {
                 let labels = self.model.labels_of(self.want.output);
                 (
-                    render(format, &name, &Said::Classes(&labelled(labels, &predictions))),
+                    render(
+                        format,
+                        &name,
+                        &PhotoResult::Classes(&labelled(labels, &predictions)),
+                    ),
                     true,
                 )
             }
-            Ok(Output::Vector(vector)) => (render(format, &name, &Said::Vector(&vector)), true),
-            Err(error) => (render(format, &name, &Said::Failure(&error)), false),
+            Ok(Output::Vector(vector)) => (render(format, &name, &PhotoResult::Vector(&vector)), true),
+            Err(error) => (render(format, &name, &PhotoResult::Failure(&error)), false),
         }
     }
 
@@ -119,36 +123,38 @@ impl Task {
         let bytes = spawn_blocking(move || source.read())
             .await
             .map_err(|error| error.to_string())??;
+        let deadline = Deadline::new(Instant::now(), DEADLINE);
         let needed = Needed {
             load: Load {
                 jobs: 1,
                 bytes: bytes.len() as u64,
             },
             priority: PRIORITY,
-            deadline: None,
+            without_worker: WithoutWorker::Refuse,
+            deadline,
         };
         let permit = self
             .infer
             .admit(&self.model, needed)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.detail())?;
         let request = inference::Request {
-            model: Arc::clone(&self.model),
+            envelope: Envelope {
+                request_id: "".into(),
+                model: Arc::clone(&self.model),
+                priority: PRIORITY,
+                deadline,
+            },
             want: self.want.clone(),
-            priority: PRIORITY,
-            trace: None,
-            deadline: Deadline::new(Instant::now(), PATIENCE),
             permit: Arc::new(permit),
             receive: Duration::ZERO,
         };
         let result = self.infer.run(&request, vec![bytes]).await.pop();
-        let scored = result
-            .ok_or("no answer came")?
-            .map_err(|error| error.to_string())?;
+        let scored = result.ok_or("no result")?.map_err(|error| error.detail())?;
         Ok(scored.outcome)
     }
 }
 
-/// Prints every source in order and says how many failed. Where printing fails, no more is computed.
+/// Prints every source in order and returns how many failed. When printing fails, no more is computed.
 async fn print_all(
     task: &Task,
     sources: Vec<Source>,

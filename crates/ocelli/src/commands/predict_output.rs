@@ -8,9 +8,8 @@ use crate::cli::OutputFormat;
 use crate::inference::json_output::LabelledPrediction;
 use crate::process::printable::{lines, one_line};
 
-/// What one photo came to.
 #[derive(Clone, Copy)]
-pub(super) enum Said<'a> {
+pub(super) enum PhotoResult<'a> {
     /// Classes, best first.
     Classes(&'a [LabelledPrediction<'a>]),
     Vector(&'a [f32]),
@@ -34,7 +33,7 @@ enum Line<'a> {
     },
 }
 
-/// What goes before the first photo.
+/// The text before the first photo.
 pub(super) fn heading(format: OutputFormat) -> &'static str {
     match format {
         OutputFormat::Csv => "file,rank,label,index,probability,error\n",
@@ -43,15 +42,15 @@ pub(super) fn heading(format: OutputFormat) -> &'static str {
 }
 
 /// The text for one photo, ending in a newline.
-pub(super) fn render(format: OutputFormat, file: &str, said: &Said<'_>) -> String {
+pub(super) fn render(format: OutputFormat, file: &str, result: &PhotoResult<'_>) -> String {
     match format {
-        OutputFormat::Table => table(file, said),
-        OutputFormat::Csv => csv(file, said),
+        OutputFormat::Table => table(file, result),
+        OutputFormat::Csv => csv(file, result),
         OutputFormat::Jsonl => {
-            let line = match *said {
-                Said::Classes(predictions) => Line::Classes { file, predictions },
-                Said::Vector(embedding) => Line::Vector { file, embedding },
-                Said::Failure(error) => Line::Failure { file, error },
+            let line = match *result {
+                PhotoResult::Classes(predictions) => Line::Classes { file, predictions },
+                PhotoResult::Vector(embedding) => Line::Vector { file, embedding },
+                PhotoResult::Failure(error) => Line::Failure { file, error },
             };
             // Strings and finite numbers always serialise.
             let mut text = lines(&serde_json::to_string(&line).unwrap_or_default()).into_owned();
@@ -61,14 +60,14 @@ pub(super) fn render(format: OutputFormat, file: &str, said: &Said<'_>) -> Strin
     }
 }
 
-// Writing to a String cannot fail, so the results of `write!` below carry nothing.
-fn table(file: &str, said: &Said<'_>) -> String {
-    /// Numbers of a vector that people are shown; programs read JSON lines.
+// Writing to a String cannot fail, so the results of `write!` below are ignored.
+fn table(file: &str, result: &PhotoResult<'_>) -> String {
+    /// Numbers of a vector that the table shows; programs read JSON lines.
     const SHOWN: usize = 8;
     let mut text = format!("{}\n", one_line(file));
-    match *said {
-        Said::Classes([]) => text.push_str("  no class is probable enough\n"),
-        Said::Classes(predictions) => {
+    match *result {
+        PhotoResult::Classes([]) => text.push_str("  no class reaches the threshold\n"),
+        PhotoResult::Classes(predictions) => {
             for prediction in predictions {
                 let _ = writeln!(
                     text,
@@ -78,26 +77,26 @@ fn table(file: &str, said: &Said<'_>) -> String {
                 );
             }
         }
-        Said::Vector(vector) => {
+        PhotoResult::Vector(vector) => {
             let _ = write!(text, "  {} numbers:", vector.len());
             for number in vector.iter().take(SHOWN) {
                 let _ = write!(text, " {number:.4}");
             }
             text.push_str(if vector.len() > SHOWN { " ...\n" } else { "\n" });
         }
-        Said::Failure(error) => {
+        PhotoResult::Failure(error) => {
             let _ = writeln!(text, "  failed: {}", one_line(error));
         }
     }
     text
 }
 
-/// A vector has a row for each of its numbers, whose place is the index and whose value stands where a probability does.
-fn csv(file: &str, said: &Said<'_>) -> String {
+/// A vector has one row per number, with its position in the column `index` and its value in `probability`.
+fn csv(file: &str, result: &PhotoResult<'_>) -> String {
     let file = csv_field(file);
     let mut text = String::new();
-    match *said {
-        Said::Classes(predictions) => {
+    match *result {
+        PhotoResult::Classes(predictions) => {
             for (rank, prediction) in predictions.iter().enumerate() {
                 let LabelledPrediction {
                     label,
@@ -113,20 +112,20 @@ fn csv(file: &str, said: &Said<'_>) -> String {
                 );
             }
         }
-        Said::Vector(vector) => {
+        PhotoResult::Vector(vector) => {
             for (index, number) in vector.iter().enumerate() {
                 let _ = writeln!(text, "{file},,,{index},{number},");
             }
         }
-        Said::Failure(error) => {
+        PhotoResult::Failure(error) => {
             let _ = writeln!(text, "{file},,,,,{}", csv_field(error));
         }
     }
     text
 }
 
-/// A field as RFC 4180 quotes it. Control characters are escaped all the same, for many people look at such files in a
-/// terminal.
+/// Quotes a field according to RFC 4180. Control characters are escaped as well, because such files are often viewed in
+/// a terminal.
 fn csv_field(text: &str) -> String {
     let text = lines(text);
     if text.contains([',', '"', '\n', '\r']) {
@@ -163,28 +162,28 @@ mod tests {
             ..BEST[0].clone()
         };
         for format in [OutputFormat::Table, OutputFormat::Csv, OutputFormat::Jsonl] {
-            for said in [
-                Said::Classes(std::slice::from_ref(&label)),
-                Said::Failure(hostile),
+            for result in [
+                PhotoResult::Classes(std::slice::from_ref(&label)),
+                PhotoResult::Failure(hostile),
             ] {
-                let text = render(format, &format!("{hostile}\nx.jpg"), &said);
+                let text = render(format, &format!("{hostile}\nx.jpg"), &result);
                 let raw = |character: char| character.is_control() && character != '\n';
                 assert!(!text.contains(raw), "{text:?}");
                 assert!(text.contains("\\u001b]0;title\\u0007\\u009b2J"), "{text:?}");
             }
         }
-        let table = render(OutputFormat::Table, "a\nb.jpg", &Said::Failure("x"));
-        assert_eq!(table.lines().count(), 2, "a file has one line: {table:?}");
+        let table = render(OutputFormat::Table, "a\nb.jpg", &PhotoResult::Failure("x"));
+        assert_eq!(table.lines().count(), 2, "a file name takes one line: {table:?}");
     }
 
     #[test]
-    fn each_format_says_the_same() {
+    fn each_format_contains_the_same_results() {
         let both = |format| {
             let failure = "it is \"text\"";
             let vector = [0.5, -0.25];
-            render(format, "a,b.jpg", &Said::Classes(&BEST))
-                + &render(format, "v.jpg", &Said::Vector(&vector))
-                + &render(format, "bad.jpg", &Said::Failure(failure))
+            render(format, "a,b.jpg", &PhotoResult::Classes(&BEST))
+                + &render(format, "v.jpg", &PhotoResult::Vector(&vector))
+                + &render(format, "bad.jpg", &PhotoResult::Failure(failure))
         };
         assert_eq!(
             both(OutputFormat::Table),

@@ -17,13 +17,13 @@ use crate::queue::redis::keys::ModelName;
 use crate::queue::redis::{DeadLetter, Link, LinkError, Outage, QueueAdmin, RedisUrl};
 use watch::watch;
 
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time of one command to Redis.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn run(command: &QueueCommand) -> anyhow::Result<ExitCode> {
     let target = settings::redis(command.redis())?;
     let runtime = settings::runtime()?;
-    let asked = runtime.block_on(async {
+    let result = runtime.block_on(async {
         match command {
             QueueCommand::Status(args) => status(args, &target).await,
             QueueCommand::Dead(DeadCommand::List { redis, json }) => list(redis, &target, *json).await,
@@ -41,30 +41,30 @@ pub(super) fn run(command: &QueueCommand) -> anyhow::Result<ExitCode> {
             }
         }
     });
-    // What is being printed where nobody reads must not keep the process.
+    // A thread that prints to a pipe without a reader must not keep the process alive.
     runtime.shutdown_background();
-    asked.map_err(|error| match error.downcast::<LinkError>() {
+    result.map_err(|error| match error.downcast::<LinkError>() {
         Ok(error) => explained(error, &target),
         Err(error) => error,
     })
 }
 
 fn inspector(args: &RedisArgs, target: &RedisUrl) -> QueueAdmin {
-    let link = Link::new(target.clone(), settings::process_name("queue"), PATIENCE);
+    let link = Link::new(target.clone(), settings::process_name("queue"), TIMEOUT);
     QueueAdmin::new(link, args.prefix.clone())
 }
 
-/// What is wrong, where, and what to do.
+/// Adds the address and advice to an error.
 fn explained(error: LinkError, target: &RedisUrl) -> anyhow::Error {
     let text = error.to_string();
     match error {
         LinkError::Down(outage) => anyhow::anyhow!("{outage}{}", advice(&outage, target)),
         error if text.contains(&target.to_string()) => error.into(),
-        error => anyhow::Error::new(error).context(format!("asking Redis at {target}")),
+        error => anyhow::Error::new(error).context(format!("cannot query Redis at {target}")),
     }
 }
 
-/// What to do about an outage, to be put behind what is wrong.
+/// Advice to append to the message of an outage.
 fn advice(outage: &Outage, target: &RedisUrl) -> String {
     if outage.is_unreachable {
         format!("; {}", target.advice())
@@ -131,8 +131,8 @@ async fn list(args: &RedisArgs, target: &RedisUrl, as_json: bool) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does something to each dead letter that was asked for, and then prints what came of it, so that a reader that is gone
-/// decides nothing.
+/// Applies `act` to each chosen dead letter and prints the results afterwards, so that a closed pipe does not interrupt
+/// the work.
 async fn each(
     args: &DeadArgs,
     target: &RedisUrl,
@@ -147,20 +147,20 @@ async fn each(
     let (chosen, refused) = choose(args, places.collect());
     let mut lines = refused;
     let complete = lines.is_empty();
-    let mut outcome = Ok(());
+    let mut result = Ok(());
     for (model, entry) in chosen {
         match act(&inspector, model, entry).await {
             Ok(true) => lines.push(format!("{entry}: {done}")),
             Ok(false) => {}
             Err(error) => {
-                outcome = Err(error);
+                result = Err(error);
                 break;
             }
         }
     }
     let mut out = Lines(io::stdout().lock());
     let printed = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
-    outcome?;
+    result?;
     printed?;
     Ok(if complete {
         ExitCode::SUCCESS
@@ -169,11 +169,10 @@ async fn each(
     })
 }
 
-/// A dead letter: its model and its entry there. Entries of different models may be called the same.
+/// A dead letter: its model and its entry. Dead letters of different models may have the same entry.
 type Letter<'a> = (&'a ModelName, &'a str);
 
-/// The dead letters that `args` ask for, and a line for each entry that is refused: one that does not exist, and one that
-/// several models have.
+/// The dead letters that `args` select, and an error for each entry that does not exist or that several models have.
 fn choose<'a>(args: &DeadArgs, letters: Vec<Letter<'a>>) -> (Vec<Letter<'a>>, Vec<String>) {
     let wanted = |(model, _): &Letter<'_>| args.model.as_ref().is_none_or(|text| names(text, model));
     let letters: Vec<Letter<'a>> = letters.into_iter().filter(wanted).collect();
@@ -186,13 +185,13 @@ fn choose<'a>(args: &DeadArgs, letters: Vec<Letter<'a>>) -> (Vec<Letter<'a>>, Ve
         let found: Vec<Letter<'a>> = letters.iter().copied().filter(|(_, one)| one == entry).collect();
         match found[..] {
             [] => refused.push(format!(
-                "{entry}: there is no such dead letter; `ocelli queue dead list` shows them"
+                "{entry}: no such dead letter; `ocelli queue dead list` lists them"
             )),
             [letter] => chosen.push(letter),
             _ => {
                 let models: Vec<String> = found.iter().map(|(model, _)| full_name(model)).collect();
                 refused.push(format!(
-                    "{entry}: several models have a dead letter of this name; choose one with --model: {}",
+                    "{entry}: several models have this dead letter; choose one with --model: {}",
                     models.join(", ")
                 ));
             }
@@ -201,12 +200,12 @@ fn choose<'a>(args: &DeadArgs, letters: Vec<Letter<'a>>) -> (Vec<Letter<'a>>, Ve
     (chosen, refused)
 }
 
-/// A model as `--model` names it.
+/// The unambiguous value of `--model`.
 fn full_name(model: &ModelName) -> String {
     format!("{}/{}/{}", model.name, model.version, model.digest)
 }
 
-/// Whether `text`, as `--model` has it, names this model.
+/// Whether `text`, a value of `--model`, refers to this model.
 fn names(text: &str, model: &ModelName) -> bool {
     let mut parts = text.splitn(3, '/');
     parts.next() == Some(model.name.as_str())
@@ -225,7 +224,7 @@ async fn all_dead(inspector: &QueueAdmin) -> anyhow::Result<Vec<(ModelName, Dead
     Ok(all)
 }
 
-/// To the second, once there is one.
+/// Rounded to seconds, or to milliseconds below one second.
 fn shown_age(age: Duration) -> String {
     let rounded = if age.as_secs() > 0 {
         Duration::from_secs(age.as_secs())
@@ -242,7 +241,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, clap::Parser)]
-    struct Asked {
+    struct Parsed {
         #[command(flatten)]
         args: DeadArgs,
     }
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_several_models_have_is_refused_until_one_is_named() {
+    fn an_entry_that_several_models_have_needs_a_model() {
         let models = [
             model("a", "1", "aaaa"),
             model("a", "1", "abcd"),
@@ -270,8 +269,8 @@ mod tests {
         };
         let chosen = |words: &[&str]| {
             let words = ["x", "--redis", "redis://localhost"].iter().chain(words);
-            let asked = Asked::try_parse_from(words).expect("it can be asked for");
-            let (chosen, refused) = choose(&asked.args, letters());
+            let parsed = Parsed::try_parse_from(words).expect("valid arguments");
+            let (chosen, refused) = choose(&parsed.args, letters());
             let chosen = chosen
                 .iter()
                 .map(|(model, entry)| format!("{} {entry}", full_name(model)));
@@ -293,7 +292,11 @@ mod tests {
                 (vec![found.to_owned()], vec![])
             );
         }
-        assert_eq!(chosen(&["1-0", "--model", "a"]).1.len(), 1, "two are called so");
+        assert_eq!(
+            chosen(&["1-0", "--model", "a"]).1.len(),
+            1,
+            "two models have this name"
+        );
         for name in ["c", "b/1", "a/1/x"] {
             let (none, refused) = chosen(&["1-0", "--model", name]);
             assert!(
@@ -301,7 +304,7 @@ mod tests {
                 "{refused:?}"
             );
         }
-        // Others are not held up by one that is refused, and none is taken twice.
+        // A refused entry does not affect others, and a repeated entry counts once.
         let (one, refused) = chosen(&["1-0", "2-0", "2-0"]);
         assert_eq!((one, refused.len()), (vec!["b/2/aaaa 2-0".to_owned()], 1));
         assert_eq!(chosen(&["--all"]).0.len(), 4);

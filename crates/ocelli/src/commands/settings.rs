@@ -1,4 +1,4 @@
-//! Options translated into the configurations of the parts.
+//! Translates options into the configuration of each part.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -30,6 +30,7 @@ use crate::models::admission::AdmissionLimits;
 use crate::models::catalog::{ModelRef, Names};
 use crate::models::source;
 use crate::models::source::{OpenError, Opened};
+use crate::process::tls;
 use crate::queue::job::StoredSize;
 use crate::queue::redis::RedisUrl;
 use crate::server::DrainTimes;
@@ -38,7 +39,7 @@ pub(super) fn cores() -> usize {
     available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// The model to serve. What was decided is logged, and what was guessed is a warning.
+/// Opens the model to serve and logs how it was interpreted. Guesses are warnings.
 pub(super) fn package(args: &SourceArgs) -> anyhow::Result<ModelPackage> {
     let opened = open(args.model.as_deref(), &args.hints)?;
     let name = &opened.package.card.manifest.name;
@@ -51,7 +52,7 @@ pub(super) fn package(args: &SourceArgs) -> anyhow::Result<ModelPackage> {
     Ok(opened.package)
 }
 
-/// The model at `spec`, with what its files do not say.
+/// Opens the model at `spec`; `hints` supply what its files lack.
 pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenError> {
     let hints = Hints {
         preset: hints.preset,
@@ -66,17 +67,16 @@ pub(super) fn open(spec: Option<&str>, hints: &HintArgs) -> Result<Opened, OpenE
     source::open(spec, hints, hub)
 }
 
-/// A variable of the environment; an empty one is not set, as for options.
+/// An environment variable; an empty one counts as unset, as for options.
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Where models of the hub come from and are kept.
 pub(super) fn hub() -> Result<HubConfig, HubError> {
     HubConfig::from_env(variable)
 }
 
-/// What is served: the repository's models where there is one, and the model that is named or built in.
+/// The models to serve: those of `--model-dir`, and that of `--model`. Without either, the built-in model.
 pub(super) fn models(
     source: &SourceArgs,
     repository: &RepositoryArgs,
@@ -93,8 +93,8 @@ pub(super) fn models(
         || hints.task.is_some();
     anyhow::ensure!(
         alone || source.model.is_some() || !hinted,
-        "--preset, --labels, --interpolation, --antialias, --channels, --model-output and --task say what the files of --model do not; for a model of \
-         --model-dir write a model.toml (`ocelli model init` begins one)"
+        "--preset, --labels, --interpolation, --antialias, --channels, --model-output and --task apply only to --model; for \
+         models of --model-dir, write a model.toml (`ocelli model init` creates one)"
     );
     let given = (alone || source.model.is_some()).then(|| package(source));
     Ok(ModelSet {
@@ -108,27 +108,27 @@ pub(super) fn models(
     })
 }
 
-/// The repository, and what is loaded of it.
+/// The model folder, and which of its models to load.
 fn selection(args: &RepositoryArgs) -> anyhow::Result<Option<(&PathBuf, Selection)>> {
     let (admin, named) = (args.admin_listen.is_some(), !args.load_model.is_empty());
     let selection = match args.model_control {
         ModelControl::Explicit => {
             anyhow::ensure!(
                 args.model_dir.is_some(),
-                "--model-control explicit needs a folder of models to load from: --model-dir DIR"
+                "--model-control explicit needs a folder of models; add --model-dir DIR"
             );
             anyhow::ensure!(
                 admin,
-                "--model-control explicit needs an address of its own at which models are loaded and unloaded, such as \
-                 --admin-listen 127.0.0.1:5002; clients should not reach it"
+                "--model-control explicit needs an address for loading and unloading models; add --admin-listen \
+                 127.0.0.1:5002 or another address that clients cannot reach"
             );
             Selection::Named(args.load_model.clone())
         }
         ModelControl::Auto => {
             anyhow::ensure!(
                 !admin && !named,
-                "--admin-listen and --load-model need --model-control explicit; without it all models of --model-dir are \
-                 loaded, and SIGHUP looks at the folder again"
+                "--admin-listen and --load-model need --model-control explicit; without it, all models of --model-dir are \
+                 loaded, and SIGHUP rereads the folder"
             );
             Selection::All
         }
@@ -146,7 +146,7 @@ pub(super) fn names(args: &NameArgs) -> Names {
     }
 }
 
-/// The engine; a fake one that is to answer as `package` does where nothing is known of classes.
+/// The engine. A fake one returns as many classes as `package` has labels.
 pub(super) fn backend(args: &EngineArgs, package: Option<&ModelPackage>) -> anyhow::Result<Arc<dyn Backend>> {
     match args.engine {
         EngineKind::Onnxruntime => {
@@ -159,7 +159,7 @@ pub(super) fn backend(args: &EngineArgs, package: Option<&ModelPackage>) -> anyh
                 fixed: args.fake_batch_time,
                 per_item: args.fake_image_time,
             };
-            tracing::warn!("--engine fake makes its answers up");
+            tracing::warn!("--engine fake returns made-up results");
             let mut fake = Fake::new(cost);
             if let Some(labels) = package.and_then(|package| package.card.labels.first()) {
                 fake = fake.with_classes(labels.len());
@@ -207,7 +207,7 @@ pub(super) fn admission(args: &LimitArgs) -> AdmissionLimits {
 pub(super) fn http(args: &LimitArgs) -> anyhow::Result<HttpConfig> {
     anyhow::ensure!(
         args.receiving_bytes >= args.max_body,
-        "--receiving-bytes {} has no room for a body of --max-body {}; raise it, or lower --max-body",
+        "--receiving-bytes {} is smaller than --max-body {}; raise it, or lower --max-body",
         args.receiving_bytes,
         args.max_body
     );
@@ -258,7 +258,7 @@ pub(super) fn jobs(args: &JobArgs) -> anyhow::Result<JobsConfig> {
     })
 }
 
-/// Calls webhooks, where there are hosts that may be called; the command line sees to it that there is a key then.
+/// The sender of webhooks, if any host is allowed; the command line then requires a key.
 fn webhooks(args: &JobArgs) -> anyhow::Result<Option<Sender>> {
     /// A shorter key could be guessed from a signature.
     const SHORTEST: usize = 16;
@@ -270,11 +270,11 @@ fn webhooks(args: &JobArgs) -> anyhow::Result<Option<Sender>> {
         return Ok(None);
     };
     let option = || format!("--webhook-secret-file {}", path.display());
-    let secret = fs::read(path).with_context(|| format!("{}: it cannot be read", option()))?;
+    let secret = fs::read(path).with_context(|| format!("cannot read {}", option()))?;
     let secret = secret.trim_ascii();
     anyhow::ensure!(
         secret.len() >= SHORTEST,
-        "{}: it holds {} bytes; put at least {SHORTEST} random ones there, as openssl rand -hex 32 makes them",
+        "{}: the key has {} bytes, but needs at least {SHORTEST}; create one with openssl rand -hex 32",
         option(),
         secret.len()
     );
@@ -290,20 +290,18 @@ fn webhooks(args: &JobArgs) -> anyhow::Result<Option<Sender>> {
     Ok(Some(Sender::new(config)?))
 }
 
-/// Where Redis is, with the certificates that it is to be trusted by.
+/// The Redis server, with the CA certificates to trust.
 pub(super) fn redis(args: &RedisArgs) -> anyhow::Result<RedisUrl> {
     let authorities = args
         .authorities
         .as_ref()
-        .map(|path| {
-            fs::read(path).with_context(|| format!("--redis-ca {}: it cannot be read", path.display()))
-        })
+        .map(|path| tls::pem_of(path).context("--redis-ca"))
         .transpose()?;
     Ok(RedisUrl::parse(&args.url, authorities)?)
 }
 
-/// What no other process is called: what it is, where it runs, and something random, for a process that is started again
-/// must not be taken for the one that it replaces.
+/// A unique name: role, host, process id and a random number, because a restarted process must not be mistaken for the
+/// one that it replaces.
 pub(super) fn process_name(role: &str) -> String {
     let host = uname().nodename().to_string_lossy().into_owned();
     format!("{role}-{host}-{}-{:08x}", process::id(), fastrand::u32(..))
@@ -314,11 +312,11 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .worker_threads(web_threads())
         .enable_all()
         .build()
-        .context("the asynchronous runtime could not be started")
+        .context("cannot start the asynchronous runtime")
 }
 
-/// Threads that speak HTTP. They take about a twentieth of the time that the photos take, and every thread more makes
-/// the runtime hand work about: a refusal was measured to cost a third more with two.
+/// Threads for HTTP, which takes about a twentieth of the time of the photos. Every further thread makes the runtime
+/// move work between threads: with two, a refusal was measured to cost a third more.
 fn web_threads() -> usize {
     (cores() / 4).max(1)
 }

@@ -1,12 +1,12 @@
-//! Commands that are printed for people to copy.
+//! Quotes words in commands that are printed for users to copy.
 
 use std::borrow::Cow;
 
-/// A word as a shell has to be given it.
+/// Quotes a word for a shell.
 pub(super) fn word(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&byte);
     let text = if text.starts_with('-') {
-        // It is a path, and no option.
+        // A path, not an option.
         Cow::Owned(format!("./{text}"))
     } else {
         Cow::Borrowed(text)
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_what_was_meant() {
+    fn a_shell_reads_the_original_word() {
         for (text, expected) in [
             ("models/resnet-50.v1", "models/resnet-50.v1"),
             ("-x", "./-x"),
@@ -35,11 +35,11 @@ mod tests {
         ] {
             let word = word(text);
             assert_eq!(word, expected);
-            let said = Command::new("sh")
+            let output = Command::new("sh")
                 .args(["-c", &format!("printf %s {word}")])
                 .output()
                 .unwrap();
-            let read = String::from_utf8(said.stdout).unwrap();
+            let read = String::from_utf8(output.stdout).unwrap();
             assert_eq!(read.trim_start_matches("./"), text);
         }
     }

@@ -15,13 +15,12 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let hangups = Hangups::begin(&runtime)?;
     let target = settings::redis(&args.redis)?;
     let drain = DrainTimes {
-        delay: args.drain_delay,
-        timeout: args.drain_timeout,
+        delay: args.drain.drain_delay,
+        timeout: args.drain.drain_timeout,
     };
     anyhow::ensure!(
         args.wire == Wire::Native || args.repository.model_dir.is_none(),
-        "--wire tutorial says nothing of models, so a worker that speaks it computes one; leave out --model-dir, and \
-         name the model with --model"
+        "--wire tutorial supports a single model; remove --model-dir, and choose the model with --model"
     );
     let models = settings::models(&args.model.source, &args.repository, drain.timeout)?;
     let backend = settings::backend(&args.model.engine, models.given.first())?;
@@ -30,9 +29,9 @@ pub(super) fn run(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         Wire::Native => WorkerWire::Native(WorkerSideConfig {
             prefix: args.redis.prefix.clone(),
             name,
-            lease: args.lease,
-            dead_letters: args.dead_letters.get(),
-            dead_ttl: args.dead_ttl,
+            lease: args.redelivery.lease,
+            dead_letters: args.redelivery.dead_letters.get(),
+            dead_ttl: args.redelivery.dead_ttl,
         }),
         Wire::Tutorial => WorkerWire::Tutorial { name },
     };

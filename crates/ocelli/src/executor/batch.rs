@@ -1,8 +1,9 @@
 //! From pixels to the tensor of a batch, and from a batch's outputs to one reply for each job.
 
 use ocelli_engine::{EngineError, Tensor, TensorData, TensorError};
-use ocelli_vision::{InputSpec, InputType, Layout};
+use ocelli_vision::{InputSpec, TensorElement};
 
+use crate::models::served_model::element_type;
 use crate::output::postprocess::OutputRequest;
 use crate::queue::Leased;
 
@@ -17,40 +18,14 @@ impl BatchBuffer {
     ///
     /// The pixels of a batch of one that need no change become the tensor itself, without a copy.
     pub(super) fn fill(&mut self, spec: &InputSpec, jobs: &mut [Leased]) -> Result<Tensor, TensorError> {
-        let elements = spec.elements();
-        let data = match (spec.dtype, &mut *jobs) {
-            (InputType::Uint8, [only]) if spec.is_identity() => {
-                TensorData::U8(std::mem::take(&mut only.job.pixels))
-            }
-            (InputType::Uint8, jobs) => {
-                let buffer = match self.spare.take() {
-                    Some(TensorData::U8(buffer)) => buffer,
-                    _ => Vec::new(),
-                };
-                TensorData::U8(fill(buffer, jobs, elements, |rgb, out| spec.fill_u8(rgb, out)))
-            }
-            (InputType::Float32, jobs) => {
-                let buffer = match self.spare.take() {
-                    Some(TensorData::F32(buffer)) => buffer,
-                    _ => Vec::new(),
-                };
-                TensorData::F32(fill(buffer, jobs, elements, |rgb, out| spec.fill_f32(rgb, out)))
-            }
-            (InputType::Float16, jobs) => {
-                let buffer = match self.spare.take() {
-                    Some(TensorData::F16(buffer)) => buffer,
-                    _ => Vec::new(),
-                };
-                TensorData::F16(fill(buffer, jobs, elements, |rgb, out| spec.fill_f16(rgb, out)))
-            }
-        };
-        let (height, width) = (spec.height as usize, spec.width as usize);
-        let channels = elements / (height * width);
-        let shape = match spec.layout {
-            Layout::Nhwc => [jobs.len(), height, width, channels],
-            Layout::Nchw => [jobs.len(), channels, height, width],
-        };
-        Tensor::new(shape, data)
+        if let [only] = jobs
+            && spec.is_identity()
+        {
+            let pixels = std::mem::take(&mut only.job.pixels);
+            return Tensor::new(spec.shape(1), TensorData::U8(pixels));
+        }
+        let images: Vec<&[u8]> = jobs.iter().map(|leased| &*leased.job.pixels).collect();
+        input(spec, &images, self.spare.take())
     }
 
     /// Takes a tensor back whose batch has run.
@@ -59,18 +34,28 @@ impl BatchBuffer {
     }
 }
 
-/// Fills `buffer` with one image of `elements` elements for each job.
-fn fill<T: Clone + Default>(
-    mut buffer: Vec<T>,
-    jobs: &[Leased],
-    elements: usize,
-    image: impl Fn(&[u8], &mut [T]),
-) -> Vec<T> {
-    buffer.resize(jobs.len() * elements, T::default());
-    for (job, out) in jobs.iter().zip(buffer.chunks_exact_mut(elements)) {
-        image(&job.job.pixels, out);
+/// The tensor of `images`, each height x width x 3 bytes, in the buffer `spare` if its type fits.
+///
+/// # Errors
+/// When the numbers are not as many as the shape says.
+pub fn input(spec: &InputSpec, images: &[&[u8]], spare: Option<TensorData>) -> Result<Tensor, TensorError> {
+    let element_type = element_type(spec.dtype);
+    let mut data = spare
+        .filter(|spare| spare.element_type() == element_type)
+        .unwrap_or_else(|| TensorData::zeros(element_type, 0));
+    match &mut data {
+        TensorData::U8(buffer) => fill(buffer, spec, images),
+        TensorData::F32(buffer) => fill(buffer, spec, images),
+        TensorData::F16(buffer) => fill(buffer, spec, images),
     }
-    buffer
+    Tensor::new(spec.shape(images.len()), data)
+}
+
+fn fill<T: TensorElement>(buffer: &mut Vec<T>, spec: &InputSpec, images: &[&[u8]]) {
+    buffer.resize(images.len() * spec.elements(), T::default());
+    for (image, out) in images.iter().zip(buffer.chunks_exact_mut(spec.elements())) {
+        spec.fill(image, out);
+    }
 }
 
 /// For each job the outputs that it wants, in the order of its `wants`, each tensor with a batch axis of 1.

@@ -17,6 +17,7 @@ use super::loading::Loaded;
 use super::queue::WorkQueue;
 use crate::compute::core_budget::{CoreBudget, CoresGuard};
 use crate::compute::pool::{Turn, Urgency, WorkSource};
+use crate::error::Cause;
 use crate::metrics::Metrics;
 use crate::models::served_model::{ModelFile, ServedModel};
 use crate::output::postprocess::{Output, OutputRequest};
@@ -111,9 +112,9 @@ impl Engines {
             return None;
         }
         let result = self.run(engine.as_mut(), buffer, self.queue.draw(0), cores);
-        if let Err(fault) = result {
+        if result.is_err() {
             // One attempt: without it the other instances serve just as well, if a little later.
-            self.rebuild(&mut slot, self.cores.total(), &fault, FIRST_PAUSE);
+            self.rebuild(&mut slot, self.cores.total(), FIRST_PAUSE);
         }
         Some(Turn::Worked)
     }
@@ -145,10 +146,10 @@ impl Engines {
             Ok(()) => {
                 self.free.fetch_add(1, Ordering::AcqRel);
             }
-            Err(fault) => {
+            Err(_) => {
                 self.model.instance_down();
                 self.metrics.engine_instances.dec();
-                if self.rebuild(&mut slot, self.threads, &fault, FIRST_PAUSE) {
+                if self.rebuild(&mut slot, self.threads, FIRST_PAUSE) {
                     self.back();
                 }
             }
@@ -189,8 +190,7 @@ impl Engines {
         if Instant::now() < broken.retry_at {
             return Turn::NothingUntil(broken.retry_at);
         }
-        let fault = EngineError::Fault("it could not be rebuilt before".to_owned());
-        if self.rebuild(slot, self.threads, &fault, (broken.pause * 2).min(LAST_PAUSE)) {
+        if self.rebuild(slot, self.threads, (broken.pause * 2).min(LAST_PAUSE)) {
             self.back();
         }
         Turn::Worked
@@ -204,14 +204,15 @@ impl Engines {
     }
 
     /// Loads a failed instance anew. False when that failed too, to be tried again after `pause`.
-    fn rebuild(&self, slot: &mut InstanceSlot, threads: usize, fault: &EngineError, pause: Duration) -> bool {
-        tracing::error!(model = %self.model.id.name, %fault, "the engine failed; rebuilding its instance");
+    fn rebuild(&self, slot: &mut InstanceSlot, threads: usize, pause: Duration) -> bool {
+        let model = &self.model.id.name;
+        tracing::warn!(model, "rebuilding a failed engine instance");
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             self.backend.load(&self.file.source(), &EngineOptions { threads })
         }))
         .unwrap_or_else(|_| Err(EngineError::Fault("loading panicked".to_owned())));
         slot.engine = loaded.map_err(|error| {
-            tracing::error!(%error, retry_in = ?pause, "the instance could not be rebuilt");
+            tracing::error!(model, %error, retry_in = ?pause, "cannot rebuild an engine instance");
             Broken {
                 retry_at: Instant::now() + pause,
                 pause,
@@ -247,9 +248,13 @@ impl Engines {
             }
             Err(fault) => {
                 self.metrics.engine_faults.inc();
+                let requests: Vec<&str> = jobs.iter().map(|job| &*job.job.envelope.request_id).collect();
+                let model = &self.model.id.name;
+                tracing::error!(model, ?requests, %fault, "the engine failed");
                 (None, Err(fault))
             }
         };
+        let cause = result.as_ref().err().map(|fault| Cause::new(fault.to_string()));
         for job in jobs {
             let cost = JobCost {
                 queue: drawn.saturating_duration_since(job.submitted),
@@ -259,7 +264,10 @@ impl Engines {
             };
             let outputs = outputs.as_mut().and_then(Iterator::next);
             let result = outputs
-                .ok_or(JobError::EngineFault)
+                .ok_or_else(|| {
+                    let cause = cause.clone();
+                    JobError::EngineFault(cause.unwrap_or_else(|| Cause::new("it gave too few outputs")))
+                })
                 .and_then(|outputs| self.outcomes(&job.job.wants, &outputs));
             job.complete(Reply { result, cost });
         }
@@ -272,7 +280,7 @@ impl Engines {
         outcomes
             .map(|(want, output)| want.outcome(&self.model, output))
             .collect::<Result<_, _>>()
-            .map_err(|_| JobError::EngineFault)
+            .map_err(|error| JobError::EngineFault(error.into()))
     }
 
     /// One set of outputs for each job, and when the batch was filled. A panic counts as a fault of the engine.

@@ -7,9 +7,10 @@
 
 use std::{fmt, slice};
 
-use ocelli_engine::{Engine, EngineError, Tensor, TensorData, TensorError};
-use ocelli_vision::{Activation, InputSpec, InputType, Layout, OutputSpec, Task};
+use ocelli_engine::{Engine, EngineError, Tensor};
+use ocelli_vision::{Activation, InputSpec, OutputSpec, Task};
 
+use super::batch;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{check_scores, vector_length};
 
@@ -61,8 +62,8 @@ pub fn twice(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<Twice>,
         if suspects.is_empty() {
             break;
         }
-        let input =
-            tensor(spec, &made_up(spec, image)).map_err(|error| EngineError::BadInput(error.to_string()))?;
+        let input = batch::input(spec, &[&made_up(spec, image)], None)
+            .map_err(|error| EngineError::BadInput(error.to_string()))?;
         let given = engine.infer(slice::from_ref(&input))?;
         suspects.retain(|(place, output)| {
             let numbers = given.get(*place).and_then(Tensor::f32s);
@@ -87,8 +88,8 @@ pub fn twice(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<Twice>,
 pub fn vector_lengths(model: &ServedModel, engine: &mut dyn Engine) -> Result<Vec<usize>, EngineError> {
     let outputs = &model.card.manifest.outputs;
     let spec = model.input();
-    let input =
-        tensor(spec, &made_up(spec, IMAGES[0])).map_err(|error| EngineError::BadInput(error.to_string()))?;
+    let input = batch::input(spec, &[&made_up(spec, IMAGES[0])], None)
+        .map_err(|error| EngineError::BadInput(error.to_string()))?;
     let given = engine.infer(slice::from_ref(&input))?;
     let gives_classes = model.card.manifest.task != Task::Embedding;
     let length = |(place, (spec, tensor)): (usize, (&OutputSpec, &Tensor))| {
@@ -139,41 +140,9 @@ fn made_up(spec: &InputSpec, image: Image) -> Vec<u8> {
         .collect()
 }
 
-/// One image as the tensor that an engine takes: `rgb` is height x width x 3.
-///
-/// # Errors
-/// When the numbers are not as many as the shape says.
-pub fn tensor(spec: &InputSpec, rgb: &[u8]) -> Result<Tensor, TensorError> {
-    let elements = spec.elements();
-    let data = match spec.dtype {
-        InputType::Uint8 => {
-            let mut values = vec![0; elements];
-            spec.fill_u8(rgb, &mut values);
-            TensorData::U8(values)
-        }
-        InputType::Float32 => {
-            let mut values = vec![0.0; elements];
-            spec.fill_f32(rgb, &mut values);
-            TensorData::F32(values)
-        }
-        InputType::Float16 => {
-            let mut values = vec![Default::default(); elements];
-            spec.fill_f16(rgb, &mut values);
-            TensorData::F16(values)
-        }
-    };
-    let (height, width) = (spec.height as usize, spec.width as usize);
-    let channels = elements / (height * width);
-    let shape = match spec.layout {
-        Layout::Nhwc => [1, height, width, channels],
-        Layout::Nchw => [1, channels, height, width],
-    };
-    Tensor::new(shape, data)
-}
-
 #[cfg(test)]
 mod tests {
-    use ocelli_engine::Signature;
+    use ocelli_engine::{Signature, TensorData};
 
     use super::*;
     use crate::models::served_model;

@@ -57,7 +57,7 @@ impl WorkQueue {
 
     /// Whether a job of high priority waits.
     pub(super) fn has_high(&self) -> bool {
-        let is_high = |job: &Leased| job.job.priority == Priority::High;
+        let is_high = |job: &Leased| job.job.envelope.priority == Priority::High;
         self.batcher.lock().any(is_high) || self.jobs.depth_of(Priority::High) > 0
     }
 
@@ -95,7 +95,7 @@ impl WorkQueue {
         if room > 0 {
             for job in self.jobs.lease(room) {
                 // A batch waits for company from its oldest job's submission on, also while all engines are busy.
-                let (submitted, deadline) = (job.submitted, job.job.deadline);
+                let (submitted, deadline) = (job.submitted, job.job.envelope.deadline.at);
                 batcher.push(job, submitted, deadline);
             }
         }

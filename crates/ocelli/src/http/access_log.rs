@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderValue, Method, Request};
+use axum::http::{HeaderValue, Method, Request};
 use parking_lot::Mutex;
 use tracing::Level;
 
@@ -122,18 +121,6 @@ impl Drop for AccessLine {
             write_at!(debug);
         }
     }
-}
-
-/// Adds to a request's line, if there is one.
-pub(super) fn note(parts: &Parts, add: impl FnOnce(&mut Facts)) {
-    if let Some(line) = line(&parts.extensions) {
-        line.note(add);
-    }
-}
-
-/// A request's line, if there is one.
-pub(super) fn line(extensions: &Extensions) -> Option<&Arc<AccessLine>> {
-    extensions.get()
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -4,17 +4,16 @@
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::body::BodySlot;
 use super::origin::{HostNames, only_own};
 use super::path::Path;
-use super::response::to_json;
+use super::request::HttpRequest;
+use super::response::{native_error, to_json};
+use super::routes::Routes;
 use super::{Cors, Probe, finished};
 use crate::error::Error;
 use crate::inference::Deadline;
@@ -25,13 +24,6 @@ const MAX_BODY: u64 = 64 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
-
-/// The routes, as metrics name them.
-pub(super) const ROUTES: [&str; 3] = [
-    "/v2/repository/index",
-    "/v2/repository/models/{model}/load",
-    "/v2/repository/models/{model}/unload",
-];
 
 /// What there is here, for those who ask for something else.
 const INSTEAD: &str = "GET /v2/repository/index lists the models, POST /v2/repository/models/NAME/load and .../unload change \
@@ -67,20 +59,20 @@ struct View {
 /// Reaching them is all that it takes to change what is served, so requests that a browser may send for a page of another
 /// site are refused.
 pub fn admin_router(models: Models, names: HostNames, probe: Probe) -> Router {
-    let routes = Router::new()
-        .route("/v2/repository/index", get(index))
-        .route("/v2/repository/index", post(index))
-        .route("/v2/repository/models/{model}/load", post(load))
-        .route("/v2/repository/models/{model}/unload", post(unload))
-        .with_state(models)
-        .layer(from_fn_with_state(names, only_own));
+    let mut routes = Routes::new("", native_error)
+        .get("/v2/repository/index", index)
+        .post("/v2/repository/index", index)
+        .post("/v2/repository/models/{model}/load", load)
+        .post("/v2/repository/models/{model}/unload", unload)
+        .with_state(models);
+    routes.router = routes.router.layer(from_fn_with_state(names, only_own));
     // No page of another origin reads anything here, whatever the other address allows.
     finished(routes, probe, Cors::default(), INSTEAD)
 }
 
 /// `GET` or `POST /v2/repository/index`: everything that is there, loaded or not.
-async fn index(State(models): State<Models>, request: Request) -> Result<Response, Error> {
-    let asked = asked(&request.into_parts().0).await?;
+async fn index(State(models): State<Models>, request: HttpRequest) -> Result<Response, Error> {
+    let asked = asked(&request).await?;
     show(&models, |standing| !asked.ready || standing.state == "ready").await
 }
 
@@ -88,9 +80,9 @@ async fn index(State(models): State<Models>, request: Request) -> Result<Respons
 async fn load(
     State(models): State<Models>,
     Path(name): Path<String>,
-    request: Request,
+    request: HttpRequest,
 ) -> Result<Response, Error> {
-    let asked = asked(&request.into_parts().0).await?;
+    let asked = asked(&request).await?;
     models.load(&name, asked.parameters.version.as_deref()).await?;
     show(&models, |standing| standing.name == name).await
 }
@@ -99,9 +91,9 @@ async fn load(
 async fn unload(
     State(models): State<Models>,
     Path(name): Path<String>,
-    request: Request,
+    request: HttpRequest,
 ) -> Result<Response, Error> {
-    let asked = asked(&request.into_parts().0).await?;
+    let asked = asked(&request).await?;
     models.unload(&name, asked.parameters.version.as_deref()).await?;
     show(&models, |standing| standing.name == name).await
 }
@@ -118,10 +110,9 @@ async fn show(models: &Models, wanted: impl Fn(&ModelStatus) -> bool) -> Result<
 }
 
 /// What the body says; none says nothing.
-async fn asked(parts: &Parts) -> Result<RepositoryCall, Error> {
-    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
+async fn asked(request: &HttpRequest) -> Result<RepositoryCall, Error> {
     let deadline = Deadline::new(Instant::now(), BODY_TIME);
-    let bytes = body.read(MAX_BODY, deadline, |_| Ok(())).await?;
+    let bytes = request.context.body.read(MAX_BODY, deadline, |_| Ok(())).await?;
     if bytes.trim_ascii().is_empty() {
         return Ok(RepositoryCall::default());
     }

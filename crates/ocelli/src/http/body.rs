@@ -1,7 +1,5 @@
 //! Reading a request's body within its limit and deadline, and what becomes of a body that is not wanted.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -24,8 +22,8 @@ const DISCARD_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 const TRUSTED_LENGTH: u64 = 1024 * 1024;
 
 /// The body of a request, for the handler that wants it. The middleware deals with what is not taken.
-#[derive(Clone, Debug)]
-pub(super) struct BodySlot(Arc<Mutex<ArrivedBody>>);
+#[derive(Debug)]
+pub(super) struct BodySlot(Mutex<ArrivedBody>);
 
 #[derive(Debug)]
 struct ArrivedBody {
@@ -54,10 +52,10 @@ impl Drop for Taken<'_> {
 
 impl BodySlot {
     pub(super) fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(ArrivedBody {
+        Self(Mutex::new(ArrivedBody {
             body: Some(body),
             stalled: false,
-        })))
+        }))
     }
 
     /// The declared length, if the body has one.

@@ -25,7 +25,7 @@ use tower_service::Service;
 
 use super::ConnectionConfig;
 use super::access_log::AccessLine;
-use super::response::raw_answer;
+use super::response::{log_unfinished, raw_answer};
 use crate::error::Error;
 use crate::metrics::{GaugeGuard, Metrics};
 use crate::process::lifecycle::{Lifecycle, Stage};
@@ -257,6 +257,7 @@ impl Server {
         }
         let mut router = self.router.clone();
         let response = router.call(request).await?;
+        log_unfinished(&response);
         Ok(response.map(|body| self.sending.watch(body, (guard, line), (version, &socket))))
     }
 

@@ -19,9 +19,6 @@ use url::Url;
 
 use crate::error::Error;
 
-/// The methods of all routes.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-
 /// The headers of responses that a page may read, beside those that the standard always allows.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, server-timing, retry-after, location");
 
@@ -83,8 +80,8 @@ impl Cors {
         headers.get(ORIGIN).filter(|_| !self.0.is_empty()).cloned()
     }
 
-    /// The response to a preflight request; `None` for all other requests.
-    pub(super) fn preflight(&self, request: &Parts) -> Option<Response> {
+    /// The response to a preflight request, with the methods of all routes; `None` for all other requests.
+    pub(super) fn preflight(&self, request: &Parts, methods: &HeaderValue) -> Option<Response> {
         let headers = &request.headers;
         let origin = self.origin_of(headers)?;
         if request.method != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
@@ -97,7 +94,7 @@ impl Cors {
         }
         let mut response = StatusCode::NO_CONTENT.into_response();
         let allow = response.headers_mut();
-        allow.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        allow.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
         allow.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         // Headers that are not known here do no harm, such as those of tracing libraries.
         if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -251,15 +248,13 @@ mod tests {
         let origin = ("origin", PAGE);
         let method = ("access-control-request-method", "POST");
         let asked = ("access-control-request-headers", "content-type,x-timeout-ms");
+        let methods = HeaderValue::from_static("GET, HEAD");
         let listed = cors(&[PAGE]);
         let response = listed
-            .preflight(&request("OPTIONS", &[origin, method, asked]))
+            .preflight(&request("OPTIONS", &[origin, method, asked]), &methods)
             .expect("one");
         assert_eq!(response.status(), 204);
-        assert_eq!(
-            response.headers()["access-control-allow-methods"],
-            "GET, HEAD, POST, DELETE"
-        );
+        assert_eq!(response.headers()["access-control-allow-methods"], methods);
         assert_eq!(response.headers()["access-control-allow-headers"], asked.1);
         assert_eq!(response.headers()["access-control-max-age"], "7200");
         for other in [
@@ -267,12 +262,14 @@ mod tests {
             request("OPTIONS", &[origin]),
             request("OPTIONS", &[method]),
         ] {
-            assert!(listed.preflight(&other).is_none(), "{other:?}");
+            assert!(listed.preflight(&other, &methods).is_none(), "{other:?}");
         }
         let preflight = request("OPTIONS", &[origin, method]);
-        assert!(Cors::default().preflight(&preflight).is_none());
-        assert!(cors(&["*"]).preflight(&preflight).is_some());
-        let refused = cors(&["http://app.example"]).preflight(&preflight).expect("one");
+        assert!(Cors::default().preflight(&preflight, &methods).is_none());
+        assert!(cors(&["*"]).preflight(&preflight, &methods).is_some());
+        let refused = cors(&["http://app.example"])
+            .preflight(&preflight, &methods)
+            .expect("one");
         let error = refused.extensions().get::<Error>().expect("an error");
         assert_eq!(error.status().http, 403);
         assert!(error.to_string().contains(PAGE), "{error}");

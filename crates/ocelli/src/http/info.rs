@@ -1,15 +1,14 @@
 //! What the server says of what it serves: models, the API description.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::AppState;
 use super::path::Path;
 use super::response::{json, to_json};
+use super::target::ModelPath;
 use crate::error::{Error, UnavailableReason};
 use crate::models::catalog::Catalog;
 use crate::models::served_model::ServedModel;
@@ -121,33 +120,12 @@ pub(super) async fn models(State(state): State<AppState>) -> Result<Response, Er
     })
 }
 
-/// The model that a path names: `/v1/models/{model}/..` or `/v1/models/{model}/versions/{version}/..`.
-#[derive(Deserialize)]
-pub(super) struct Named {
-    model: String,
-    #[serde(default)]
-    version: Option<String>,
-}
-
-impl Named {
-    /// That model.
-    ///
-    /// # Errors
-    /// As [`Catalog::find`].
-    pub(super) fn find(&self, catalog: &Catalog) -> Result<Arc<ServedModel>, Error> {
-        match &self.version {
-            Some(version) => catalog.find_version(&self.model, version),
-            None => catalog.find(Some(&self.model)),
-        }
-    }
-}
-
 /// `GET /v1/models/{model}`, with or without a version.
 pub(super) async fn model(
     State(state): State<AppState>,
-    Path(named): Path<Named>,
+    Path(path): Path<ModelPath>,
 ) -> Result<Response, Error> {
-    let model = named.find(&state.infer.catalog)?;
+    let model = path.find(&state.infer.catalog)?;
     to_json(&view(&model, &state.infer.catalog))
 }
 
@@ -196,5 +174,79 @@ fn view<'a>(model: &'a ServedModel, catalog: &Catalog) -> ModelView<'a> {
                 })
                 .collect(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::error::Cause;
+
+    /// An error with each code.
+    fn errors() -> Vec<Error> {
+        let (text, time) = (String::new, Duration::ZERO);
+        vec![
+            Error::InvalidRequest(text()),
+            Error::InvalidImage(text()),
+            Error::NotInRepository {
+                name: text(),
+                known: text(),
+            },
+            Error::UnknownRoute {
+                path: text(),
+                instead: "",
+            },
+            Error::UnknownJob,
+            Error::MethodNotAllowed(text()),
+            Error::HeaderTimeout(time),
+            Error::BodyTimeout(text()),
+            Error::IdempotencyInProgress,
+            Error::IdempotencyConflict,
+            Error::TooLarge(text()),
+            Error::UnsupportedMediaType(text()),
+            Error::LoadFailed(text()),
+            Error::QueueFull { retry_after: time },
+            Error::TooManyJobs { retry_after: time },
+            Error::DeadlineExceeded(time),
+            Error::Unloaded,
+            Error::NoWorker(text()),
+            Error::BrokerUnavailable(text()),
+            Error::Poisonous,
+            Error::Forbidden(text()),
+            Error::Internal(Cause::new("")),
+        ]
+    }
+
+    #[test]
+    fn the_description_names_every_error_and_no_other() {
+        let description: Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let known: BTreeSet<(u64, &str)> = errors()
+            .iter()
+            .map(|error| (error.status().http.into(), error.status().code))
+            .collect();
+        let codes = &description["components"]["schemas"]["Error"]["properties"]["code"]["enum"];
+        let codes: BTreeSet<&str> = codes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        assert_eq!(codes, known.iter().map(|(_, code)| *code).collect());
+        // The text lists them by status: `400 invalid_request, invalid_image; 404 ...`.
+        let text = description["components"]["responses"]["Error"]["description"].as_str();
+        let mut listed = BTreeSet::new();
+        for group in text.expect("a text").trim_end_matches('.').split("; ") {
+            let (status, codes) = group.split_once(' ').expect("a status and its codes");
+            for code in codes.split(", ") {
+                let code = code.split(' ').next().unwrap_or_default();
+                listed.insert((status.parse().expect("a number"), code));
+            }
+        }
+        assert_eq!(listed, known);
     }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::header::LOCATION;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -14,15 +13,15 @@ use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
 use super::AppState;
-use super::access_log::note;
+use super::admit::{AdmitOptions, AdmittedRequest, Incoming, admit};
 use super::image_body::Most;
 use super::path::Path;
-use super::query::{Accepts, Parameters};
-use super::request::{AdmitWhen, AdmittedRequest, Found, ReadPlan, arrival, ask, deadline, incoming};
+use super::request::{HttpRequest, deadline};
 use super::response::to_json;
-use crate::async_jobs::{Idempotency, JobTicket, JobView, Submission, WebhookUrl};
+use super::target::{AnswerKind, Found, Target};
+use crate::async_jobs::{Idempotency, JobState, JobTicket, JobView, Submission, WebhookUrl};
 use crate::error::Error;
-use crate::inference::Deadline;
+use crate::inference::{Deadline, WithoutWorker};
 use crate::queue::job::JobId;
 use crate::queue::wire::WantMessage;
 
@@ -45,43 +44,35 @@ struct Accepted {
 }
 
 /// `POST /v1/jobs`: takes images to be computed later.
-pub(super) async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
-    let (parts, _) = request.into_parts();
-    let parameters = Parameters::of(&parts, Accepts::JOB)?;
-    let key = idempotency_key(&parts.headers)?;
-    let webhook = parts.headers.get(WEBHOOK);
+pub(super) async fn submit(State(state): State<AppState>, http: HttpRequest) -> Result<Response, Error> {
+    let target = Target::new(None, &http.head, AnswerKind::ByTask)?;
+    let key = idempotency_key(http.headers())?;
+    let webhook = http.headers().get(WEBHOOK);
     let webhook = webhook
         .map(|url| state.jobs.webhook(url.to_str().unwrap_or_default()))
         .transpose()?;
-    let find = || {
-        let model = state.infer.catalog.find(parameters.model.as_deref())?;
-        let want = parameters.params.by_task(&model)?;
-        Ok((model, want))
+    // A job has its own limit, which the client may shorten.
+    let longest = state.jobs.config().deadline;
+    let options = AdmitOptions {
+        most: Most::Option(state.config.max_images),
+        deadline: deadline(&http, (longest, longest, "--job-deadline"))?,
+        without_worker: WithoutWorker::Wait,
     };
-    let deadline = job_deadline(&state, &parts)?;
-    let most = Most::Option(state.config.max_images);
     if let Some(key) = &key
         && state.jobs.knows(key).await?
     {
-        let reading = Deadline::new(arrival(&parts), state.config.deadline);
-        let received = incoming(&state, &parts)?
-            .read(&state, &parts, most, reading)
-            .await?;
-        let found = find()?;
-        note(&parts, |facts| facts.model = Some(Arc::clone(&found.0)));
+        let reading = Deadline::new(http.context.arrival, state.config.deadline);
+        let incoming = Incoming::new(&state, &http)?;
+        let received = incoming.read(&state, options.most, reading).await?;
+        let found = target.find(&state.infer.catalog)?;
+        http.context.note_model(&found.0);
         let (idempotency, _) = idempotency(&state, key, found, received.images, webhook).await?;
         return repeat(&state, idempotency).await;
     }
-    let order = ReadPlan {
-        find,
-        most,
-        deadline,
-        door: AdmitWhen::Later,
-    };
-    let AdmittedRequest { request, mut images } = ask(&state, &parts, order).await?;
+    let AdmittedRequest { request, mut images } = admit(&state, &http, &target, options).await?;
     let mut named = None;
     if let Some(key) = key {
-        let found = (Arc::clone(&request.model), request.want.clone());
+        let found = (Arc::clone(&request.envelope.model), request.want.clone());
         let (idempotency, hashed) = idempotency(&state, &key, found, images, webhook.clone()).await?;
         (named, images) = (Some(idempotency), hashed);
     }
@@ -122,9 +113,17 @@ async fn idempotency(
 }
 
 /// `GET /v1/jobs/{id}`.
-pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Error> {
+pub(super) async fn show(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    http: HttpRequest,
+) -> Result<Response, Error> {
     let id = JobId::parse(&id).ok_or(Error::UnknownJob)?;
     let job = state.jobs.get(id).await?;
+    http.context.note_model(&job.model);
+    if JobState::of(&job.results).is_final() {
+        http.context.log_each(job.results.iter().flatten());
+    }
     to_json(&JobView::new(&job))
 }
 
@@ -133,16 +132,6 @@ pub(super) async fn forget(State(state): State<AppState>, Path(id): Path<String>
     let id = JobId::parse(&id).ok_or(Error::UnknownJob)?;
     state.jobs.delete(id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// A job has its own limit, which the client may shorten.
-fn job_deadline(state: &AppState, parts: &Parts) -> Result<Deadline, Error> {
-    let longest = state.jobs.config().deadline;
-    deadline(
-        arrival(parts),
-        &parts.headers,
-        (longest, longest, "--job-deadline"),
-    )
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
@@ -184,7 +173,7 @@ impl Idempotency {
 
 fn accepted(ticket: &JobTicket, durable: bool) -> Result<Response, Error> {
     let id = ticket.id.to_string();
-    let location = HeaderValue::try_from(format!("/v1/jobs/{id}")).map_err(|_| Error::Internal)?;
+    let location = HeaderValue::try_from(format!("/v1/jobs/{id}")).map_err(Error::internal)?;
     let mut response = to_json(&Accepted {
         id,
         state: "queued",

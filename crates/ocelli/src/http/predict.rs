@@ -2,22 +2,21 @@
 
 use std::borrow::Cow;
 
-use axum::extract::{Request, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
 
 use super::AppState;
-use super::access_log::note;
+use super::admit::{AdmitOptions, AdmittedRequest, admit};
 use super::image_body::Most;
-use super::info::Named;
 use super::path::Path;
-use super::query::{Accepts, Parameters};
-use super::request::{AdmitWhen, AdmittedRequest, Found, ReadPlan, arrival, ask, deadline};
+use super::request::{HttpRequest, deadline};
 use super::response::to_json;
+use super::target::{AnswerKind, ModelPath, Target};
 use crate::error::Error;
-use crate::inference::json_output::{ImageAnswer, VectorEncoding};
+use crate::inference::WithoutWorker;
+use crate::inference::json_output::ImageAnswer;
 use crate::output::postprocess::Output;
 use crate::output::timing::Phases;
 
@@ -44,33 +43,27 @@ struct PredictResponse<'a> {
 }
 
 /// `POST /predict`: the tutorial's route, for exactly one image.
-pub(super) async fn predict(State(state): State<AppState>, request: Request) -> Result<Response, Error> {
-    let (parts, _) = request.into_parts();
-    let parameters = Parameters::of(&parts, Accepts::PREDICT)?;
-    let find = || {
-        let model = state.infer.catalog.find(parameters.model.as_deref())?;
-        let want = parameters.params.classes(&model)?;
-        Ok((model, want))
-    };
-    let order = order(&state, &parts, find, Most::One)?;
-    let AdmittedRequest { request, images } = ask(&state, &parts, order).await?;
+pub(super) async fn predict(State(state): State<AppState>, http: HttpRequest) -> Result<Response, Error> {
+    let target = Target::new(None, &http.head, AnswerKind::Classes)?;
+    let AdmittedRequest { request, images } =
+        admit(&state, &http, &target, options(&state, &http, Most::One)?).await?;
     let scored = state
         .infer
         .run(&request, images)
         .await
         .pop()
-        .unwrap_or(Err(Error::Internal))?;
+        .unwrap_or_else(|| Err(no_result()))?;
     let predictions = match &scored.outcome {
         Output::Classes(predictions) => predictions.as_slice(),
         Output::Vector(_) => &[],
     };
-    let labels = request.model.labels_of(request.want.output);
+    let labels = request.envelope.model.labels_of(request.want.output);
     let predictions = predictions.iter().map(|prediction| TutorialPrediction {
         label: prediction.class.label(labels),
         probability: prediction.probability,
     });
-    answer(
-        &parts,
+    respond(
+        &http,
         &TutorialAnswer {
             success: true,
             predictions: predictions.collect(),
@@ -82,48 +75,32 @@ pub(super) async fn predict(State(state): State<AppState>, request: Request) -> 
 /// `POST /v1/models/{model}/predict`, with or without a version: one or many images, each of which succeeds or fails alone.
 pub(super) async fn predict_many(
     State(state): State<AppState>,
-    Path(named): Path<Named>,
-    request: Request,
+    Path(model): Path<ModelPath>,
+    http: HttpRequest,
 ) -> Result<Response, Error> {
-    let (parts, _) = request.into_parts();
-    let parameters = Parameters::of(&parts, Accepts::CLASSES)?;
-    let find = || {
-        let model = named.find(&state.infer.catalog)?;
-        let want = parameters.params.classes(&model)?;
-        Ok((model, want))
-    };
-    many(&state, &parts, find, VectorEncoding::default()).await
+    let target = Target::new(Some(model), &http.head, AnswerKind::Classes)?;
+    many(&state, &http, &target).await
 }
 
 /// `POST /v1/models/{model}/embed`: the same for feature vectors.
 pub(super) async fn embed(
     State(state): State<AppState>,
-    Path(named): Path<Named>,
-    request: Request,
+    Path(model): Path<ModelPath>,
+    http: HttpRequest,
 ) -> Result<Response, Error> {
-    let (parts, _) = request.into_parts();
-    let parameters = Parameters::of(&parts, Accepts::VECTORS)?;
-    let find = || {
-        let model = named.find(&state.infer.catalog)?;
-        let want = parameters.params.vector(&model)?;
-        Ok((model, want))
-    };
-    many(&state, &parts, find, parameters.encoding).await
+    let target = Target::new(Some(model), &http.head, AnswerKind::Vector)?;
+    many(&state, &http, &target).await
 }
 
-async fn many(
-    state: &AppState,
-    parts: &Parts,
-    find: impl Fn() -> Result<Found, Error>,
-    encoding: VectorEncoding,
-) -> Result<Response, Error> {
-    let order = order(state, parts, find, Most::Option(state.config.max_images))?;
-    let AdmittedRequest { request, images } = ask(state, parts, order).await?;
+async fn many(state: &AppState, http: &HttpRequest, target: &Target) -> Result<Response, Error> {
+    let options = options(state, http, Most::Option(state.config.max_images))?;
+    let AdmittedRequest { request, images } = admit(state, http, target, options).await?;
     let mut results = state.infer.run(&request, images).await;
     // With one image there is nothing to tell apart, so its error is the request's.
     if let [Err(_)] = results.as_slice() {
-        return Err(results.pop().and_then(Result::err).unwrap_or(Error::Internal));
+        return Err(results.pop().and_then(Result::err).unwrap_or_else(no_result));
     }
+    http.context.log_each(&results);
     let phases = results
         .iter()
         .flatten()
@@ -131,36 +108,37 @@ async fn many(
         .fold(Phases::default(), Phases::max);
     let results = results
         .iter()
-        .map(|result| ImageAnswer::encoded(&request.model, &request.want, result, encoding))
+        .map(|result| ImageAnswer::encoded(&request.envelope.model, &request.want, result, target.encoding))
         .collect();
-    answer(
-        parts,
+    respond(
+        http,
         &PredictResponse {
-            model: &request.model.id.name,
-            version: &request.model.id.version,
+            model: &request.envelope.model.id.name,
+            version: &request.envelope.model.id.version,
             results,
         },
         &phases,
     )
 }
 
-/// What is asked of [`ask`] by a client that waits for the answer.
-fn order<F>(state: &AppState, parts: &Parts, find: F, most: Most) -> Result<ReadPlan<F>, Error> {
-    let deadline = deadline(
-        arrival(parts),
-        &parts.headers,
-        (state.config.deadline, state.config.max_deadline, "--max-deadline"),
-    )?;
-    Ok(ReadPlan {
-        find,
+/// The admitted images and their results are as many, and there is at least one.
+fn no_result() -> Error {
+    Error::internal("an image has no result")
+}
+
+/// The options of a request whose client waits for the answer.
+fn options(state: &AppState, http: &HttpRequest, most: Most) -> Result<AdmitOptions, Error> {
+    let config = &state.config;
+    let deadline = deadline(http, (config.deadline, config.max_deadline, "--max-deadline"))?;
+    Ok(AdmitOptions {
         most,
         deadline,
-        door: AdmitWhen::Now,
+        without_worker: WithoutWorker::Refuse,
     })
 }
 
-fn answer(parts: &Parts, body: &impl Serialize, phases: &Phases) -> Result<Response, Error> {
-    note(parts, |facts| facts.phases = Some(*phases));
+fn respond(http: &HttpRequest, body: &impl Serialize, phases: &Phases) -> Result<Response, Error> {
+    http.context.note(|facts| facts.phases = Some(*phases));
     let mut response = to_json(body)?;
     if let Ok(timing) = HeaderValue::try_from(phases.server_timing()) {
         response.headers_mut().insert(SERVER_TIMING, timing);

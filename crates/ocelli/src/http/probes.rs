@@ -84,10 +84,7 @@ pub(super) async fn metrics(State(probe): State<Probe>) -> Result<Response, Erro
     let _writing = probe.metrics.writing.lock();
     probe.health.report(&probe.metrics);
     probe.metrics.ready.set(i64::from(probe.readiness().is_ok()));
-    let text = probe.metrics.encode().map_err(|error| {
-        tracing::error!(%error, "the metrics could not be encoded");
-        Error::Internal
-    })?;
+    let text = probe.metrics.encode().map_err(Error::internal)?;
     let mut response = text.into_response();
     let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     response

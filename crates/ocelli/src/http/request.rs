@@ -1,26 +1,20 @@
-//! From a request to images that may be computed: what every route asks of its clients.
+//! A request as handlers see it, and what its headers ask for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_ENCODING;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
-use bytes::Bytes;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
-use super::AppState;
-use super::access_log::note;
-use super::body::{BodySlot, check_declared};
-use super::conn::receiving::Arriving;
-use super::image_body::{InputForm, Most};
-use super::response::Arrival;
+use super::access_log::{AccessLine, Facts};
+use super::body::BodySlot;
 use crate::error::Error;
-use crate::inference;
-use crate::inference::{Deadline, Needed};
-use crate::models::admission::{Load, Permit};
+use crate::inference::Deadline;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
-use crate::output::postprocess::OutputRequest;
+use crate::queue::job::Scored;
 
 /// How long the client wants to wait, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
@@ -28,211 +22,111 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
 /// How soon, compared with other requests: `high`, `normal` or `low`.
 const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
 
-/// The trace of the request (W3C Trace Context).
-const TRACE: HeaderName = HeaderName::from_static("traceparent");
-
-/// A model, and what is wanted of it.
-pub(super) type Found = (Arc<ServedModel>, OutputRequest);
-
-/// What a route wants of a request.
-pub(super) struct ReadPlan<F> {
-    /// Finds the model, and checks what is wanted of it. Called again where the model found is unloaded before the request
-    /// has reached it.
-    pub(super) find: F,
-    /// The most images.
-    pub(super) most: Most,
-    /// When the answer comes too late.
-    pub(super) deadline: Deadline,
-    pub(super) door: AdmitWhen,
+/// A request as handlers see it. Its body is in the context.
+pub(super) struct HttpRequest {
+    pub(super) head: Parts,
+    pub(super) context: Arc<Context>,
 }
 
-pub(super) enum AdmitWhen {
-    /// Whoever can be answered soon.
-    Now,
-    /// Also who waits until a worker is there.
-    Later,
+/// What the middleware and the handler of one request share.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// When the headers had arrived.
+    pub(super) arrival: Instant,
+    pub(super) id: HeaderValue,
+    /// The route, as metrics name it.
+    pub(super) route: &'static str,
+    pub(super) body: BodySlot,
+    line: Option<Arc<AccessLine>>,
+    model: OnceLock<Arc<ServedModel>>,
 }
 
-/// What one request asks for, whatever the route.
-pub(super) struct AdmittedRequest {
-    pub(super) request: inference::Request,
-    pub(super) images: Vec<Bytes>,
-}
+impl<S: Send + Sync> FromRequest<S> for HttpRequest {
+    type Rejection = Error;
 
-/// Everything before the images are computed: checks that cost nothing, then the body, then room in the queue. A client
-/// holds no queue slot before its body is complete, and a full queue refuses before a body is read.
-///
-/// # Errors
-/// Whatever can be wrong with a request, or keep it out.
-pub(super) async fn ask<F>(
-    state: &AppState,
-    parts: &Parts,
-    order: ReadPlan<F>,
-) -> Result<AdmittedRequest, Error>
-where
-    F: Fn() -> Result<Found, Error>,
-{
-    let (model, want) = (order.find)()?;
-    note(parts, |facts| facts.model = Some(Arc::clone(&model)));
-    let priority = priority(&parts.headers)?;
-    let incoming = incoming(state, parts)?;
-    let declared = incoming.declared;
-    let (found, ()) = with_model(&order, (model, want), |model| {
-        order
-            .door
-            .check(state, model, needed(model, 1, declared, priority, order.deadline))
-    })?;
-    let received = incoming.read(state, parts, order.most, order.deadline).await?;
-    // A model may have been replaced while the body was on its way.
-    let ((model, want), permit) = with_model(&order, found, |model| {
-        let count = received.images.len();
-        order.door.admit(
-            state,
-            model,
-            needed(model, count, received.length, priority, order.deadline),
-        )
-    })?;
-    Ok(AdmittedRequest {
-        request: inference::Request {
-            model,
-            want,
-            priority,
-            trace: trace(&parts.headers),
-            deadline: order.deadline,
-            permit: Arc::new(permit),
-            receive: received.took,
-        },
-        images: received.images,
-    })
-}
-
-/// A request whose headers can be accepted, and whose body has not been read.
-pub(super) struct Incoming<'a> {
-    form: InputForm,
-    body: &'a BodySlot,
-    declared: u64,
-}
-
-/// A body that has arrived and was taken apart. Its bytes count as arriving until this is dropped.
-pub(super) struct Received {
-    pub(super) images: Vec<Bytes>,
-    length: u64,
-    took: Duration,
-    _arriving: Arriving,
-}
-
-/// Checks what the headers say of the body.
-///
-/// # Errors
-/// [`Error::UnsupportedEncoding`], [`Error::UnsupportedMediaType`] and [`Error::TooLarge`].
-pub(super) fn incoming<'a>(state: &AppState, parts: &'a Parts) -> Result<Incoming<'a>, Error> {
-    check_encoding(&parts.headers)?;
-    let form = InputForm::from_headers(&parts.headers)?;
-    let body = parts.extensions.get::<BodySlot>().ok_or(Error::Internal)?;
-    let declared = check_declared(body.declared_length(), state.config.max_body)?;
-    Ok(Incoming { form, body, declared })
-}
-
-impl Incoming<'_> {
-    /// Reads the body and takes it apart.
-    ///
-    /// # Errors
-    /// Whatever can be wrong with a body.
-    pub(super) async fn read(
-        self,
-        state: &AppState,
-        parts: &Parts,
-        most: Most,
-        deadline: Deadline,
-    ) -> Result<Received, Error> {
-        let (arriving, evicted) = state.receiving.enter(arrival(parts))?;
-        let reading = self.body.read(state.config.max_body, deadline, |bytes| {
-            note(parts, |facts| facts.bytes += bytes);
-            arriving.arrived(bytes)
-        });
-        let bytes = arriving.watch(evicted, reading).await?;
-        let took = arrival(parts).elapsed();
-        let (form, length) = (self.form, bytes.len() as u64);
-        arriving.arrived(form.copies(length))?;
-        let work = form.work(bytes.len());
-        let parse = move || form.images(bytes, most);
-        let images = state.off_thread.run(work, parse).await??;
-        note(parts, |facts| facts.images = Some(images.len()));
-        Ok(Received {
-            images,
-            length,
-            took,
-            _arriving: arriving,
-        })
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
+        let (head, _) = request.into_parts();
+        let context = head
+            .extensions
+            .get()
+            .cloned()
+            .ok_or_else(|| Error::internal("the request did not pass the middleware"))?;
+        Ok(Self { head, context })
     }
 }
 
-/// Does something with the model found, and once more with the one that has taken its place in the meantime.
-fn with_model<F, T>(
-    order: &ReadPlan<F>,
-    found: Found,
-    act: impl Fn(&ServedModel) -> Result<T, Error>,
-) -> Result<(Found, T), Error>
-where
-    F: Fn() -> Result<Found, Error>,
-{
-    match act(&found.0) {
-        Err(Error::Unloaded | Error::NoWorker(_)) => {
-            let found = (order.find)()?;
-            act(&found.0).map(|done| (found, done))
-        }
-        done => done.map(|done| (found, done)),
+impl HttpRequest {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
     }
 }
 
-/// What `images` in a body of `length` bytes need. They hold bytes as their files first and as their pixels later, never both
-/// for long.
-fn needed(model: &ServedModel, images: usize, length: u64, priority: Priority, deadline: Deadline) -> Needed {
-    let load = Load {
-        jobs: images,
-        bytes: length.max((images * model.input().elements()) as u64),
-    };
-    Needed {
-        load,
-        priority,
-        deadline: Some(deadline),
+impl Context {
+    pub(super) fn new(id: HeaderValue, route: &'static str, body: BodySlot, extensions: &Extensions) -> Self {
+        let context = Self {
+            arrival: Instant::now(),
+            id,
+            route,
+            body,
+            line: extensions.get().cloned(),
+            model: OnceLock::new(),
+        };
+        context.note(|facts| facts.request_id = Some(context.id.clone()));
+        context
     }
-}
 
-impl AdmitWhen {
-    /// Says whether there is room now, and takes none.
-    fn check(&self, state: &AppState, model: &ServedModel, needed: Needed) -> Result<(), Error> {
-        match self {
-            Self::Now => state.infer.check(model, needed),
-            Self::Later => state.infer.check_later(model, needed),
+    /// Adds to the request's line in the access log, if there is one.
+    pub(super) fn note(&self, add: impl FnOnce(&mut Facts)) {
+        if let Some(line) = &self.line {
+            line.note(add);
         }
     }
 
-    fn admit(&self, state: &AppState, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        match self {
-            Self::Now => state.infer.admit(model, needed),
-            Self::Later => state.infer.admit_later(model, needed),
+    /// Logs what only an operator may see of an error, where it has such a cause. Called once for each error that a response
+    /// shows.
+    pub(super) fn log(&self, error: &Error, image: Option<usize>) {
+        if let Some(cause) = error.cause() {
+            let model = self.model.get().map(|model| &model.id);
+            tracing::error!(
+                request_id = %self.id.to_str().unwrap_or_default(),
+                route = self.route,
+                model = model.map(|id| id.name.as_str()),
+                version = model.map(|id| id.version.as_str()),
+                image,
+                code = error.status().code,
+                %cause,
+                "request failed"
+            );
         }
+    }
+
+    /// Logs the errors among the results of the images of a response.
+    pub(super) fn log_each<'a>(&self, results: impl IntoIterator<Item = &'a Result<Scored, Error>>) {
+        for (image, result) in results.into_iter().enumerate() {
+            if let Err(error) = result {
+                self.log(error, Some(image));
+            }
+        }
+    }
+
+    /// Names the model of the request for the logs.
+    pub(super) fn note_model(&self, model: &Arc<ServedModel>) {
+        let model = self.model.get_or_init(|| Arc::clone(model));
+        self.note(|facts| facts.model = Some(Arc::clone(model)));
     }
 }
 
-/// When the headers of the request had arrived.
-pub(super) fn arrival(parts: &Parts) -> Instant {
-    let arrival = parts.extensions.get::<Arrival>();
-    arrival.map_or_else(Instant::now, |arrival| arrival.0)
-}
-
-/// When nobody wants the answer any more: after the usual time, or what `X-Timeout-Ms` says, which may not be more than
-/// the longest, for which there is an option.
+/// When the answer comes too late: after the usual time, or after `X-Timeout-Ms`, which the longest time limits. The option
+/// sets the longest time.
 ///
 /// # Errors
 /// [`Error::InvalidRequest`].
 pub(super) fn deadline(
-    arrival: Instant,
-    headers: &HeaderMap,
+    request: &HttpRequest,
     (usual, longest, option): (Duration, Duration, &str),
 ) -> Result<Deadline, Error> {
-    let Some(value) = headers.get(TIMEOUT) else {
+    let arrival = request.context.arrival;
+    let Some(value) = request.headers().get(TIMEOUT) else {
         return Ok(Deadline::new(arrival, usual));
     };
     let asked = value
@@ -251,12 +145,11 @@ pub(super) fn deadline(
         })
 }
 
-/// Says whether the body is as it was made. Compressed bodies are refused: images do not get smaller, and a bomb would
-/// have to be watched while it unfolds.
+/// Refuses compressed bodies: images do not get smaller, and a small body could unpack to a huge one.
 ///
 /// # Errors
 /// [`Error::UnsupportedEncoding`].
-fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
     for value in headers.get_all(CONTENT_ENCODING) {
         let shown = String::from_utf8_lossy(value.as_bytes());
         let plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
@@ -267,7 +160,7 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
-fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
+pub(super) fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
     let Some(value) = headers.get(PRIORITY) else {
         return Ok(Priority::default());
     };
@@ -276,12 +169,4 @@ fn priority(headers: &HeaderMap) -> Result<Priority, Error> {
         .ok()
         .and_then(|text| Priority::from_name(text.trim()))
         .ok_or_else(|| Error::InvalidRequest("X-Priority must be high, normal or low".to_owned()))
-}
-
-/// What the trace's header says, as long as W3C Trace Context allows for. One that is not like that is ignored, as the
-/// standard asks for.
-fn trace(headers: &HeaderMap) -> Option<Arc<str>> {
-    const LENGTH: usize = 55;
-    let text = headers.get(TRACE)?.to_str().ok()?;
-    (text.len() == LENGTH).then(|| text.into())
 }

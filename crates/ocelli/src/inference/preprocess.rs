@@ -18,14 +18,13 @@ use tokio::sync::oneshot;
 
 use crate::compute::core_budget::CoreBudget;
 use crate::compute::pool::{Pool, Turn, Urgency, WorkSource};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::metrics::{DropReason, Metrics};
 use crate::models::admission::Permit;
-use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{Job, JobId};
-use crate::queue::{Broker, PrepareTimes, ReplySender};
+use crate::queue::{Broker, Envelope, PrepareTimes, ReplySender};
 use waiting::{Completion, Queue, WaitingPhoto};
 
 #[derive(Clone, Copy, Debug)]
@@ -39,31 +38,21 @@ pub struct DecodeConfig {
 #[derive(Debug)]
 pub struct Photo {
     pub bytes: Bytes,
-    /// The model whose input it is to become.
-    pub model: Arc<ServedModel>,
-    /// How soon, compared with other photos.
-    pub priority: Priority,
-    /// The trace that it belongs to.
-    pub trace: Option<Arc<str>>,
-    /// When the answer comes too late.
-    pub deadline: Instant,
-    /// The outcome that the request asks for.
+    pub envelope: Envelope,
+    /// The output that the request asks for.
     pub want: OutputRequest,
     /// Room in the house, held at least until the file is let go.
     pub permit: Arc<Permit>,
 }
 
 impl Photo {
-    /// The job that its pixels are.
-    fn job(&self, pixels: Vec<u8>) -> Job {
+    /// Gives the photo's bytes and its room back.
+    fn into_job(self, pixels: Vec<u8>) -> Job {
         Job {
             id: JobId::random(),
-            model: Arc::clone(&self.model.id),
-            priority: self.priority,
-            trace: self.trace.clone(),
-            wants: vec![self.want.clone()],
+            envelope: self.envelope,
+            wants: vec![self.want],
             pixels,
-            deadline: self.deadline,
         }
     }
 }
@@ -134,7 +123,8 @@ impl Decoders {
     pub async fn prepare(&self, photo: Photo) -> Result<Job, Error> {
         let (sender, job) = oneshot::channel();
         self.queue(photo, Completion::Return(sender));
-        job.await.unwrap_or(Err(Error::Internal))
+        job.await
+            .unwrap_or_else(|_| Err(Error::internal("the photo was dropped before it was prepared")))
     }
 
     fn queue(&self, photo: Photo, goal: Completion) {
@@ -158,9 +148,7 @@ impl Decoders {
     /// # Errors
     /// [`Error::InvalidImage`].
     pub fn look_at(&self, bytes: &[u8]) -> Result<(), Error> {
-        survive(bytes.len(), || {
-            Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?)
-        })
+        survive(|| Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?))
     }
 
     /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
@@ -208,24 +196,27 @@ impl PreprocessShared {
         if self.is_dead(&photo, &goal) {
             return;
         }
-        let prepared = survive(photo.bytes.len(), || {
+        let prepared = survive(|| {
             // What the decoder holds after a panic is unknown: it comes back only where there was none.
             let mut ours = decoder.take();
             let prepared = self.prepare(&photo, &goal, submitted, &mut ours);
             *decoder = ours;
             prepared
         });
-        let model = Arc::clone(&photo.model);
-        let prepared = prepared.map(|made| made.map(|(pixels, times)| (photo.job(pixels), times)));
-        // A client that has its answer may come again at once, so the photo gives its room back before anybody can answer.
-        drop(photo);
-        match (prepared, goal) {
-            (Ok(None), _) => {}
-            (Ok(Some((job, times))), Completion::Submit(waiter)) => {
-                self.broker.submit(&model, job, waiter.prepared(times));
+        // A client may send its next request as soon as it has its answer, so the photo's room is given back before the
+        // job is submitted or refused.
+        let prepared = match prepared {
+            Ok(None) => return,
+            Ok(Some((pixels, times))) => Ok((photo.into_job(pixels), times)),
+            Err(error) => {
+                drop(photo);
+                Err(error)
             }
-            // Whoever has left in the meantime needs no job.
-            (Ok(Some((job, _))), Completion::Return(sender)) => drop(sender.send(Ok(job))),
+        };
+        match (prepared, goal) {
+            (Ok((job, times)), Completion::Submit(waiter)) => self.broker.submit(job, waiter.prepared(times)),
+            // The request may have ended, and then needs no job.
+            (Ok((job, _)), Completion::Return(sender)) => drop(sender.send(Ok(job))),
             (Err(error), goal) => goal.fail(error),
         }
     }
@@ -238,7 +229,7 @@ impl PreprocessShared {
         submitted: Instant,
         decoder: &mut Option<Decoder>,
     ) -> Result<Option<(Vec<u8>, PrepareTimes)>, Error> {
-        let spec = photo.model.input();
+        let spec = photo.envelope.model.input();
         let header = ImageHeader::read(&photo.bytes, &self.config.image)?;
         let _budget = self.reserve(&photo.bytes, &header, spec)?;
         let _core = self.cores.for_decoder();
@@ -253,14 +244,15 @@ impl PreprocessShared {
         };
         let pixels = decoder.prepare(&photo.bytes, &header, spec)?;
         let decode = started.elapsed();
-        photo.model.observe_decode(decode, self.cores.total());
+        photo.envelope.model.observe_decode(decode, self.cores.total());
         Ok(Some((pixels, PrepareTimes { wait, decode })))
     }
 
     /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
     /// watches the clock itself.
     fn is_dead(&self, photo: &Photo, goal: &Completion) -> bool {
-        let Some(reason) = DropReason::of(photo.deadline <= Instant::now(), goal.is_gone()) else {
+        let Some(reason) = DropReason::of(photo.envelope.deadline.is_over(Instant::now()), goal.is_gone())
+        else {
             return false;
         };
         self.metrics.count_dropped(reason);
@@ -283,18 +275,11 @@ impl PreprocessShared {
     }
 }
 
-/// What `work` makes of an image of so many bytes. A panic in it is the image's fault, which fails alone: it must neither
-/// leave its client without an answer, nor end the thread, nor fail the images beside it.
-pub fn survive<T>(bytes: usize, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let panic = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
-        tracing::error!(bytes, panic, "a decoder panicked; its image is refused");
-        Err(Error::InvalidImage(
-            "the image cannot be decoded, it is probably damaged: open it in an image editor and save it again"
-                .to_owned(),
-        ))
-    })
+/// Runs `work` on one image. A panic fails this image alone: its client gets a response, and the thread and the images
+/// beside it go on.
+pub fn survive<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::DecoderPanic(Cause::of_panic("the decoder", &*panic))))
 }
 
 /// A share of the budget for decoded pixels.
@@ -318,22 +303,25 @@ mod tests {
 
     use super::*;
     use crate::models::admission::{Admission, AdmissionLimits};
+    use crate::models::priority::Priority;
     use crate::models::served_model;
     use crate::output::postprocess::OutputKind;
-    use crate::queue::{JobQueue, MemoryBroker, Refill, waiter};
+    use crate::queue::{Deadline, JobQueue, MemoryBroker, Refill, waiter};
 
     pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> WaitingPhoto {
         let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
         let photo = Photo {
             bytes: Bytes::from(vec![byte]),
-            model: Arc::clone(model),
-            priority: Priority::Normal,
-            trace: None,
+            envelope: Envelope {
+                request_id: "".into(),
+                model: Arc::clone(model),
+                priority: Priority::Normal,
+                deadline: Deadline::new(Instant::now(), Duration::ZERO),
+            },
             want: OutputRequest {
                 output: 0,
                 form: OutputKind::Vector { normalize: false },
             },
-            deadline: Instant::now(),
             permit: Arc::new(house.admit(1, 1, Priority::Normal).expect("room")),
         };
         WaitingPhoto {
@@ -361,7 +349,7 @@ mod tests {
         let mut prepare = |model: ServedModel| {
             let mut task = task(&Arc::new(model), 0);
             task.photo.bytes = Bytes::from_static(b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\x03\0");
-            task.photo.deadline += Duration::from_secs(3600);
+            task.photo.envelope.deadline.at += Duration::from_secs(3600);
             let (sender, job) = oneshot::channel();
             task.goal = Completion::Return(sender);
             work.shared.handle(task, &mut slot);
@@ -370,10 +358,9 @@ mod tests {
                 .expect("it is answered")
         };
         let refusal = prepare(broken).unwrap_err();
-        assert!(
-            matches!(&refusal, Error::InvalidImage(text) if text.contains("cannot be decoded")),
-            "{refusal:?}"
-        );
+        assert_eq!(refusal.status().code, "invalid_image");
+        assert!(refusal.to_string().contains("cannot be decoded"), "{refusal}");
+        assert!(refusal.detail().contains("the decoder panicked: "), "{refusal:?}");
         assert!(prepare(sound).is_ok(), "the next image is decoded");
     }
 
@@ -392,7 +379,7 @@ mod tests {
         let model = Arc::new(model);
         let _queue = queues.open(&model.id, 1, Refill::Pool(pool.clone()));
         let mut photo = task(&model, 0).photo;
-        photo.deadline += Duration::from_secs(3600);
+        photo.envelope.deadline.at += Duration::from_secs(3600);
         let (waiter, pending) = waiter();
         decoders.submit(photo, waiter);
         assert_eq!(

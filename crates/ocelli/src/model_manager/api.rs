@@ -46,7 +46,7 @@ impl Models {
             .shared
             .tasks
             .spawn(async move { shared.load_wanted(&wanted).await });
-        changed.await.unwrap_or(Err(Error::Internal))
+        changed.await.unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 
     /// Unloads a model, or all of its versions. Returns when what it had is answered and it is gone; one that is not loaded
@@ -61,7 +61,7 @@ impl Models {
             .shared
             .tasks
             .spawn(async move { shared.unload_wanted(&wanted).await });
-        changed.await.unwrap_or(Err(Error::Internal))
+        changed.await.unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 }
 

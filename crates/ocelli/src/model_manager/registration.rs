@@ -13,18 +13,16 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::models::served_model::ServedModel;
 use crate::queue::ModelQueue;
-use crate::queue::redis::startup::links_beside;
 use crate::queue::redis::{Link, LinkError};
-use crate::queue::transport::worker::{WorkerSide, WorkerWire};
+use crate::queue::transport::worker::{WorkerSide, WorkerTransport, WorkerWire};
 
 /// How long the tasks may take to sign off.
 const SIGN_OFF: Duration = Duration::from_secs(2);
 
 pub(crate) struct Registrations {
-    wire: WorkerWire,
-    /// The link of the process.
-    link: Link,
-    metrics: Arc<Metrics>,
+    /// The name of the process.
+    name: String,
+    transport: WorkerTransport,
     /// Whether models come and go, so that each needs a name of its own.
     many: bool,
     taken: AtomicUsize,
@@ -56,9 +54,8 @@ impl Registrations {
         (many, delay): (bool, Duration),
     ) -> Self {
         Self {
-            wire,
-            link,
-            metrics,
+            name: wire.name().to_owned(),
+            transport: wire.open(link, metrics),
             many,
             taken: AtomicUsize::new(0),
             broken: CancellationToken::new(),
@@ -83,19 +80,13 @@ impl Registrations {
         stop: &CancellationToken,
     ) -> Result<Option<Registration>, LinkError> {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
-        let name = self.wire.name().to_owned();
         let name = if self.many {
-            format!("{name}/{number}")
+            format!("{}/{number}", self.name)
         } else {
-            name
+            self.name.clone()
         };
-        let (side, tasks) = self.wire.clone().build(
-            name.clone(),
-            links_beside(&self.link, &name),
-            model,
-            (queue.clone(), queue.room().unwrap_or_default()),
-            Arc::clone(&self.metrics),
-        );
+        let queue = (queue.clone(), queue.room().unwrap_or_default());
+        let (side, tasks) = self.transport.worker(name, model, queue);
         let taken = tokio::select! {
             biased;
             () = stop.cancelled() => None,

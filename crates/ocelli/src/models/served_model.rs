@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ocelli_engine::{CostTable, ElementType, EngineError, ExternalFile, ModelSource, Signature, TensorSpec};
-use ocelli_vision::{InputSpec, InputType, Layout, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
+use ocelli_vision::{InputSpec, InputType, ModelCard, ModelPackage, OutputSpec, PackageError, Task};
 use parking_lot::Mutex;
 
 use super::admission::{Admission, AdmissionLimits};
@@ -141,10 +141,8 @@ impl ServedModel {
     /// # Errors
     /// [`Error::Internal`] where the package has no such output, as when a job was made for another package.
     pub fn output(&self, index: usize) -> Result<&OutputSpec, Error> {
-        self.card.manifest.outputs.get(index).ok_or_else(|| {
-            tracing::error!(model = %self.id.name, index, "the model has no such output");
-            Error::Internal
-        })
+        let output = self.card.manifest.outputs.get(index);
+        output.ok_or_else(|| Error::internal(format!("the model has no output {index}")))
     }
 
     /// The names of the classes of an output; empty where the package does not say.
@@ -381,20 +379,20 @@ impl ModelFile {
     }
 }
 
-/// The tensors that a package declares. The batch axis is open, and an output without labels may have any shape.
-fn signature(card: &ModelCard) -> Signature {
-    let input = card.manifest.input.clone();
-    let (height, width) = (Some(input.height as usize), Some(input.width as usize));
-    let channels = Some(input.elements() / (input.height as usize * input.width as usize));
-    let shape = match input.layout {
-        Layout::Nhwc => vec![None, height, width, channels],
-        Layout::Nchw => vec![None, channels, height, width],
-    };
-    let element_type = match input.dtype {
+/// The engine's name of an input's type.
+pub(crate) fn element_type(input: InputType) -> ElementType {
+    match input {
         InputType::Uint8 => ElementType::U8,
         InputType::Float32 => ElementType::F32,
         InputType::Float16 => ElementType::F16,
-    };
+    }
+}
+
+/// The tensors that a package declares. The batch axis is open, and an output without labels may have any shape.
+fn signature(card: &ModelCard) -> Signature {
+    let input = card.manifest.input.clone();
+    let mut shape = input.shape(1).map(Some);
+    shape[0] = None;
     let outputs = card
         .manifest
         .outputs
@@ -411,8 +409,8 @@ fn signature(card: &ModelCard) -> Signature {
     Signature {
         inputs: vec![TensorSpec {
             name: input.name,
-            element_type,
-            shape,
+            element_type: element_type(input.dtype),
+            shape: shape.into(),
         }],
         outputs: outputs.collect(),
     }

@@ -1,5 +1,4 @@
-//! What clients say they want of a model, as text, and what it means for that model: the same words in queries and on
-//! the command line.
+//! Parses the parameters of a request for a model. Queries and the command line share them.
 
 use ocelli_vision::{OutputSpec, Task};
 
@@ -7,31 +6,31 @@ use super::postprocess::{OutputKind, OutputRequest};
 use crate::error::Error;
 use crate::models::served_model::ServedModel;
 
-/// How many classes an answer has unless the request says otherwise, as the tutorial's has.
+/// Default number of classes in a response, the same as in the tutorial.
 pub const DEFAULT_TOP_K: usize = 5;
 
-/// The parameters of a request that say what is wanted; each may be left out.
+/// The output parameters of a request, all optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputParams {
-    /// `output`: the name of the output; the package's first by default.
+    /// `output`: name of the output [default: the first of the package].
     pub output: Option<String>,
-    /// `top_k`: the most classes.
+    /// `top_k`: maximum number of classes.
     pub top_k: Option<String>,
-    /// `threshold`: the least probability of a class.
+    /// `threshold`: minimum probability of a class.
     pub threshold: Option<String>,
-    /// `normalize`: whether a vector is scaled to length 1.
+    /// `normalize`: whether to scale a vector to length 1.
     pub normalize: Option<String>,
 }
 
 impl OutputParams {
-    /// Classes.
+    /// A request for classes.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] for a parameter that makes no sense, or a model that has no classes.
+    /// [`Error::InvalidRequest`] for an invalid parameter, or a model without classes.
     pub fn classes(&self, model: &ServedModel) -> Result<OutputRequest, Error> {
         let task = model.card.manifest.task;
         let (index, output) = self.find(model, |_| true)?;
-        // A graph may give probabilities of classes that nobody has named; then it is the task that says so.
+        // A graph may return probabilities of classes without labels; then the task decides.
         if output.is_vector() && (task == Task::Embedding || index > 0) {
             let (name, output) = (&model.id.name, &output.name);
             return Err(Error::InvalidRequest(format!(
@@ -41,7 +40,8 @@ impl OutputParams {
         }
         if self.normalize.is_some() {
             return Err(Error::InvalidRequest(
-                "'normalize' is for feature vectors; leave it out where classes are asked for".to_owned(),
+                "'normalize' applies to feature vectors only; remove it from a request for classes"
+                    .to_owned(),
             ));
         }
         let threshold = match &self.threshold {
@@ -49,7 +49,7 @@ impl OutputParams {
             None => model.threshold_of(index),
         };
         let classes = model.classes_of(index);
-        // Of a photo that shows many things, all are wanted; the threshold bounds them.
+        // A multi-label model returns all classes above the threshold.
         let usual = match task {
             Task::Multilabel => classes,
             Task::Classification | Task::Embedding => DEFAULT_TOP_K,
@@ -61,10 +61,10 @@ impl OutputParams {
         })
     }
 
-    /// A feature vector.
+    /// A request for a feature vector.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] for a parameter that makes no sense, or a model that has no feature vectors.
+    /// [`Error::InvalidRequest`] for an invalid parameter, or a model without feature vectors.
     pub fn vector(&self, model: &ServedModel) -> Result<OutputRequest, Error> {
         let (index, output) = self.find(model, OutputSpec::is_vector)?;
         if !output.is_vector() {
@@ -76,7 +76,7 @@ impl OutputParams {
         }
         if self.top_k.is_some() || self.threshold.is_some() {
             return Err(Error::InvalidRequest(
-                "'top_k' and 'threshold' are for classes; leave them out where feature vectors are asked for"
+                "'top_k' and 'threshold' apply to classes only; remove them from a request for feature vectors"
                     .to_owned(),
             ));
         }
@@ -96,10 +96,10 @@ impl OutputParams {
         })
     }
 
-    /// What the model is for.
+    /// A request for a vector or for classes, according to the model's task.
     ///
     /// # Errors
-    /// As for the other two.
+    /// As [`Self::vector`] and [`Self::classes`].
     pub fn by_task(&self, model: &ServedModel) -> Result<OutputRequest, Error> {
         match model.card.manifest.task {
             Task::Embedding => self.vector(model),
@@ -107,7 +107,7 @@ impl OutputParams {
         }
     }
 
-    /// The output that is named, or else the first that `suits`, or else the first.
+    /// The output of that name. Without a name, the first that `suits`, or else the first.
     fn find<'a>(
         &self,
         model: &'a ServedModel,
@@ -126,13 +126,13 @@ impl OutputParams {
             let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
             let (model, names) = (&model.id.name, names.join(", "));
             Error::InvalidRequest(format!(
-                "the model '{model}' has no output of that name; it has {names}"
+                "the model '{model}' has no output of that name; available: {names}"
             ))
         })
     }
 }
 
-/// The number of classes wanted, `usual` unless the text says otherwise.
+/// The requested number of classes, or else `usual`.
 ///
 /// # Errors
 /// [`Error::InvalidRequest`] unless it is a whole number from 1 to the number of classes.

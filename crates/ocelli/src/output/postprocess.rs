@@ -1,4 +1,4 @@
-//! What is wanted of a model's output, and what the output comes to: classes, or a feature vector.
+//! Turns a model's output into classes or a feature vector.
 
 use std::borrow::Cow;
 
@@ -8,56 +8,54 @@ use ocelli_vision::{OutputSpec, PerImage, Pool, l2_normalize, rank};
 use crate::error::Error;
 use crate::models::served_model::ServedModel;
 
-/// What is wanted of an image.
+/// What to return for an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputRequest {
-    /// Which of the model's outputs, by its place in the package.
+    /// Index of the output in the package.
     pub output: usize,
     pub form: OutputKind,
 }
 
-/// What an output is made into.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OutputKind {
     Classes {
-        /// The most of them, at least 1.
+        /// Maximum number of classes, at least 1.
         top_k: usize,
-        /// Those below this probability are left out.
+        /// Minimum probability.
         threshold: Option<f32>,
     },
     Vector {
-        /// Scaled to length 1 (L2).
+        /// Scale to length 1 (L2).
         normalize: bool,
     },
 }
 
-/// What an image came to.
+/// The result for an image.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// The best classes, best first.
+    /// Best first.
     Classes(Vec<Prediction>),
     Vector(Vec<f32>),
 }
 
-/// One class and how likely it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     pub class: Class,
-    /// The probability, 0 to 1.
+    /// From 0 to 1.
     pub probability: f32,
 }
 
 /// A class of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// By its place among the output's labels.
+    /// Index among the output's labels.
     Index(usize),
-    /// By its name, where whoever computed the image says no more.
+    /// Label from a worker of the tutorial, which sends no index.
     Name(String),
 }
 
 impl Class {
-    /// What people call it; its number where nobody has named it.
+    /// The label, or the number of a class without one.
     #[must_use]
     pub fn label<'a>(&'a self, labels: &'a [String]) -> Cow<'a, str> {
         match self {
@@ -68,7 +66,7 @@ impl Class {
         }
     }
 
-    /// Its place among the output's labels, where that is known.
+    /// Index among the output's labels, if known.
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         match self {
@@ -79,27 +77,31 @@ impl Class {
 }
 
 impl OutputRequest {
-    /// What `tensor` comes to, which is the wanted output of `model` for one image, with a batch axis of 1.
+    /// Postprocesses `tensor`, the requested output of `model` for one image, with a batch axis of 1.
     ///
     /// # Errors
-    /// [`Error::Internal`] where the numbers are not finite, or not one for each label: whoever computed them has another
-    /// model than it says.
+    /// [`Error::Internal`] when the numbers are not finite, or do not match the labels: then the worker runs another
+    /// model than it announced.
     pub fn outcome(&self, model: &ServedModel, tensor: &Tensor) -> Result<Output, Error> {
         let output = model.output(self.output)?;
         let numbers = tensor
             .f32s()
             .filter(|numbers| numbers.iter().all(|number| number.is_finite()));
         let Some(numbers) = numbers else {
-            tracing::error!(model = %model.id.name, output = output.name, "what the model says are not all finite numbers");
-            return Err(Error::Internal);
+            let name = &output.name;
+            return Err(Error::internal(format!(
+                "the output '{name}' has values that are not finite numbers"
+            )));
         };
         match self.form {
             OutputKind::Classes { top_k, threshold } => {
                 let labels = model.labels_of(self.output);
                 if !labels.is_empty() && numbers.len() != labels.len() {
                     let (scores, labels) = (numbers.len(), labels.len());
-                    tracing::error!(model = %model.id.name, output = output.name, scores, labels, "the model's scores are not one for each label");
-                    return Err(Error::Internal);
+                    return Err(Error::internal(format!(
+                        "the output '{}' has {scores} scores for {labels} labels",
+                        output.name
+                    )));
                 }
                 let best = rank(numbers, output.activation, top_k)
                     .into_iter()
@@ -111,10 +113,8 @@ impl OutputRequest {
                 Ok(Output::Classes(likely(best, threshold)))
             }
             OutputKind::Vector { normalize } => {
-                let mut vector = pooled(output, tensor.row_shape(), numbers).map_err(|error| {
-                    tracing::error!(model = %model.id.name, %error, "an output cannot be answered");
-                    Error::Internal
-                })?;
+                let mut vector = pooled(output, tensor.row_shape(), numbers)
+                    .map_err(|error| Error::internal(error.to_string()))?;
                 if normalize {
                     l2_normalize(&mut vector);
                 }
@@ -123,26 +123,26 @@ impl OutputRequest {
         }
     }
 
-    /// The most bytes that the outcome of one image takes, on its way and where it is kept, with what stands beside it.
+    /// Maximum bytes of one image's result, in transit and in storage, with its envelope.
     #[must_use]
     pub fn most_bytes(&self, model: &ServedModel) -> u64 {
-        /// For the phases, an error's text, the worker's name, and the key of a reply.
-        const AROUND: usize = 1 << 10;
+        /// For the phases, an error's text, the worker's name and the key of a reply.
+        const ENVELOPE: usize = 1 << 10;
         let numbers = match self.form {
-            // As large as in memory, which is more than on the wire.
+            // The size in memory, which exceeds that on the wire.
             OutputKind::Classes { top_k, .. } => {
                 top_k.min(model.classes_of(self.output)) * size_of::<Prediction>()
             }
             OutputKind::Vector { .. } => model.vector_length(self.output) * size_of::<f32>(),
         };
-        (numbers + AROUND) as u64
+        (numbers + ENVELOPE) as u64
     }
 
-    /// Checks an outcome that another process computed: it has the wanted form, at most as many classes as wanted, only
-    /// classes that the model has, and only finite numbers.
+    /// Checks a result from another process: its kind, its classes, and that its numbers are finite. Truncates it to the
+    /// requested number of classes.
     ///
     /// # Errors
-    /// [`Error::Internal`] for any other outcome.
+    /// [`Error::Internal`] for an invalid result.
     pub fn check(&self, model: &ServedModel, outcome: Output) -> Result<Output, Error> {
         let trouble = match (self.form, outcome) {
             (OutputKind::Classes { top_k, threshold }, Output::Classes(mut predictions)) => {
@@ -155,23 +155,24 @@ impl OutputRequest {
                     predictions.truncate(top_k);
                     return Ok(Output::Classes(likely(predictions, threshold)));
                 }
-                "it has a class that the model does not have, or a probability that is not finite"
+                "unknown class or a probability that is not finite"
             }
             (OutputKind::Vector { .. }, Output::Vector(vector)) => {
                 if vector.iter().all(|number| number.is_finite()) {
                     return Ok(Output::Vector(vector));
                 }
-                "its numbers are not all finite"
+                "numbers that are not finite"
             }
-            (OutputKind::Classes { .. }, Output::Vector(_)) => "it is a vector, and classes were wanted",
-            (OutputKind::Vector { .. }, Output::Classes(_)) => "it has classes, and a vector was wanted",
+            (OutputKind::Classes { .. }, Output::Vector(_)) => "a vector instead of classes",
+            (OutputKind::Vector { .. }, Output::Classes(_)) => "classes instead of a vector",
         };
-        tracing::error!(model = %model.id.name, trouble, "a reply cannot be used");
-        Err(Error::Internal)
+        Err(Error::internal(format!(
+            "a worker's reply cannot be used: {trouble}"
+        )))
     }
 }
 
-/// Those of `predictions` that are not below `threshold`.
+/// The predictions that reach `threshold`.
 fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Prediction> {
     if let Some(threshold) = threshold {
         predictions.retain(|prediction| prediction.probability >= threshold);
@@ -179,8 +180,8 @@ fn likely(mut predictions: Vec<Prediction>, threshold: Option<f32>) -> Vec<Predi
     predictions
 }
 
-/// How many numbers a vector of an output has, whose shape without the batch axis is `shape`: features, or tokens x features,
-/// which become one as the package says. Axes of length 1, as of a pooled feature map, count for nothing.
+/// Length of an output's vector. `shape`, without the batch axis, is features, or tokens x features that the package
+/// pools. Axes of length 1, as in a pooled feature map, are ignored.
 ///
 /// # Errors
 /// [`EngineError::Fault`] for any other shape.
@@ -190,33 +191,33 @@ pub fn vector_length(output: &OutputSpec, shape: &[usize]) -> Result<usize, Engi
             Ok(features as usize)
         }
         _ => Err(EngineError::Fault(format!(
-            "output `{}` gives {shape:?} for each image, which is no feature vector; set pool = \"first\" or \"mean\" in a \
-             model.toml for one of tokens x features, or name another output",
+            "output `{}` has the shape {shape:?} per image, which is not a feature vector; for tokens x features set pool = \
+             \"first\" or \"mean\" in a model.toml, or choose another output",
             output.name
         ))),
     }
 }
 
-/// Checks that an output of classes gives one row of scores for each image, whose shape without the batch axis is `shape`.
+/// Checks that an output of classes is one row of scores per image; `shape` has no batch axis.
 ///
 /// # Errors
-/// [`EngineError::Fault`] for several rows, and where the scores are not one for each of `labels`, unless there are none.
+/// [`EngineError::Fault`] for several rows, and when the number of scores differs from `labels`, unless that is 0.
 pub fn check_scores(output: &OutputSpec, shape: &[usize], labels: usize) -> Result<(), EngineError> {
     match PerImage::of_tensor(shape) {
         PerImage::Row(Some(scores)) if labels == 0 || scores == labels as u64 => Ok(()),
         PerImage::Row(_) => Err(EngineError::Fault(format!(
-            "output `{}` gives {shape:?} for each image, and there are {labels} labels: it must be one score for each",
+            "output `{}` has the shape {shape:?} per image, but there are {labels} labels; it needs one score per label",
             output.name
         ))),
         _ => Err(EngineError::Fault(format!(
-            "output `{}` gives {shape:?} for each image, which is no row of scores as a classifier gives it, but looks like a \
-             map or like detections",
+            "output `{}` has the shape {shape:?} per image, which is not a row of scores; it looks like a map or like \
+             detections",
             output.name
         ))),
     }
 }
 
-/// One vector of an output: see [`vector_length`].
+/// The vector of an output; see [`vector_length`].
 fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f32>, EngineError> {
     let features = vector_length(output, shape)?;
     let tokens = numbers.chunks_exact(features.max(1));
@@ -252,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_a_name_is_called_by_its_number() {
+    fn a_class_without_a_label_is_named_by_its_number() {
         let labels = ["cat".to_owned()];
         assert_eq!(Class::Index(0).label(&labels), "cat");
         assert_eq!(Class::Index(7).label(&[]), "class 7");
     }
 
     #[test]
-    fn the_best_come_first_and_what_is_no_score_for_each_label_is_refused() {
+    fn classes_are_sorted_and_wrong_numbers_of_scores_are_refused() {
         let mut scores = vec![0.0; 1000];
         (scores[7], scores[3]) = (9.0, 8.0);
         let Ok(Output::Classes(best_classes)) = best(scores.clone()) else {
@@ -272,12 +273,12 @@ mod tests {
             .collect();
         assert_eq!(classes, [&Class::Index(7), &Class::Index(3)]);
         scores[500] = f32::NAN;
-        assert_eq!(best(scores), Err(Error::Internal));
-        assert_eq!(best(vec![0.0; 999]), Err(Error::Internal));
+        assert!(matches!(best(scores), Err(Error::Internal(_))));
+        assert!(matches!(best(vec![0.0; 999]), Err(Error::Internal(_))));
     }
 
     #[test]
-    fn tokens_become_one_vector_as_the_package_says() {
+    fn tokens_are_pooled_as_the_package_specifies() {
         let vector = |pool, shape: &[usize]| {
             let output = OutputSpec {
                 name: "tokens".to_owned(),
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_are_one_row_and_one_for_each_label() {
+    fn scores_must_be_one_row_with_one_score_per_label() {
         let output = OutputSpec {
             name: "scores".to_owned(),
             activation: Activation::Softmax,
@@ -311,23 +312,27 @@ mod tests {
             normalize: false,
             pool: Pool::None,
         };
-        let said =
+        let checked =
             |shape: &[usize], labels| check_scores(&output, shape, labels).map_err(|error| error.to_string());
         for shape in [&[10][..], &[10, 1, 1], &[1, 10], &[1, 1, 10]] {
-            assert_eq!((said(shape, 10), said(shape, 0)), (Ok(()), Ok(())), "{shape:?}");
-            assert!(said(shape, 9).unwrap_err().contains("9 labels"));
+            assert_eq!(
+                (checked(shape, 10), checked(shape, 0)),
+                (Ok(()), Ok(())),
+                "{shape:?}"
+            );
+            assert!(checked(shape, 9).unwrap_err().contains("9 labels"));
         }
-        assert_eq!((said(&[], 1), said(&[1, 1], 1)), (Ok(()), Ok(())));
+        assert_eq!((checked(&[], 1), checked(&[1, 1], 1)), (Ok(()), Ok(())));
         for shape in [&[1, 8, 8][..], &[10, 49], &[21, 64, 64]] {
             assert!(
-                said(shape, 0).unwrap_err().contains("no row of scores"),
+                checked(shape, 0).unwrap_err().contains("not a row of scores"),
                 "{shape:?}"
             );
         }
     }
 
     #[test]
-    fn only_an_outcome_of_the_wanted_form_is_taken_from_another_process() {
+    fn invalid_results_from_another_process_are_refused() {
         let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
         let want = |form| OutputRequest { output: 0, form };
         let classes = want(OutputKind::Classes {
@@ -346,15 +351,12 @@ mod tests {
         assert_eq!(classes.check(&model, some.clone()), Ok(of(&[(7, 0.5)])));
         let numbers = Output::Vector(vec![1.0]);
         assert_eq!(vector.check(&model, numbers.clone()), Ok(numbers.clone()));
-        assert_eq!(vector.check(&model, some), Err(Error::Internal));
+        assert!(matches!(vector.check(&model, some), Err(Error::Internal(_))));
         for bad in [numbers, of(&[(1000, 0.5)]), of(&[(7, f32::NAN)])] {
-            assert_eq!(
-                classes.check(&model, bad.clone()),
-                Err(Error::Internal),
-                "{bad:?}"
-            );
+            let checked = classes.check(&model, bad.clone());
+            assert!(matches!(checked, Err(Error::Internal(_))), "{bad:?}");
         }
         let infinite = Output::Vector(vec![f32::INFINITY]);
-        assert_eq!(vector.check(&model, infinite), Err(Error::Internal));
+        assert!(matches!(vector.check(&model, infinite), Err(Error::Internal(_))));
     }
 }

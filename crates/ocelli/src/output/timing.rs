@@ -1,9 +1,9 @@
-//! Where the time of one image went. One struct, filled along the path, read by metrics and `Server-Timing`.
+//! The time that one image spent in each phase: filled along the path, read by metrics and `Server-Timing`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The phases of one image, in the order in which it passes them.
+/// The phases of one image, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {
     /// From the end of the headers to the end of the body.
@@ -19,7 +19,7 @@ pub struct Phases {
 }
 
 impl Phases {
-    /// The phases by their names in metrics and in `Server-Timing`.
+    /// The phases with their names in metrics and in `Server-Timing`.
     #[must_use]
     pub fn named(&self) -> [(&'static str, Duration); 6] {
         [
@@ -32,14 +32,14 @@ impl Phases {
         ]
     }
 
-    /// The same in milliseconds, to a microsecond.
+    /// The same in milliseconds, rounded to microseconds.
     #[must_use]
     pub fn milliseconds(&self) -> [(&'static str, f64); 6] {
         self.named()
             .map(|(name, duration)| (name, (duration.as_secs_f64() * 1e6).round() / 1e3))
     }
 
-    /// The longer of each phase: what a request of several images waited for.
+    /// The maximum of each phase, for a request of several images.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Starting, serving, draining: what the process is doing, and the signals that change it.
+//! The stages of a process (starting, serving, draining) and the signals that change them.
 
 use std::io;
 use std::sync::Arc;
@@ -8,20 +8,19 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// What the process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     Starting,
     Serving,
-    /// Requests are answered, but clients are asked to go elsewhere.
+    /// Requests are answered, but /readyz sends clients elsewhere.
     Draining,
-    /// No connection is accepted any more; what is held is finished.
+    /// No new connections are accepted; accepted requests are finished.
     Closing,
-    /// Connections that are still open are closed.
+    /// Remaining connections are closed.
     Closed,
 }
 
-/// Tells and hears the stage, and counts the requests that have no response yet. Cheap to clone.
+/// Publishes the stage, and counts the requests that have no response yet. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     stage: watch::Sender<Stage>,
@@ -43,7 +42,7 @@ impl Lifecycle {
         *self.stage.borrow()
     }
 
-    /// Moves on; a stage that has passed does not come back.
+    /// Advances to a later stage; an earlier one is ignored.
     pub fn advance(&self, to: Stage) {
         self.stage.send_if_modified(|stage| {
             let forward = *stage < to;
@@ -60,21 +59,19 @@ impl Lifecycle {
         let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
     }
 
-    /// Counts a request until the returned value is dropped: when its response is ready, or its client has gone.
+    /// Counts a request until the returned value is dropped, when its response is ready or its client has disconnected.
     #[must_use]
     pub fn request(&self) -> Unanswered {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         Unanswered(Arc::clone(&self.unanswered))
     }
 
-    /// Requests that have no response yet.
     #[must_use]
     pub fn unanswered(&self) -> usize {
         self.unanswered.load(Ordering::Relaxed)
     }
 }
 
-/// A request without a response.
 #[derive(Debug)]
 pub struct Unanswered(Arc<AtomicUsize>);
 
@@ -84,8 +81,8 @@ impl Drop for Unanswered {
     }
 }
 
-/// A later signal is taken for another request to stop only this long after the first. `timeout`, shells and supervisors
-/// signal a process and its group, so one request often arrives as several signals within milliseconds.
+/// A signal counts as a second request to stop only this long after the first. `timeout`, shells and supervisors signal a
+/// process and its group, so one request often arrives as several signals within milliseconds.
 const REPEAT: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT (Ctrl-C), which stop the process.
@@ -107,7 +104,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next signal, and names it.
+    /// Waits for the next signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -115,7 +112,7 @@ impl StopSignals {
         }
     }
 
-    /// Waits for a second request to stop, and names its signal.
+    /// Waits for a second request to stop and returns its signal's name.
     pub async fn second_request(&mut self) -> &'static str {
         self.next().await;
         let first = Instant::now();
@@ -128,16 +125,16 @@ impl StopSignals {
     }
 }
 
-/// Whether a signal that comes `after` the first one is another request to stop.
+/// Whether a signal that arrives `after` the first is a second request to stop.
 fn is_second_request(after: Duration) -> bool {
     after >= REPEAT
 }
 
-/// Sees to it that a write beyond the limit of a file's size (`ulimit -f`) fails as on a full disk. The system would end
-/// the process instead, without a word of what it was doing (SIGXFSZ).
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail as on a full disk. Otherwise the system would end the
+/// process without a message (SIGXFSZ).
 ///
-/// A handler that does nothing, for ignoring a signal would need code that the compiler does not check. Tokio leaves it
-/// there for the life of the process.
+/// Installs a handler that does nothing, because ignoring a signal needs unsafe code. Tokio keeps it for the life of the
+/// process.
 ///
 /// # Errors
 /// When the handler cannot be installed.
@@ -154,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_that_follows_at_once_is_the_same_request() {
+    fn a_signal_within_a_second_is_the_same_request() {
         assert!(!is_second_request(Duration::ZERO));
         assert!(!is_second_request(Duration::from_millis(999)));
         assert!(is_second_request(REPEAT));

@@ -1,23 +1,23 @@
-//! Text that others wrote, such as file names and labels, on its way to a terminal: control characters could move the
-//! cursor, rename the window or invent log lines, so they are shown and not sent.
+//! Escapes untrusted text, such as file names and labels, for a terminal: control characters could move the cursor,
+//! rename the window or forge log lines.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
-/// The reader of standard output has seen enough, as `head` has: the command ends, and nothing failed.
+/// The reader of standard output has closed the pipe, as `head` does: the command ends successfully.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads standard output any more")]
+#[error("standard output is closed")]
 pub struct ReaderGone;
 
-/// Any other reason why nothing can be printed.
+/// Any other failure of standard output.
 #[derive(Debug, thiserror::Error)]
-#[error("standard output cannot be written: {0}")]
+#[error("cannot write to standard output: {0}")]
 struct Unwritable(io::Error);
 
 impl ReaderGone {
-    /// Tells a write to standard output that failed for this from all other failures, broken connections among them. Of any
-    /// other reason, it says what could not be written.
+    /// Marks a failed write to standard output, so that a closed pipe is not confused with a broken connection, and other
+    /// errors name standard output.
     #[must_use]
     pub fn mark(error: io::Error) -> io::Error {
         match error.kind() {
@@ -26,7 +26,7 @@ impl ReaderGone {
         }
     }
 
-    /// Whether it is the reason of a failure.
+    /// Whether a closed standard output caused `error`.
     #[must_use]
     pub fn caused(error: &anyhow::Error) -> bool {
         error
@@ -36,13 +36,13 @@ impl ReaderGone {
     }
 }
 
-/// The text with its control characters escaped, line breaks too.
+/// The text with all control characters escaped, including line breaks.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, char::is_control)
 }
 
-/// The text with its control characters escaped; line breaks and tabs stay.
+/// The text with control characters escaped except line breaks and tabs.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |character| {
@@ -61,19 +61,19 @@ fn escape(text: &str, wanted: impl Fn(char) -> bool) -> Cow<'_, str> {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
             '\t' => escaped.push_str("\\t"),
-            // Also an escape of JSON, so that it stays the same text there. Writing to a String cannot fail.
+            // This is JSON's escape too, so the text keeps its meaning there. Writing to a String cannot fail.
             _ => drop(write!(escaped, "\\u{:04x}", u32::from(character))),
         }
     }
     Cow::Owned(escaped)
 }
 
-/// Standard output of a command that prints for people, or a stand-in for it.
+/// Escapes what is written to standard output, or to a stand-in.
 #[derive(Debug)]
 pub struct Lines<W>(pub W);
 
 impl<W: io::Write> io::Write for Lines<W> {
-    /// Each call has whole characters, for what is formatted arrives as strings.
+    /// Each call has whole characters, because formatting writes strings.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         self.0
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_that_is_gone_is_told_from_a_broken_connection() {
+    fn a_closed_pipe_differs_from_a_broken_connection() {
         struct Closed;
         impl io::Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -106,21 +106,18 @@ mod tests {
         }
         let gone = writeln!(Lines(Closed), "text").expect_err("it is closed");
         assert!(ReaderGone::caused(
-            &anyhow::Error::new(gone).context("asking Redis")
+            &anyhow::Error::new(gone).context("cannot query Redis")
         ));
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(!ReaderGone::caused(&broken.into()));
         let full = ReaderGone::mark(io::ErrorKind::StorageFull.into());
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        assert!(
-            full.to_string()
-                .starts_with("standard output cannot be written: ")
-        );
+        assert!(full.to_string().starts_with("cannot write to standard output: "));
         assert!(!ReaderGone::caused(&full.into()));
     }
 
     #[test]
-    fn control_characters_are_shown() {
+    fn control_characters_are_escaped() {
         let hostile = "a\x1b[2J\u{9b}31m\x07\x7f\r\n\tö";
         assert_eq!(one_line(hostile), "a\\u001b[2J\\u009b31m\\u0007\\u007f\\r\\n\\tö");
         assert_eq!(lines(hostile), "a\\u001b[2J\\u009b31m\\u0007\\u007f\\r\n\tö");

@@ -1,6 +1,6 @@
-//! Progress bars on a terminal, and how other lines get past them.
+//! Progress bars on a terminal, and output beside them.
 //!
-//! A process shows one bar at a time. It appears when the work has taken a second, and is cleared when it is dropped.
+//! A process shows one bar at a time. It appears after a second of work and is cleared on drop.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,19 +9,16 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use parking_lot::Mutex;
 
-/// Work that takes less time has no bar.
 const APPEARS_AFTER: Duration = Duration::from_secs(1);
 
-/// How often somebody should call [`Bar::tick`] while nothing else happens.
+/// How often to call [`Bar::tick`] while there is no progress.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
 
-/// How often a bar is drawn at most.
+/// Maximum draws of a bar per second.
 const DRAWS_PER_SECOND: u8 = 5;
 
-/// The bar on the terminal.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// The progress of one piece of work.
 #[derive(Debug)]
 pub(crate) struct Bar {
     bar: ProgressBar,
@@ -30,8 +27,8 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A bar from 0 to `total`, which begins now. `template` is one of indicatif's; `{rate}` and `{left}` are the steps per
-    /// second and the time left, each after a comma, once they are known.
+    /// A bar from 0 to `total`. `template` is one of indicatif's; `{rate}` and `{left}` are the steps per second and the
+    /// remaining time, each after a comma, once they are known.
     pub(crate) fn new(total: u64, template: &str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -55,7 +52,7 @@ impl Bar {
         self.bar.set_message(message);
     }
 
-    /// Shows the bar when it is time, and brings rate and time left up to date.
+    /// Shows the bar when it is time, and updates rate and remaining time.
     pub(crate) fn tick(&mut self) {
         self.appear(Instant::now());
         self.bar.tick();
@@ -64,7 +61,7 @@ impl Bar {
     fn appear(&mut self, now: Instant) {
         if !self.is_shown && now.saturating_duration_since(self.since) >= APPEARS_AFTER {
             self.is_shown = true;
-            // Hidden where standard error is no terminal.
+            // Indicatif hides it if standard error is not a terminal.
             self.bar
                 .set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
             *SHOWN.lock() = Some(self.bar.clone());
@@ -81,7 +78,7 @@ impl Drop for Bar {
     }
 }
 
-/// Does something that writes to the terminal, from which the bar is cleared meanwhile.
+/// Clears the bar from the terminal while `write` runs.
 pub(crate) fn aside<T>(write: impl FnOnce() -> T) -> T {
     let shown = SHOWN.lock().clone();
     match shown {
@@ -90,7 +87,7 @@ pub(crate) fn aside<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Standard error, or a stand-in for it, for what is not the bar. Each write is some whole lines.
+/// Writes whole lines to standard error, or a stand-in, beside the bar.
 #[derive(Debug)]
 pub(crate) struct Aside<W>(pub(crate) W);
 
@@ -105,7 +102,7 @@ impl<W: Write> Write for Aside<W> {
 }
 
 fn write_rate(state: &ProgressState, out: &mut dyn fmt::Write) {
-    // Nothing can be done about a bar that cannot be formatted.
+    // A failure only affects the bar.
     let _ = write!(out, "{}", Rate(state.pos(), state.per_sec()));
 }
 
@@ -126,7 +123,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Steps done, and the time that the rest takes.
+/// Steps done, and the remaining time.
 struct Left(u64, Duration);
 
 impl fmt::Display for Left {
@@ -155,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_and_time_left_are_short_and_begin_with_the_first_step() {
+    fn rate_and_remaining_time_appear_after_the_first_step() {
         assert_eq!(Rate(0, 0.0).to_string(), "");
         assert_eq!(Left(0, Duration::ZERO).to_string(), "");
         assert_eq!(Rate(3, 1.25).to_string(), ", 1.2/s");

@@ -1,7 +1,7 @@
-//! Where log lines go, and how they look.
+//! Writes log lines.
 //!
-//! A log line never stops what is being logged: lines wait in a bounded queue, one thread writes them, and a line that
-//! cannot be written is counted and lost.
+//! Logging never blocks: lines wait in a bounded queue, one thread writes them, and a line that cannot be written is
+//! dropped and counted.
 
 pub(crate) mod lines;
 
@@ -25,8 +25,8 @@ use super::printable::{self, one_line};
 use super::progress::Aside;
 use lines::{Lines, Out};
 
-/// How long the end of the process waits until the last lines are written. A reader that lives takes them in
-/// milliseconds, and a supervisor should not wait for one that does not.
+/// How long the process waits at its end until the last lines are written. A live reader takes milliseconds, and a
+/// supervisor should not have to wait for a reader that hangs.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// The target of the access log's lines.
@@ -49,7 +49,7 @@ pub enum LogFormat {
 
 static LINES: LazyLock<Lines> = LazyLock::new(Lines::default);
 
-/// Whether a thread of its own writes the lines. Where the system gives no thread, each line is written by its author.
+/// Whether a separate thread writes the lines. If the system refuses a thread, the logging thread writes each line.
 static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
     let writer = thread::Builder::new().name("log".to_owned());
     writer
@@ -57,7 +57,7 @@ static HAS_WRITER: LazyLock<bool> = LazyLock::new(|| {
         .is_ok()
 });
 
-/// Sends events to standard error from now on, panics among them. A second call changes nothing.
+/// Sends events and panics to standard error from now on. A second call has no effect.
 pub fn init(level: LogLevel, format: LogFormat) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -68,11 +68,11 @@ pub fn init(level: LogLevel, format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level.max(LevelFilter::INFO))
         .with_writer(|| LogWriter)
-        // What goes wrong here would be printed with `eprintln!`, which panics where it cannot print.
+        // The subscriber would report errors with `eprintln!`, which panics when it cannot print.
         .log_internal_errors(false)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
-    // Lines of the access log have the level INFO only if they are wanted whatever the level is.
+    // Lines of the access log have the level INFO only if --access-log wants them at any level.
     let shown = filter_fn(move |event| *event.level() <= level || event.target() == ACCESS);
     let begun = match format {
         LogFormat::Text => {
@@ -87,25 +87,25 @@ pub fn init(level: LogLevel, format: LogFormat) {
             lines.with(shown).try_init()
         }
     };
-    // An error here means that a subscriber is there already, as in tests.
+    // An error means that there is a subscriber already, as in tests.
     if begun.is_ok() {
         log_panics();
     }
 }
 
-/// Writes why the process fails, as its last line, in the form of the log.
-pub fn say_failure(format: LogFormat, text: &str) {
+/// Writes why the process fails, in the format of the log. It is the last line.
+pub fn log_failure(format: LogFormat, text: &str) {
     match format {
         LogFormat::Text => put(format!("ocelli: {text}\n").into_bytes()),
         LogFormat::Json => {
-            // A process whose command line is wrong has no log yet. Where there is one, this changes nothing.
+            // After an error in the command line there is no log yet. Otherwise this has no effect.
             init(LogLevel::Error, format);
             tracing::error!("{text}");
         }
     }
 }
 
-/// Waits until all lines are written when it is dropped, for [`FLUSH_WITHIN`] at most. `main` keeps one.
+/// On drop, waits until all lines are written, for at most [`FLUSH_WITHIN`]. `main` holds one.
 #[derive(Debug)]
 pub struct Flush;
 
@@ -115,13 +115,13 @@ impl Drop for Flush {
     }
 }
 
-/// The counter of lines that could not be written, which all clones share.
+/// The counter of dropped lines.
 #[must_use]
 pub fn lost_lines() -> Counter {
     LINES.lost().clone()
 }
 
-/// Panics are events like others: the standard library would write them itself, and wait for a reader that does not read.
+/// Logs panics as events. The standard library would write them directly, and block on a reader that does not read.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
@@ -144,7 +144,7 @@ fn put(line: Vec<u8>) {
     }
 }
 
-/// One event on its way to the queue. The subscriber writes each in one piece.
+/// Puts events into the queue. The subscriber writes each event with a single call.
 struct LogWriter;
 
 impl io::Write for LogWriter {
@@ -158,7 +158,7 @@ impl io::Write for LogWriter {
     }
 }
 
-/// How the fields of an event are written: an event is one line, whatever others wrote into its values.
+/// Escapes the fields of an event, so that it is one line whatever its values contain.
 fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     debug_fn(|writer, field, value| {
         let text = format!("{value:?}");
@@ -171,40 +171,54 @@ fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync +
     .delimited(" ")
 }
 
+/// What a test logs on its thread, until the guard is dropped.
+#[cfg(test)]
+pub(crate) fn capture() -> (Captured, tracing::subscriber::DefaultGuard) {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .fmt_fields(printable_fields())
+        .with_writer(move || writer.clone())
+        .finish();
+    (captured, tracing::subscriber::set_default(subscriber))
+}
+
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    /// The text since the last call.
+    pub(crate) fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.0.lock().expect("no panic"));
+        String::from_utf8(bytes).expect("text")
+    }
+}
+
+#[cfg(test)]
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn an_event_is_one_line_without_escape_codes() {
-        let memory = Memory::default();
-        let writer = memory.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .fmt_fields(printable_fields())
-            .with_writer(move || writer.clone())
-            .finish();
+        let (log, _guard) = capture();
         let hostile = "x\x1b[31m\nERROR all is lost";
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(label = %hostile, name = hostile, count = 3, "loaded {hostile}");
-        });
-        let text = String::from_utf8(memory.0.lock().expect("no panic").clone()).expect("text");
+        tracing::info!(label = %hostile, name = hostile, count = 3, "loaded {hostile}");
+        let text = log.take();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains('\x1b'), "{text}");
         let fields = "loaded x\\u001b[31m\\nERROR all is lost label=x\\u001b[31m\\nERROR";

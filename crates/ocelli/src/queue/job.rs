@@ -1,12 +1,11 @@
 //! What a broker carries: jobs to workers and replies back.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::error::Error;
+use super::envelope::Envelope;
+use crate::error::{Cause, Error};
 use crate::models::admission::AdmissionLimits;
-use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{Output, OutputRequest};
@@ -39,17 +38,11 @@ impl fmt::Display for JobId {
 #[derive(Debug)]
 pub struct Job {
     pub id: JobId,
-    /// The model that the pixels were prepared for.
-    pub model: Arc<ModelId>,
-    pub priority: Priority,
-    /// The trace that it belongs to (W3C Trace Context, the value of `traceparent`), for the worker's log.
-    pub trace: Option<Arc<str>>,
-    /// The outcomes that the request asks for, in the order of the reply.
+    pub envelope: Envelope,
+    /// The outputs that the request asks for, in the order of the reply.
     pub wants: Vec<OutputRequest>,
     /// 8-bit RGB, packed rows, of the height and width that the model takes.
     pub pixels: Vec<u8>,
-    /// When the answer comes too late.
-    pub deadline: Instant,
 }
 
 /// What one job came to.
@@ -61,11 +54,11 @@ pub struct Reply {
 }
 
 /// Why a job has no outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
     /// The engine failed on the job's batch.
-    #[error("the engine failed")]
-    EngineFault,
+    #[error("the engine failed: {0}")]
+    EngineFault(#[source] Cause),
     /// The deadline passed before the job was computed.
     #[error("the deadline passed")]
     DeadlinePassed,
@@ -150,7 +143,7 @@ pub struct Scored {
     pub phases: Phases,
 }
 
-/// What a worker's reply means for whoever wants `want` and allowed `timeout` for it. The phases are those of the worker.
+/// The result of an image that `want` was asked of. The phases are those of the worker.
 ///
 /// # Errors
 /// What the reply says went wrong, and [`Error::Internal`] for an outcome that is not what was wanted.
@@ -162,12 +155,14 @@ pub fn scored(
 ) -> Result<Scored, Error> {
     let outcomes = reply.result.map_err(|error| match error {
         JobError::DeadlinePassed => Error::DeadlineExceeded(timeout),
-        JobError::EngineFault | JobError::Incompatible => Error::Internal,
+        JobError::EngineFault(cause) => Error::Internal(cause),
+        JobError::Incompatible => Error::internal(error),
         JobError::Poisonous => Error::Poisonous,
     })?;
     let Ok([outcome]) = <[Output; 1]>::try_from(outcomes) else {
-        tracing::error!(model = %model.id.name, "the reply does not have the one outcome that was wanted");
-        return Err(Error::Internal);
+        return Err(Error::internal(
+            "a worker's reply does not have exactly one output",
+        ));
     };
     Ok(Scored::new(want.check(model, outcome)?, reply.cost))
 }

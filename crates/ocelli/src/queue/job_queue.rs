@@ -136,7 +136,7 @@ impl JobQueue {
     /// # Errors
     /// When the model's queue is full or closed, or there is none; the job is not queued then.
     pub fn push(&self, leased: Leased) -> Result<(), QueueFull> {
-        match self.of(&leased.job.model) {
+        match self.of(&leased.job.envelope.model.id) {
             Some(queue) => queue.push(leased),
             None => Err(QueueFull::Closed(Box::new(leased))),
         }
@@ -180,13 +180,13 @@ impl ModelQueue {
             if queue.closed {
                 return Err(QueueFull::Closed(Box::new(leased)));
             }
-            if !queue.has_room(shared.capacity, leased.job.priority) {
+            if !queue.has_room(shared.capacity, leased.job.envelope.priority) {
                 queue.drop_dead(&shared.metrics);
             }
-            if !queue.has_room(shared.capacity, leased.job.priority) {
+            if !queue.has_room(shared.capacity, leased.job.envelope.priority) {
                 return Err(QueueFull::Full(Box::new(leased)));
             }
-            queue.jobs.push(leased.job.priority, leased);
+            queue.jobs.push(leased.job.envelope.priority, leased);
             queue.worker.as_ref().map(|worker| worker.pool.clone())
         };
         if let Some(pool) = pool {

@@ -60,7 +60,7 @@ impl Leased {
             // Neither says when somebody has left.
             Receipt::Lease(_) | Receipt::Ticket(_) => false,
         };
-        DropReason::of(self.job.deadline <= now, gone)
+        DropReason::of(self.job.envelope.deadline.is_over(now), gone)
     }
 
     /// Gives the job back if it is worth computing; otherwise tells its waiter, if any, and counts it.

@@ -5,12 +5,11 @@
 use super::job::Job;
 use super::job_queue::{JobQueue, QueueFull};
 use super::leased::{Leased, Receipt};
+use super::queue_full;
 use super::reply::ReplySender;
-use super::retry_after;
 use crate::error::Error;
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
-use crate::models::served_model::ServedModel;
 
 /// Submits to a queue of this process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,15 +24,16 @@ impl MemoryBroker {
         Self { queue }
     }
 
-    /// Queues a job; a waiter whose job finds no room is told.
-    pub fn submit(&self, model: &ServedModel, job: Job, waiter: ReplySender) {
+    /// Queues a job, or refuses it where there is no room.
+    pub fn submit(&self, job: Job, waiter: ReplySender) {
         let leased = Leased::new(job, Receipt::ReplySender(waiter));
         let (leased, error) = match self.queue.push(leased) {
             Ok(()) => return,
             Err(QueueFull::Full(leased)) => {
+                let model = &leased.job.envelope.model;
                 let depth = self.queue.of(&model.id).map_or(0, |queue| queue.depth());
-                let retry_after = retry_after(model, depth);
-                (leased, Error::QueueFull { retry_after })
+                let full = queue_full(model, depth);
+                (leased, full)
             }
             Err(QueueFull::Closed(leased)) => (leased, Error::NotReady("it stops, or unloads the model")),
         };

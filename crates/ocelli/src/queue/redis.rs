@@ -7,12 +7,14 @@
 //!
 //! `docs/scale-out.md` explains the design, its guarantees and their limits.
 
+pub(crate) mod ack;
+pub(crate) mod address;
 pub(crate) mod admin;
+pub(crate) mod async_jobs;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod consumer;
 pub(crate) mod entries;
-pub(crate) mod job_records;
 pub mod keys;
 pub(crate) mod needs;
 pub(crate) mod notices;
@@ -25,16 +27,16 @@ pub(crate) mod server;
 mod socket;
 pub(crate) mod startup;
 pub(crate) mod url;
-pub(crate) mod webhook_schedule;
 
+pub use address::{EntryAddress, ReplyTo};
 pub use admin::{DeadLetter, QueueAdmin, QueueStatus};
+pub use async_jobs::records::{JobRecords, Record};
+pub use async_jobs::webhook_schedule::{DueWebhook, WebhookSchedule};
 pub use connection::{Link, LinkError, Outage};
-pub use consumer::lease::{EntryAddress, Lease, ReplyTo};
-pub use consumer::{RedisWorker, WorkerSideConfig, WorkerTasks, worker};
-pub use job_records::{JobRecords, Record};
+pub use consumer::lease::Lease;
+pub use consumer::{RedisWorker, RedisWorkers, WorkerSideConfig, WorkerTasks};
 pub use needs::{Needs, Role};
 pub use producer::{RedisBroker, WebConfig, WebTasks, web};
 pub use registry::{Announcement, watch};
 pub use server::{Limits, ServerError, check};
 pub use url::{RedisUrl, TargetError};
-pub use webhook_schedule::{DueWebhook, WebhookSchedule};

@@ -81,8 +81,8 @@ impl Future for ReplyReceiver {
     type Output = Result<ImageReply, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver)
-            .poll(context)
-            .map(|answer| answer.unwrap_or(Err(Error::Internal)))
+        Pin::new(&mut self.receiver).poll(context).map(|answer| {
+            answer.unwrap_or_else(|_| Err(Error::internal("the image was dropped without a reply")))
+        })
     }
 }

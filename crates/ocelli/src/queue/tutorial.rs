@@ -73,7 +73,7 @@ mod tests {
         let mut rgb = vec![0; input().elements()];
         rgb[..9].copy_from_slice(&[0, 1, 2, 253, 254, 255, 128, 64, 32]);
         let mut tensor = vec![0.0; input().elements()];
-        input().fill_f32(&rgb, &mut tensor);
+        input().fill(&rgb, &mut tensor);
         let keras = [
             -101.939, -115.779, -123.68, 151.061, 137.221, 129.32, -71.939, -52.779, 4.32,
         ];

@@ -16,17 +16,21 @@ use prost::Message;
 pub use record::{BadImage, JobRecord, QueuedPart, QueuedParts, WantMessage};
 
 use super::job::{JobCost, JobError, JobId, Reply};
+use crate::error::Cause;
 use crate::models::priority::Priority;
 use crate::output::postprocess::{Class, Output, Prediction};
 
 /// The form that this release writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The oldest form that a reader must know in order to understand what this release writes.
 const NEEDS: u8 = 2;
 
 const JOB: u8 = b'J';
 const REPLY: u8 = b'R';
+
+/// The most characters of a cause that travel.
+const CAUSE_LENGTH: usize = 250;
 
 /// The job's message, without its pixels.
 #[derive(Clone, PartialEq, Message)]
@@ -44,9 +48,7 @@ pub struct JobHeader {
     /// 0 high, 1 normal, 2 low.
     #[prost(uint32, tag = "4")]
     pub priority: u32,
-    /// The value of `traceparent` (W3C Trace Context), or nothing.
-    #[prost(string, tag = "5")]
-    pub trace: String,
+    // Tag 5 was the `traceparent` of form 2, which no reader used.
     /// What the payload holds, one tensor after the other.
     #[prost(message, repeated, tag = "6")]
     pub inputs: Vec<TensorHeader>,
@@ -59,6 +61,9 @@ pub struct JobHeader {
     /// The outcomes that the job asks for, at least one, in the order of the reply.
     #[prost(message, repeated, tag = "10")]
     pub wants: Vec<WantMessage>,
+    /// The request that the job belongs to.
+    #[prost(string, tag = "11")]
+    pub request_id: String,
 }
 
 /// What kind of place a reply goes to.
@@ -114,6 +119,9 @@ struct ReplyMessage {
     worker: String,
     #[prost(message, repeated, tag = "9")]
     outcomes: Vec<OutcomeMessage>,
+    /// Why the engine failed, for the log of the web process.
+    #[prost(string, tag = "10")]
+    cause: String,
 }
 
 /// Classes, best first, or a feature vector.
@@ -214,9 +222,13 @@ impl JobHeader {
 /// A reply as it travels, and the name of the worker that computed it.
 #[must_use]
 pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
+    let mut cause = String::new();
     let error = match &reply.result {
         Ok(_) => ErrorKind::None,
-        Err(JobError::EngineFault) => ErrorKind::EngineFault,
+        Err(JobError::EngineFault(why)) => {
+            cause = why.to_string().chars().take(CAUSE_LENGTH).collect();
+            ErrorKind::EngineFault
+        }
         Err(JobError::DeadlinePassed) => ErrorKind::DeadlinePassed,
         Err(JobError::Poisonous) => ErrorKind::Poisonous,
         Err(JobError::Incompatible) => ErrorKind::Incompatible,
@@ -232,6 +244,7 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
         batch_size: u32::try_from(reply.cost.batch_size).unwrap_or(u32::MAX),
         worker: worker.to_owned(),
         outcomes: outcomes.collect(),
+        cause,
     };
     frame(REPLY, &message)
 }
@@ -262,7 +275,12 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
             let outcomes: Result<Vec<Output>, WireError> = outcomes.collect();
             Ok(outcomes.map_err(|error| (error, Some(id)))?)
         }
-        ErrorKind::EngineFault => Err(JobError::EngineFault),
+        ErrorKind::EngineFault => {
+            let (worker, cause) = (&message.worker, &message.cause);
+            Err(JobError::EngineFault(Cause::new(format!(
+                "on worker {worker}: {cause}"
+            ))))
+        }
         ErrorKind::DeadlinePassed => Err(JobError::DeadlinePassed),
         ErrorKind::Poisonous => Err(JobError::Poisonous),
         ErrorKind::Incompatible => Err(JobError::Incompatible),

@@ -23,7 +23,7 @@ use crate::model_manager::registration::Registrations;
 use crate::model_manager::{Host, ModelSet, Models};
 use crate::process::lifecycle::{Lifecycle, Stage};
 use crate::queue::JobQueue;
-use crate::queue::redis::startup::{links, wait_for_redis};
+use crate::queue::redis::startup::{process_link, wait_for_redis};
 use crate::queue::redis::{Limits, Link, Needs, RedisUrl};
 use crate::queue::transport::worker::WorkerWire;
 
@@ -61,7 +61,7 @@ impl WorkerTier {
         let queues = JobQueue::new(Arc::clone(&metrics));
         let set: ModelSet = models.into();
         let needs = config.wire.needs();
-        let (link, _) = links(target, config.wire.name());
+        let link = process_link(target, config.wire.name());
         let many = (set.repository.is_some(), config.drain.delay);
         let registrations = Registrations::new(config.wire, link.clone(), Arc::clone(&metrics), many);
         let room = EngineRoom {

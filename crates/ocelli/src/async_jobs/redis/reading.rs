@@ -53,10 +53,7 @@ fn answer(
     record: &Record,
     (model, want): (&ServedModel, &OutputRequest),
 ) -> Result<Scored, Error> {
-    let received = wire::decode_reply(frame).map_err(|(error, _)| {
-        tracing::warn!(%error, "a worker's reply cannot be read");
-        Error::Internal
-    })?;
+    let received = wire::decode_reply(frame).map_err(|(error, _)| Error::internal(error))?;
     let timeout = Duration::from_millis(record.asked.timeout_ms);
     scored(model, received.reply, want, timeout)
 }

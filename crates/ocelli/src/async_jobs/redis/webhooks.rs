@@ -156,8 +156,12 @@ async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Re
             return shared.due.leave(id).await;
         }
     };
-    let Ok(job) = shared.snapshot(id, &record).await else {
-        return shared.due.leave(id).await;
+    let job = match shared.snapshot(id, &record).await {
+        Ok(job) => job,
+        Err(error) => {
+            tracing::error!(error = error.detail(), job = %id, "a webhook is not called");
+            return shared.due.leave(id).await;
+        }
     };
     if !JobState::of(&job.results).is_final() {
         return shared.due.call_in(id, LOOK).await;

@@ -1,6 +1,6 @@
-//! `ocelli model check`: what goes into a model and what comes out, in numbers, to compare with a notebook's.
+//! `ocelli model check`: prints the input and output of a model, to compare with a notebook.
 //!
-//! One photo at a time through one engine, by the same functions that the server uses.
+//! Photos go through one engine, one at a time, by the same functions that the server uses.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -15,24 +15,23 @@ use ocelli_vision::{Decoder, ImageHeader};
 use super::check_report::Report;
 use super::{npy, show};
 use crate::cli::CheckArgs;
-use crate::commands::predict_sources::{Source, expand};
+use crate::commands::photos::{self, Source};
 use crate::commands::settings;
-use crate::executor::output_check;
+use crate::executor::{batch, output_check};
 use crate::inference::preprocess::survive;
 use crate::models::served_model::ServedModel;
 use crate::output::params::OutputParams;
 use crate::output::postprocess::OutputRequest;
 use crate::process::printable::Lines;
 
-/// Photos whose tensors `--save-input` keeps in memory until all are there.
-const MOST_SAVED: usize = 1000;
+/// Maximum photos of `--save-input`, whose tensors stay in memory until all are computed.
+const MAX_SAVED: usize = 1000;
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let (sources, skipped) = expand(&args.photos);
-    skipped.log();
+    let sources = photos::find(&args.photos);
     anyhow::ensure!(
-        args.save_input.is_none() || sources.len() <= MOST_SAVED,
-        "--save-input keeps {MOST_SAVED} photos at most, and there are {}",
+        args.save_input.is_none() || sources.len() <= MAX_SAVED,
+        "--save-input supports at most {MAX_SAVED} photos, but there are {}",
         sources.len()
     );
     if !sources.is_empty() && sources.iter().all(|source| source.problem().is_some()) {
@@ -84,7 +83,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
                 printed = printed.and_then(|()| print_failure(&name, &error, args.json));
             }
         }
-        // What is to be saved is saved, whether or not somebody reads on.
+        // A closed pipe must not prevent --save-input.
         if printed.is_err() && args.save_input.is_none() {
             break;
         }
@@ -118,26 +117,26 @@ struct Check {
 }
 
 impl Check {
-    /// The input tensor of a photo, and what is to be said of it.
+    /// The input tensor of a photo, and its report.
     fn photo(&mut self, source: &Source) -> anyhow::Result<(Tensor, Report)> {
         let bytes = source.read().map_err(anyhow::Error::msg)?;
         let spec = self.model.input();
-        let pixels = survive(bytes.len(), || {
+        let pixels = survive(|| {
             let header = ImageHeader::read(&bytes, &self.limits)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
-        let input = output_check::tensor(spec, &pixels)?;
+        let input = batch::input(spec, &[&pixels], None)?;
         let outputs = self.engine.infer(std::slice::from_ref(&input))?;
         let output = outputs
             .get(self.want.output)
-            .context("the model gave no such output")?;
-        let outcome = self.want.outcome(&self.model, output)?;
-        let report = Report::new(&self.model, &self.want, &input, output, &outcome);
+            .context("the model returned no such output")?;
+        let result = self.want.outcome(&self.model, output)?;
+        let report = Report::new(&self.model, &self.want, &input, output, &result);
         Ok((input, report))
     }
 }
 
-/// What holds for the model, whatever the photo.
+/// Prints the warnings about the model.
 fn print_warnings(warnings: &[String]) -> io::Result<()> {
     let mut out = Lines(io::stdout().lock());
     warnings.iter().try_for_each(|text| {
@@ -149,7 +148,7 @@ fn print_warnings(warnings: &[String]) -> io::Result<()> {
     })
 }
 
-/// In JSON with the model's `warnings`, or in words.
+/// Prints JSON with the model's `warnings`, or text if there are none to include.
 fn print(report: &Report, name: &str, warnings: Option<&Vec<String>>) -> io::Result<()> {
     let mut out = Lines(io::stdout().lock());
     match warnings {
@@ -173,7 +172,7 @@ fn print_failure(name: &str, error: &anyhow::Error, json: bool) -> io::Result<()
 }
 
 fn save(path: &Path, inputs: &[Tensor]) -> anyhow::Result<()> {
-    let failed = || format!("--save-input {}: it cannot be written", path.display());
+    let failed = || format!("cannot write --save-input {}", path.display());
     let mut file = BufWriter::new(File::create(path).with_context(failed)?);
     npy::write(&mut file, inputs).with_context(failed)
 }

@@ -1,4 +1,4 @@
-//! The numbers of one photo: a tensor's statistics, the scores', and the best classes.
+//! The report on one photo: statistics of the input tensor and of the scores, and the best classes.
 
 use std::fmt;
 
@@ -11,21 +11,19 @@ use crate::inference::json_output::labelled;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{Output, OutputRequest};
 
-/// Numbers that are shown of the beginning of a tensor.
+/// How many values of a tensor to show.
 const FIRST: usize = 5;
 
-/// What is said of one photo.
 pub(super) struct Report {
     input: Summary,
     /// In the tensor's order of channels.
     channels: Vec<Statistics>,
     output: Summary,
     scores: Statistics,
-    /// Label, index and probability, best first; none where the model gives features.
+    /// Label, index and probability, best first; empty for a model of feature vectors.
     best: Vec<(String, Option<usize>, f32)>,
 }
 
-/// A tensor in a line.
 struct Summary {
     name: String,
     dtype: String,
@@ -33,7 +31,7 @@ struct Summary {
     first: Vec<f64>,
 }
 
-/// What numbers are like. The deviation is that of all of them, as NumPy's `std`.
+/// The standard deviation is that of the population, as NumPy's `std`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Statistics {
     min: f64,
@@ -90,14 +88,14 @@ impl Report {
         want: &OutputRequest,
         input: &Tensor,
         output: &Tensor,
-        outcome: &Output,
+        result: &Output,
     ) -> Self {
         let spec = model.input();
         let output_name = model
             .output(want.output)
             .map_or("", |output| output.name.as_str());
         let (numbers, scores) = (numbers(input), numbers(output));
-        let best = match outcome {
+        let best = match result {
             Output::Classes(classes) => labelled(model.labels_of(want.output), classes)
                 .into_iter()
                 .map(|class| (class.label.into_owned(), class.index, class.probability))
@@ -170,7 +168,7 @@ fn channels(spec: &InputSpec, numbers: &[f64]) -> Vec<Statistics> {
     let count = spec.elements() / pixels;
     (0..count)
         .map(|channel| {
-            // A value stands `step` after the last of its channel.
+            // Consecutive values of a channel are `step` apart.
             let (start, step) = match spec.layout {
                 Layout::Nchw => (channel * pixels, 1),
                 Layout::Nhwc => (channel, count),
@@ -187,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statistics_are_numpys() {
+    fn statistics_match_numpy() {
         let statistics = Statistics::of([1.0, 2.0, 3.0, 6.0].into_iter());
         let expected = Statistics {
             min: 1.0,
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_found_in_either_layout() {
+    fn channels_are_read_from_both_layouts() {
         let spec = |layout| InputSpec {
             name: "x".into(),
             dtype: InputType::Float32,

@@ -1,4 +1,4 @@
-//! `ocelli model init`: a model as a package's folder.
+//! `ocelli model init`: writes a model as a package.
 
 use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,7 @@ const MANIFEST_FILE: &str = "model.toml";
 
 pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     let mut opened = settings::open(args.spec.as_deref(), &args.hints)?;
-    // As in a repository.
+    // As --model-dir does.
     if let Some((name, version)) = args.out.as_deref().and_then(names_of) {
         opened.package = opened.package.renamed(&name, version.as_deref())?;
     }
@@ -36,7 +36,7 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
         })
         .collect();
     parts.extend(weights(&opened));
-    // Last, so that a folder with it is whole.
+    // Last, so that a folder with a manifest is complete.
     parts.push(PackagePart {
         name: MANIFEST_FILE.to_owned(),
         content: package.card.toml.as_bytes(),
@@ -68,7 +68,7 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a folder calls the model in it, as in a repository: its name, or the name above and its number as the version.
+/// Name and version of a model in this folder, as in a model folder: `NAME` or `NAME/VERSION`.
 fn names_of(dir: &Path) -> Option<(String, Option<String>)> {
     // A path such as `.` has no name of its own.
     let absolute = std::path::absolute(dir).ok()?;
@@ -80,7 +80,7 @@ fn names_of(dir: &Path) -> Option<(String, Option<String>)> {
     Some((auto::model_name(above), Some(name.to_owned())))
 }
 
-/// Refuses weights that would be written over a file of the package's own.
+/// Refuses weights that would overwrite another file of the package.
 fn refuse_two_of_a_name(opened: &Opened) -> anyhow::Result<()> {
     let package = &opened.package;
     let labels = package
@@ -98,13 +98,13 @@ fn refuse_two_of_a_name(opened: &Opened) -> anyhow::Result<()> {
         return Ok(());
     };
     anyhow::bail!(
-        "the ONNX file keeps weights in a file called {:?}, which a package has for something else: export it again with \
-         its weights inside, or in a file of another name",
+        "the ONNX file has weights in {:?}, a name that the package uses itself; export the model again with its weights \
+         inside, or in a file of another name",
         twin.name
     )
 }
 
-/// A path without the `.` in it.
+/// A path without `.` components.
 fn plain(name: &str) -> PathBuf {
     Path::new(name)
         .components()
@@ -112,7 +112,7 @@ fn plain(name: &str) -> PathBuf {
         .collect()
 }
 
-/// The files of labels by name, a label a line; outputs may share one.
+/// The label files, with one label per line; outputs may share a file.
 fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
     let card = &package.card;
     let mut files: Vec<(String, String)> = Vec::new();
@@ -121,7 +121,7 @@ fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
             && files.iter().all(|(known, _)| known != name)
         {
             let mut text: String = labels.iter().map(|label| format!("{label}\n")).collect();
-            // An empty line at the end would be taken for what an editor leaves there.
+            // The reader ignores one empty line at the end, as editors leave it.
             if labels.last().is_some_and(String::is_empty) {
                 text.push('\n');
             }
@@ -131,7 +131,7 @@ fn label_files(package: &ModelPackage) -> Vec<(String, String)> {
     files
 }
 
-/// The ONNX file and the files of weights that it names.
+/// The ONNX file and its external weights.
 fn weights(opened: &Opened) -> Vec<PackagePart<'_>> {
     let package = &opened.package;
     let folder = opened.onnx.as_deref().and_then(Path::parent);
@@ -157,16 +157,16 @@ fn refuse_to_overwrite(dir: &Path, parts: &[PackagePart<'_>]) -> anyhow::Result<
         .collect();
     anyhow::ensure!(
         there.is_empty(),
-        "{} would be overwritten: name another folder with --out, or use --force",
+        "{} would be overwritten; choose another folder with --out, or use --force",
         there.join(", ")
     );
     Ok(())
 }
 
-/// Writes all parts, and says how each.
+/// Writes all parts and returns how each was written.
 ///
 /// # Errors
-/// For the first that cannot be written; then none is there.
+/// When a part cannot be written; then none is.
 fn write(dir: &Path, parts: &[PackagePart<'_>]) -> anyhow::Result<Vec<&'static str>> {
     let mut staging = Staging::default();
     let ways = parts
@@ -185,13 +185,13 @@ fn write(dir: &Path, parts: &[PackagePart<'_>]) -> anyhow::Result<Vec<&'static s
 fn unwritable(path: &Path, error: &io::Error) -> anyhow::Error {
     let remedy = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space, or name a folder on a larger disk with --out"
+            "free some space, or choose a folder on a larger disk with --out"
         }
         io::ErrorKind::FileTooLarge => {
-            "raise the limit on the size of files (ulimit -f), or name a folder on another disk with --out"
+            "raise the limit on the size of files (ulimit -f), or choose a folder on another disk with --out"
         }
-        io::ErrorKind::IsADirectory => "remove this folder, or name another one with --out",
-        _ => "name a folder with --out that you may write to",
+        io::ErrorKind::IsADirectory => "remove this folder, or choose another one with --out",
+        _ => "choose a writable folder with --out",
     };
-    anyhow::anyhow!("{} cannot be written: {error}; {remedy}", path.display())
+    anyhow::anyhow!("cannot write {}: {error}; {remedy}", path.display())
 }

@@ -24,7 +24,7 @@ pub(super) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     if models.is_empty() {
         writeln!(
             out,
-            "no model of the hub is in {}; `ocelli model pull hf:owner/name` fetches one",
+            "no hub models in {}; download one with `ocelli model pull hf:owner/name`",
             config.cache.display()
         )?;
         return Ok(ExitCode::SUCCESS);

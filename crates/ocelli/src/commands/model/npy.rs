@@ -1,10 +1,10 @@
-//! NumPy's file format, version 1.0 (`numpy/lib/format.py`): a header in Python's syntax, then the numbers.
+//! Writes NumPy's file format, version 1.0 (`numpy/lib/format.py`): a header in Python's syntax, then the numbers.
 
 use std::io::{self, Write};
 
 use ocelli_engine::{Tensor, TensorData};
 
-/// Writes tensors of one shape, one after the other along the batch axis.
+/// Writes tensors of one shape, concatenated along the batch axis.
 pub(super) fn write(out: &mut impl Write, tensors: &[Tensor]) -> io::Result<()> {
     let Some(first) = tensors.first() else {
         return Ok(());
@@ -31,9 +31,9 @@ pub(super) fn write(out: &mut impl Write, tensors: &[Tensor]) -> io::Result<()> 
 }
 
 fn header(descr: &str, batch: usize, row: &[usize]) -> Vec<u8> {
-    /// Numbers begin at a multiple of this.
+    /// Offset of the numbers is a multiple of this.
     const ALIGNMENT: usize = 64;
-    /// The magic, the version and the header's own length.
+    /// Magic, version and length of the header.
     const BEFORE: usize = 10;
     let shape: String = row.iter().map(|axis| format!(", {axis}")).collect();
     let comma = if row.is_empty() { "," } else { "" };
@@ -51,9 +51,9 @@ fn header(descr: &str, batch: usize, row: &[usize]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What `numpy.save` writes for `numpy.array([[1, 2, 3], [4, 5, 6]], "<f4")` is 128 bytes of header and the numbers.
+    /// `numpy.save` writes `numpy.array([[1, 2, 3], [4, 5, 6]], "<f4")` as a header of 128 bytes and the numbers.
     #[test]
-    fn numpy_reads_it() {
+    fn the_bytes_match_those_of_numpy() {
         let row = |values: [f32; 3]| Tensor::new([1, 3], TensorData::F32(values.to_vec())).unwrap();
         let mut bytes = Vec::new();
         write(&mut bytes, &[row([1.0, 2.0, 3.0]), row([4.0, 5.0, 6.0])]).unwrap();

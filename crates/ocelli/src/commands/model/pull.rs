@@ -17,8 +17,8 @@ use crate::process::printable::Lines;
 pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     let fetched = hub::fetch(&args.spec.parse()?, &settings::hub()?)?;
     let source = match fetched.fetched {
-        0 => "all of it was in the cache".to_owned(),
-        bytes => format!("{} were fetched", ByteSize(bytes)),
+        0 => "already in the cache".to_owned(),
+        bytes => format!("{} downloaded", ByteSize(bytes)),
     };
     let mut out = Lines(io::stdout().lock());
     writeln!(out, "{}", fetched.spec)?;
@@ -31,10 +31,10 @@ pub(super) fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "  model     {}: {}", fetched.onnx.display(), fetched.why)?;
     writeln!(out, "  size      {}; {source}", ByteSize(fetched.bytes))?;
     writeln!(out, "  folder    {}", fetched.folder.display())?;
-    // What it was made out to be; that it needs to be told more is no failure of fetching it.
+    // The download has succeeded even if the model needs more options to be served.
     match source::fetched_here(&fetched, Hints::default()) {
         Ok(opened) => writeln!(out, "  serves    {}", described(&opened))?,
-        Err(error) => writeln!(out, "  but       it cannot be served as it is: {error}")?,
+        Err(error) => writeln!(out, "  warning   cannot be served without more options: {error}")?,
     }
     Ok(ExitCode::SUCCESS)
 }

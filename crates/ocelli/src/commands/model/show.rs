@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 
 use crate::cli::ShowArgs;
 use crate::commands::settings;
+use crate::models::served_model::element_type;
 use crate::models::source::Opened;
 use crate::process::printable::Lines;
 
-/// Labels that are shown of many.
 const LABELS_SHOWN: usize = 3;
 
 pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let opened = settings::open(args.spec.as_deref(), &args.hints)?;
     let mut out = Lines(io::stdout().lock());
     if args.json {
-        // The error of JSON would hide why the write failed.
+        // An error of serde_json would hide why the write failed.
         serde_json::to_writer_pretty(&mut out, &as_json(&opened)?).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
@@ -34,7 +34,7 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Bytes of the ONNX file and of the files of weights beside it.
+/// Bytes of the ONNX file and of its external weights.
 fn size(package: &ModelPackage) -> u64 {
     let external: usize = package.external.iter().map(|file| file.bytes.len()).sum();
     (package.onnx.len() + external) as u64
@@ -54,12 +54,12 @@ pub(super) fn as_text(opened: &Opened) -> String {
     let card = &opened.package.card;
     let manifest = &card.manifest;
     let mut lines = vec![
-        ("is", kind(opened)),
+        ("kind", kind(opened)),
         (
             "file",
             format!(
                 "{}, {}",
-                file(opened).unwrap_or_else(|| "part of this program".into()),
+                file(opened).unwrap_or_else(|| "built into this program".into()),
                 ByteSize(size(&opened.package))
             ),
         ),
@@ -87,26 +87,30 @@ pub(super) fn as_text(opened: &Opened) -> String {
     text
 }
 
-/// What becomes of an output's numbers, in words.
+/// Describes an output and its postprocessing.
 fn output(spec: &OutputSpec, labels: &[String]) -> String {
     let activation = match spec.activation {
-        Activation::Softmax => "softmax is applied",
-        Activation::Sigmoid => "sigmoid is applied",
-        Activation::None => "as the graph gives it",
+        Activation::Softmax => "softmax",
+        Activation::Sigmoid => "sigmoid",
+        Activation::None => "no activation",
     };
     let pool = match spec.pool {
         Pool::None => "",
-        Pool::First => ", of the first token",
-        Pool::Mean => ", the mean of the tokens",
+        Pool::First => ", first token",
+        Pool::Mean => ", mean of the tokens",
     };
-    let length = if spec.normalize { ", to length 1" } else { "" };
+    let length = if spec.normalize {
+        ", scaled to length 1"
+    } else {
+        ""
+    };
     let threshold = spec.threshold;
-    let threshold = threshold.map_or_else(String::new, |least| format!(", from {least} on"));
+    let threshold = threshold.map_or_else(String::new, |least| format!(", threshold {least}"));
     let classes = some(labels);
     format!("{}, {activation}{pool}{length}{threshold}; {classes}", spec.name)
 }
 
-/// What the package wants otherwise than the process's options, as it is written; `None` where that is nothing.
+/// The options that the package overrides, or `None`.
 fn run_options(run: &RunSpec) -> Option<String> {
     let options = [
         ("instances", run.instances),
@@ -131,17 +135,15 @@ fn some(labels: &[String]) -> String {
 }
 
 fn tensor(input: &InputSpec) -> String {
-    let (width, height) = (input.width, input.height);
-    let (channels, order) = (input.channels.count(), input.channels.name());
-    let shape = match input.layout {
-        ocelli_vision::Layout::Nchw => format!("[batch, {channels}, {height}, {width}]"),
-        ocelli_vision::Layout::Nhwc => format!("[batch, {height}, {width}, {channels}]"),
-    };
-    let dtype = format!("{:?}", input.dtype).to_ascii_lowercase();
-    format!("{}, {dtype} {shape}, {order}", input.name)
+    let [_, first, second, third] = input.shape(1);
+    let (dtype, order) = (element_type(input.dtype), input.channels.name());
+    format!(
+        "{}, {dtype} [batch, {first}, {second}, {third}], {order}",
+        input.name
+    )
 }
 
-/// What happens to a photo, in words.
+/// Describes the geometry of the preprocessing.
 fn photo(input: &InputSpec) -> String {
     let (width, height) = (input.width, input.height);
     let way = match input.resize {
@@ -153,16 +155,16 @@ fn photo(input: &InputSpec) -> String {
             format!("shorter edge to {size}, then the centre of {width} x {height}")
         }
         ResizePolicy::Cover { size: [w, h], .. } => {
-            format!("in its ratio to cover {w} x {h}, then the centre of {width} x {height}")
+            format!("scaled to cover {w} x {h}, then the centre of {width} x {height}")
         }
         ResizePolicy::CropRatio { ratio } => {
-            format!("the centre square of {ratio} of the shorter edge, to {width} x {height}")
+            format!("centre square of {ratio} of the shorter edge, scaled to {width} x {height}")
         }
         ResizePolicy::CropAspect => {
-            format!("the centre of the ratio {width} : {height}, to {width} x {height}")
+            format!("centre with the aspect ratio {width} : {height}, scaled to {width} x {height}")
         }
         ResizePolicy::FitHeight { fill } => {
-            format!("height to {height}, width in its ratio to at most {width}, at the left on {fill:?}")
+            format!("scaled to height {height}, width at most {width}, at the left on {fill:?}")
         }
         ResizePolicy::Letterbox {
             fill, size, align, ..
@@ -172,26 +174,26 @@ fn photo(input: &InputSpec) -> String {
                 Align::Center => String::new(),
                 _ => format!(" at the {}", align.name()),
             };
-            format!("in its ratio into {w} x {h}{place} on {fill:?}, then the centre of {width} x {height}")
+            format!("scaled to fit {w} x {h}{place} on {fill:?}, then the centre of {width} x {height}")
         }
     };
     let filter = filter(input);
     let exif = if input.exif {
-        "turned as EXIF says"
+        "rotated by EXIF"
     } else {
-        "not turned"
+        "EXIF ignored"
     };
     format!("{exif}, {way}, {filter}")
 }
 
-/// The filter and all that says what it means.
+/// Describes the filter.
 fn filter(input: &InputSpec) -> String {
     let library = match input.resampler {
         Resampling::Pillow => "",
-        Resampling::Pillow12 => " (Pillow 12's order of passes)",
-        Resampling::Torch => " (PyTorch's)",
-        Resampling::TensorFlow => " (TensorFlow's)",
-        Resampling::OpenCv => " (OpenCV's)",
+        Resampling::Pillow12 => " (as Pillow 12)",
+        Resampling::Torch => " (as PyTorch)",
+        Resampling::TensorFlow => " (as TensorFlow)",
+        Resampling::OpenCv => " (as OpenCV)",
     };
     let antialias = if input.antialias { "on" } else { "off" };
     let coordinates = match input.coordinates {
@@ -202,20 +204,20 @@ fn filter(input: &InputSpec) -> String {
     format!("{filter}{library}, antialias {antialias}{coordinates}")
 }
 
-/// What happens to its numbers, in words.
+/// Describes the normalisation.
 fn values(input: &InputSpec) -> String {
     let InputSpec { scale, mean, std, .. } = input;
     let is_plain = *scale == 1.0 && *mean == [0.0; 3] && *std == [1.0; 3];
     if is_plain {
-        return "0 to 255, as they are".to_owned();
+        return "0 to 255".to_owned();
     }
-    format!("(x * {scale} - mean) / std of x in 0 to 255, mean {mean:?}, std {std:?}")
+    format!("(x * {scale} - mean) / std for x from 0 to 255, mean {mean:?}, std {std:?}")
 }
 
 fn as_json(opened: &Opened) -> anyhow::Result<Value> {
     let card = &opened.package.card;
-    // The very text that identifies the package, so that nothing is said twice in two ways.
-    let package: Value = toml::from_str(&card.toml).context("model.toml cannot be shown as JSON")?;
+    // The text that identifies the package, so that both formats agree.
+    let package: Value = toml::from_str(&card.toml).context("cannot convert model.toml to JSON")?;
     let notes: Vec<Value> = opened
         .notes
         .iter()
@@ -246,7 +248,7 @@ mod tests {
     use crate::models::served_model;
 
     #[test]
-    fn the_built_in_model_in_words() {
+    fn the_built_in_model_is_described() {
         let opened = Opened {
             package: served_model::builtin().unwrap(),
             kind: None,
@@ -256,11 +258,11 @@ mod tests {
         let text = as_text(&opened);
         for words in [
             "efficientnet-lite0 version 1\n",
-            "  is       built-in model\n",
+            "  kind     built-in model\n",
             "  input    image, uint8 [batch, 224, 224, 3], rgb\n",
-            "the centre square of 0.875 of the shorter edge, to 224 x 224, bicubic, antialias on\n",
-            "  values   0 to 255, as they are\n",
-            "  output   logits, softmax is applied; 1000 labels: tench, goldfish, great_white_shark, ...\n",
+            "centre square of 0.875 of the shorter edge, scaled to 224 x 224, bicubic, antialias on\n",
+            "  values   0 to 255\n",
+            "  output   logits, softmax; 1000 labels: tench, goldfish, great_white_shark, ...\n",
         ] {
             assert!(text.contains(words), "{words}\n{text}");
         }
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_package_says_of_outputs_and_how_it_is_run() {
+    fn outputs_and_run_options_are_described() {
         let spec = OutputSpec {
             name: "tokens".to_owned(),
             activation: Activation::None,
@@ -283,7 +285,7 @@ mod tests {
             normalize: true,
             pool: Pool::Mean,
         };
-        let words = "tokens, as the graph gives it, the mean of the tokens, to length 1; no labels";
+        let words = "tokens, no activation, mean of the tokens, scaled to length 1; no labels";
         assert_eq!(output(&spec, &[]), words);
         let spec = OutputSpec {
             activation: Activation::Sigmoid,
@@ -292,7 +294,7 @@ mod tests {
             pool: Pool::None,
             ..spec
         };
-        let words = "tokens, sigmoid is applied, from 0.3 on; 1 label: cat";
+        let words = "tokens, sigmoid, threshold 0.3; 1 label: cat";
         assert_eq!(output(&spec, &["cat".to_owned()]), words);
         let run = RunSpec {
             max_batch: Some(4),

@@ -1,35 +1,34 @@
-//! The files of a package, which appear when all of them are written, or not at all.
+//! Writes the files of a package, all or none.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// A file of the package and what it is made of.
 pub(super) struct PackagePart<'a> {
     /// Relative to the package's folder.
     pub(super) name: String,
     pub(super) content: &'a [u8],
-    /// The same content on this machine, which a hard link may share.
+    /// A file with the same content, to hard-link instead of copying.
     pub(super) original: Option<PathBuf>,
 }
 
-/// Files that are written beside where they belong. Those that are not put there are removed, with the folders that were
-/// made for them.
+/// Files that are written beside their destination. Unless they are committed, drop removes them and the folders created
+/// for them.
 #[derive(Default)]
 pub(super) struct Staging {
     files: Vec<(PathBuf, PathBuf)>,
-    /// The outermost first.
+    /// Outermost first.
     folders: Vec<PathBuf>,
 }
 
 impl Staging {
-    /// Writes a part of the package in `dir`, and says how.
+    /// Writes a part of the package in `dir` and returns how: kept, linked or written.
     pub(super) fn add(&mut self, dir: &Path, part: &PackagePart<'_>) -> io::Result<&'static str> {
         let path = dir.join(&part.name);
         if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        // Links followed, so that what is shared is the file itself.
+        // Follows symbolic links, so that the hard link shares the file itself.
         let original = part
             .original
             .as_ref()
@@ -41,11 +40,11 @@ impl Staging {
             return Ok("kept");
         }
         if let Some(folder) = path.parent() {
-            self.make(folder)?;
+            self.create(folder)?;
         }
         let new = temporary(&path);
         self.files.push((new.clone(), path));
-        // Another disk, or a system without hard links: then a copy.
+        // Hard links fail across disks and on some file systems; then the file is copied.
         if original.is_some_and(|original| fs::hard_link(original, &new).is_ok()) {
             return Ok("linked");
         }
@@ -53,10 +52,10 @@ impl Staging {
         Ok("written")
     }
 
-    /// Puts all files where they belong, in the order in which they were written.
+    /// Moves all files to their destinations, in the order in which they were written.
     ///
     /// # Errors
-    /// For the file that is named; those before it are there.
+    /// When a file cannot be moved, with its path; the files before it are in place.
     pub(super) fn commit(mut self) -> Result<(), (PathBuf, io::Error)> {
         self.folders.clear();
         for (new, path) in &self.files {
@@ -66,8 +65,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Makes a folder and those above it, as far as they are missing.
-    fn make(&mut self, folder: &Path) -> io::Result<()> {
+    /// Creates a folder and its missing parents.
+    fn create(&mut self, folder: &Path) -> io::Result<()> {
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let missing: Vec<PathBuf> = folder
             .ancestors()
@@ -81,7 +80,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Whoever hears of the failure looks there; what cannot be removed is seen then.
+        // Files that cannot be removed stay; the user who sees the error looks into the folder.
         for (new, _) in &self.files {
             drop(fs::remove_file(new));
         }
@@ -91,14 +90,14 @@ impl Drop for Staging {
     }
 }
 
-/// A name beside `path` that no other process takes.
+/// A unique name beside `path`.
 fn temporary(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}-{:08x}.new", std::process::id(), fastrand::u32(..)));
     name.into()
 }
 
-/// Whether both are one file, by this name or that.
+/// Whether both names refer to one file.
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     identity(one).is_some_and(|one| identity(other) == Some(one))
@@ -117,19 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_put_there_leaves_nothing() {
+    fn uncommitted_files_are_removed() {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("new/package");
         let mut staging = Staging::default();
         assert_eq!(staging.add(&dir, &part("deep/a", b"a", None)).unwrap(), "written");
         assert_eq!(staging.add(&dir, &part("b", b"b", None)).unwrap(), "written");
-        assert!(!dir.join("b").exists(), "not before all are there");
+        assert!(!dir.join("b").exists(), "not before the commit");
         drop(staging);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn files_and_folders_of_others_stay() {
+    fn existing_files_and_folders_stay() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("b"), "old").unwrap();
         fs::create_dir(home.path().join("folder")).unwrap();
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_already_is_shared_or_kept() {
+    fn existing_content_is_linked_or_kept() {
         let home = tempfile::tempdir().unwrap();
         let original = home.path().join("original");
         fs::write(&original, "weights").unwrap();

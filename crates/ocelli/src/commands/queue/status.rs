@@ -1,4 +1,4 @@
-//! How queues look, as a table and as JSON.
+//! Formats the status of queues as a table or as JSON.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use super::shown_age;
 use crate::models::priority::Priority;
 use crate::queue::redis::QueueStatus;
 
-/// The digits of a digest that are shown.
+/// Number of digits of a digest to show.
 const DIGITS: usize = 12;
 
-/// A line for each queue, below one that says what stands in it.
+/// A header and one line per queue.
 pub(super) fn table(queues: &[QueueStatus], prefix: &str) -> String {
     if queues.is_empty() {
-        return format!("no queue begins with '{prefix}': no worker has served a model there\n");
+        return format!("no queues with the prefix '{prefix}': no worker has served a model there yet\n");
     }
     let mut text = format!(
         "{:<32} {:<12} {:>8} {:>6} {:>6} {:>6} {:>9} {:>9} {:>9} {:>5}\n",
@@ -39,7 +39,7 @@ pub(super) fn table(queues: &[QueueStatus], prefix: &str) -> String {
     text
 }
 
-/// An object on a line for each queue, with the time where there is one.
+/// One JSON object per line and queue, with the time if there is one.
 pub(super) fn json_lines(queues: &[QueueStatus], time: Option<&str>) -> String {
     let line = |queue: &QueueStatus| {
         let mut object = object(queue);

@@ -1,4 +1,4 @@
-//! `ocelli queue status --watch`: the status again and again, in its place on a terminal, one behind the other elsewhere.
+//! `ocelli queue status --watch`: prints the status repeatedly. On a terminal, each replaces the previous one.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -17,17 +17,17 @@ use crate::process::lifecycle::StopSignals;
 use crate::process::printable::{Lines, ReaderGone};
 use crate::queue::redis::{LinkError, QueueAdmin, QueueStatus, RedisUrl};
 
-/// Shows the status at every interval until a signal ends it.
+/// Shows the status at every interval until a signal arrives.
 ///
 /// # Errors
-/// What Redis refuses. One that is away is shown, and asked again.
+/// When Redis refuses a command. An outage is shown, and the next interval tries again.
 pub(super) async fn watch(
     inspector: &QueueAdmin,
     args: &StatusArgs,
     every: Duration,
     target: &RedisUrl,
 ) -> anyhow::Result<ExitCode> {
-    let mut signals = StopSignals::begin().context("Ctrl-C cannot be received")?;
+    let mut signals = StopSignals::begin().context("cannot receive Ctrl-C")?;
     let on_terminal = !args.json && io::stdout().is_terminal();
     let shown = Shown {
         every,
@@ -42,10 +42,10 @@ pub(super) async fn watch(
         let mut screen = Screen::new(on_terminal);
         loop {
             ticks.tick().await;
-            let asked = inspector.status().await;
+            let result = inspector.status().await;
             let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            let text = shown.text(asked, &time)?;
-            // A reader that does not read must not keep a signal from ending this.
+            let text = shown.text(result, &time)?;
+            // A reader that has stopped reading must not keep a signal from ending this loop.
             let printing = spawn_blocking(move || screen.show(&text).map(|()| screen));
             screen = printing.await??;
         }
@@ -61,14 +61,14 @@ struct Shown<'a> {
     prefix: &'a str,
     target: &'a RedisUrl,
     as_json: bool,
-    /// Whether each takes the place of the last.
+    /// Whether each status replaces the previous one.
     on_terminal: bool,
 }
 
 impl Shown<'_> {
-    fn text(&self, asked: Result<Vec<QueueStatus>, LinkError>, time: &str) -> Result<String, LinkError> {
+    fn text(&self, status: Result<Vec<QueueStatus>, LinkError>, time: &str) -> Result<String, LinkError> {
         let every = humantime::format_duration(self.every);
-        let (body, problem) = match asked {
+        let (body, problem) = match status {
             Ok(queues) if self.as_json => return Ok(json_lines(&queues, Some(time))),
             Ok(queues) => (table(&queues, self.prefix), None),
             Err(LinkError::Down(outage)) => {
@@ -79,7 +79,7 @@ impl Shown<'_> {
         };
         Ok(match problem {
             Some(problem) if self.as_json => format!("{}\n", json!({ "time": time, "error": problem })),
-            _ if self.on_terminal => format!("{time}, every {every}; Ctrl-C ends\n\n{body}"),
+            _ if self.on_terminal => format!("{time}, every {every}; Ctrl-C to stop\n\n{body}"),
             _ => format!("{time}\n{body}\n"),
         })
     }
@@ -87,7 +87,7 @@ impl Shown<'_> {
 
 struct Screen {
     replaces: bool,
-    /// Rows of the terminal that the last block takes; `None` before the first.
+    /// Terminal rows of the previous block; `None` before the first.
     rows: Option<usize>,
 }
 
@@ -103,7 +103,7 @@ impl Screen {
         }
         let (text, rows) = fitted(text, size());
         if let Some(before) = self.rows.replace(rows) {
-            // To where the last block began, and nothing of it stays.
+            // Moves to the start of the previous block and clears it.
             write!(out, "\x1b[{before}A\r\x1b[J").map_err(ReaderGone::mark)?;
         }
         Lines(&mut out).write_all(text.as_bytes())?;
@@ -118,7 +118,7 @@ struct Size {
     columns: usize,
 }
 
-/// The size of the terminal; `None` where it is not known.
+/// The size of the terminal, or `None` if it is unknown.
 fn size() -> Option<Size> {
     let size = tcgetwinsize(io::stdout()).ok()?;
     let known = size.ws_row > 0 && size.ws_col > 0;
@@ -128,11 +128,11 @@ fn size() -> Option<Size> {
     })
 }
 
-/// As many lines as the terminal has room for, and the rows that they take. What has left the screen could not be replaced.
+/// As many lines as fit on the terminal, and the rows that they take. Lines that scroll away could not be replaced.
 fn fitted(text: &str, size: Option<Size>) -> (String, usize) {
     let rows_of = |line: &str| size.map_or(1, |size| line.chars().count().div_ceil(size.columns).max(1));
     let needed: usize = text.lines().map(rows_of).sum();
-    // The cursor has the last row.
+    // The last row holds the cursor.
     let room = size.map_or(usize::MAX, |size| size.rows.saturating_sub(1));
     if needed <= room {
         return (text.to_owned(), needed);
@@ -140,7 +140,7 @@ fn fitted(text: &str, size: Option<Size>) -> (String, usize) {
     let (mut kept, mut rows, mut left) = (String::new(), 0, text.lines().count());
     for line in text.lines() {
         rows += rows_of(line);
-        // One row is for the line that says how much is missing.
+        // One row is reserved for the number of omitted lines.
         if rows >= room {
             rows -= rows_of(line);
             break;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_never_leaves_the_screen() {
+    fn a_block_always_fits_on_the_screen() {
         let text = "12345678\nb\nc\n";
         assert_eq!(fitted(text, None), (text.to_owned(), 3));
         assert_eq!(sized(text, 4, 80), (text.to_owned(), 3));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_takes_the_place_of_the_status_and_a_refusal_ends_the_watch() {
+    fn an_outage_replaces_the_status_and_a_refusal_ends_the_watch() {
         let target = RedisUrl::parse("redis://:secret@127.0.0.1", None).expect("a URL");
         let mut shown = Shown {
             every: Duration::from_secs(2),
@@ -191,20 +191,20 @@ mod tests {
             let text = "Redis at 127.0.0.1:6379 cannot be reached: Connection refused (os error 111)";
             Err(LinkError::Down(Outage::unreachable(text.to_owned())))
         };
-        let text = |shown: &Shown<'_>, asked| shown.text(asked, "2026-01-02T03:04:05Z").expect("it goes on");
+        let text = |shown: &Shown<'_>, status| shown.text(status, "2026-01-02T03:04:05Z").expect("a text");
         insta::assert_snapshot!(text(&shown, down()), @r"
-        2026-01-02T03:04:05Z, every 2s; Ctrl-C ends
+        2026-01-02T03:04:05Z, every 2s; Ctrl-C to stop
 
         Redis at 127.0.0.1:6379 cannot be reached: Connection refused (os error 111); retrying every 2s; is it running? `redis-server` starts one, and --redis names another
         ");
         insta::assert_snapshot!(text(&shown, Ok(vec![])), @r"
-        2026-01-02T03:04:05Z, every 2s; Ctrl-C ends
+        2026-01-02T03:04:05Z, every 2s; Ctrl-C to stop
 
-        no queue begins with 'ocelli': no worker has served a model there
+        no queues with the prefix 'ocelli': no worker has served a model there yet
         ");
         shown.on_terminal = false;
         let between = text(&shown, Ok(vec![]));
-        assert!(between.starts_with("2026-01-02T03:04:05Z\nno queue") && between.ends_with("\n\n"));
+        assert!(between.starts_with("2026-01-02T03:04:05Z\nno queues") && between.ends_with("\n\n"));
         assert!(shown.text(Err(LinkError::Login("no".to_owned())), "").is_err());
         shown.as_json = true;
         let line = text(&shown, down());

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::http::Version;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
@@ -244,7 +244,9 @@ impl ResponseTable {
         let mut response = self.remove(turn)?;
         response.progress = now;
         response.bytes = response.left.len() as u64;
-        let piece = response.left.split_to(response.left.len().min(size));
+        // A slice would keep the whole response in memory for as long as the library has the piece.
+        let piece = Bytes::copy_from_slice(&response.left[..response.left.len().min(size)]);
+        response.left.advance(piece.len());
         Some((self.append(response), piece))
     }
 

@@ -30,7 +30,7 @@ struct ModelLine {
 
 impl Queue {
     pub(super) fn push(&mut self, task: WaitingPhoto) {
-        let (model, priority) = (&task.photo.model, task.photo.priority);
+        let (model, priority) = (&task.photo.envelope.model, task.photo.envelope.priority);
         match self.lines.iter_mut().find(|line| Arc::ptr_eq(&line.model, model)) {
             Some(line) => line.tasks.push(priority, task),
             None => {
@@ -119,7 +119,7 @@ mod tests {
         for (priority, byte) in [(Priority::Low, 1), (Priority::Normal, 2), (Priority::High, 3)] {
             for _ in 0..50 {
                 let mut task = task(&model, byte);
-                task.photo.priority = priority;
+                task.photo.envelope.priority = priority;
                 queue.push(task);
             }
         }

@@ -1,4 +1,4 @@
-//! Log lines that wait to be written, and the thread that writes them.
+//! The queue of log lines, and the thread that writes them.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -8,57 +8,55 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 
-/// The most bytes of lines that wait. A burst of some thousand lines fits, and a reader that has stopped costs no more
-/// memory than this.
-const MOST_BYTES: usize = 1 << 20;
+/// Maximum bytes of queued lines. A burst of some thousand lines fits, and a reader that has stopped costs no more memory.
+const MAX_BYTES: usize = 1 << 20;
 
-/// Between attempts to write where standard error does not block and is full.
+/// Pause between attempts to write to a non-blocking standard error that is full.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The lines of this process that are not written yet, in order.
+/// The lines that are not written yet, in order.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     state: Mutex<LogState>,
-    /// Told when there is a line to write.
+    /// Notified when there is a line to write.
     filled: Condvar,
-    /// Told when all are written or lost.
+    /// Notified when all lines are written or lost.
     emptied: Condvar,
     lost: Counter,
 }
 
 #[derive(Debug, Default)]
 struct LogState {
-    waiting: VecDeque<Vec<u8>>,
-    /// Of those that wait and the one that is being written.
+    queued: VecDeque<Vec<u8>>,
+    /// Bytes of the queued lines and of the line that is being written.
     bytes: usize,
 }
 
-/// Where lines are written. Whatever fails costs the line that it concerns, and no other.
+/// The writer of lines. A failed write loses one line and no other.
 pub(super) struct Out<W> {
     to: W,
-    /// A line ended in the middle, so the next one would be glued to it.
+    /// The last line was cut off, so the next one must begin with a line break.
     torn: bool,
 }
 
 impl Lines {
-    /// How many lines were lost.
     pub(super) fn lost(&self) -> &Counter {
         &self.lost
     }
 
-    /// Adds a line, or counts it as lost where too much waits already. Never waits for a reader.
+    /// Adds a line, or counts it as lost if the queue is full. Never waits for a reader.
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut state = self.state.lock();
-        if state.bytes + line.len() > MOST_BYTES {
+        if state.bytes + line.len() > MAX_BYTES {
             self.lost.inc();
             return;
         }
         state.bytes += line.len();
-        state.waiting.push_back(line);
+        state.queued.push_back(line);
         self.filled.notify_one();
     }
 
-    /// Writes lines as they come, for ever.
+    /// Writes lines as they arrive, forever.
     pub(super) fn write_all(&self, mut out: Out<impl Write>) {
         loop {
             let line = self.next();
@@ -78,7 +76,7 @@ impl Lines {
         }
     }
 
-    /// Waits until every line is written or lost, for `limit` at most. Says whether that is so.
+    /// Waits until every line is written or lost, for at most `limit`. Returns whether they are.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let mut state = self.state.lock();
@@ -93,7 +91,7 @@ impl Lines {
     fn next(&self) -> Vec<u8> {
         let mut state = self.state.lock();
         loop {
-            match state.waiting.pop_front() {
+            match state.queued.pop_front() {
                 Some(line) => return line,
                 None => self.filled.wait(&mut state),
             }
@@ -124,7 +122,7 @@ impl<W: Write> Out<W> {
                     self.torn = !rest.is_empty();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The reader is there and has not read: later lines wait, and are lost once too many do.
+                // The reader is slow: later lines wait, and are lost once the queue is full.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => pause(),
                 Err(error) => return Err(error),
             }
@@ -135,7 +133,7 @@ impl<W: Write> Out<W> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "nothing in this process knows when a reader makes room, and this thread has nothing else to do"
+    reason = "nothing in this process knows when a reader has made room, and this thread has nothing else to do"
 )]
 fn pause() {
     thread::sleep(PAUSE);
@@ -148,10 +146,10 @@ mod tests {
 
     use super::*;
 
-    /// What a write comes to: so many bytes taken, or an error.
+    /// The result of a write: the number of bytes written, or an error.
     type Step = Result<usize, i32>;
 
-    /// Does as it is told, one step for each write, and then takes everything.
+    /// Returns one step for each write, and then accepts everything.
     struct Scripted {
         steps: VecDeque<Step>,
         written: Arc<Mutex<Vec<u8>>>,
@@ -170,7 +168,7 @@ mod tests {
         }
     }
 
-    /// Waits for a reader that may never come.
+    /// Blocks until the test reads.
     struct Unread(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Unread {
@@ -198,7 +196,7 @@ mod tests {
         (started(Unread(reads, Arc::clone(&written))), reader, written)
     }
 
-    /// What three lines become where writes come to `steps`, and how many are lost.
+    /// Writes three lines with the results `steps`; returns the text and the number of lost lines.
     fn written(steps: impl IntoIterator<Item = Step>) -> (String, u64) {
         let written = Arc::default();
         let lines = started(Scripted {
@@ -209,7 +207,7 @@ mod tests {
             lines.push(line.into());
         }
         assert!(lines.flush(Duration::from_secs(60)));
-        let text = String::from_utf8(written.lock().clone()).expect("it is text");
+        let text = String::from_utf8(written.lock().clone()).expect("UTF-8");
         (text, lines.lost().get())
     }
 
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_is_counted_and_the_others_are_written() {
+    fn a_failed_write_loses_one_line_and_counts_it() {
         use rustix::io::Errno;
         for error in [Errno::PIPE, Errno::NOSPC, Errno::IO, Errno::FBIG] {
             assert_eq!(
@@ -233,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_waits_for_room() {
+    fn a_full_pipe_delays_lines() {
         use rustix::io::Errno;
         let all = || ("first\nsecond\nthird\n".to_owned(), 0);
         assert_eq!(written([errno(Errno::AGAIN), errno(Errno::INTR)]), all());
@@ -241,22 +239,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_costs_bounded_memory_and_nobody_waits_for_it() {
+    fn a_reader_that_does_not_read_costs_bounded_memory_and_blocks_no_logging() {
         let (lines, reader, written) = unread();
-        let line = vec![b'x'; MOST_BYTES / 4];
+        let line = vec![b'x'; MAX_BYTES / 4];
         for _ in 0..6 {
             lines.push(line.clone());
         }
         assert_eq!(lines.lost().get(), 2, "the first four fit");
         assert!(!lines.flush(Duration::from_millis(1)));
-        // It reads again: what waited comes, and what is new.
+        // The reader resumes: it gets the queued lines and new ones.
         for _ in 0..5 {
-            reader.send(()).expect("it is written to");
+            reader.send(()).expect("a pending write");
         }
         assert!(lines.flush(Duration::from_secs(60)));
         lines.push(b"new".to_vec());
         assert!(lines.flush(Duration::from_secs(60)));
-        assert_eq!(written.lock().len(), MOST_BYTES + 3);
+        assert_eq!(written.lock().len(), MAX_BYTES + 3);
         assert_eq!(lines.lost().get(), 2);
     }
 }

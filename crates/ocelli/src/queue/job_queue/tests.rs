@@ -1,31 +1,32 @@
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use crate::models::served_model::{self, ServedModel};
 use crate::queue::job::{Job, JobCost, JobError, JobId, Reply};
 use crate::queue::job_queue::*;
-use crate::queue::{Receipt, ReplyReceiver, waiter};
+use crate::queue::{Deadline, Envelope, Receipt, ReplyReceiver, waiter};
 
-fn model() -> Arc<ModelId> {
-    Arc::new(ModelId {
-        name: "m".to_owned(),
-        version: "1".to_owned(),
-        digest: String::new(),
-    })
-}
+static MODEL: LazyLock<Arc<ServedModel>> = LazyLock::new(|| {
+    let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
+    Arc::new(model)
+});
 
 fn queue(capacity: usize, metrics: Arc<Metrics>) -> ModelQueue {
-    JobQueue::new(metrics).open(&model(), capacity, Refill::Pool(Pool::default()))
+    JobQueue::new(metrics).open(&MODEL.id, capacity, Refill::Pool(Pool::default()))
 }
 
 fn job(pixel: u8, priority: Priority, life: Duration) -> (Leased, ReplyReceiver) {
     let (waiter, pending) = waiter();
     let job = Job {
         id: JobId::random(),
-        model: model(),
-        priority,
-        trace: None,
+        envelope: Envelope {
+            request_id: "".into(),
+            model: Arc::clone(&MODEL),
+            priority,
+            deadline: Deadline::new(Instant::now(), life),
+        },
         wants: Vec::new(),
         pixels: vec![pixel],
-        deadline: Instant::now() + life,
     };
     (Leased::new(job, Receipt::ReplySender(waiter)), pending)
 }
@@ -81,7 +82,7 @@ async fn a_job_that_is_dropped_is_lost_and_its_waiter_is_told() {
     let queue = queue(8, Arc::default());
     let pending = submit(&queue, 0, LONG).expect("room");
     drop(queue.lease(1));
-    assert_eq!(pending.await.unwrap_err(), Error::Internal);
+    assert!(matches!(pending.await, Err(Error::Internal(_))));
 }
 
 #[tokio::test]
@@ -194,12 +195,12 @@ fn jobs_of_a_priority_are_wanted_until_enough_of_it_wait_for_a_worker() {
 #[test]
 fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
     let queues = JobQueue::new(Arc::default());
-    let _queue = queues.open(&model(), 8, Refill::Pool(Pool::default()));
+    let _queue = queues.open(&MODEL.id, 8, Refill::Pool(Pool::default()));
     let (first, _first) = job(0, Priority::Normal, LONG);
     let (second, _second) = job(1, Priority::Normal, LONG);
     queues.push(first).expect("there is a queue");
     assert_eq!((queues.len(), queues.depth()), (1, 1));
-    queues.remove(&model());
+    queues.remove(&MODEL.id);
     assert!(matches!(queues.push(second), Err(QueueFull::Closed(_))));
     assert!(queues.is_empty());
 }
@@ -207,9 +208,9 @@ fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
 #[tokio::test]
 async fn a_queue_that_is_removed_refuses_what_is_left_although_somebody_still_has_it() {
     let queues = JobQueue::new(Arc::default());
-    let held = queues.open(&model(), 2, Refill::Pool(Pool::default()));
+    let held = queues.open(&MODEL.id, 2, Refill::Pool(Pool::default()));
     let pending = submit(&held, 1, LONG).expect("room");
-    queues.remove(&model());
+    queues.remove(&MODEL.id);
     assert_eq!(pending.await.unwrap_err(), Error::Unloaded);
     assert!(submit(&held, 2, LONG).is_err(), "it is closed");
 }

@@ -17,7 +17,7 @@ pub use super::refusal::{LinkError, Outage};
 use super::scripts::{Call, SCRIPT};
 use super::socket::Socket;
 use super::url::RedisUrl;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 
 /// For a connection to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
@@ -88,7 +88,7 @@ struct ConnectionSlot {
 /// What clients hear of it.
 impl From<LinkError> for Error {
     fn from(error: LinkError) -> Self {
-        Self::BrokerUnavailable(error.to_string())
+        Self::BrokerFailed(Cause::new(error))
     }
 }
 
@@ -192,6 +192,14 @@ impl Link {
         matches!(self.shared.target, RedisUrl::Cluster(_))
     }
 
+    /// Connects, where that is needed. Commands that are sent together while another one connects are refused.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(super) async fn connect(&self) -> Result<(), LinkError> {
+        self.connection().await.map(drop)
+    }
+
     /// Runs a command.
     ///
     /// # Errors
@@ -236,7 +244,7 @@ impl Link {
         {
             return Err(LinkError::Down(outage));
         }
-        match self.connect().await {
+        match self.open().await {
             Ok(connection) => {
                 slot.generation += 1;
                 slot.connection = Some(connection.clone());
@@ -264,7 +272,7 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Socket, RedisError> {
+    async fn open(&self) -> Result<Socket, RedisError> {
         let connecting = self.shared.target.connect(self.shared.patience, CONNECT_TIMEOUT);
         let late = || RedisError::from((ErrorKind::Io, "no connection within the time for it"));
         // Sentinels are asked one after the other.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::address::EntryAddress;
 use super::connection::{Link, LinkError};
-use super::consumer::lease::EntryAddress;
 use super::keys::{GROUP, ModelKeys};
 use super::scripts::LOOK;
 use crate::metrics::QueueStats;

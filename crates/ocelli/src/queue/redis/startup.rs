@@ -16,19 +16,13 @@ const BLOCKING_PATIENCE: Duration = Duration::from_secs(3);
 /// Between attempts to reach a Redis that is not there.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// One link for commands that answer at once, and one for those that block.
-pub(crate) fn links(target: &RedisUrl, name: &str) -> (Link, Link) {
-    let link = Link::logged(target.clone(), name.to_owned(), PATIENCE);
-    let blocking = blocking(&link, name);
-    (link, blocking)
+/// The link of a process for all commands that do not block.
+pub(crate) fn process_link(target: &RedisUrl, name: &str) -> Link {
+    Link::logged(target.clone(), name.to_owned(), PATIENCE)
 }
 
-/// The same beside a link that the process has already: all of them log together.
-pub(crate) fn links_beside(link: &Link, name: &str) -> (Link, Link) {
-    (link.beside(name.to_owned(), PATIENCE), blocking(link, name))
-}
-
-fn blocking(link: &Link, name: &str) -> Link {
+/// A link beside that of the process for commands that block: a command holds up those that follow it on its connection.
+pub(crate) fn blocking(link: &Link, name: &str) -> Link {
     link.beside(format!("{name}-blocking"), BLOCKING_PATIENCE)
 }
 

@@ -8,7 +8,7 @@ use crate::compute::pool::Pool;
 use crate::metrics::Metrics;
 use crate::models::catalog::{Catalog, Names};
 use crate::queue::Broker;
-use crate::queue::redis::startup::links;
+use crate::queue::redis::startup::{blocking, process_link};
 use crate::queue::redis::{self, Limits, Link, Needs, RedisUrl, Role, WebConfig, WebTasks};
 use crate::queue::tutorial::{self, TutorialWebTask};
 
@@ -70,8 +70,8 @@ impl WebWire {
                 };
                 let catalog = Catalog::new(Vec::new(), names);
                 catalog.settle_default();
-                let (link, replies) = links(target, &config.name);
-                let links = (link.clone(), replies);
+                let link = process_link(target, &config.name);
+                let links = (link.clone(), blocking(&link, &config.name));
                 let (broker, tasks) = redis::web(config, links, catalog.clone(), suppliers, metrics);
                 WebSide {
                     broker: Broker::Redis(broker),
@@ -89,7 +89,7 @@ impl WebWire {
                      jobs, and jobs whose clients have left are still computed; use it only until the model side is \
                      Ocelli's too"
                 );
-                let (link, _) = links(target, &name);
+                let link = process_link(target, &name);
                 let (broker, task) = tutorial::web(link.clone(), suppliers, metrics);
                 WebSide {
                     broker: Broker::Tutorial(broker),

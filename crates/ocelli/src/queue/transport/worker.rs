@@ -12,7 +12,10 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::served_model::ServedModel;
 use crate::queue::ModelQueue;
-use crate::queue::redis::{self, Link, LinkError, Needs, RedisWorker, Role, WorkerSideConfig, WorkerTasks};
+use crate::queue::redis::startup::blocking;
+use crate::queue::redis::{
+    Link, LinkError, Needs, RedisWorker, RedisWorkers, Role, WorkerSideConfig, WorkerTasks,
+};
 use crate::queue::tutorial::{self, TutorialWorker, TutorialWorkerTasks};
 
 /// How long a name that another digest has is waited for: the workers that had it may just have ended.
@@ -40,7 +43,13 @@ pub enum WorkerWire {
     },
 }
 
-/// The worker's side, as its role sees it. Cheap to clone.
+/// The wire of a worker process and its one connection for commands.
+pub(crate) enum WorkerTransport {
+    Native(RedisWorkers, Link),
+    Tutorial(Link, Arc<Metrics>),
+}
+
+/// One model of a worker process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum WorkerSide {
     Native(RedisWorker),
@@ -74,29 +83,40 @@ impl WorkerWire {
         }
     }
 
-    /// The handle of a worker called `name`, and what has to run for it.
-    pub(crate) fn build(
-        self,
-        name: String,
-        links: (Link, Link),
-        model: &Arc<ServedModel>,
-        queue: (ModelQueue, Arc<Notify>),
-        metrics: Arc<Metrics>,
-    ) -> (WorkerSide, SideTasks) {
+    /// The wire of this process, which all of its models share.
+    pub(crate) fn open(self, link: Link, metrics: Arc<Metrics>) -> WorkerTransport {
         match self {
             Self::Native(config) => {
-                let config = WorkerSideConfig { name, ..config };
-                let (side, tasks) = redis::worker(config, links, model, queue, metrics);
+                WorkerTransport::Native(RedisWorkers::new(config, link.clone(), metrics), link)
+            }
+            Self::Tutorial { .. } => WorkerTransport::Tutorial(link, metrics),
+        }
+    }
+}
+
+impl WorkerTransport {
+    /// The handle of a model that Redis knows as `name`, and what has to run for it.
+    pub(crate) fn worker(
+        &self,
+        name: String,
+        model: &Arc<ServedModel>,
+        queue: (ModelQueue, Arc<Notify>),
+    ) -> (WorkerSide, SideTasks) {
+        match self {
+            Self::Native(workers, link) => {
+                let reader = blocking(link, &name);
+                let (side, tasks) = workers.worker(name, reader, model, queue);
                 (WorkerSide::Native(side), SideTasks::Native(Box::new(tasks)))
             }
-            Self::Tutorial { .. } => {
+            Self::Tutorial(link, metrics) => {
                 tracing::warn!(
                     list = tutorial::QUEUE,
                     "--wire tutorial: jobs have no deadline and no limit, a job whose worker dies is lost, and web \
                      processes poll for replies; a model process of the tutorial beside this one deletes jobs unread; \
                      use it only until the web side is Ocelli's too"
                 );
-                let (side, tasks) = tutorial::worker(links, model, queue, metrics);
+                let links = (link.clone(), blocking(link, &name));
+                let (side, tasks) = tutorial::worker(links, model, queue, Arc::clone(metrics));
                 (WorkerSide::Tutorial(side), SideTasks::Tutorial(Box::new(tasks)))
             }
         }
@@ -132,9 +152,17 @@ impl WorkerSide {
             return Ok(());
         };
         let give_up = Instant::now() + NAME_IS_FREE_WITHIN;
+        let mut waiting = false;
         loop {
             match side.announce().await {
-                Err(LinkError::Refused(_)) if Instant::now() < give_up => {}
+                Err(LinkError::Refused(_)) if Instant::now() < give_up => {
+                    if !waiting {
+                        tracing::info!(
+                            "the model cannot be registered yet, trying for {NAME_IS_FREE_WITHIN:?}"
+                        );
+                    }
+                    waiting = true;
+                }
                 Err(LinkError::Down(_)) => {}
                 announced => return announced,
             }

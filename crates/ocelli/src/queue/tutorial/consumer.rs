@@ -22,7 +22,7 @@ use crate::output::params::OutputParams;
 use crate::output::postprocess::{Output, Prediction};
 use crate::queue::job::{Job, JobId, Reply, scored};
 use crate::queue::redis::{Link, LinkError};
-use crate::queue::{Leased, ModelQueue, Receipt};
+use crate::queue::{Deadline, Envelope, Leased, ModelQueue, Receipt};
 
 /// How long a reply waits to be fetched. The tutorial's web process asks four times a second.
 const REPLY_TTL: Duration = Duration::from_secs(300);
@@ -241,12 +241,14 @@ impl Taker {
                 };
                 let job = Job {
                     id: JobId::random(),
-                    model: Arc::clone(&self.shared.model.id),
-                    priority: Priority::Normal,
-                    trace: None,
+                    envelope: Envelope {
+                        request_id: id.as_str().into(),
+                        model: Arc::clone(&self.shared.model),
+                        priority: Priority::Normal,
+                        deadline: Deadline::new(Instant::now(), PATIENCE),
+                    },
                     wants,
                     pixels: rgb,
-                    deadline: Instant::now() + PATIENCE,
                 };
                 let leased = Leased::new(job, Receipt::Ticket(ticket(id)));
                 // The queue is larger than all that is taken, so this is the end, and the job is given up.

@@ -77,7 +77,7 @@ impl TutorialJob {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut tensor = vec![0.0; input().elements()];
-        input().fill_f32(&self.rgb, &mut tensor);
+        input().fill(&self.rgb, &mut tensor);
         let mut bytes = Vec::with_capacity(size_of_val(tensor.as_slice()));
         for value in tensor {
             bytes.extend_from_slice(&value.to_le_bytes());

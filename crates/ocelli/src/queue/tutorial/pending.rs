@@ -91,8 +91,8 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(3600);
         asked.add("a".to_owned(), waiter, deadline);
         assert!(!asked.is_abandoned("a"));
-        asked.refuse("a", Error::Internal);
-        assert_eq!(pending.await.unwrap_err(), Error::Internal);
+        asked.refuse("a", Error::internal("a bug"));
+        assert_eq!(pending.await.unwrap_err(), Error::internal("a bug"));
         assert!(asked.is_abandoned("a"));
         assert_eq!(asked.ids(), ["a"]);
         assert!(asked.expired(deadline).is_empty());

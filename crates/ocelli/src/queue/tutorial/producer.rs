@@ -115,7 +115,9 @@ impl TutorialBroker {
             return waiter.fail(Error::NotReady("it is stopping"));
         }
         let id = job.id.to_string();
-        self.shared.asked.add(id.clone(), waiter, job.deadline);
+        self.shared
+            .asked
+            .add(id.clone(), waiter, job.envelope.deadline.at);
         let job = TutorialJob {
             id: id.clone(),
             rgb: job.pixels,
@@ -164,9 +166,7 @@ async fn push_all(shared: &ProducerShared, mut inbox: mpsc::UnboundedReceiver<Ou
         let pushed: Result<i64, LinkError> = shared.link.query(&push).await;
         if let Err(error) = pushed {
             // It may have arrived all the same, so that a reply is still to be looked for.
-            shared
-                .asked
-                .refuse(&id, Error::BrokerUnavailable(error.to_string()));
+            shared.asked.refuse(&id, error.into());
         }
         shared.begun.notify_one();
     }
@@ -226,8 +226,9 @@ impl ProducerShared {
             }
             Err(error) => {
                 self.metrics.count_refused("reply");
-                tracing::warn!(%error, id, "a reply cannot be used");
-                waiter.fail(Error::Internal);
+                waiter.fail(Error::internal(format!(
+                    "the reply to job {id} cannot be used: {error}"
+                )));
             }
         }
     }
@@ -248,7 +249,7 @@ mod tests {
     use crate::queue::job::JobId;
     use crate::queue::redis::RedisUrl;
     use crate::queue::tutorial::{input, model};
-    use crate::queue::{ReplyReceiver, waiter};
+    use crate::queue::{Deadline, Envelope, ReplyReceiver, waiter};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -262,12 +263,14 @@ mod tests {
         let (waiter, pending) = waiter();
         let job = Job {
             id: JobId(id),
-            model: Arc::clone(&model().id),
-            priority: Priority::Normal,
-            trace: None,
+            envelope: Envelope {
+                request_id: "".into(),
+                model: Arc::new(model()),
+                priority: Priority::Normal,
+                deadline: Deadline::new(Instant::now(), LONG),
+            },
             wants: Vec::new(),
             pixels: vec![7; input().elements()],
-            deadline: Instant::now() + LONG,
         };
         broker.submit(job, waiter);
         pending
@@ -304,7 +307,7 @@ mod tests {
         let (broker, _task) = broker();
         let pending = submit(&broker, 1);
         broker.shared.hear(&id(1), b"[]");
-        assert_eq!(pending.await.unwrap_err(), Error::Internal);
+        assert!(matches!(pending.await, Err(Error::Internal(_))));
     }
 
     #[tokio::test]

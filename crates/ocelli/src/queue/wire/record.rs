@@ -198,14 +198,14 @@ mod tests {
         };
         let bytes = record.encode_frame();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        insta::assert_snapshot!(hex, @"4102020a016d1201311a0261622005280230e80738d00f420f0801120b697420697320656d7074794a016b520163");
+        insta::assert_snapshot!(hex, @"4103020a016d1201311a0261622005280230e80738d00f420f0801120b697420697320656d7074794a016b520163");
         assert_eq!(JobRecord::decode_frame(&bytes), Ok(record));
         assert!(JobRecord::decode_frame(b"").is_err());
         assert!(
             JobRecord::decode_frame(b"R\x02\x02").is_err(),
             "a reply is no record"
         );
-        let newer = JobRecord::decode_frame(b"A\x03\x03");
-        assert_eq!(newer, Err(WireError::Newer { version: 3 }));
+        let newer = JobRecord::decode_frame(b"A\x04\x04");
+        assert_eq!(newer, Err(WireError::Newer { version: 4 }));
     }
 }

@@ -8,7 +8,6 @@ fn header() -> JobHeader {
         reply_to: "ocelli:replies:w1".to_owned(),
         timeout_us: 10_000_000,
         priority: 1,
-        trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         inputs: vec![TensorHeader {
             name: String::new(),
             kind: ElementKind::U8 as i32,
@@ -22,6 +21,7 @@ fn header() -> JobHeader {
             threshold: Some(0.25),
             normalize: false,
         }],
+        request_id: "r-1".to_owned(),
     }
 }
 
@@ -72,18 +72,28 @@ fn a_reply_comes_back_as_it_was() {
     assert_eq!(back.reply.cost, reply().cost);
     assert_eq!(back.reply.result, reply().result);
     for error in [
-        JobError::EngineFault,
         JobError::DeadlinePassed,
         JobError::Poisonous,
         JobError::Incompatible,
     ] {
         let failed = Reply {
-            result: Err(error),
+            result: Err(error.clone()),
             cost: JobCost::default(),
         };
         let back = decode_reply(&encode_reply(JobId(9), &failed, "w1")).expect("its own release");
         assert_eq!(back.reply.result, Err(error));
     }
+    let failed = Reply {
+        result: Err(JobError::EngineFault(Cause::new("out of memory".repeat(99)))),
+        cost: JobCost::default(),
+    };
+    let back = decode_reply(&encode_reply(JobId(9), &failed, "w1")).expect("its own release");
+    let error = back.reply.result.expect_err("a failure").to_string();
+    assert!(
+        error.starts_with("the engine failed: on worker w1: out of memory"),
+        "{error}"
+    );
+    assert!(error.len() < 300, "{error}");
 }
 
 /// The next release adds a field: this one does not see it, and understands the rest.

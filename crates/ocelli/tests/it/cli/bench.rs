@@ -206,13 +206,13 @@ async fn an_encrypted_server_must_be_trusted() {
             "--ca FILE",
         ),
         (&by_name, None, Some(&*stranger), "invalid peer certificate"),
-        (&by_name, Some(&*trusted.key), None, "holds no certificate"),
-        (&by_name, Some(&*photo), None, "holds no certificate"),
+        (&by_name, Some(&*trusted.key), None, "has no usable certificate"),
+        (&by_name, Some(&*photo), None, "has no usable certificate"),
         (
             "http://localhost",
             Some(&*trusted.authority),
             None,
-            "--ca is for https://",
+            "--ca needs an https:// URL",
         ),
         (
             &format!("https://{}", server.address),

@@ -75,7 +75,7 @@ const SERVING: [(&[&str], &str); 13] = [
     (&["web", "--redis", "localhost"], "has no scheme"),
     (
         &["web", "--redis", NO_REDIS, "--redis-ca", "/no/file.pem"],
-        "--redis-ca /no/file.pem",
+        "--redis-ca: /no/file.pem",
     ),
     (
         &["web", "--redis", NO_REDIS, "--webhook-hosts", "example.com"],
@@ -179,7 +179,7 @@ async fn a_full_disk_for_standard_output_is_said_once_and_in_json() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         let line: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
         assert!(
-            message(&line).starts_with("standard output cannot be written: "),
+            message(&line).starts_with("cannot write to standard output: "),
             "{said}"
         );
     }

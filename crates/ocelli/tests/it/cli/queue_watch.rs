@@ -181,7 +181,7 @@ async fn on_a_terminal_each_status_takes_the_place_of_the_last() {
     // The last one may not have been read to its end.
     blocks.pop();
     assert!(
-        blocks.iter().all(|block| block.contains("Ctrl-C ends")),
+        blocks.iter().all(|block| block.contains("Ctrl-C to stop")),
         "{blocks:?}"
     );
     assert!(blocks[0].contains(EMPTY), "{blocks:?}");

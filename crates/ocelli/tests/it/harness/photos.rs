@@ -32,7 +32,7 @@ impl Photo {
         let spec = &PACKAGE.card.manifest.input;
         let mut pixels = vec![0; spec.elements()];
         let decoded = Decoder::new().unwrap().prepare(&self.bytes, &header, spec);
-        spec.fill_u8(&decoded.unwrap(), &mut pixels);
+        spec.fill(&decoded.unwrap(), &mut pixels);
         pixels
     }
 

@@ -342,7 +342,7 @@ async fn hosts_need_a_good_key() {
     for (arguments, says) in [
         (&[][..], "--webhook-secret-file"),
         (&["--webhook-secret-file", short][..], "at least 16"),
-        (&["--webhook-secret-file", "/nowhere/key"][..], "cannot be read"),
+        (&["--webhook-secret-file", "/nowhere/key"][..], "cannot read"),
     ] {
         let mut command = ocelli(&["serve", "--engine", "fake", "--listen", "127.0.0.1:0"]);
         command.args(["--webhook-hosts", "example.com"]).args(arguments);

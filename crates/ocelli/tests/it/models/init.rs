@@ -113,7 +113,7 @@ async fn a_file_that_is_refused_leaves_nothing_and_is_named() {
     let said = run(init("mine/new"), b"").await;
     let text = String::from_utf8(said.stderr).unwrap();
     assert_eq!(said.status.code(), Some(2), "{text}");
-    for part in ["mine/new/labels.txt cannot be written", "ulimit -f", "--out"] {
+    for part in ["cannot write mine/new/labels.txt", "ulimit -f", "--out"] {
         assert!(text.contains(part), "no {part} in {text}");
     }
     assert!(!files.path("mine").exists());
@@ -150,7 +150,7 @@ async fn a_folder_can_become_a_package() {
     let printed = files.prints(&arguments).await;
     assert!(printed.contains("kept      birds/model.onnx"), "{printed}");
     let printed = files.prints(&["model", "show", "birds"]).await;
-    assert!(printed.contains("is       package"), "{printed}");
+    assert!(printed.contains("kind     package"), "{printed}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod golden;
 
 use std::fmt::Write as _;
 
-use half::f16;
+use ocelli::executor::batch;
 use ocelli::models::served_model::ServedModel;
 use ocelli_engine::onnxruntime::Search;
 use ocelli_engine::{Backend as _, Engine, EngineOptions, OnnxRuntime, Tensor, TensorData};
@@ -177,30 +177,7 @@ fn tensor(photo: &[u8], spec: &InputSpec) -> Result<Tensor, String> {
     let header = ImageHeader::read(photo, &DecodeLimits::default()).map_err(|error| error.to_string())?;
     let rgb = Decoder::new().unwrap().prepare(photo, &header, spec);
     let rgb = rgb.map_err(|error| error.to_string())?;
-    let data = match spec.dtype {
-        InputType::Uint8 => {
-            let mut data = vec![0; spec.elements()];
-            spec.fill_u8(&rgb, &mut data);
-            TensorData::U8(data)
-        }
-        InputType::Float32 => {
-            let mut data = vec![0.0; spec.elements()];
-            spec.fill_f32(&rgb, &mut data);
-            TensorData::F32(data)
-        }
-        InputType::Float16 => {
-            let mut data = vec![f16::ZERO; spec.elements()];
-            spec.fill_f16(&rgb, &mut data);
-            TensorData::F16(data)
-        }
-    };
-    let (width, height) = (spec.width as usize, spec.height as usize);
-    let channels = spec.elements() / (width * height);
-    let shape = match spec.layout {
-        Layout::Nchw => [1, channels, height, width],
-        Layout::Nhwc => [1, height, width, channels],
-    };
-    Ok(Tensor::new(shape, data).unwrap())
+    Ok(batch::input(spec, &[&rgb], None).unwrap())
 }
 
 /// The mean and the largest difference, in 255ths of the library's range from black to white.

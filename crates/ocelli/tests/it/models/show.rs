@@ -21,12 +21,12 @@ async fn a_hugging_face_folder_needs_no_guess() {
     let printed = files.prints(&["model", "show", "pets"]).await;
     for words in [
         "pets version 1\n",
-        "is       Hugging Face folder\n",
+        "kind     Hugging Face folder\n",
         "pets/onnx/model.onnx, ",
         "input    pixels, float32 [batch, 3, 8, 16], rgb\n",
-        "photo    turned as EXIF says, stretched to 16 x 8, bilinear (PyTorch's), antialias on\n",
+        "photo    rotated by EXIF, stretched to 16 x 8, bilinear (as PyTorch), antialias on\n",
         "values   (x * 0.003921569 - mean) / std",
-        "output   logits, softmax is applied; 3 labels: cat, dog, cow\n",
+        "output   logits, softmax; 3 labels: cat, dog, cow\n",
         "  - onnx/model.onnx: the only ONNX file\n",
         "  - 3 labels from config.json (id2label)\n",
     ] {
@@ -100,20 +100,20 @@ async fn how_photos_are_resized_is_shown_whole() {
     for (arguments, words) in [
         (
             &["--preset", "image-dataset"][..],
-            "stretched to 16 x 8, bilinear (TensorFlow's), antialias off\n",
+            "stretched to 16 x 8, bilinear (as TensorFlow), antialias off\n",
         ),
         (
             &["--preset", "image-dataset", "--antialias", "on"],
-            "bilinear (TensorFlow's), antialias on\n",
+            "bilinear (as TensorFlow), antialias on\n",
         ),
         (
             &["--preset", "flow-from-directory"],
             "stretched to 16 x 8, nearest, antialias on\n",
         ),
-        (&["--preset", "opencv-area"], "area (OpenCV's), antialias off\n"),
+        (&["--preset", "opencv-area"], "area (as OpenCV), antialias off\n"),
         (
             &["--preset", "tfjs"],
-            "bilinear (TensorFlow's), antialias off, coordinates align-corners\n",
+            "bilinear (as TensorFlow), antialias off, coordinates align-corners\n",
         ),
         (
             &[

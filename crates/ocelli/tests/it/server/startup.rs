@@ -21,7 +21,7 @@ async fn says_in_one_line(command: Command, parts: &[&str]) {
     let (status, said) = fails(command).await;
     let lines: Vec<&str> = said
         .lines()
-        .filter(|line| !line.contains("makes its answers up"))
+        .filter(|line| !line.contains("returns made-up results"))
         .collect();
     assert_eq!(lines.len(), 1, "{said}");
     for part in parts {
@@ -73,6 +73,32 @@ async fn a_library_that_is_none_is_named() {
     let mut command = ocelli(&["serve", "--listen", "127.0.0.1:0"]);
     command.arg("--onnxruntime").arg(&library);
     says_in_one_line(command, &[library.to_str().unwrap()]).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_open_files_that_is_too_low_is_named() {
+    for command in [
+        "serve --engine fake",
+        "web --redis redis://127.0.0.1:1",
+        "queue status --redis redis://127.0.0.1:1",
+        "model list",
+    ] {
+        for files in [6, 7, 8, 31] {
+            let mut limited = Command::new("sh");
+            let ocelli = env!("CARGO_BIN_EXE_ocelli");
+            limited.args(["-c", &format!("ulimit -n {files} && exec {ocelli} {command}")]);
+            says_in_one_line(limited, &[&format!("may have {files}"), "ulimit -Hn"]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_soft_limit_of_open_files_is_raised() {
+    let mut limited = Command::new("sh");
+    let ocelli = env!("CARGO_BIN_EXE_ocelli");
+    limited.args(["-c", &format!("ulimit -Sn 6 && exec {ocelli} model show --json")]);
+    let output = run(limited, b"").await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[tokio::test]

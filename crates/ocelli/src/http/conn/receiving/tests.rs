@@ -147,10 +147,10 @@ async fn complete_bodies_are_not_ended_and_keep_counting() {
 async fn a_body_that_was_ended_in_the_last_moment_has_ended() {
     let receiving = receiving();
     let (body, evicted) = enter(&receiving);
-    receiving.stop(&Error::Internal);
+    receiving.stop(&Error::NotReady("it is stopping"));
     assert_eq!(
         body.watch(evicted, std::future::ready(Ok(()))).await,
-        Err(Error::Internal)
+        Err(Error::NotReady("it is stopping"))
     );
 }
 

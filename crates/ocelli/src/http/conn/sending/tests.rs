@@ -109,6 +109,19 @@ async fn the_longest_waiting_make_room() {
 }
 
 #[tokio::test]
+async fn a_dropped_response_is_freed_though_the_library_still_has_a_piece_of_it() {
+    let sending = sending(1 << 20);
+    for length in [FIRST_PIECE, 3 * FIRST_PIECE] {
+        let memory: Arc<[u8]> = vec![7; length].into();
+        let response = Bytes::from_owner(Arc::clone(&memory));
+        let mut body = sending.body(response, Kept::default(), FIRST_PIECE);
+        let _piece = body.frame().await.unwrap().unwrap();
+        sending.sweep(Instant::now() + TIMEOUT);
+        assert_eq!(Arc::strong_count(&memory), 1, "{length}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_response_keeps_goes_with_it() {
     let times = ClientTimes {
         head: TIMEOUT,

@@ -10,36 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::models::priority::Priority;
 use crate::queue::job::{JobId, Reply};
-use crate::queue::wire::ReplyKind;
-
-/// Where a job stands in Redis.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EntryAddress {
-    pub priority: Priority,
-    pub entry: String,
-}
-
-impl EntryAddress {
-    /// The number of its stream, as scripts count them.
-    #[must_use]
-    pub(crate) fn stream(&self) -> usize {
-        self.priority.index() + 1
-    }
-
-    /// Its name in the hashes of its model.
-    #[must_use]
-    pub(crate) fn field(&self) -> String {
-        format!("{}/{}", self.stream(), self.entry)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyTo {
-    pub kind: ReplyKind,
-    pub key: String,
-    /// Which part of an asynchronous job.
-    pub part: u32,
-}
+use crate::queue::redis::address::{EntryAddress, ReplyTo};
 
 /// A job's lease. Completing it sends the reply; dropping it lets the lease run out.
 #[derive(Debug)]
@@ -206,6 +177,7 @@ impl Leases {
 mod tests {
     use super::*;
     use crate::queue::job::JobCost;
+    use crate::queue::wire::ReplyKind;
 
     fn task(entry: &str) -> RenewTask {
         RenewTask {

@@ -11,17 +11,18 @@ use ::redis::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{EntryAddress, RenewTask, ReplyTo};
-use super::{ConsumerShared, KEEP_STREAMS};
+use super::lease::RenewTask;
+use super::state::{KEEP_STREAMS, ModelState};
 use crate::models::priority::Priority;
 use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{Job, JobCost, JobError, Reply};
-use crate::queue::redis::connection::{Link, LinkError};
+use crate::queue::redis::address::{EntryAddress, ReplyTo};
+use crate::queue::redis::connection::LinkError;
 use crate::queue::redis::entries::{self, StreamEntry};
 use crate::queue::redis::keys::GROUP;
 use crate::queue::redis::scripts::{BURY, GROUPS, SUSPECT};
 use crate::queue::wire::{ElementKind, JobHeader, ReplyKind, WireError};
-use crate::queue::{Leased, QueueFull, Receipt};
+use crate::queue::{Deadline, Envelope, Leased, QueueFull, Receipt};
 
 /// How long one read waits for the first job.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -45,17 +46,15 @@ const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MOST_CLAIMS: usize = 100;
 
 pub(crate) struct QueueReader {
-    shared: Arc<ConsumerShared>,
-    reader: Link,
+    shared: Arc<ModelState>,
     room: Arc<Notify>,
     next_claim: Instant,
 }
 
 impl QueueReader {
-    pub(crate) fn new(shared: Arc<ConsumerShared>, reader: Link, room: Arc<Notify>) -> Self {
+    pub(crate) fn new(shared: Arc<ModelState>, room: Arc<Notify>) -> Self {
         Self {
             shared,
-            reader,
             room,
             next_claim: Instant::now(),
         }
@@ -76,7 +75,7 @@ impl QueueReader {
             error => tracing::debug!(%error, "jobs cannot be leased"),
         }
         // Whoever could not reach Redis could not renew a lease: all get the time of one to do so before any is taken.
-        self.next_claim = Instant::now() + self.shared.config.lease;
+        self.next_claim = Instant::now() + self.shared.process.config.lease;
         if let LinkError::NoGroup = error
             && let Err(error) = self.make_groups().await
         {
@@ -92,13 +91,13 @@ impl QueueReader {
             make.key(key);
         }
         make.arg(GROUP).arg(KEEP_STREAMS.as_millis() as u64);
-        self.reader.script(&make).await
+        self.shared.reader.script(&make).await
     }
 
     async fn turn(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
         if Instant::now() >= self.next_claim {
             self.claim(stop).await?;
-            self.next_claim = Instant::now() + self.shared.config.lease / 4;
+            self.next_claim = Instant::now() + self.shared.process.config.lease / 4;
         }
         let quotas = self.quotas();
         let wanted = quotas.iter().filter(|&&quota| quota > 0).count();
@@ -151,11 +150,11 @@ impl QueueReader {
         let mut read = ::redis::cmd("XREADGROUP");
         read.arg("GROUP")
             .arg(GROUP)
-            .arg(&self.shared.config.name)
+            .arg(&self.shared.name)
             .arg("COUNT")
             .arg(count);
         if wait {
-            let block = BLOCK.min(self.shared.config.lease / 4);
+            let block = BLOCK.min(self.shared.process.config.lease / 4);
             read.arg("BLOCK").arg(block.as_millis() as u64);
         }
         read.arg("STREAMS");
@@ -165,7 +164,7 @@ impl QueueReader {
         for _ in &wanted {
             read.arg(">");
         }
-        let answer: Value = self.reader.query(&read).await?;
+        let answer: Value = self.shared.reader.query(&read).await?;
         *self.shared.last_read.lock() = Some(Instant::now());
         let mut taken = 0;
         for (key, entries) in entries::streams(answer) {
@@ -202,7 +201,7 @@ impl QueueReader {
                     jobs = suspects.len(),
                     "took over jobs of a worker that stopped renewing its leases"
                 );
-                self.shared.metrics.redelivered.inc_by(suspects.len() as u64);
+                self.shared.metrics().redelivered.inc_by(suspects.len() as u64);
                 // All are leased from now on, and so renewed while they wait for their turn.
                 let suspects: Vec<Leased> = suspects
                     .into_iter()
@@ -236,12 +235,12 @@ impl QueueReader {
             claim
                 .arg(&self.shared.keys.jobs[priority.index()])
                 .arg(GROUP)
-                .arg(&self.shared.config.name)
-                .arg(self.shared.config.lease.as_millis() as u64)
+                .arg(&self.shared.name)
+                .arg(self.shared.process.config.lease.as_millis() as u64)
                 .arg(&cursor)
                 .arg("COUNT")
                 .arg(SUSPECTS);
-            let (next, mut claimed) = entries::claimed(self.reader.query(&claim).await?);
+            let (next, mut claimed) = entries::claimed(self.shared.reader.query(&claim).await?);
             // This worker's own, if it could not renew them in time, are its own again.
             claimed.retain(|suspect| !self.shared.leases.holds(priority, &suspect.id));
             suspects.extend(claimed);
@@ -258,7 +257,7 @@ impl QueueReader {
                 let entry = suspect.id.clone();
                 notes.arg(EntryAddress { priority, entry }.field());
             }
-            let crashes: Vec<Option<u64>> = self.reader.query(&notes).await?;
+            let crashes: Vec<Option<u64>> = self.shared.reader.query(&notes).await?;
             let mut judged: Vec<(Option<u64>, StreamEntry)> = crashes.into_iter().zip(suspects).collect();
             judged.sort_by_key(|(crashes, _)| *crashes);
             suspects = judged.into_iter().map(|(_, entry)| entry).collect();
@@ -272,17 +271,17 @@ impl QueueReader {
             return Ok(());
         };
         self.shared.leases.idle().await;
-        let Some(suspect) = suspect.unless_dead(Instant::now(), &self.shared.metrics) else {
+        let Some(suspect) = suspect.unless_dead(Instant::now(), self.shared.metrics()) else {
             return Ok(());
         };
-        let keep = KEEP_NOTES + self.shared.config.lease * 4;
+        let keep = KEEP_NOTES + self.shared.process.config.lease * 4;
         let mut note = SUSPECT.prepare_invoke();
         note.key(&self.shared.keys.index)
             .key(&self.shared.keys.crashes)
             .arg(place.stream())
             .arg(&place.entry)
             .arg(keep.as_millis() as u64);
-        let crashes: i64 = self.reader.script(&note).await?;
+        let crashes: i64 = self.shared.reader.script(&note).await?;
         if crashes < 0 {
             // Somebody else answered it, or whoever waited has left.
             drop(suspect);
@@ -301,6 +300,7 @@ impl QueueReader {
     async fn bury(&self, suspect: Leased, place: &EntryAddress) -> Result<(), LinkError> {
         tracing::error!(
             job = %suspect.job.id,
+            request_id = &*suspect.job.envelope.request_id,
             model = self.shared.model.id.name,
             "a job ended each worker that computed it alone; it is a dead letter now: see `ocelli queue dead list`"
         );
@@ -309,12 +309,12 @@ impl QueueReader {
         bury.key(&self.shared.keys.jobs[place.priority.index()])
             .key(&self.shared.keys.dead)
             .arg(&place.entry)
-            .arg(self.shared.config.dead_letters)
-            .arg(self.shared.config.dead_ttl.as_millis() as u64)
+            .arg(self.shared.process.config.dead_letters)
+            .arg(self.shared.process.config.dead_ttl.as_millis() as u64)
             .arg(reason)
-            .arg(&self.shared.config.name);
-        let _: i64 = self.reader.script(&bury).await?;
-        self.shared.metrics.dead_letters.inc();
+            .arg(&self.shared.name);
+        let _: i64 = self.shared.reader.script(&bury).await?;
+        self.shared.metrics().dead_letters.inc();
         suspect.complete(Reply {
             result: Err(JobError::Poisonous),
             cost: JobCost::default(),
@@ -324,24 +324,22 @@ impl QueueReader {
 
     /// Turns an entry into a job. One that this worker cannot use is answered at once.
     fn take(&self, priority: Priority, mut entry: StreamEntry) -> Option<Leased> {
-        let (header, submitted, payload) = (entry.take("j"), entry.take("t"), entry.take("p"));
-        let header = header.unwrap_or_default();
-        let payload = payload.unwrap_or_default();
+        let (header, submitted) = (entry.take("j").unwrap_or_default(), entry.take("t"));
+        let pixels = entry.take("p").unwrap_or_default();
         let now = Instant::now();
         let micros = submitted
             .and_then(|text| String::from_utf8(text).ok()?.parse().ok())
             .unwrap_or(0_u64);
-        let submitted = self.shared.clock.instant(micros, now).min(now);
-        let (header, refusal) = match JobHeader::decode_frame(&header) {
+        let submitted = self.shared.process.clock.instant(micros, now).min(now);
+        let (header, wants) = match JobHeader::decode_frame(&header) {
             Ok(header) => {
-                let refusal = self.unusable(&header, &payload);
-                (header, refusal)
+                let wants = self.wants(&header, &pixels);
+                (header, wants)
             }
-            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Some(error)),
+            Err((error, header)) => (header.map(|header| *header).unwrap_or_default(), Err(error)),
         };
-        let wants = self.wants(&header).collect();
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
-        let deadline = submitted + life;
+        let deadline = Deadline::new(submitted, life);
         let id = header.job_id();
         let task = RenewTask {
             id,
@@ -351,73 +349,70 @@ impl QueueReader {
             },
             reply_to: ReplyTo {
                 kind: ReplyKind::try_from(header.reply_kind).unwrap_or(ReplyKind::Stream),
-                key: header.reply_to.clone(),
+                key: header.reply_to,
                 part: header.part,
             },
             // A refusal is tried for a while, however old the job.
-            deadline: if refusal.is_some() {
+            deadline: if wants.is_err() {
                 now + PAUSE * 10
             } else {
-                deadline
+                deadline.at
             },
         };
         let lease = self.shared.leases.take(task);
-        if let Some(error) = refusal {
-            self.refuse(&error, lease);
-            return None;
-        }
+        let wants = match wants {
+            Ok(wants) => wants,
+            Err(error) => {
+                self.refuse(&error, &header.request_id, lease);
+                return None;
+            }
+        };
         let job = Job {
             id,
-            model: Arc::clone(&self.shared.model.id),
-            priority,
-            trace: (!header.trace.is_empty()).then(|| header.trace.into()),
+            envelope: Envelope {
+                request_id: header.request_id.into(),
+                model: Arc::clone(&self.shared.model),
+                priority,
+                deadline,
+            },
             wants,
-            pixels: payload,
-            deadline,
+            pixels,
         };
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// What a job wants, without the outputs that the model does not have.
-    fn wants(&self, header: &JobHeader) -> impl Iterator<Item = OutputRequest> {
-        header
-            .wants
-            .iter()
-            .filter_map(|want| want.want(&self.shared.model))
-    }
-
-    /// Why a job cannot be computed, if so.
-    fn unusable(&self, header: &JobHeader, payload: &[u8]) -> Option<WireError> {
-        let input = self.shared.model.input();
-        let wanted = [input.height, input.width, 3];
-        let bytes = wanted.iter().map(|&axis| axis as usize).product::<usize>();
-        if header.wants.is_empty() || self.wants(header).count() != header.wants.len() {
+    /// The outputs that a job asks for, where it can be computed.
+    fn wants(&self, header: &JobHeader, pixels: &[u8]) -> Result<Vec<OutputRequest>, WireError> {
+        let model = &self.shared.model;
+        let wants: Option<Vec<OutputRequest>> = header.wants.iter().map(|want| want.want(model)).collect();
+        let Some(wants) = wants.filter(|wants| !wants.is_empty()) else {
             let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
-            return Some(WireError::Garbage(format!(
+            return Err(WireError::Garbage(format!(
                 "the outputs {wanted:?} are wanted, and the model does not have them all"
             )));
-        }
+        };
+        let input = model.input();
+        let shape = [input.height, input.width, 3];
+        let bytes = shape.iter().map(|&axis| axis as usize).product::<usize>();
         match header.inputs.as_slice() {
-            [only]
-                if only.kind == ElementKind::U8 as i32 && only.shape == wanted && payload.len() == bytes =>
-            {
-                None
+            [only] if only.kind == ElementKind::U8 as i32 && only.shape == shape && pixels.len() == bytes => {
+                Ok(wants)
             }
-            inputs => Some(WireError::Garbage(format!(
-                "the model takes {wanted:?} uint8 pixels, and this is {} tensors in {} bytes",
+            inputs => Err(WireError::Garbage(format!(
+                "the model takes {shape:?} uint8 pixels, and this is {} tensors in {} bytes",
                 inputs.len(),
-                payload.len()
+                pixels.len()
             ))),
         }
     }
 
-    fn refuse(&self, error: &WireError, lease: crate::queue::redis::Lease) {
+    fn refuse(&self, error: &WireError, request_id: &str, lease: crate::queue::redis::Lease) {
         let reason = match error {
             WireError::Garbage(_) => "garbage",
             WireError::Newer { .. } => "newer",
         };
-        self.shared.metrics.count_refused(reason);
-        tracing::warn!(%error, "a job in the stream cannot be used, and was refused");
+        self.shared.metrics().count_refused(reason);
+        tracing::warn!(%error, request_id, "refused a job that cannot be used");
         lease.complete(Reply {
             result: Err(JobError::Incompatible),
             cost: JobCost::default(),

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::ConsumerShared;
-use super::ack::finish;
 use super::lease::{Done, RenewTask};
+use super::state::ModelState;
 use crate::models::priority::Priority;
 use crate::queue::job::Reply;
+use crate::queue::redis::ack::finish;
+use crate::queue::redis::async_jobs::records::{Noted, note_reply};
+use crate::queue::redis::async_jobs::webhook_schedule::WebhookSchedule;
 use crate::queue::redis::connection::LinkError;
-use crate::queue::redis::job_records::{Noted, note_reply};
 use crate::queue::redis::keys;
 use crate::queue::redis::scripts::REPLY;
-use crate::queue::redis::webhook_schedule::WebhookSchedule;
 use crate::queue::wire::{self, ReplyKind};
 
 /// Replies that are sent together.
@@ -35,7 +35,7 @@ struct ReplyInFlight {
 
 /// Sends replies until no lease can be completed any more. One that cannot be sent is tried again, and keeps no other
 /// one waiting.
-pub(crate) async fn run(shared: &ConsumerShared, mut done: mpsc::UnboundedReceiver<Done>) {
+pub(crate) async fn run(shared: &ModelState, mut done: mpsc::UnboundedReceiver<Done>) {
     let mut ended = Vec::with_capacity(TOGETHER);
     let mut outgoing: Vec<ReplyInFlight> = Vec::new();
     loop {
@@ -69,9 +69,9 @@ pub(crate) async fn run(shared: &ConsumerShared, mut done: mpsc::UnboundedReceiv
     }
 }
 
-fn encode(shared: &ConsumerShared, task: RenewTask, reply: &Reply) -> ReplyInFlight {
+fn encode(shared: &ModelState, task: RenewTask, reply: &Reply) -> ReplyInFlight {
     ReplyInFlight {
-        frame: wire::encode_reply(task.id, reply, &shared.config.name),
+        frame: wire::encode_reply(task.id, reply, &shared.name),
         task,
         written: false,
         finished: false,
@@ -79,17 +79,17 @@ fn encode(shared: &ConsumerShared, task: RenewTask, reply: &Reply) -> ReplyInFli
 }
 
 /// Writes the replies that can be written, and takes their jobs away.
-async fn send(shared: &ConsumerShared, outgoing: &mut [ReplyInFlight]) {
+async fn send(shared: &ModelState, outgoing: &mut [ReplyInFlight]) {
     let unwritten = outgoing.iter().enumerate().filter(|(_, reply)| !reply.written);
     let writing = unwritten.map(|(index, reply)| async move { (index, write(shared, reply).await) });
     for (index, written) in join_all(writing).await {
         match written {
             Ok(true) => {}
             Ok(false) => {
-                shared.metrics.orphaned_replies.inc();
+                shared.metrics().orphaned_replies.inc();
             }
             Err(error) if is_permanent(&error) => {
-                shared.metrics.count_refused("reply_place");
+                shared.metrics().count_refused("reply_place");
                 tracing::warn!(
                     %error,
                     key = outgoing[index].task.reply_to.key,
@@ -115,7 +115,7 @@ async fn send(shared: &ConsumerShared, outgoing: &mut [ReplyInFlight]) {
         let entries = indices
             .iter()
             .map(|&index| outgoing[index].task.place.entry.as_str());
-        match finish(&shared.link, &shared.keys, priority, entries).await {
+        match finish(shared.link(), &shared.keys, priority, entries).await {
             Ok(_) => {
                 for index in indices {
                     outgoing[index].finished = true;
@@ -133,21 +133,21 @@ fn is_permanent(error: &LinkError) -> bool {
 }
 
 /// Writes one reply. False when the place for it is gone, and with it whoever waited.
-async fn write(shared: &ConsumerShared, reply: &ReplyInFlight) -> Result<bool, LinkError> {
+async fn write(shared: &ModelState, reply: &ReplyInFlight) -> Result<bool, LinkError> {
     let to = &reply.task.reply_to;
     match to.kind {
         ReplyKind::Stream => {
             let mut add = REPLY.key(&to.key);
             add.arg(&reply.frame);
-            let added: i64 = shared.link.script(&add).await?;
+            let added: i64 = shared.link().script(&add).await?;
             Ok(added == 1)
         }
         ReplyKind::Record => {
-            let noted = note_reply(&shared.link, &to.key, to.part, &reply.frame).await?;
+            let noted = note_reply(shared.link(), &to.key, to.part, &reply.frame).await?;
             if noted == Noted::Tell
                 && let Some(job) = keys::job_of(&to.key)
             {
-                let due = WebhookSchedule::new(shared.link.clone(), shared.config.prefix.clone());
+                let due = WebhookSchedule::new(shared.link().clone(), shared.process.config.prefix.clone());
                 due.call_in(job, Duration::ZERO).await?;
             }
             Ok(noted != Noted::Unwanted)

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::{ProducerShared, Submission};
+use super::state::{ProducerState, Submission};
 use crate::metrics::QueueStats;
 use crate::models::model_id::ModelId;
 use crate::models::served_model::ServedModel;
+use crate::queue::redis::address::EntryAddress;
 use crate::queue::redis::connection::LinkError;
-use crate::queue::redis::consumer::lease::EntryAddress;
 use crate::queue::redis::keys;
 use crate::queue::redis::needs::{Needs, Role};
 use crate::queue::redis::queue_stats::look;
@@ -46,7 +47,7 @@ const SUCCEEDED: Duration = Duration::from_secs(60);
 
 pub(crate) struct Heartbeat {
     needs: Needs,
-    shared: Arc<ProducerShared>,
+    shared: Arc<ProducerState>,
     outbox: mpsc::UnboundedSender<Submission>,
     models: HashMap<Arc<ModelId>, Known>,
     /// Until then a model that no worker announces is not given up: Redis was away, or was emptied.
@@ -59,7 +60,7 @@ struct Known {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(shared: Arc<ProducerShared>, outbox: mpsc::UnboundedSender<Submission>) -> Self {
+    pub(crate) fn new(shared: Arc<ProducerState>, outbox: mpsc::UnboundedSender<Submission>) -> Self {
         Self {
             needs: Needs {
                 role: Role::Web,
@@ -221,23 +222,31 @@ impl Heartbeat {
         }
         let mut failed = None;
         // While a package is replaced by another of its name and version, the figures are those of both.
-        let mut standings: HashMap<NameAndVersion, (Arc<ModelId>, QueueStats)> = HashMap::new();
-        for (model, jobs) in asked {
+        let mut all_stats: HashMap<NameAndVersion, (Arc<ModelId>, QueueStats)> = HashMap::new();
+        let looks = asked.iter().map(|(model, jobs)| async move {
             let places: Vec<&EntryAddress> = jobs.iter().map(|(_, place)| place).collect();
-            match look(&shared.link, &shared.keys(&model), &places).await {
-                Ok(standing) => {
-                    shared.note_depth(&model, standing.depth);
-                    shared.waiting.note_missing(&jobs, &standing.missing);
-                    let new = || (Arc::clone(&model), QueueStats::default());
-                    let (_, sum) = standings.entry(named(&model)).or_insert_with(new);
-                    sum.add(&standing);
+            (
+                model,
+                jobs,
+                look(&shared.link, &shared.keys(model), &places).await,
+            )
+        });
+        // All models are asked about in one write.
+        for (model, jobs, stats) in join_all(looks).await {
+            match stats {
+                Ok(stats) => {
+                    shared.note_depth(model, stats.depth);
+                    shared.waiting.note_missing(jobs, &stats.missing);
+                    let new = || (Arc::clone(model), QueueStats::default());
+                    let (_, sum) = all_stats.entry(named(model)).or_insert_with(new);
+                    sum.add(&stats);
                 }
                 // In a cluster the queues of other models may be well.
                 Err(error) => failed = Some(error),
             }
         }
-        for (model, standing) in standings.values() {
-            shared.metrics.set_queue(model, standing);
+        for (model, stats) in all_stats.values() {
+            shared.metrics.set_queue(model, stats);
         }
         let again = shared.waiting.take_lost(LOOK_FOR);
         if !again.is_empty() {

@@ -10,11 +10,10 @@ use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::models::model_id::ModelId;
-use crate::models::priority::Priority;
-use crate::queue::ReplySender;
 use crate::queue::job::{JobId, Reply};
-use crate::queue::redis::consumer::lease::EntryAddress;
+use crate::queue::redis::address::EntryAddress;
 use crate::queue::wire::JobHeader;
+use crate::queue::{Envelope, ReplySender};
 
 /// How often in a row a job must be missing from its stream before it is submitted again. Once may mean that its reply
 /// is on its way.
@@ -45,13 +44,11 @@ enum SubmissionState {
 #[derive(Debug)]
 pub(crate) struct PreparedForm {
     pub(crate) id: JobId,
-    pub(crate) model: Arc<ModelId>,
-    pub(crate) priority: Priority,
+    pub(crate) envelope: Envelope,
     pub(crate) header: JobHeader,
     pub(crate) payload: Bytes,
     /// The most bytes of the reply, for which room is kept.
     pub(crate) most_reply: u64,
-    pub(crate) deadline: Instant,
 }
 
 /// All jobs that wait for their replies.
@@ -138,7 +135,7 @@ impl PendingJobs {
                 SubmissionState::Submitting { .. } | SubmissionState::Lost => None,
                 SubmissionState::Queued { entry, .. } => Some(Abandoned {
                     place: EntryAddress {
-                        priority: job.form.priority,
+                        priority: job.form.envelope.priority,
                         entry,
                     },
                     form: job.form,
@@ -159,10 +156,12 @@ impl PendingJobs {
             if let SubmissionState::Queued { entry, since, .. } = &job.state
                 && now.saturating_duration_since(*since) >= age
             {
-                let list = by_model.entry(Arc::clone(&job.form.model)).or_default();
+                let list = by_model
+                    .entry(Arc::clone(&job.form.envelope.model.id))
+                    .or_default();
                 if list.len() < most {
                     let place = EntryAddress {
-                        priority: job.form.priority,
+                        priority: job.form.envelope.priority,
                         entry: entry.clone(),
                     };
                     list.push((id, place));
@@ -213,23 +212,23 @@ impl PendingJobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::priority::Priority;
     use crate::queue::job::JobCost;
-    use crate::queue::{ReplyReceiver, waiter};
+    use crate::queue::{Deadline, ReplyReceiver, tutorial, waiter};
 
     fn added(waiting: &PendingJobs, id: u128) -> ReplyReceiver {
         let (waiter, pending) = waiter();
         let form = PreparedForm {
             id: JobId(id),
-            model: Arc::new(ModelId {
-                name: "m".to_owned(),
-                version: "1".to_owned(),
-                digest: String::new(),
-            }),
-            priority: Priority::Normal,
+            envelope: Envelope {
+                request_id: "".into(),
+                model: Arc::new(tutorial::model()),
+                priority: Priority::Normal,
+                deadline: Deadline::new(Instant::now(), Duration::ZERO),
+            },
             header: JobHeader::default(),
             payload: Bytes::new(),
             most_reply: 0,
-            deadline: Instant::now(),
         };
         waiting.add(form, waiter);
         pending
@@ -285,16 +284,16 @@ mod tests {
     async fn what_was_never_accepted_fails_and_what_was_is_kept() {
         let waiting = PendingJobs::default();
         let (refused, kept) = (added(&waiting, 1), added(&waiting, 2));
-        waiting.failed(JobId(1), Error::Internal);
-        assert_eq!(refused.await.unwrap_err(), Error::Internal);
+        waiting.failed(JobId(1), Error::internal("a bug"));
+        assert_eq!(refused.await.unwrap_err(), Error::internal("a bug"));
         waiting.queued(JobId(2), "2-0", Instant::now()).expect("it waits");
-        waiting.failed(JobId(2), Error::Internal);
+        waiting.failed(JobId(2), Error::internal("a bug"));
         let jobs = asked(&waiting);
         assert_eq!(jobs.len(), 1, "it is queued, whatever became of an older attempt");
         (0..MISSES).for_each(|_| waiting.note_missing(&jobs, &[0]));
         for _ in 0..2 {
             assert_eq!(waiting.take_lost(9), [JobId(2)]);
-            waiting.failed(JobId(2), Error::Internal);
+            waiting.failed(JobId(2), Error::internal("a bug"));
         }
         drop(kept);
     }

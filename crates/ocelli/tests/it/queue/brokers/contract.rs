@@ -1,6 +1,6 @@
 //! What every broker holds to, and what holds over Redis only.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use ocelli::error::Error;
@@ -103,7 +103,13 @@ async fn replies_reach_whoever_waits(harness: Harness) {
     leased.extend(harness.worker.lease(2).await);
     let order: Vec<u8> = leased.iter().map(|leased| leased.job.pixels[0]).collect();
     assert_eq!(order, [1, 2, 3, 4, 5, 6], "first come, first served");
-    assert!(leased.iter().all(|leased| leased.job.trace.is_some()));
+    for (pixel, leased) in (1..).zip(&leased) {
+        let envelope = &leased.job.envelope;
+        assert_eq!(*envelope.request_id, format!("request-{pixel}"));
+        assert_eq!(envelope.model.id, harness.model.id);
+        let left = envelope.deadline.at.saturating_duration_since(Instant::now());
+        assert!(left > LONG / 2 && left <= LONG, "{left:?}");
+    }
     leased.into_iter().rev().for_each(compute);
     for (pixel, pending) in (1..).zip(pending) {
         assert_eq!(

@@ -12,8 +12,10 @@ use ocelli::models::priority::Priority;
 use ocelli::models::served_model::{Runtime, ServedModel};
 use ocelli::output::postprocess::{Output, OutputKind, OutputRequest};
 use ocelli::queue::job::{Job, JobCost, JobId, Reply};
-use ocelli::queue::redis::{self, Link, RedisUrl, RedisWorker, WebConfig, WorkerSideConfig, WorkerTasks};
-use ocelli::queue::{Broker, JobQueue, Leased, MemoryBroker, ModelQueue, Refill, ReplyReceiver, waiter};
+use ocelli::queue::redis::{self, Link, RedisUrl, RedisWorker, RedisWorkers, WebConfig, WorkerSideConfig};
+use ocelli::queue::{
+    Broker, Deadline, Envelope, JobQueue, Leased, MemoryBroker, ModelQueue, Refill, ReplyReceiver, waiter,
+};
 use ocelli_engine::CostTable;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -144,17 +146,19 @@ impl Harness {
         let (waiter, pending) = waiter();
         let job = Job {
             id: JobId::random(),
-            model: Arc::clone(&self.model.id),
-            priority,
-            trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+            envelope: Envelope {
+                request_id: format!("request-{pixel}").into(),
+                model: Arc::clone(&self.model),
+                priority,
+                deadline: Deadline::new(Instant::now(), life),
+            },
             wants: vec![OutputRequest {
                 output: 0,
                 form: OutputKind::Vector { normalize: false },
             }],
             pixels: vec![pixel; self.model.input().elements()],
-            deadline: Instant::now() + life,
         };
-        self.broker.submit(&self.model, job, waiter);
+        self.broker.submit(job, waiter);
         pending
     }
 
@@ -261,13 +265,9 @@ fn start_worker(target: &RedisUrl, prefix: &str, name: &str, limits: Limits) -> 
         dead_letters: 10,
         dead_ttl: PATIENCE,
     };
-    let (side, tasks): (RedisWorker, WorkerTasks) = redis::worker(
-        config,
-        links(target, name),
-        &model,
-        (queue.clone(), room),
-        Arc::clone(&metrics),
-    );
+    let (link, reader) = links(target, name);
+    let workers = RedisWorkers::new(config, link, Arc::clone(&metrics));
+    let (side, tasks) = workers.worker(name.to_owned(), reader, &model, (queue.clone(), room));
     let stop_leasing = CancellationToken::new();
     let tasks = tokio::spawn(tasks.run(stop_leasing.clone(), CancellationToken::new()));
     Worker {

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::connection::{Link, LinkError};
-use super::keys;
-use super::scripts::{WEBHOOK_AT, WEBHOOK_ENTER, WEBHOOK_LEAVE, WEBHOOK_TAKE};
 use crate::queue::job::JobId;
+use crate::queue::redis::connection::{Link, LinkError};
+use crate::queue::redis::keys;
+use crate::queue::redis::scripts::{WEBHOOK_AT, WEBHOOK_ENTER, WEBHOOK_LEAVE, WEBHOOK_TAKE};
 
 /// The webhooks of all jobs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct DueWebhook {
 }
 
 impl WebhookSchedule {
-    pub(super) fn new(link: Link, prefix: String) -> Self {
+    pub(in crate::queue::redis) fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }
 

@@ -1,9 +1,9 @@
 //! Taking jobs away.
 
+use super::connection::{Link, LinkError};
+use super::keys::{GROUP, ModelKeys};
+use super::scripts::FINISH;
 use crate::models::priority::Priority;
-use crate::queue::redis::connection::{Link, LinkError};
-use crate::queue::redis::keys::{GROUP, ModelKeys};
-use crate::queue::redis::scripts::FINISH;
 
 /// Takes jobs of one priority out of their stream, and says how many were still there. That some were not is no error.
 ///

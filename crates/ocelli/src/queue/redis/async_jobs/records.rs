@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::connection::{Link, LinkError};
-use super::keys;
-use super::scripts::{
+use crate::queue::job::{JobId, StoredSize};
+use crate::queue::redis::connection::{Link, LinkError};
+use crate::queue::redis::keys;
+use crate::queue::redis::scripts::{
     IDEMPOTENCY_CLAIM, IDEMPOTENCY_RENEW, IDEMPOTENCY_SETTLE, QUOTA_ENTER, QUOTA_LEAVE, RECORD_CREATE,
     RECORD_QUEUED, RECORD_READ, RECORD_RENEW, RECORD_REPLY,
 };
-use crate::queue::job::{JobId, StoredSize};
 use crate::queue::wire::{JobRecord, QueuedParts};
 
 /// What a record may say that makes sense: a garbled one must not cost memory or time.
@@ -52,7 +52,7 @@ pub struct Record {
 
 /// What became of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(in crate::queue::redis) enum Noted {
     /// Nobody wants it: the job was deleted, or its time is over.
     Unwanted,
     Yes,
@@ -66,7 +66,7 @@ fn kept_name(id: JobId, StoredSize { images, bytes }: StoredSize) -> String {
 }
 
 impl JobRecords {
-    pub(super) fn new(link: Link, prefix: String) -> Self {
+    pub(in crate::queue::redis) fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }
 
@@ -261,7 +261,12 @@ impl JobRecords {
 ///
 /// # Errors
 /// [`LinkError`].
-pub(super) async fn note_reply(link: &Link, key: &str, part: u32, frame: &[u8]) -> Result<Noted, LinkError> {
+pub(in crate::queue::redis) async fn note_reply(
+    link: &Link,
+    key: &str,
+    part: u32,
+    frame: &[u8],
+) -> Result<Noted, LinkError> {
     let mut script = RECORD_REPLY.prepare_invoke();
     script.key(key).arg(part).arg(frame);
     let noted: i64 = link.script(&script).await?;

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use ocelli_vision::ModelCard;
 
-use super::RedisBroker;
+use super::records::JobRecords;
+use super::webhook_schedule::WebhookSchedule;
 use crate::error::Error;
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
 use crate::queue::job::{Job, JobId};
+use crate::queue::queue_full;
+use crate::queue::redis::ack::finish;
+use crate::queue::redis::address::ReplyTo;
 use crate::queue::redis::connection::LinkError;
-use crate::queue::redis::consumer::ack::finish;
-use crate::queue::redis::consumer::lease::ReplyTo;
-use crate::queue::redis::job_records::JobRecords;
+use crate::queue::redis::producer::RedisBroker;
 use crate::queue::redis::registry;
-use crate::queue::redis::webhook_schedule::WebhookSchedule;
 use crate::queue::wire::{QueuedPart, QueuedParts, ReplyKind};
 
 impl RedisBroker {
@@ -43,8 +44,8 @@ impl RedisBroker {
         let form = self.shared.form(job, to);
         match self.shared.push(&form).await {
             Ok(Ok(entry)) => Ok(QueuedPart { entry }),
-            Ok(Err(depth)) => Err(self.shared.queue_full(&form.model, depth)),
-            Err(error) => Err(Error::BrokerUnavailable(error.to_string())),
+            Ok(Err(depth)) => Err(queue_full(&form.envelope.model, depth)),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What `ocelli predict` is asked to look at: arguments turned into files.
+//! Expands the arguments of `ocelli predict` into files.
 
 use std::collections::HashSet;
 use std::io::{self, Read as _};
@@ -8,47 +8,42 @@ use std::{fmt, fs};
 use bytes::Bytes;
 use ocelli_vision::{DecodeLimits, ImageError, ImageHeader};
 
-/// In folders, files with these extensions are photos, and those whose first bytes say so.
+/// In folders, files with these extensions are photos, and those that begin as one.
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
-/// Extensions of images in other formats, some of which are text. Users want to know that these are skipped.
+/// Extensions of images in other formats, some of which are text. The log names those that are skipped.
 const UNDECODED: [&str; 16] = [
     "heic", "heif", "avif", "jxl", "jp2", "psd", "dng", "cr2", "cr3", "nef", "arw", "svg", "eps", "ppm",
     "pgm", "pbm",
 ];
 
-/// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
 
-/// The most that is read of one file. Larger ones are not photos within any limit of pixels.
+/// Maximum bytes to read from one file. No photo within the limits of pixels is larger.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
-/// Where a photo comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     File(PathBuf),
     Stdin,
-    /// An argument that leads to no photo, and why.
+    /// An argument or a folder that yields no photo.
     Nothing {
-        /// The argument or the folder.
         name: String,
-        /// What is wrong with it.
         reason: String,
     },
 }
 
 /// The files of folders that are skipped.
 #[derive(Debug, Default)]
-pub(super) struct Skipped {
+struct Skipped {
     /// They may hold photos in a format that is not decoded, or cannot be read.
     undecoded: Vec<PathBuf>,
-    /// They are hidden or text.
+    /// Hidden files and text.
     no_images: Vec<PathBuf>,
 }
 
 impl Skipped {
-    /// Logs which files may be missed, and how many others there are.
-    pub(super) fn log(&self) {
+    fn log(&self) {
         if !self.undecoded.is_empty() {
             tracing::warn!("{self}");
         }
@@ -57,7 +52,7 @@ impl Skipped {
         }
     }
 
-    /// Forgets files that are read all the same, and those that were found before.
+    /// Removes files that are read because another argument names them, and duplicates.
     fn without(&mut self, known: &mut HashSet<Source>) {
         let mut is_new = |path: &PathBuf| known.insert(identity(&Source::File(path.clone())));
         self.undecoded.retain(&mut is_new);
@@ -67,7 +62,7 @@ impl Skipped {
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Files that are named; a folder may hold thousands of others.
+        /// A folder may hold thousands of other files; the message lists this many.
         const NAMED: usize = 10;
         let count = self.undecoded.len();
         let noun = if count == 1 { "file" } else { "files" };
@@ -87,7 +82,7 @@ impl fmt::Display for Skipped {
 }
 
 impl Source {
-    /// What to call it in answers.
+    /// Its name in the output.
     pub(super) fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -96,7 +91,7 @@ impl Source {
         }
     }
 
-    /// Why it cannot be read, where that is known without reading it.
+    /// Why it cannot be read, if that is known without reading it.
     pub(super) fn problem(&self) -> Option<String> {
         match self {
             Self::File(path) => fs::metadata(path).err().map(|error| error.to_string()),
@@ -120,14 +115,20 @@ fn read(source: io::Result<impl io::Read>) -> Result<Bytes, String> {
         .and_then(|source| source.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("it is larger than {MAX_FILE} bytes, which no photo is"));
+        return Err(format!("larger than {MAX_FILE} bytes, the limit for a photo"));
     }
     Ok(Bytes::from(bytes))
 }
 
-/// Every photo that the arguments lead to, once, in the order in which they are named first, and what is skipped. Folders
-/// and patterns are sorted by name.
-pub(super) fn expand(arguments: &[String]) -> (Vec<Source>, Skipped) {
+/// Every photo that the arguments lead to, once, in the order in which they are named first; folders and patterns are sorted
+/// by name. Logs which files are skipped.
+pub(super) fn find(arguments: &[String]) -> Vec<Source> {
+    let (sources, skipped) = expand(arguments);
+    skipped.log();
+    sources
+}
+
+fn expand(arguments: &[String]) -> (Vec<Source>, Skipped) {
     let mut skipped = Skipped::default();
     let mut sources: Vec<Source> = arguments
         .iter()
@@ -139,9 +140,9 @@ pub(super) fn expand(arguments: &[String]) -> (Vec<Source>, Skipped) {
     (sources, skipped)
 }
 
-/// What two names of one source have in common: the absolute path without links. Hard links are files of their own:
-/// people who copy that way expect an answer for each. The numbers of inodes would not do, since some network file systems give
-/// one number to several files, and a photo would go unanswered.
+/// The absolute path without symbolic links, which is the same for all names of a source. Hard links count as separate
+/// files: users who copy that way expect a result for each. Inode numbers are not used, because some network file systems
+/// give one number to several files, and a photo would get no result.
 fn identity(source: &Source) -> Source {
     match source {
         Source::File(path) => Source::File(path.canonicalize().unwrap_or_else(|_| path.clone())),
@@ -160,12 +161,12 @@ fn expand_one(argument: &str, skipped: &mut Skipped) -> Vec<Source> {
         }]
     };
     let path = Path::new(argument);
-    // What exists is meant literally, whatever characters its name has.
+    // An existing file is taken literally, even if its name looks like a pattern.
     if path.is_dir() {
         let mut found = Vec::new();
-        search(path, MAX_DEPTH, &mut found, skipped);
+        search(path, 0, &mut found, skipped);
         return if found.is_empty() {
-            nothing("the folder holds no photos".to_owned())
+            nothing("the folder contains no photos".to_owned())
         } else {
             found
         };
@@ -174,12 +175,12 @@ fn expand_one(argument: &str, skipped: &mut Skipped) -> Vec<Source> {
         return vec![Source::File(path.to_path_buf())];
     }
     match glob::glob(argument) {
-        Err(error) => nothing(format!("it is not a valid pattern: {error}")),
+        Err(error) => nothing(format!("not a valid pattern: {error}")),
         Ok(matches) => {
             let mut found = Vec::new();
             for entry in matches {
                 match entry {
-                    Ok(path) if path.is_dir() => search(&path, MAX_DEPTH, &mut found, skipped),
+                    Ok(path) if path.is_dir() => search(&path, 0, &mut found, skipped),
                     Ok(path) => found.push(Source::File(path)),
                     Err(error) => found.push(unreadable(error.path(), error.error())),
                 }
@@ -194,6 +195,12 @@ fn expand_one(argument: &str, skipped: &mut Skipped) -> Vec<Source> {
 }
 
 fn search(folder: &Path, depth: usize, found: &mut Vec<Source>, skipped: &mut Skipped) {
+    if depth > MAX_DEPTH {
+        let error = io::Error::other(format!(
+            "folders are searched {MAX_DEPTH} levels deep; name this one"
+        ));
+        return found.push(unreadable(folder, &error));
+    }
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut paths: Vec<PathBuf> = match entries {
         Ok(entries) => entries.iter().map(fs::DirEntry::path).collect(),
@@ -201,12 +208,12 @@ fn search(folder: &Path, depth: usize, found: &mut Vec<Source>, skipped: &mut Sk
     };
     paths.sort_unstable();
     for path in paths {
-        // As shells do. Most of these files belong to programs, such as previews and version control.
+        // Shells skip hidden files too. Most belong to programs, such as previews and version control.
         if is_hidden(&path) {
             skipped.no_images.push(path);
-        // Links to folders are not followed: they can lead round in circles.
-        } else if path.is_dir() && !path.is_symlink() && depth > 0 {
-            search(&path, depth - 1, found, skipped);
+        // Links to folders are not followed, since they may form a loop.
+        } else if path.is_dir() && !path.is_symlink() {
+            search(&path, depth + 1, found, skipped);
         } else {
             match Content::of(&path) {
                 Content::Photo => found.push(Source::File(path)),
@@ -229,21 +236,21 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// What a file of a folder holds, by its name and its first bytes.
+/// The content of a file in a folder, according to its name and its first bytes.
 enum Content {
-    /// A photo in a format that is decoded.
+    /// A photo in a supported format.
     Photo,
-    /// Text or nothing, and by its name no image.
+    /// Text or an empty file, without the name of an image.
     Text,
-    /// Anything else, or it cannot be read.
+    /// Anything else, or unreadable.
     Unknown,
 }
 
 impl Content {
     fn of(path: &Path) -> Self {
-        /// Enough for every signature, and to tell text from the rest.
+        /// Enough for every signature, and to recognise text.
         const PREFIX: u64 = 512;
-        // Pipes and sockets would be waited for.
+        // Opening a pipe or a socket would block.
         if !path.is_file() {
             return Self::Unknown;
         }
@@ -259,7 +266,7 @@ impl Content {
         if read.is_err() {
             return Self::Unknown;
         }
-        // The header ends early, of course; what counts is that it is one.
+        // A truncated header is still the header of a photo.
         match ImageHeader::read(&bytes, &DecodeLimits::default()) {
             Err(ImageError::Empty | ImageError::Unrecognized { .. }) => {
                 if is_text(&bytes) && !is_one_of(&UNDECODED) {
@@ -273,7 +280,7 @@ impl Content {
     }
 }
 
-/// Whether these are the first bytes of a text in UTF-8.
+/// Whether these are the first bytes of UTF-8 text.
 fn is_text(bytes: &[u8]) -> bool {
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
@@ -293,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_folders_and_patterns_are_found_and_misses_are_told() {
+    fn files_folders_and_patterns_are_found_and_misses_are_reported() {
         let folder = tempfile::tempdir().expect("folder");
         let root = folder.path();
         fs::create_dir_all(root.join("deep/er")).expect("folders");
@@ -323,7 +330,7 @@ mod tests {
         assert_eq!(
             names(&["phone"]),
             ["phone/IMG_1"],
-            "a file without an extension is looked into"
+            "a file without an extension is recognised by its content"
         );
         assert_eq!(names(&["deep", "b.jpg"]), ["deep/er/c.webp", "b.jpg"]);
         assert_eq!(names(&["*.jpg"]), ["b.jpg", "odd[1].jpg"]);
@@ -335,13 +342,14 @@ mod tests {
         assert_eq!(
             names(&["notes.txt"]),
             ["notes.txt"],
-            "a named file is taken whatever its name"
+            "a file given by name is taken whatever its extension"
         );
         assert_eq!(names(&["empty", "*.gif"]), ["nothing", "nothing"]);
         assert_eq!(names(&["missing.jpg"]), ["missing.jpg"]);
         assert!(Source::File(root.join("missing.jpg")).read().is_err());
     }
-    /// Makes files with the given beginnings in a new folder.
+
+    /// Creates files with the given content in a new folder.
     fn files(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("folder");
         for (name, bytes) in files {
@@ -388,14 +396,39 @@ mod tests {
             "notes",
         ];
         assert_eq!(skipped.no_images, passed.map(|name| root.join(name)));
-        let said = skipped.to_string();
-        assert!(said.starts_with("skipped 6 files (not JPEG, PNG, WebP"), "{said}");
-        assert!(said.contains("b.heic") && !said.contains("README"), "{said}");
-        // Those that are named are taken, and are not skipped as well.
+        let text = skipped.to_string();
+        assert!(text.starts_with("skipped 6 files (not JPEG, PNG, WebP"), "{text}");
+        assert!(text.contains("b.heic") && !text.contains("README"), "{text}");
+        // A file given by name is taken, and is not reported as skipped.
         let (sources, skipped) =
             expand(&[root.join("b.heic"), root.into()].map(|path| path.display().to_string()));
         assert_eq!(sources[0], Source::File(root.join("b.heic")));
         assert_eq!(skipped.undecoded, named[1..]);
+    }
+
+    #[test]
+    fn folders_that_are_too_deep_are_reported() {
+        let nested = |levels: usize| format!("{}a.jpg", "d/".repeat(levels));
+        let (last, beyond) = (nested(MAX_DEPTH), nested(MAX_DEPTH + 1));
+        let folder = files(&[(&last, JPEG), (&beyond, JPEG)]);
+        let root = folder.path();
+        let (sources, _) = expand(&[root.display().to_string()]);
+        let too_deep = root
+            .join(&beyond)
+            .parent()
+            .expect("a folder")
+            .display()
+            .to_string();
+        let expected = [
+            Source::File(root.join(&last)),
+            Source::Nothing {
+                name: too_deep.clone(),
+                reason: "folders are searched 16 levels deep; name this one".to_owned(),
+            },
+        ];
+        assert_eq!(sources, expected);
+        // Named, it is searched.
+        assert_eq!(expand(&[too_deep]).0, [Source::File(root.join(&beyond))]);
     }
 
     #[test]
@@ -434,7 +467,7 @@ mod tests {
         ] {
             assert_eq!(found(arguments), (names.to_owned(), skipped), "{arguments:?}");
         }
-        // Its photo is answered already, so the folder is not empty.
+        // Its photo was given before, so the folder is not empty.
         let (sources, _) = expand(&["deep/b.jpg", "deep"].map(|name| root.join(name).display().to_string()));
         assert_eq!(sources.len(), 1);
     }
