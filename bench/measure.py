@@ -1,4 +1,4 @@
-"""Starting servers, loading them and reading what they cost. Used by the programs of this folder; prints nothing."""
+"""Starts servers, puts load on them and reads their costs, for the other scripts. Prints nothing."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Server:
     start_to_ready_s: float
 
     def cpu_s(self) -> float:
-        """Seconds of processor time, of all its threads, since it started."""
+        """CPU seconds of all threads since the process started."""
         return processor_s(self.process)
 
     def resident_mb(self) -> float:
@@ -46,13 +46,13 @@ def machine() -> str:
 
 
 def processor_s(process: subprocess.Popen) -> float:
-    """Seconds of processor time, of all its threads, since it started."""
+    """CPU seconds of all threads since the process started."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def machine_s() -> tuple[float, float]:
-    """Seconds that the machine's cores were busy, for the host's other guests too, and that they had in all."""
+    """Busy seconds of the machine's cores, including the host's other guests, and their total seconds."""
     user, nice, system, idle, iowait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     busy = user + nice + system + irq + softirq + steal
     return busy / TICKS_PER_S, (busy + idle + iowait) / TICKS_PER_S
@@ -67,13 +67,13 @@ def run_json(command: list) -> dict:
 
 
 def ocelli(*options: str, role: str = "serve"):
-    """A role of `ocelli`, until it is ready."""
+    """Starts a role of `ocelli` and waits until it is ready."""
     port = free_port()
     return served([OCELLI, role, "--listen", f"127.0.0.1:{port}", *options], port, "/readyz")
 
 
 def baseline(*options: str):
-    """The Python server, until it answers."""
+    """Starts the Python server and waits until it answers."""
     script = ROOT / "bench" / "baselines" / "fastapi_onnxruntime.py"
     port = free_port()
     return served([ROOT / ".venv-bench/bin/python", script, "--port", str(port), *options], port, "/openapi.json")
@@ -81,7 +81,7 @@ def baseline(*options: str):
 
 @contextmanager
 def served(command: list, port: int, ready: str):
-    """A server, from its start to its end."""
+    """Runs a server for the duration of the context."""
     with tempfile.NamedTemporaryFile("r") as log, Path(log.name).open("w") as output:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -120,9 +120,9 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def load(server: Server, photos: list, seconds: float, *options: str) -> dict:
-    """The report of `ocelli bench`, with what the server spent meanwhile."""
+    """The report of `ocelli bench`, with the CPU time of the server meanwhile."""
     bench = [OCELLI, "bench", server.url, "--json", *options, "--photos", *photos]
-    # Warmed up by a run of its own, so that processor time and images are counted over the same time.
+    # A separate run warms up the server, so that CPU time and images cover the same period.
     subprocess.run([str(part) for part in [*bench, "-d", "0.5s", "--warmup", "0s"]], capture_output=True, check=False)
     command = [*bench, "-d", f"{seconds}s", "--warmup", "0s"]
     before, machine_before = server.cpu_s(), machine_s()

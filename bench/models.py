@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What many models in one process cost, and what loading one costs those that are served meanwhile.
+"""Measures many models in one process, and the effect of loading a model on the others.
 
-The two sides of each comparison are measured in turn within each round, and what counts is the median over the rounds: a
-shared machine changes its speed from minute to minute, and both sides with it.
+Each round measures both sides of a comparison in turn, and the result is the median of the rounds: the speed of a shared
+machine varies from minute to minute, and both sides vary with it.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 BUILT_IN = ROOT / "models" / "efficientnet-lite0"
 MODELS = 10
-# Enough for all engines to be busy, and what `run.py` compares at.
+# Enough to keep all engines busy, and the same as in `run.py`.
 CONNECTIONS = 32
-# Others may take this share of the machine in a round that counts as calm.
+# Maximum share of the machine that other programs may use in a calm round.
 CALM = 0.1
-# The share of what the server can do that it is given to do while a model is loaded.
+# Load while a model is being loaded, as a share of the maximum throughput.
 STEADY = 0.8
-# Connections of the closed loop while a model is loaded: as many as keep both cores of a small machine busy now and then.
+# Connections of the closed loop while a model is being loaded: enough to keep two cores busy at times.
 FEW = 2
 LARGE = "large"
 LARGE_TOML = f"""schema = 1
@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def put_built_in(shelf: Path, name: str) -> None:
-    """The built-in model under another name."""
+    """Copies the built-in model under another name."""
     folder = shelf / name
     folder.mkdir(parents=True)
     for file in ("model.onnx", "labels.txt"):
@@ -70,7 +70,7 @@ def put_built_in(shelf: Path, name: str) -> None:
 
 
 def put_large(shelf: Path) -> float:
-    """A model of little work and 100 MB of weights; says how many it has."""
+    """Creates a model with 100 MB of weights and little computation; returns its size in megabytes."""
     random = numpy.random.default_rng(0)
     weights = {
         "kernel": random.standard_normal((64, 3, 7, 7)),
@@ -101,7 +101,7 @@ def put_large(shelf: Path) -> float:
 
 
 def one_of_many(alone, many, photos: list, seconds: float) -> dict:
-    """Images a second of one model that is alone, and of one among many that are loaded."""
+    """Images per second of a single model, and of one among many loaded models."""
     order = [("alone", alone), ("many", many), ("many", many), ("alone", alone)]
     runs = [(name, load(server, photos, seconds, "-c", str(CONNECTIONS))) for name, server in order]
     rates = {
@@ -111,14 +111,14 @@ def one_of_many(alone, many, photos: list, seconds: float) -> dict:
 
 
 def calm(rounds: list) -> list:
-    """The rounds in which others left the machine alone; all of them where there is none."""
+    """The rounds in which other programs used little of the machine, or all rounds if there are none."""
     quiet = [round_ for round_ in rounds if round_["others"] <= CALM]
-    print(f"{len(quiet)} of {len(rounds)} rounds were calm{'' if quiet else ': what follows says little'}")
+    print(f"{len(quiet)} of {len(rounds)} rounds were calm{'' if quiet else ': the following results are unreliable'}")
     return quiet or rounds
 
 
 class Loads:
-    """Loads and unloads the large model again and again, while it is entered."""
+    """Loads and unloads the large model repeatedly while the context is active."""
 
     def __init__(self, admin: str) -> None:
         self.admin = admin
@@ -151,7 +151,7 @@ class Loads:
 
 
 def batch_ms(server, name: str) -> float:
-    """What the model's largest batch takes, as the server expects it."""
+    """Expected time of the model's largest batch."""
     with urllib.request.urlopen(f"{server.url}/v1/models/{name}") as response:
         engine = json.loads(response.read())["engine"]
     costs = {cost["batch"]: cost["ms"] for cost in engine["batch_cost_ms"]}

@@ -1,4 +1,4 @@
-"""A Redis of the benchmark's own, and the few bytes of its protocol that the benchmark speaks."""
+"""A Redis server for the benchmark, and a minimal client."""
 
 import re
 import socket
@@ -26,7 +26,7 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}"
 
     def command(self, *parts) -> bytes | int | list | None:
-        """The answer to one command."""
+        """Runs one command and returns the reply."""
         encoded = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
         bulks = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in encoded)
         self.stream.write(b"*%d\r\n%s" % (len(encoded), bulks))
@@ -49,7 +49,7 @@ class Redis:
         raise SystemExit(f"Redis: {(kind + line).decode()}")
 
     def used_memory(self) -> int:
-        """Bytes, without what connections hold for a moment."""
+        """Used bytes, without temporary buffers of connections."""
         info = self.command("INFO", "memory").decode()
         figures = {name: int(value) for name, value in re.findall(r"^(\w+):(\d+)\r$", info, re.M)}
         return figures["used_memory"] - figures["mem_clients_normal"]
@@ -63,7 +63,7 @@ class Redis:
 
 @contextmanager
 def redis():
-    """An empty Redis that keeps nothing, from its start to its end."""
+    """Runs an empty Redis without persistence for the duration of the context."""
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]
     process = subprocess.Popen([PROGRAM, *options], stdout=subprocess.DEVNULL, cwd=Path("/"))

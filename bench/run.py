@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Ocelli beside its ceiling and a Python server: same machine, same photos, same run.
+"""Compares Ocelli with its ceiling and a Python server: same machine, same photos, same run.
 
-Everything that is compared is measured in turn within each round, and what counts is the median of the rounds'
-ratios: a shared machine changes its speed from minute to minute, and both sides of a ratio with it.
+Each round measures the compared systems in turn, and the result is the median of the rounds' ratios: the speed of a shared
+machine varies from minute to minute, and both sides of a ratio vary with it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PACKAGE_MODEL = ROOT / "models" / "efficientnet-lite0" / "model.onnx"
 SHAPES = [(1, 2), (2, 1)]
 CONNECTIONS = [1, 8, 32, 128]
 COMPARED_AT = 32
-# Slow enough for a queue to stay full while it is looked at; it is run twice before the server is ready.
+# Slow enough for the queue to stay full during a measurement; it runs twice before the server is ready.
 SLOW_ENGINE = [
     "--engine",
     "fake",
@@ -45,14 +45,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def ceiling(photos: list, seconds: float) -> dict:
-    """Plain loops of both shapes; the better one is the ceiling."""
+    """Runs plain loops of both shapes; the better one is the ceiling."""
     program = RELEASE / "examples" / "ceiling"
     runs = [run_json([program, "--instances", i, "--threads", t, "--seconds", seconds, *photos]) for i, t in SHAPES]
     return {"runs": runs, "best": max(run["images_per_s"] for run in runs)}
 
 
 def engines(seconds: float) -> list:
-    """Ours and Python's ONNX Runtime on the same model, threads and instances."""
+    """Compares ONNX Runtime in Rust and in Python with the same model, threads and instances."""
     python = [ROOT / ".venv-bench/bin/python", ROOT / "bench/baselines/ort_only.py", "--model", PACKAGE_MODEL]
     rust = [RELEASE / "examples" / "engine_bench", "--model", PACKAGE_MODEL, "--json"]
     rows = []
@@ -77,7 +77,7 @@ KINDS = {
 
 
 def servers(running: dict, photos: list, seconds: float) -> dict:
-    """Each server at each number of connections, with the ceiling right before and after what it is compared with."""
+    """Measures each server at each number of connections, with the ceiling right before and after the compared one."""
     results = {name: {} for name in running}
     ceilings = []
     for connections in CONNECTIONS:
@@ -95,8 +95,8 @@ def servers(running: dict, photos: list, seconds: float) -> dict:
 
 
 def lone_request(server, photos: list, seconds: float) -> float:
-    """Milliseconds that a request on one connection takes beyond the decoding and inference of its photo: medians, of
-    one photo, so that neither a stall nor the next photo's size counts."""
+    """Milliseconds of a request on one connection beyond decoding and inference. Uses medians over one photo, so that neither
+    stalls nor differences between photos matter."""
     photo = next(path for folder in photos for path in sorted(folder.iterdir()) if path.is_file())
     report = load(server, [photo], seconds, "-c", "1")
     phases = {row["name"]: row["p50_ms"] for row in report["server_timing"]}
@@ -104,7 +104,7 @@ def lone_request(server, photos: list, seconds: float) -> float:
 
 
 def starts(times: int) -> list:
-    """Seconds to readiness, and megabytes when idle."""
+    """Seconds until ready, and megabytes when idle."""
     results = []
     for _ in range(times):
         with ocelli("--log-level", "warn") as server:
@@ -113,10 +113,10 @@ def starts(times: int) -> list:
 
 
 def refusals(photos: list, seconds: float) -> dict:
-    """Microseconds of processor time for a request that a full queue refuses: of a kilobyte, so that it is the refusal
-    that is measured, and of photos, whose bytes are read and dropped so that the connection lives."""
+    """Microseconds of CPU time for a request that a full queue refuses: with a body of a kilobyte, to measure only the
+    refusal, and with photos, whose bytes are read and dropped to keep the connection alive."""
     with ocelli(*SLOW_ENGINE, "--queue-jobs", "1") as server, tempfile.TemporaryDirectory() as folder:
-        # Nobody looks into it.
+        # The content is never read.
         small = Path(folder) / "small.jpg"
         small.write_bytes(bytes(1024))
         holder = hold(server.url, photos)
@@ -138,7 +138,7 @@ def refusal_us(report: dict) -> float:
 
 
 def hold(url: str, photos: list) -> socket.socket:
-    """Sends a photo and keeps waiting for the answer, so that the only slot is taken."""
+    """Sends a photo without reading the answer, so that it occupies the only slot."""
     host, port = re.match(r"http://([^:/]+):(\d+)", url).groups()
     photo = next(path for folder in photos for path in sorted(folder.iterdir()) if path.is_file()).read_bytes()
     connection = socket.create_connection((host, int(port)))
@@ -148,7 +148,7 @@ def hold(url: str, photos: list) -> socket.socket:
 
 
 def waiting(photos: list) -> dict:
-    """Memory of a thousand photos that wait."""
+    """Memory of a thousand queued photos."""
     with ocelli(*SLOW_ENGINE) as server:
         idle = server.resident_mb()
         holders = [hold(server.url, photos) for _ in range(1000)]

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Prints one table from one run: the ceiling, Ocelli and a Python server, on the same photos; then that of scale_out.sh.
+# Compares Ocelli with the ceiling and a Python server on the same photos, then runs scale_out.sh and models.sh.
 # `make bench` calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 photos=${BENCH_PHOTOS:-../shared/data/evaluation}
 if [[ ! -d $photos ]]; then
-    echo "skipped: $photos, the photos to measure with, is absent (BENCH_PHOTOS names another folder)" >&2
+    echo "skipped: the folder of photos, $photos, is missing; set BENCH_PHOTOS to another folder" >&2
     exit 0
 fi
 bench/baselines/setup.sh

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What `ocelli web`, `ocelli worker` and Redis give and cost together, on one machine.
+"""Measures throughput and cost of `ocelli web`, `ocelli worker` and Redis on one machine.
 
-`serve` and the three processes are measured in turn within each round, on the same cores and with the same engines, and
-what counts is the median of the rounds' ratios: a shared machine changes its speed from minute to minute, and both
-sides of a ratio with it.
+Each round measures `serve` and the three processes in turn, on the same cores and with the same engines, and the result is
+the median of the rounds' ratios: the speed of a shared machine varies from minute to minute, and both sides of a ratio
+vary with it.
 """
 
 import argparse
@@ -23,27 +23,27 @@ from pathlib import Path
 from measure import ROOT, Server, load, machine, ocelli
 from redis_server import Redis, redis
 
-# Enough for all engines to be busy, and what `run.py` compares at.
+# Enough to keep all engines busy, and the same as in `run.py`.
 CONNECTIONS = 32
-# Others may take this share of the machine in a round that counts as calm.
+# Maximum share of the machine that other programs may use in a calm round.
 CALM = 0.1
-# The same for both sides: each would choose it by a measurement of its own, and not always the same.
+# The same for both sides: by default, each would measure its own best size, and they could differ.
 BATCH = ["--max-batch", "4"]
-# A fake engine takes this long for an image and no processor time, so that workers do not share a bottleneck.
+# A fake engine takes this long per image but no CPU time, so that workers do not share a bottleneck.
 FAKE_ENGINE = ["--engine", "fake", "--fake-image-time", "20ms", "--instances", "1"]
 FAKE_CONNECTIONS = 128
 BUILT_IN_PAYLOAD = 224 * 224 * 3
-SUBMIT = ROOT / "crates" / "ocelli" / "src" / "broker" / "redis" / "lua" / "submit.lua"
+SUBMIT = ROOT / "crates" / "ocelli" / "src" / "queue" / "redis" / "lua" / "submit.lua"
 WAITING_JOBS = 500
-# A header as long as those that a web process writes, and longer than most.
+# A header at least as long as those of a web process.
 HEADER = bytes(130)
-# Sides of the pictures that models take.
+# Common input sizes of models.
 SIDES = [32, 64, 96, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 380, 384, 448, 456, 480, 512, 528, 560, 600]
 
 
 @dataclass
 class Tier:
-    """A web process, its workers and their Redis: to `measure.load` one server."""
+    """A web process, its workers and their Redis, with the interface of a server for `measure.load`."""
 
     web: Server
     workers: list[Server]
@@ -54,7 +54,7 @@ class Tier:
         return self.web.url
 
     def shares_s(self) -> dict[str, float]:
-        """Seconds of processor time of each kind of process."""
+        """CPU seconds of each kind of process."""
         workers = sum(worker.cpu_s() for worker in self.workers)
         return {"web": self.web.cpu_s(), "worker": workers, "redis": self.redis.cpu_s()}
 
@@ -67,7 +67,7 @@ class Tier:
 
 @contextmanager
 def tier(workers: int, worker_options: list, web_options: list = ()):
-    """A web process and workers on a Redis of their own, once the web process knows all workers."""
+    """Starts a web process and workers on a separate Redis, and waits until the web process knows all workers."""
     with ExitStack() as stack:
         server = stack.enter_context(redis())
         options = ["--redis", server.url, "--log-level", "error"]
@@ -87,12 +87,12 @@ def wait_for(condition, what: str) -> None:
         if condition():
             return
         time.sleep(0.05)
-    raise SystemExit(f"waited for {what} in vain")
+    raise SystemExit(f"timed out waiting for {what}")
 
 
 def same_machine(photos: list, rounds: int, seconds: float) -> list[dict]:
-    """`serve` and the three processes in turn; every other round the other way round. Where others use the machine too,
-    there are up to twice as many rounds, until enough are calm."""
+    """Measures `serve` and the three processes in turn, in alternating order. If other programs use the machine, there are
+    up to twice as many rounds, until enough are calm."""
     results = []
     with ocelli("--log-level", "error", *BATCH) as serve, tier(1, BATCH) as apart:
         sides = {"serve": serve, "redis": apart}
@@ -110,12 +110,12 @@ def same_machine(photos: list, rounds: int, seconds: float) -> list[dict]:
 
 
 def calm(rounds: list[dict], load_name: str) -> list[dict]:
-    """The rounds in which nobody else used the machine to speak of, while this load was measured."""
+    """The rounds in which other programs used little of the machine during this measurement."""
     return [row for row in rounds if max(side[load_name]["others_share"] for side in row.values()) < CALM]
 
 
 def cpu_ms(report: dict) -> float:
-    """Milliseconds of processor time of an image, in all processes of the server."""
+    """CPU milliseconds per image, in all processes of the server."""
     return report["server_cpu_s"] * 1e3 / max(report["ok"], 1)
 
 
@@ -133,7 +133,7 @@ def print_round(number: int, row: dict) -> None:
 
 
 def fake_workers(counts: list[int], seconds: float) -> dict[int, float]:
-    """Images a second of this many workers whose engine only waits."""
+    """Images per second with these numbers of workers, whose engines only wait."""
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "grey.png"
@@ -146,7 +146,7 @@ def fake_workers(counts: list[int], seconds: float) -> dict[int, float]:
 
 
 def grey_png(side: int) -> bytes:
-    """A picture that takes next to no time to decode."""
+    """An image that is very fast to decode."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -157,7 +157,7 @@ def grey_png(side: int) -> bytes:
 
 
 def idle(seconds: float) -> dict[str, float]:
-    """Shares of one core of processes that have nothing to do."""
+    """Shares of one core that idle processes use."""
     with tier(1, []) as apart:
         time.sleep(2.0)
         began, before = time.perf_counter(), apart.shares_s()
@@ -167,11 +167,11 @@ def idle(seconds: float) -> dict[str, float]:
 
 
 def waiting_memory(photos: list) -> float:
-    """Times its payload that Redis holds for a job of the built-in model which waits."""
+    """Redis memory of a waiting job of the built-in model, relative to its payload."""
     photo = photos[0].read_bytes()
     with tier(1, [], ["--deadline", "60s"]) as apart:
         worker = apart.workers[0].process
-        # The first jobs make what is made once: the streams, the scripts.
+        # The first jobs create the streams and load the scripts.
         load(apart, photos[:1], 0.5, "-c", "1")
         wait_for(lambda: depth(apart.redis) == 0, "the queue to be empty")
         before = apart.redis.used_memory()
@@ -192,7 +192,7 @@ def depth(server: Redis) -> int:
 
 
 def send(url: str, photo: bytes) -> socket.socket:
-    """A request that is being answered for as long as its connection is open."""
+    """Sends a request, which stays in progress while the connection is open."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     connection = socket.create_connection((host, int(port)))
     head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n\r\n"
@@ -201,7 +201,7 @@ def send(url: str, photo: bytes) -> socket.socket:
 
 
 def payload_memory(payloads: set[int]) -> dict[int, float]:
-    """Times its payload that Redis holds for a job of each size, as the submitting script writes it."""
+    """Redis memory of a job of each size, as written by the submit script, relative to its payload."""
     script = SUBMIT.read_bytes()
     keys = ["jobs:high", "jobs:normal", "jobs:low", "bytes"]
     results = {}
@@ -209,7 +209,7 @@ def payload_memory(payloads: set[int]) -> dict[int, float]:
         for payload in sorted(payloads):
             server.command("FLUSHALL")
             submission = ["EVAL", script, 4, *keys, 2, 1 << 20, 1 << 40, 60_000, HEADER, bytes(payload)]
-            # The first makes what is made once.
+            # The first job creates what is created only once.
             server.command(*submission)
             before = server.used_memory()
             jobs = max(8, min(WAITING_JOBS, (16 << 20) // payload))
@@ -220,7 +220,7 @@ def payload_memory(payloads: set[int]) -> dict[int, float]:
 
 
 def allocator_edges() -> set[int]:
-    """Payloads whose jobs need a little more than a size that the allocator has: it has four for each doubling."""
+    """Payloads whose jobs are slightly larger than a size class of the allocator, which has four per doubling."""
     sizes = {(1 << power) * quarters // 4 for power in range(12, 20) for quarters in range(4, 8)}
     return {size - len(HEADER) - rest for size in sizes for rest in (0, 40, 80, 120)}
 
@@ -246,7 +246,7 @@ def parse_arguments() -> argparse.Namespace:
 def report_same_machine(photos: list, arguments: argparse.Namespace) -> None:
     rounds = same_machine(photos, arguments.rounds, arguments.seconds)
     many, one = (calm(rounds, name) for name in ("many", "one"))
-    print(f"calm rounds of {len(rounds)}: {len(many)} under load, {len(one)} alone; where there are none, all count")
+    print(f"calm rounds of {len(rounds)}: {len(many)} under load, {len(one)} alone; if there are none, all count")
     many, one = many or rounds, one or rounds
     costs = [cpu_ms(row["redis"]["many"]) / cpu_ms(row["serve"]["many"]) for row in many]
     verdict("CPU of an image, times that in serve", costs, "<= 1.18", statistics.median(costs) <= 1 / 0.85)

@@ -18,9 +18,9 @@ from builtin_model.photos import list_photos
 MODEL = "efficientnet-lite0"
 TOP_K = 5
 TIMEOUT_S = 60
-# A photo in 100: what the rounding of 8-bit weights may cost where two classes are nearly even.
+# One photo in 100: rounding of 8-bit weights may decide between two nearly equal classes.
 ALLOWED_LOSS = 0.01
-# The server is near: a proxy named in the environment must not stand in between.
+# The server is local: proxies from the environment must not be used.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs the system's packages that building and checking Ocelli needs and this machine lacks. Safe to repeat.
+# Installs the missing system packages for building and checking Ocelli. Safe to repeat.
 #
-#   tools/setup.sh build-tools   cmake, and nasm on x86-64: they build libjpeg-turbo with its SIMD code
-#   tools/setup.sh python-venv   what Debian's python3 lacks to make virtual environments
-#   tools/setup.sh test-tools    a Redis for tests to start, and openssl for their certificates
-#   tools/setup.sh deploy-tools  what checks the examples of deploy/, without the services that would start by themselves
+#   tools/setup.sh build-tools   cmake, and nasm on x86-64, to build libjpeg-turbo with SIMD
+#   tools/setup.sh python-venv   the part of Debian's python3 that creates virtual environments
+#   tools/setup.sh test-tools    a Redis server for tests, and openssl for their certificates
+#   tools/setup.sh deploy-tools  tools that check the examples in deploy/, without starting services
 set -euo pipefail
 
 fail() {
@@ -12,8 +12,8 @@ fail() {
     exit 1
 }
 
-# The words that make a command run as root when this user may; else it says what to install. It never waits for a
-# password that nobody is there to type.
+# Sets the prefix that runs a command as root, or fails with the packages to install. It never waits for a password
+# without a terminal.
 root=()
 need_root() {
     if ! command -v apt-get >/dev/null; then
@@ -37,7 +37,7 @@ install_packages() {
         fail "apt-get could not install: $*. Its message is above; install them by hand, then run this again."
 }
 
-# Installs Debian packages without starting their services, which nobody has asked for.
+# Installs Debian packages without starting their services.
 install_programs() {
     local policy=/usr/sbin/policy-rc.d
     need_root "$@"

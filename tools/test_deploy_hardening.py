@@ -62,6 +62,8 @@ class DeployHardeningTest(unittest.TestCase):
             if path != "name":
                 self.assertTrue(list(pod({**POD, "containers": [less]})), path)
         self.assertEqual(list(pod({**POD, "hostNetwork": True})), ["has hostNetwork"])
+        # A key without a value.
+        self.assertEqual(len(list(pod({**POD, "securityContext": None}))), 2)
         weaker = copy.deepcopy(POD)
         weaker["containers"][0]["securityContext"]["seccompProfile"] = {"type": "Unconfined"}
         self.assertEqual(len(list(pod(weaker))), 1)

@@ -94,7 +94,7 @@ class Install(InTemporaryFolder):
         (self.folder / "release/ocelli").unlink()
         done = install()
         self.assertEqual(done.returncode, 2)
-        self.assertIn("run `make build` as the user who has it", done.stderr)
+        self.assertIn("run `make build` as the user who has cargo", done.stderr)
 
     def test_pages_name_the_oldest_rust_that_builds(self):
         oldest = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]

@@ -56,7 +56,7 @@ class ComparisonTest(unittest.TestCase):
         verdict, _ = self.report(made=0.6)
         self.assertRegex(verdict.text, r"^does not agree: input tensor 0\.600 .*; compared with load_img, bicubic$")
 
-    def test_an_assumption_is_said_to_be_one(self):
+    def test_an_assumption_is_marked_as_one(self):
         others = [("load_img, nearest", photo_of(0.4)), ("image_dataset_from_directory", photo_of(5))]
         verdict, printed = self.report(assumption=Assumption(others))
         self.assertRegex(verdict.text, r"^agrees, if photos were read as assumed: .*; compared with load_img, bicubic$")

@@ -108,7 +108,7 @@ class FormatsTest(Folder):
             with self.assertFails(words):
                 parse_source(str(self.folder / "net/my.json"))
 
-    def test_torchscript_is_told_from_weights_and_programs(self):
+    def test_torchscript_differs_from_weights_and_programs(self):
         for name, member, expected in [
             ("script.pt", "script/code/__torch__.py", "torchscript"),
             ("script.torchscript", "script/code/__torch__.py", "torchscript"),

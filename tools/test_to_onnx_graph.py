@@ -45,7 +45,7 @@ class AgreementTest(unittest.TestCase):
 class GraphTest(unittest.TestCase):
     def model(self, last: str, *, identity: bool = False) -> onnx.ModelProto:
         nodes = [
-            helper.make_node("Flatten", ["x"], ["image"], doc_string="/home/somebody/net.py"),
+            helper.make_node("Flatten", ["x"], ["image"], doc_string="/home/someone/net.py"),
             helper.make_node(last, ["image"], ["p"]),
         ]
         if identity:
@@ -67,7 +67,7 @@ class GraphTest(unittest.TestCase):
             session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
             (found,) = session.run(["logits"], {"image": x})
             np.testing.assert_array_equal(found, x.reshape(2, 4))
-            self.assertNotIn(b"somebody", content)
+            self.assertNotIn(b"someone", content)
 
     def test_another_end_stays(self):
         model = self.model("Relu")

@@ -86,7 +86,7 @@ class ReadingTest(unittest.TestCase):
                 parser().parse_args(["x", "--preprocess", name])
             self.assertIn("reads no photos: use one of image-dataset, load-img", said.getvalue())
 
-    def test_what_nobody_says_is_an_assumption(self):
+    def test_a_missing_preset_is_an_assumption(self):
         for preset, is_given, guess, loader, reading in [
             ("keras-caffe", False, "", LOAD_IMG, Reading("bicubic")),
             ("keras-caffe", True, "", LOAD_IMG, Reading("bicubic")),

@@ -16,7 +16,7 @@ Runs with any Python from 3.11 on: it installs what the source needs into an env
 
 import sys
 
-# Whoever runs this may have another Python than the one that Ocelli's tools are written for.
+# The user's default Python may be too old for Ocelli's tools.
 if sys.version_info < (3, 11):  # noqa: UP036
     print("to_onnx: needs Python 3.11 or newer: run it with that, as in python3.11 tools/to_onnx.py", file=sys.stderr)
     sys.exit(2)

@@ -75,7 +75,7 @@ def measure(model: onnx.ModelProto, photos: list[Path]) -> Calibration:
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
-    """One line for each tensor, so that a difference can be read."""
+    """One line per tensor, so that differences are readable."""
     sections = (
         f'  "{section}": {{\n'
         + ",\n".join(f'    "{name}": {json.dumps(value)}' for name, value in entries.items())

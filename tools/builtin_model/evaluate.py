@@ -14,7 +14,7 @@ BATCH = 10
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of `photos` were right at first, and within the first five."""
+    """Number of `photos` with the correct class first, and among the first five."""
 
     photos: int
     top1: int
@@ -28,7 +28,7 @@ def read_classes(path: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def true_classes(photos: list[Path], index_of: dict[str, int]) -> np.ndarray:
-    """The class index that each photo's name states: [photos]."""
+    """The class index in each photo's name: [photos]."""
     return np.array([index_of[photo.name.split("_")[0]] for photo in photos])
 
 

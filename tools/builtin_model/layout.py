@@ -1,4 +1,4 @@
-"""Changes to the quantised graph that make it take pixels as they are decoded, and run faster, for the same numbers."""
+"""Changes the quantised graph to take decoded pixels and to run faster, with the same results."""
 
 import numpy as np
 import onnx
@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from .graph import INPUT, OUTPUT, SIZE
 
 STEM = "_conv_stem"
-# Pixels of a row that the packed stem sees as one, and how many outputs it computes from them.
+# Pixels of a row that the packed stem combines, and the outputs that it computes from them.
 PACKED = 4
 OUTPUTS = PACKED // 2
 

@@ -1,4 +1,4 @@
-"""The model's own preprocessing with Pillow, and the photos of a folder: what the Rust side is compared with."""
+"""The model's preprocessing with Pillow, and the photos of a folder, as a reference for the Rust side."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ def quantise(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProt
     pack_stem(quantised.graph)
     take_pixels(quantised.graph)
     give_float_logits(quantised.graph)
-    # The inferred shapes in between are no longer true, and the engine infers them itself.
+    # The intermediate shapes are no longer valid, and the engine infers them itself.
     del quantised.graph.value_info[:]
     quantised.producer_name, quantised.producer_version = "ocelli", ""
     onnx.checker.check_model(quantised, full_check=True)
@@ -57,7 +57,7 @@ def _quantised_range(name: str, bounds: tuple[float, float]) -> tuple[np.float32
 
 
 def _quantise_static(model: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
-    """ONNX Runtime's quantiser, given the ranges that were measured before."""
+    """Runs ONNX Runtime's quantiser with the measured ranges."""
     method = quantization.CalibrationMethod.MinMax
     ranges = {name: _quantised_range(name, bounds) for name, bounds in calibration.ranges.items()}
     input_override = {

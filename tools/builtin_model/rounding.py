@@ -15,7 +15,7 @@ LEVELS = 127
 
 
 def channel_scales(weight: np.ndarray) -> np.ndarray:
-    """The size of an int8 step for each output channel of `weight` ([out, ...]): [out]. Dead channels get 1."""
+    """The int8 step of each output channel of `weight` ([out, ...]): [out]; 1 for dead channels."""
     greatest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     return np.where(greatest == 0, 1.0, greatest) / LEVELS
 

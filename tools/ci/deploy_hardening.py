@@ -48,16 +48,16 @@ def unit(text: str) -> Iterator[str]:
 
 def pod(spec: dict) -> Iterator[str]:
     """What the pods of a Kubernetes template lack."""
-    context = spec.get("securityContext", {})
+    context = spec.get("securityContext") or {}
     if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
         yield "may run as root: set runAsNonRoot and runAsUser"
-    if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+    if (context.get("seccompProfile") or {}).get("type") != "RuntimeDefault":
         yield "has no seccompProfile of type RuntimeDefault"
     if spec.get("automountServiceAccountToken") is not False:
         yield "gets a token of the cluster: set automountServiceAccountToken to false"
     yield from (f"has {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key))
     for container in [*spec["containers"], *spec.get("initContainers", [])]:
-        own, name = container.get("securityContext", {}), container["name"]
+        own, name = container.get("securityContext") or {}, container["name"]
         if own.get("allowPrivilegeEscalation") is not False:
             yield f"{name}: lacks allowPrivilegeEscalation: false"
         if own.get("readOnlyRootFilesystem") is not True:

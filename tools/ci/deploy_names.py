@@ -18,9 +18,9 @@ MODEL = Path("models/efficientnet-lite0")
 CLI = "\n".join(
     path.read_text() for path in [Path("crates/ocelli/src/cli.rs"), *sorted(Path("crates/ocelli/src/cli").glob("*.rs"))]
 )
-# deploy/README.md says how to make them.
+# deploy/README.md creates them.
 SECRETS = {"valkey": {"password"}}
-# What an option is by default, and what stands for it or must exceed it.
+# Defaults of options, and the settings that must match or exceed them.
 REPEATED = [
     (r'"OCELLI_MAX_BODY", default_value = "32MiB"', "nginx/proxy.conf", "client_max_body_size 32m;"),
     (r'"OCELLI_MAX_BODY", default_value = "32MiB"', "apache/ocelli.conf", "-gt 33554432"),
@@ -46,16 +46,16 @@ def demand(holds, complaint):
 
 
 def seconds(text):
-    """Of a duration such as 45s, as Ocelli, Compose and systemd write it."""
+    """The seconds of a duration such as 45s, in the format of Ocelli, Compose and systemd."""
     return int(re.fullmatch(r"(\d+)s", str(text)).group(1))
 
 
-# What the parts behind the connections may take to end.
+# Maximum shutdown time of the parts behind the connections.
 PARTS = 20
 
 
 def drain(environment):
-    """How long a process with this environment may take to stop; 2 s are a worker's default, the longest."""
+    """Maximum shutdown time of a process with this environment; the longest default delay is a worker's 2 s."""
     return seconds(environment.get("OCELLI_DRAIN_DELAY", "2s")) + seconds(environment["OCELLI_DRAIN_TIMEOUT"]) + PARTS
 
 
@@ -64,7 +64,7 @@ def selects(selector, labels):
 
 
 def builtin_model():
-    """How the names of the built-in model's streams begin, as `ModelKeys` of the Redis broker makes them."""
+    """The prefix of the names of the built-in model's streams, as in `ModelKeys` of the Redis broker."""
     digest = hashlib.sha256()
     for file in ("model.toml", "model.onnx", "labels.txt"):
         content = (MODEL / file).read_bytes()
@@ -85,7 +85,10 @@ def check_pod(where, pod, config_maps):
         reference = entry.get("valueFrom", {}).get("secretKeyRef")
         if reference:
             key_is_there = reference["key"] in SECRETS.get(reference["name"], ())
-            demand(key_is_there, f"{where}: nobody makes the secret {reference['name']} with {reference['key']}")
+            demand(
+                key_is_there,
+                f"{where}: README.md does not create the secret {reference['name']} with {reference['key']}",
+            )
         for name in re.findall(r"\$\((\w+)\)", entry.get("value", "")):
             before = list(environment)[: list(environment).index(entry["name"])]
             demand(name in before, f"{where}: {entry['name']} uses {name}, which must be defined above it")
@@ -149,7 +152,7 @@ def check_keda(named):
             continue
         for secret in spec.get("secretTargetRef", []):
             key_is_there = secret["key"] in SECRETS.get(secret["name"], ())
-            demand(key_is_there, f"{where}: nobody makes the secret {secret['name']} with {secret['key']}")
+            demand(key_is_there, f"{where}: README.md does not create the secret {secret['name']} with {secret['key']}")
         if kind != "ScaledObject":
             continue
         target = spec["scaleTargetRef"]["name"]

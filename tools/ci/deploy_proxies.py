@@ -27,7 +27,7 @@ PATIENCE = 20.0
 
 
 class Web(ThreadingHTTPServer):
-    """Stands in for a web process: says what arrived, or what it is told to."""
+    """A stand-in for a web process: returns what arrived, or a fixed answer."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -44,10 +44,10 @@ class Web(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, *_):
-        """A proxy may close a connection whenever it likes."""
+        """A proxy may close a connection at any time."""
 
     def stop(self):
-        """As when the process is killed: connections that are kept alive end too."""
+        """Simulates a kill: idle connections end too."""
         self.shutdown()
         self.server_close()
         for connection in self.connections:
@@ -93,7 +93,7 @@ def free_port():
 
 
 def replaced(text, replacements):
-    """Each must be there: a configuration that has changed must not be tested half."""
+    """Each text must exist, so that a changed configuration is not tested incompletely."""
     for old, new in replacements.items():
         assert old in text, f"{old!r} is not in the configuration any more: adapt {__file__}"
         text = text.replace(old, new)
@@ -101,7 +101,7 @@ def replaced(text, replacements):
 
 
 def nginx(folder, port, webs):
-    """The command that runs nginx with our configuration, on ports of this test's own."""
+    """The command that runs nginx with the example configuration on free ports."""
     addresses = {"127.0.0.1:5001": webs[0], "127.0.0.1:5002": webs[1], "listen 80;": f"listen 127.0.0.1:{port};"}
     return nginx_with(folder, replaced((DEPLOY / "nginx/ocelli.conf").read_text(), addresses))
 
@@ -122,7 +122,7 @@ def nginx_with(folder, site):
 
 
 def apache(folder, port, webs):
-    """The command that runs Apache with our configuration, on ports of this test's own."""
+    """The command that runs Apache with the example configuration on free ports."""
     modules = "mpm_event authz_core proxy proxy_http proxy_balancer proxy_hcheck watchdog lbmethod_bybusyness"
     modules += " slotmem_shm rewrite headers reqtimeout unique_id"
     addresses = {"127.0.0.1:5001": webs[0], "127.0.0.1:5002": webs[1], "*:80": f"127.0.0.1:{port}"}
@@ -201,7 +201,7 @@ class Proxied:
         status, body, headers = self.send("POST", "/predict", bytes(MAX_BODY + 1))
         self.assertEqual((status, body["code"], headers["Content-Type"]), (413, "too_large", "application/json"))
 
-    def test_nobody_notices_a_web_that_has_gone(self):
+    def test_a_stopped_web_process_fails_no_request(self):
         self.webs[0].stop()
         self.assertEqual({status for status, _ in self.predict()}, {200})
 

@@ -34,7 +34,7 @@ class Valkey(unittest.TestCase):
     def started(self, command, conf):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.assertIn(f"{conf} - ", command[-1])
-        # No port, so that nothing on this machine is in its way.
+        # No TCP port, to avoid conflicts on this machine.
         here = f"{CONF} --port 0 --unixsocket {folder}/socket - "
         environment = {"PATH": f"{SERVERS}:{os.environ['PATH']}", "VALKEY_PASSWORD": "secret"}
         with (folder / "log").open("w") as log:

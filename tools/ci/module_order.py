@@ -28,7 +28,7 @@ ORDER = (
     "compute",
     "process",
 )
-# They join the folders and are above all of them.
+# These files use all folders.
 ROOTS = ("lib", "main")
 
 COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
@@ -37,7 +37,7 @@ PATH = re.compile(r"\bcrate::(\w+)")
 
 
 def violations(name: Path, code: str) -> Iterator[str]:
-    """What is wrong with the imports of one file; `name` is relative to `src`."""
+    """The violations in one file; `name` is relative to `src`."""
     folder = name.parts[0].removesuffix(".rs")
     if folder in ROOTS or name.name == "tests.rs":
         return

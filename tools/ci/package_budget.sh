@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints how many packages the `ocelli` binary is built from, its own included, and fails above the budget: each one is
-# code that somebody must trust, compile and update. Build and development dependencies are not counted, for nobody runs
-# them in production.
+# Prints how many packages the `ocelli` binary is built from, including its own, and fails above the budget: each one is
+# code that must be trusted, compiled and updated. Build and development dependencies do not count, because they do not
+# run in production.
 set -euo pipefail
 
 readonly BUDGET=300

@@ -1,4 +1,4 @@
-"""How far a package is from its original, in numbers, and whether that is near enough: pure arithmetic and its text."""
+"""Compares a package with its original: differences, limits and their text. Pure arithmetic."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ NO_SPREAD = 1e-3
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """Between two input tensors, in steps of a pixel's 255: the mean over the photos, and the worst photo's."""
+    """Differences between input tensors, in steps of 255: the mean over all photos, and the worst photo."""
 
     photos: int
     mean: float
@@ -50,7 +50,7 @@ class ScoreDifference:
 
 @dataclass(frozen=True)
 class DecoderDifference:
-    """Between the input tensors where the original's library decodes the files itself, in the way that `name` says."""
+    """Differences between the input tensors if the original's library decodes the files itself, as described by `name`."""
 
     name: str
     tensor: TensorDifference
@@ -69,7 +69,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """One line that says whether the package agrees."""
+        """One line with the verdict."""
         word = "agrees" if self.agrees else "does not agree"
         condition = ", if photos were read as assumed" if self.is_assumed and self.agrees else ""
         return f"{word}{condition}: {self.found}" + (f"; {self.basis}" if self.basis else "")
@@ -89,7 +89,7 @@ def compare_scores(original: np.ndarray, package: np.ndarray, activation: str) -
     """Of scores [photos, classes], before `activation`."""
     original, package = np.asarray(original, np.float64), np.asarray(package, np.float64)
     if activation == "softmax":
-        # A softmax does not see a constant, and logits that were probabilities have lost it.
+        # A softmax ignores a constant, and logits computed from probabilities have lost it.
         original, package = (scores - scores.mean(axis=1, keepdims=True) for scores in (original, package))
     spread = original.max(axis=1) - original.min(axis=1)
     if original.shape[1] == 1:
@@ -122,7 +122,7 @@ def judge(
 ) -> Verdict:
     """Of a package in single precision; `tensor`: None where the preprocessing was not compared; `decoder`: where the
     original's library decodes photos otherwise."""
-    # The greatest of some features means nothing.
+    # The largest feature has no meaning.
     has_classes = task != "embedding"
     checks = [
         (scores.mean <= SCORE_TOLERANCE, f"scores {scores.mean:.3%} of their spread (limit {SCORE_TOLERANCE:.0%})"),
@@ -143,7 +143,7 @@ def judge(
 
 
 def judge_int8(scores: ScoreDifference, task: str) -> Verdict:
-    """Of a graph in 8 bits: whether it still does what its original does, if less exactly."""
+    """The verdict on an 8-bit graph, with wider limits."""
     share = scores.first / scores.photos
     checks = [
         (
@@ -159,7 +159,7 @@ def judge_int8(scores: ScoreDifference, task: str) -> Verdict:
 
 def _verdict(checks: list[tuple[bool, str]], remedy: str) -> Verdict:
     agrees = all(holds for holds, _ in checks)
-    # A stable sort: what is beyond its limit comes first.
+    # A stable sort: values beyond their limits come first.
     found = ", ".join(text for _, text in sorted(checks, key=lambda check: check[0]))
     return Verdict(agrees, found, remedy)
 

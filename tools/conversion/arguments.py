@@ -1,4 +1,4 @@
-"""The command line: what is converted, and how. Knows the kinds of sources, but opens none."""
+"""Parses the command line. Knows the kinds of sources, but opens none."""
 
 import argparse
 import json
@@ -30,12 +30,12 @@ class Source:
 
     @property
     def environment(self) -> str:
-        """Which of the two environments has what this source needs."""
+        """The environment that this source needs."""
         return "keras" if self.library in {"keras", "saved-model", tfjs.LAYERS, tfjs.GRAPH} else "torch"
 
     @property
     def short_name(self) -> str:
-        """What to call the package if the user does not say."""
+        """The default name of the package."""
         tail = self.value.rstrip("/").rsplit("/", 1)[-1]
         if self.is_path:
             path = Path(self.value).resolve()
@@ -47,7 +47,7 @@ class Source:
 
 
 def package_name(text: str) -> str:
-    """`text` in the characters that a package's name may have."""
+    """`text` in the characters that the name of a package may contain."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")[:MAX_NAME_LENGTH]
     return name or "model"
 
@@ -73,7 +73,7 @@ def _source_of_tfjs(path: Path) -> Source:
 
 
 def _no_source(folder: Path) -> Failure:
-    """Of a folder in which nothing says what it is."""
+    """The kind of a folder without a description."""
     own, inside = formats.of_path(folder.resolve()), formats.among(folder)
     if own is not None:
         return Failure(f"{folder} {own.sentence}")
@@ -83,7 +83,7 @@ def _no_source(folder: Path) -> Failure:
 
 
 def _source_of_file(path: Path, found: formats.Format) -> Source:
-    """Raises Failure for formats that nothing here converts, with what does."""
+    """Raises Failure for formats that cannot be converted here, with an alternative."""
     library = {"keras": "keras", "torchserve": "torchserve", "saved-model": "saved-model"}.get(found.id)
     if library is None and found.id != "pytorch":
         raise Failure(f"{path} {found.sentence}")

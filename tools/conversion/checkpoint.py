@@ -1,4 +1,4 @@
-"""What training scripts save around and in front of a model's weights. Pure: a tensor is anything that has a `shape`."""
+"""Unwraps the weights that training scripts save. Pure: a tensor is anything that has a `shape`."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from .failure import Failure
 # `load_state_dict` takes them: they are what a training run with averaging is judged by.
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "params_ema", "ema")
 WRAPPERS = (*AVERAGED, "state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
-# Of weights in a wrapper in a wrapper; no script is known that needs more than two.
+# Maximum depth of nested wrappers; no known script needs more than two.
 MAX_DEPTH = 4
-# What is saved beside a model and is no part of it: the loss, metrics, and the counter of PyTorch's AveragedModel.
+# Saved beside a model but not part of it: the loss, metrics, and the counter of PyTorch's AveragedModel.
 BESIDE = ("criterion", "loss", "loss_fn", "metric", "metrics", "n_averaged")
 # A class count that no architecture has for another of its sizes: a prime.
 PROBE = 1009
@@ -33,7 +33,7 @@ def is_tensor(value) -> bool:
 
 
 def unwrap(content) -> tuple[dict, list[str]]:
-    """The weights in what a checkpoint holds, and what to tell the user. Raises Failure where there are none."""
+    """The weights of a checkpoint, and messages for the user. Raises Failure if there are none."""
     opened = []
     while len(opened) < MAX_DEPTH and isinstance(content, Mapping):
         key = next((key for key in WRAPPERS if _holds_weights(content.get(key))), None)
@@ -41,7 +41,7 @@ def unwrap(content) -> tuple[dict, list[str]]:
             break
         content = content[key]
         opened.append(key)
-    # Counters may lie among the weights, and settings in a wrapper.
+    # Weights may include counters, and wrappers settings.
     tensors = {key: value for key, value in content.items() if is_tensor(value)} if isinstance(content, Mapping) else {}
     if not tensors or not (opened or len(tensors) == len(content)):
         raise Failure("is no state dict: save one, torch.save(model.state_dict(), 'weights.pth')")
@@ -85,7 +85,7 @@ def fit(tensors: Mapping, probe: Mapping[str, tuple[int, ...]]) -> Weights:
 
 
 def _prefix(tensors: Mapping, probe: Mapping) -> str:
-    """What stands in front of most of the architecture's names; the shortest of several."""
+    """The prefix of most of the architecture's names; the shortest of several."""
     found = Counter({"": 0})
     for key in tensors:
         parts = key.split(".")

@@ -1,4 +1,4 @@
-"""A package beside its original on the same photos: the original's own pipeline on the files, and Ocelli's on the files."""
+"""Runs the original's pipeline and Ocelli's on the same photos, and compares them."""
 
 import sys
 from dataclasses import replace
@@ -14,20 +14,20 @@ from .manifest import Manifest
 from .ocelli import Ocelli
 from .original import INPUT, Original, Prepare
 
-# Comparing tensors value by value takes a second a photo, and a handful shows whether they are the same.
+# Comparing tensors value by value takes a second per photo, and a few photos are enough.
 TENSOR_PHOTOS = 4
 BATCH = 8
-# Two decoders that differ by less make the same pixels.
+# Decoders that differ by less count as equal.
 SAME_PIXELS = 0.01
 
 
 class Comparison:
-    """The original's tensors and scores on some photos, and what a package is away from them."""
+    """The original's tensors and scores on some photos, and the package's differences from them."""
 
     def __init__(self, original: Original, manifest: Manifest, photos: list[Path]):
         self.original, self.manifest, self.photos = original, manifest, photos
         self.binary = Ocelli.find()
-        # Tensors of another pipeline than the package's show only whether the graph is right.
+        # Tensors of another pipeline only test the graph.
         self.ocelli = None if original.lacks else self.binary
         self.tensors = self._prepare(original.prepare, photos)
         if self.tensors.shape[1:] != original.input.shape:
@@ -39,7 +39,7 @@ class Comparison:
 
     @property
     def basis(self) -> str:
-        """What the package's preprocessing is compared with, for people."""
+        """Describes the pipeline that the package's preprocessing is compared with."""
         if self.original.lacks:
             return (
                 f"not compared with {self.original.pipeline}: that needs {self.original.lacks}, which is not installed in "
@@ -55,7 +55,7 @@ class Comparison:
         return f"ONNX Runtime in Python, on tensors made in Python: the preprocessing is not compared, for {reason}"
 
     def report(self, model: Path, name: str) -> Verdict:
-        """Prints the differences, and judges them by the limits of `name`: float32 or int8."""
+        """Prints the differences, and compares them with the limits of `name`: float32 or int8."""
         tensor = decoder = None
         compares_tensors = self.ocelli and name == "float32"
         if compares_tensors:
@@ -79,7 +79,7 @@ class Comparison:
         return self._founded(verdict)
 
     def _founded(self, verdict: Verdict) -> Verdict:
-        """`verdict` with what it is founded on."""
+        """`verdict` with its basis."""
         if self.original.lacks:
             return replace(
                 verdict, basis=f"not compared with {self.original.pipeline}: {self.original.lacks} is not installed"
@@ -91,7 +91,7 @@ class Comparison:
         )
 
     def _report_decoder(self, tensors: np.ndarray, scores: np.ndarray) -> DecoderDifference | None:
-        """How far the package is from the original where that decodes the files itself."""
+        """The package's differences from the original if that decodes the files itself."""
         if self.original.decoder is None:
             return None
         name, prepare = self.original.decoder.name, self.original.decoder.prepare
@@ -105,7 +105,7 @@ class Comparison:
         return DecoderDifference(name, tensor)
 
     def _report_others(self, tensors: np.ndarray) -> None:
-        """What becomes of the package if another assumption is right."""
+        """The differences if another assumption is correct."""
         if self.original.assumption is None:
             return
         for name, prepare in self.original.assumption.others:

@@ -1,4 +1,4 @@
-"""The order of events: load the original, export it, quantise it, compare, and put the package in its place."""
+"""The steps of a conversion: load the original, export it, quantise it, compare, and move the package into place."""
 
 import argparse
 import logging
@@ -22,7 +22,7 @@ DISAGREES = 1
 
 
 def convert(arguments: argparse.Namespace, source: Source) -> int:
-    """Exit status: 0, or 1 where the package does not agree with its original."""
+    """Exit status: 0, or 1 if the package does not agree with its original."""
     _quiet()
     _say(f"loading {arguments.source}")
     original = _load(source, arguments)
@@ -58,7 +58,7 @@ def convert(arguments: argparse.Namespace, source: Source) -> int:
             note = quantise(float32, final, original, photos)
             _say(f"note: {note}")
             reduced = comparison.report(final, "int8")
-            # What the float32 graph lacks, 8 bits do not give back.
+            # The 8-bit graph cannot be better than the float32 graph.
             verdict = reduced if verdict.agrees else verdict
             manifest = replace(manifest, source=f"{manifest.source}, int8 calibrated with {len(photos)} photos")
         with package.staged(arguments.out) as stage:
@@ -80,7 +80,7 @@ def _conclude(verdict: agreement.Verdict, arguments: argparse.Namespace) -> int:
 
 
 def _load(source: Source, arguments: argparse.Namespace) -> Original:
-    # Each of them imports a library that the others do without.
+    # Each module imports a library that the others do not need.
     match source.library:
         case "keras":
             from . import from_keras as library
@@ -102,7 +102,7 @@ def _load(source: Source, arguments: argparse.Namespace) -> Original:
 
 
 def _command() -> str:
-    """How the user calls Ocelli here, as a shell reads it."""
+    """The command for Ocelli on this machine, quoted for a shell."""
     found = Ocelli.find()
     if found is None:
         return "ocelli"
@@ -113,7 +113,7 @@ def _command() -> str:
 
 
 def _quiet() -> None:
-    """The libraries tell their developers things that nobody here can act on."""
+    """Silences warnings of the libraries, which users cannot act on."""
     warnings.filterwarnings("ignore")
     logging.getLogger().setLevel(logging.ERROR)
     for name in ("tf2onnx", "torch.onnx", "absl", "transformers", "timm"):

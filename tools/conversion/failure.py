@@ -1,5 +1,5 @@
-"""The one exception that a user is meant to read."""
+"""The exception for errors that users can fix."""
 
 
 class Failure(Exception):
-    """Something that the user can mend: the message says what is wrong and what to do. Ends the run with status 2."""
+    """An error that the user can fix: the message says what is wrong and what to do. Ends the run with status 2."""

@@ -12,7 +12,7 @@ TABLE = Path(__file__).resolve().parents[2] / "crates" / "ocelli-vision" / "src"
 
 @dataclass(frozen=True)
 class Format:
-    """An entry of the server's table, which says what its fields are."""
+    """An entry of the server's table, which documents the fields."""
 
     id: str
     files: tuple[str, ...]
@@ -26,7 +26,7 @@ BY_ID = {entry.id: entry for entry in FORMATS}
 
 
 def of_path(path: Path) -> Format | None:
-    """The format of a file or a folder by its name and by the names beside it."""
+    """The format of a file or folder, by its name and the names beside it."""
     return of_name(path.name, lambda name: path.with_name(name).exists())
 
 
@@ -47,7 +47,7 @@ def of_name(name: str, is_beside: Callable[[str], bool]) -> Format | None:
 
 
 def among(folder: Path) -> tuple[str, Format] | None:
-    """Of what is in `folder`, the name to speak of and its format."""
+    """The entry of `folder` to report, and its format."""
     found = [(path.name, of_path(path)) for path in sorted(folder.iterdir())]
     known = [(name, entry) for name, entry in found if entry is not None]
     return min(known, key=lambda pair: FORMATS.index(pair[1]), default=None)

@@ -46,7 +46,7 @@ ARCHITECTURES = (
     ("vgg19", "keras-caffe"),
 )
 PREPROCESSING_LAYERS = ("Rescaling", "Normalization")
-# What is left in a model of a `preprocess_input` that was called while it was built.
+# The layers that `preprocess_input` leaves in a model when it is called while the model is built.
 ARITHMETIC = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 # What TensorFlow takes for the name of a scope, which every layer opens.
 SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -81,7 +81,7 @@ def of_model(model: keras.Model, arguments: argparse.Namespace, *, name: str, or
     ends_in = _last_activation(model)
     task, said = _task(model, ends_in, elements, arguments)
     exported, dropped = _export(model, spec, ends_in if task != "embedding" else None, elements)
-    # What the graph still does is not done again.
+    # The server must not repeat what the graph does.
     activation = ACTIVATIONS[task] if ends_in is None else dropped or "none"
     return exported.original(
         pipeline,
@@ -120,7 +120,7 @@ def _rename(model: keras.Model) -> None:
     """Gives names that TensorFlow takes to the model and the layers that have others, as people write them."""
     for layer in model._flatten_layers():
         if not SCOPE.fullmatch(layer.name):
-            # Where two get the same, TensorFlow numbers them.
+            # TensorFlow numbers equal names.
             layer.name = "layer_" + re.sub(r"[^A-Za-z0-9_.-]", "_", layer.name)
 
 
@@ -142,7 +142,7 @@ def _read_file(path: Path, trust: bool) -> keras.Model:
     except OSError as error:
         raise Failure(f"{path} cannot be read as a Keras file ({error}): save the model again") from None
     except Exception as error:
-        # Keras raises TypeError, ValueError and more for one and the same thing; its text says which.
+        # Keras raises various errors for the same problem; the text names it.
         text = str(error)
         if "ambda" in text and not trust:
             raise Failure(
@@ -160,7 +160,7 @@ def _brings_no_code(path: Path) -> bool:
     try:
         keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception:
-        # Why it does not load is said where it is loaded as the user asks.
+        # The later load, with the user's options, reports the error.
         return False
     return True
 
@@ -194,8 +194,8 @@ def _names(model: keras.Model) -> list[str]:
 
 
 def _operations(model: keras.Model) -> Iterator[keras.Operation]:
-    """What the model does, in the order in which it does it, with the models inside it taken apart."""
-    # A Sequential has layers alone.
+    """The operations of the model in order, with nested models expanded."""
+    # A Sequential has only layers.
     for operation in model.layers if isinstance(model, keras.Sequential) else model.operations:
         if isinstance(operation, keras.Model):
             yield from _operations(operation)
@@ -204,7 +204,7 @@ def _operations(model: keras.Model) -> Iterator[keras.Operation]:
 
 
 def _preparing(model: keras.Model) -> keras.Operation | None:
-    """What prepares the pixels in the model itself, before anything that was trained."""
+    """The preprocessing layers in the model, before any trained layer."""
     for operation in _operations(model):
         is_layer = isinstance(operation, keras.Layer)
         if type(operation).__name__ in (PREPROCESSING_LAYERS if is_layer else ARITHMETIC):
@@ -247,7 +247,7 @@ def _preset(model: keras.Model, name: str, given: str | None) -> tuple[str, list
 
 
 def _plan(model: keras.Model, preset: str, arguments: argparse.Namespace) -> Plan:
-    # A model of one's own that rescales its pixels is most often one of Keras' guides, which read photos like that.
+    # A custom model with Rescaling usually follows one of Keras' guides, which load photos this way.
     is_own = all(part not in name for name in _names(model) for part, _ in (*ARCHITECTURES, ("resnet", "")))
     return plan(
         preset,
@@ -274,7 +274,7 @@ def reading_notes(reading: Plan, pipeline: Pipeline) -> list[str]:
 
 
 def said_of(reading: Plan, pipeline: Pipeline) -> dict:
-    """What `Original` says of how photos are read."""
+    """The fields of `Original` about how photos are loaded."""
     return {
         "assumption": None if reading.is_known else _assumption_of(pipeline),
         "decoder": _decoder_of(pipeline),
@@ -282,7 +282,7 @@ def said_of(reading: Plan, pipeline: Pipeline) -> dict:
 
 
 def _assumption_of(pipeline: Pipeline) -> Assumption:
-    """The other ways in which the photos may have been read."""
+    """Other ways in which the photos may have been loaded."""
     if pipeline.spec.resize["policy"] != "stretch":
         return Assumption([])
     assumed = (pipeline.loader, pipeline.reading)
@@ -300,7 +300,7 @@ def _decoder_of(pipeline: Pipeline) -> Decoder | None:
 
 
 def input_of(shape: tuple, preset: str, reading: Plan, arguments: argparse.Namespace) -> Input:
-    """The `[input]` of a model that takes tensors of `shape`, the batch's axis included."""
+    """The `[input]` of a model that takes tensors of `shape`, including the batch axis."""
     nhwc = len(shape) == 4 and shape[3] in {1, 3}
     nchw = len(shape) == 4 and not nhwc and shape[1] in {1, 3}
     if not (nhwc or nchw):
@@ -317,7 +317,7 @@ def input_of(shape: tuple, preset: str, reading: Plan, arguments: argparse.Names
             raise Failure("--preset keras-caffe is for three channels, and the model has one: choose another")
         normalisation = Normalisation("gray", normalisation.scale, normalisation.mean, normalisation.std)
     elif reading.loader == OPENCV and preset == "raw" and arguments.preset is None:
-        # The layer that prepares pixels gets them as `cv2.imread` reads them.
+        # The preprocessing layer receives pixels in the order of `cv2.imread`.
         normalisation = replace(normalisation, channels="bgr")
     return Input(
         name=INPUT,
@@ -351,7 +351,7 @@ def _last_layer(model: keras.Model) -> keras.Layer:
 
 
 def _last_activation(model: keras.Model) -> str | None:
-    """The activation that the model ends in, if it is one that makes probabilities."""
+    """The final activation of the model, if it yields probabilities."""
     last = _last_layer(model)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
@@ -360,7 +360,7 @@ def _last_activation(model: keras.Model) -> str | None:
 
 
 def _without_head(model: keras.Model, name: str) -> keras.Model:
-    """What goes into the classes, as features."""
+    """The features before the classifier."""
     last = model.layers[-1]
     if isinstance(last, keras.Model):
         raise Failure(
@@ -372,7 +372,7 @@ def _without_head(model: keras.Model, name: str) -> keras.Model:
 def _task(
     model: keras.Model, ends_in: str | None, classes: int, arguments: argparse.Namespace
 ) -> tuple[str, list[str]]:
-    """What the end of the model says of its purpose, and what to tell the user of it."""
+    """The task according to the end of the model, and messages for the user."""
     if classes == 1 and ends_in == "softmax" and arguments.task != "embedding":
         raise Failure(
             "the model ends in a softmax over one class, which is always 1, whatever the photo: train it with two classes, or "
@@ -384,7 +384,7 @@ def _task(
         return settle({"softmax": "classification", "sigmoid": "multilabel"}[ends_in], classes)
     if classes == IMAGENET_CLASSES:
         return "classification", []
-    # Trained with from_logits=True, a classifier has no activation.
+    # A classifier trained with from_logits=True has no activation.
     if arguments.labels is not None or _ends_in_dense(model):
         if classes == 1:
             return settle("classification", classes)

@@ -1,4 +1,4 @@
-"""SavedModel folders of TensorFlow: a graph with its weights, which says nothing of photos but their size."""
+"""TensorFlow SavedModel folders: a graph with its weights, without any preprocessing except the size."""
 
 import argparse
 import hashlib
@@ -12,15 +12,15 @@ from .arguments import SAVED_MODEL, Source
 from .exported import Exported
 from .failure import Failure
 
-# By way of a module that sets up TensorFlow's environment first.
+# Imported through a module that first sets up TensorFlow's environment.
 from .from_keras import tensorflow
 from .keras_loaders import Pipeline
 from .original import INPUT, OPSET, Original, of_ending
 from .presets import plan
 
-# Exporters' names for what a model does, the first that is there.
+# Exporters' names of signatures; the first one present is used.
 SIGNATURES = ("serving_default", "serve")
-# Operations that reach files, or Python.
+# Operations that access files or Python.
 REACHING = {
     "EagerPyFunc",
     "MatchingFiles",
@@ -123,7 +123,7 @@ def _signature(folder: Path):
     try:
         loaded = tensorflow.saved_model.load(str(folder))
     except Exception as error:
-        # TensorFlow raises many kinds of errors for damaged files; its text says what is missing.
+        # TensorFlow raises various errors for damaged files; the text names the missing part.
         raise Failure(
             f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]}): save the model again"
         ) from None
@@ -139,6 +139,6 @@ def _signature(folder: Path):
         raise Failure(
             f"the signature {name} of {folder} has {counts[0]} inputs and {counts[1]} outputs: it must have one each"
         )
-    # The signature holds the variables weakly.
+    # The signature holds only weak references to the variables.
     signature.ocelli_owner = loaded
     return signature

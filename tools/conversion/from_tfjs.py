@@ -51,15 +51,15 @@ def _weights(model: tfjs.Model) -> dict[str, np.ndarray]:
         at = 0
         for weight in descriptions:
             try:
-                name, value = weight["name"], _weight(weight, content, at)
+                name, (value, size) = weight["name"], _weight(weight, content, at)
             except (KeyError, TypeError, ValueError) as error:
                 raise Failure(
                     f"{model.path}: a weight cannot be read ({error}): copy or save the model again"
                 ) from None
-            at += value[1]
+            at += size
             if name in found:
                 raise Failure(f"{model.path} has two weights called {name}: save the model again")
-            found[name] = value[0]
+            found[name] = value
         if at != len(content):
             raise Failure(
                 f"{model.path} describes {at} bytes of weights, and its files have {len(content)}: copy them again"

@@ -99,7 +99,7 @@ def _model(source: Source, arguments: argparse.Namespace) -> tuple[torch.nn.Modu
             tensors, lambda classes: timm.create_model(name, pretrained=False, num_classes=classes), path
         )
         torch_model.check_classifier(weights, arguments.task, path)
-        # A model whose classes cannot be chosen has those that it is made with.
+        # The class count of this model is fixed.
         count = {"num_classes": weights.classes or 0} if weights.classifier else {}
         model = timm.create_model(name, pretrained=False, **count)
     except Failure:
@@ -113,7 +113,7 @@ def _model(source: Source, arguments: argparse.Namespace) -> tuple[torch.nn.Modu
 
 
 def _cannot_make(source: Source, given: str | None, error: Exception) -> Failure:
-    """timm raises RuntimeError for a name that it does not know; everything else is about the weights."""
+    """timm raises RuntimeError for an unknown name; all other errors are about the weights."""
     text = " ".join(str(error).split())[:300]
     if isinstance(error, RuntimeError) and "Unknown model" in text:
         near = timm.list_models(f"*{source.value.split('.')[0]}*")[:10]

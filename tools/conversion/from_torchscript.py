@@ -23,7 +23,7 @@ from .original import INPUT, LOGITS, Original, of_ending
 from .photos import centre, open_upright
 from .presets import OPENCV, PRESETS
 
-# Colours before grey: a network of one channel refuses three.
+# Colour first: a network of one channel refuses three.
 CHANNELS = (3, 1)
 
 
@@ -77,14 +77,14 @@ def _input(model: torch.nn.Module, name: str, arguments: argparse.Namespace) -> 
 
 
 def _channels(model: torch.nn.Module, name: str, width: int, height: int) -> int:
-    """How many channels the network takes, found by trying."""
+    """The number of input channels, found by trying."""
     failures = []
     for channels in CHANNELS:
         try:
             with torch.inference_mode():
                 model(torch.zeros(2, channels, height, width))
         except RuntimeError as error:
-            # The last line says what is wrong, those before it where.
+            # The last line is the error, the others its location.
             failures.append(str(error).strip().splitlines()[-1][:200])
         else:
             return channels
@@ -94,7 +94,7 @@ def _channels(model: torch.nn.Module, name: str, width: int, height: int) -> int
 
 
 class Pipeline:
-    """From a photo to the tensor of `spec`, with Pillow and torchvision, or with OpenCV where `loader` says so."""
+    """Converts a photo to the tensor of `spec`, with Pillow and torchvision, or with OpenCV for such a `loader`."""
 
     def __init__(self, spec: Input, loader: str | None):
         self.spec, self.loader = spec, loader
@@ -110,7 +110,7 @@ class Pipeline:
 
     @property
     def missing(self) -> str | None:
-        """The package that the loader needs and this Python does not have."""
+        """The package that the loader needs and that is not installed."""
         needs = self.loader == OPENCV and importlib.util.find_spec("cv2") is None
         return "opencv-python-headless" if needs else None
 
@@ -149,6 +149,6 @@ class Pipeline:
                 tensor, list(size[::-1]), InterpolationMode(self.spec.interpolation), antialias=True
             )
             return resized.numpy().transpose(1, 2, 0).squeeze()
-        # Where OpenCV is missing, Pillow may not have the filter; nothing is compared with these pixels then.
+        # Without OpenCV, Pillow may not have the filter; then these pixels are not compared.
         filter_name = "bilinear" if self.missing else self.spec.interpolation
         return np.asarray(image.resize(size, Resampling[filter_name.upper()]))

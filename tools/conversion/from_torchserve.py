@@ -66,7 +66,7 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
         origin=f"{path.name} (sha256 {sha256_of(path)}), PyTorch {torch.__version__}",
         input=spec,
         task=task,
-        # The handler applies a softmax itself.
+        # The handler applies a softmax.
         activation=ACTIVATIONS[task],
         pipeline="the steps of TorchServe's image_classifier",
         prepare=lambda photo: pipeline(open_upright(photo)).numpy(),

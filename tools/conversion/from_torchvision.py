@@ -1,4 +1,4 @@
-"""torchvision's classifiers: names, with the preprocessing and the class names that their weights come with."""
+"""torchvision's classifiers, by name, with the preprocessing and class names of their weights."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from .manifest import BYTE, Input, Normalisation
 from .original import ACTIVATIONS, INPUT, Original, settle
 from .photos import open_upright
 
-# Where torchvision's architectures keep their last layer.
+# The last layer of torchvision's architectures.
 HEADS = ("fc", "classifier", "heads", "head")
 
 
@@ -67,7 +67,7 @@ def describe(rule) -> Input:
 
 
 def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.nn.Module, object, str, list[str]]:
-    """The model, the published weights whose preprocessing it takes, where its weights are from, and notes on them."""
+    """The model, the published weights whose preprocessing it uses, the origin of its weights, and notes."""
     given = arguments.weights
     if given == "none":
         return torchvision.models.get_model(name, weights=None), available.DEFAULT, f"{name} with random weights", []
@@ -97,7 +97,7 @@ def _model(name: str, available, arguments: argparse.Namespace) -> tuple[torch.n
 
 
 def _notes(given: str | None, available, spec: Input) -> list[str]:
-    """A file of weights does not say how its photos were prepared."""
+    """A file of weights does not specify the preprocessing."""
     if given in {None, "none", *available.__members__}:
         return []
     return [

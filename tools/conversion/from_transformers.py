@@ -15,7 +15,7 @@ from .original import ACTIVATIONS, Original, settle
 from .photos import open_upright
 
 CLASSIFIER = "ForImageClassification"
-# What transformers calls a class that nobody has named.
+# The name that transformers gives to a class without one.
 UNNAMED = "LABEL_"
 
 
@@ -25,7 +25,7 @@ def load(source: Source, arguments: argparse.Namespace) -> Original:
     if arguments.weights not in {None, "none"}:
         raise Failure("--weights of transformers are part of its folders: name a folder, or pass --weights none")
     name = source.value
-    # Of a folder its own name is enough: where it lies is nobody's business.
+    # For a folder, show only its name: its path may be private.
     shown = Path(name).resolve().name if source.is_path else name
     config = _fetch(AutoConfig, name, arguments)
     processor = _fetch(AutoImageProcessor, name, arguments)
@@ -69,7 +69,7 @@ class _Scores(torch.nn.Module):
         self.model = model
         self.has_pooler = has_pooler
         self.task = task
-        # Models of images and text together have a way of their own to the image's half.
+        # Models of images and text have a separate method for images.
         self.two_towers = hasattr(model, "get_image_features")
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -96,7 +96,7 @@ def _task(config) -> str:
 
 
 def _fetch(kind, name: str, arguments: argparse.Namespace):
-    """A configuration or a processor: small files, wanted with --weights none too."""
+    """Downloads a configuration or a processor: small files, needed even with --weights none."""
     try:
         return kind.from_pretrained(name, trust_remote_code=arguments.trust)
     except Exception as error:
@@ -104,7 +104,7 @@ def _fetch(kind, name: str, arguments: argparse.Namespace):
 
 
 def _model(kind, name: str, config, arguments: argparse.Namespace, task: str) -> tuple[torch.nn.Module, bool]:
-    """The model, and whether its pooler is one that was trained."""
+    """The model, and whether its pooler is trained."""
     try:
         if arguments.weights == "none":
             return kind.from_config(config, trust_remote_code=arguments.trust), True
@@ -113,7 +113,7 @@ def _model(kind, name: str, config, arguments: argparse.Namespace, task: str) ->
         )
     except Exception as error:
         raise _cannot_have(name, error, "the weights") from None
-    # transformers fills what a checkpoint lacks with random numbers, and goes on.
+    # transformers fills missing weights with random numbers and continues.
     missing = sorted(loaded["missing_keys"])
     lacks_pooler = any("pooler" in key for key in missing)
     if task == "embedding":

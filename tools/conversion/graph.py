@@ -1,4 +1,4 @@
-"""What is done to an exported graph, whichever library wrote it."""
+"""Changes to exported graphs of all libraries."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 from .failure import Failure
 from .original import INPUT
 
-# A protobuf message ends here, and so does a package's model.onnx.
+# The maximum size of a protobuf message, and so of a package's model.onnx.
 MAX_BYTES = 2 << 30
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """The graph at `path`, with weights that lie beside it."""
+    """The graph at `path`, with its external weights."""
     if sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) >= MAX_BYTES:
         raise Failure("the model is larger than 2 GiB, which no ONNX file can be: serve a smaller one")
     return onnx.load(path)
@@ -46,13 +46,13 @@ def drop_last(model: onnx.ModelProto, operator: str) -> bool:
 
 
 def ending(model: onnx.ModelProto) -> str | None:
-    """The operator that makes the first output."""
+    """The operator of the first output."""
     last, _ = _last(model.graph)
     return None if last is None else last.op_type
 
 
 def _last(graph: onnx.GraphProto) -> tuple[onnx.NodeProto | None, list[onnx.NodeProto]]:
-    """The node that makes the first output, and those that exporters leave behind it: each an Identity."""
+    """The node of the first output, and the Identity nodes that exporters leave after it."""
     producers = {name: node for node in graph.node for name in node.output}
     last = producers.get(graph.output[0].name)
     after = []
@@ -63,14 +63,14 @@ def _last(graph: onnx.GraphProto) -> tuple[onnx.NodeProto | None, list[onnx.Node
 
 
 def fill(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> None:
-    """Makes constants of the inputs that have these values whatever the image is."""
+    """Replaces inputs with fixed values by constants."""
     for item in [item for item in model.graph.input if item.name in constants]:
         model.graph.input.remove(item)
         model.graph.initializer.append(numpy_helper.from_array(constants[item.name], item.name))
 
 
 def tidy(model: onnx.ModelProto, output: str, elements: int) -> None:
-    """Names the ends, opens the batch axis, and removes what exporters note down about the machine that they ran on."""
+    """Renames inputs and outputs, opens the batch axis, and removes notes of exporters about their machine."""
     graph = model.graph
     weights = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in weights]
@@ -80,7 +80,7 @@ def tidy(model: onnx.ModelProto, output: str, elements: int) -> None:
         )
     shape = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
     element = inputs[0].type.tensor_type.elem_type
-    # Other names first, so that nothing else is called what the ends will be.
+    # Renames other values first, so that the new names are free.
     _rename(graph, {name: f"{name}.inner" for name in (INPUT, output)})
     inputs = [item for item in graph.input if item.name not in {item.name for item in graph.initializer}]
     _rename(graph, {inputs[0].name: INPUT, graph.output[0].name: output})
@@ -89,7 +89,7 @@ def tidy(model: onnx.ModelProto, output: str, elements: int) -> None:
     graph.input.append(helper.make_tensor_value_info(INPUT, element, ["batch", *shape[1:]]))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", elements]))
-    # Shapes in between may say a batch size, and are inferred again anyway.
+    # Intermediate shapes may have a fixed batch size, and are inferred again anyway.
     del graph.value_info[:]
     for part in [model, graph, *graph.node, *graph.initializer]:
         part.doc_string = ""
@@ -101,7 +101,7 @@ def tidy(model: onnx.ModelProto, output: str, elements: int) -> None:
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    """Follows `names` in this graph and in the bodies of its loops and branches."""
+    """Renames values in this graph and in the bodies of its loops and branches."""
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = names.get(name, name)

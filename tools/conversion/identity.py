@@ -1,4 +1,4 @@
-"""Which file something was made from."""
+"""Identifies files by their hashes."""
 
 import hashlib
 from pathlib import Path

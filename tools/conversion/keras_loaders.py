@@ -1,4 +1,4 @@
-"""The functions with which training code of Keras reads photos, run on the photos themselves: what a package is compared with."""
+"""Runs the functions with which Keras training code loads photos, to compare a package with them."""
 
 import contextlib
 import importlib.util
@@ -21,7 +21,7 @@ from .presets import FLOW, IMAGE_DATASET, OPENCV, TFJS, Reading, describe
 
 # The modes of `preprocess_input`.
 MODES = {"keras-caffe": "caffe", "keras-tf": "tf", "keras-torch": "torch"}
-# What TensorFlow calls the filters that model.toml calls otherwise.
+# TensorFlow's names of filters that differ from model.toml.
 METHODS = {"lanczos": "lanczos3", "mitchell": "mitchellcubic"}
 FLAGS = {
     "nearest": "INTER_NEAREST",
@@ -30,7 +30,7 @@ FLAGS = {
     "area": "INTER_AREA",
     "lanczos": "INTER_LANCZOS4",
 }
-# The formats that every loader opens, by the names that files must have for it.
+# The formats that every loader opens, by file extension.
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp"}
 ORIENTATION = 0x0112
 
@@ -52,7 +52,7 @@ class Pipeline:
 
     @property
     def missing(self) -> str | None:
-        """The package that the loader needs and this Python does not have."""
+        """The package that the loader needs and that is not installed."""
         needs_opencv = self.loader == OPENCV and self.spec.resize["policy"] == "stretch"
         return "opencv-python-headless" if needs_opencv and importlib.util.find_spec("cv2") is None else None
 
@@ -68,16 +68,16 @@ class Pipeline:
         return self.spec.normalisation.channels == "bgr" and self.preset not in MODES
 
     def prepare(self, photo: Path) -> np.ndarray:
-        """The tensor of a photo's pixels as Pillow decodes them."""
+        """The tensor of a photo decoded by Pillow."""
         return self._tensor(photo, is_lossless=self.has_own_decoder)
 
     def decode_and_prepare(self, photo: Path) -> np.ndarray:
-        """The tensor of a photo as the loader decodes it."""
+        """The tensor of a photo decoded by the loader."""
         return self._tensor(photo, is_lossless=False)
 
     def _tensor(self, photo: Path, *, is_lossless: bool) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:
-            # `flow_from_directory` takes folders of classes.
+            # `flow_from_directory` needs one folder per class.
             place = Path(folder, "class")
             place.mkdir()
             file = self._put(photo, place, is_lossless=is_lossless)
@@ -94,7 +94,7 @@ class Pipeline:
         return self.spec.normalisation.channels == "gray"
 
     def _put(self, photo: Path, folder: Path, *, is_lossless: bool) -> Path:
-        """The photo in `folder`: a copy, or a PNG of its pixels if it must be turned upright, or no loader opens its format."""
+        """Copies the photo into `folder`, as a PNG if it must be rotated or no loader opens its format."""
         with contextlib.suppress(OSError, Image.DecompressionBombError), Image.open(photo) as image:
             suffix = SUFFIXES.get(image.format)
             is_upright = image.getexif().get(ORIENTATION, 1) == 1
@@ -132,14 +132,14 @@ class Pipeline:
         return "grayscale" if self._is_gray else "rgb"
 
     def _load_img(self, file: Path) -> np.ndarray:
-        # Only where OpenCV is missing does Pillow not have the filter; nothing is compared with these pixels then.
+        # Without OpenCV, Pillow may not have the filter; then these pixels are not compared.
         interpolation = "bilinear" if self.missing else self.reading.interpolation
         image = keras.utils.load_img(file, color_mode=self._mode, target_size=self._size, interpolation=interpolation)
         return keras.utils.img_to_array(image, data_format="channels_last")
 
     def _flow(self, file: Path) -> np.ndarray:
         generator = tensorflow.keras.preprocessing.image.ImageDataGenerator(data_format="channels_last")
-        # It prints how many images it has found.
+        # It prints the number of images.
         with contextlib.redirect_stdout(io.StringIO()):
             flow = generator.flow_from_directory(
                 file.parent.parent,
@@ -173,7 +173,7 @@ class Pipeline:
         return next(iter(dataset))[0].numpy()
 
     def _coordinates(self, file: Path) -> np.ndarray:
-        """The operation that TensorFlow.js has in common with TensorFlow, on pixels as browsers decode them."""
+        """The operation that TensorFlow.js and TensorFlow share, on pixels decoded as in browsers."""
         image = keras.utils.img_to_array(keras.utils.load_img(file, color_mode=self._mode), data_format="channels_last")
         operations = {
             "bilinear": tensorflow.compat.v1.image.resize_bilinear,
@@ -195,10 +195,10 @@ class Pipeline:
         return image if self.is_bgr else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
     def _values(self, pixels: np.ndarray) -> np.ndarray:
-        """As a Keras user writes it: `preprocess_input`; the arithmetic of the preset where there is no mode of that."""
+        """`preprocess_input`, as Keras users call it, or the arithmetic of the preset if there is no such mode."""
         rule = self.spec.normalisation
         if self._is_gray:
-            # `preprocess_input` knows three channels only.
+            # `preprocess_input` supports only three channels.
             return (pixels * rule.scale - rule.mean[0]) / rule.std[0]
         if self.preset in MODES:
             return preprocess_input(pixels, data_format="channels_last", mode=MODES[self.preset])

@@ -1,11 +1,11 @@
-"""Class names: the forms in which people keep them, and the one of a package (one a line)."""
+"""Reads class names in common formats, and writes them as in a package (one per line)."""
 
 import json
 from pathlib import Path
 
 from .failure import Failure
 
-# ImageNet's, in the order of every library, as Keras spells them.
+# ImageNet's class names, in the common order and in Keras' spelling.
 IMAGENET = Path(__file__).resolve().parents[2] / "models" / "efficientnet-lite0" / "labels.txt"
 IMAGENET_CLASSES = 1000
 MAX_BYTES = 16 << 20
@@ -16,7 +16,7 @@ def imagenet_labels() -> list[str]:
 
 
 def read_labels(path: Path) -> list[str]:
-    """The labels in `path`: text with one a line, or JSON in one of the forms of `from_json`."""
+    """The labels in `path`: text with one per line, or JSON in one of the forms of `from_json`."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise Failure(f"{path} is larger than {MAX_BYTES >> 20} MiB: is it a file of labels?")
@@ -44,13 +44,13 @@ def from_json(text: str, name: str) -> list[str]:
     if isinstance(value, dict):
         value = value.get("id2label", value.get("object_type_names", value))
     if isinstance(value, dict):
-        # No name is a number, so numbers are indices.
+        # Names are not numbers, so numbers are indices.
         if value and all(type(entry) is int for entry in value.values()):
             value = _turned(value, name)
         value = _in_order(value, name)
     if not isinstance(value, list) or not value:
         raise Failure(f'{name} holds no labels: write a list of names, or an object {{"0": "cat", "1": "dog"}}')
-    # Where an id comes first, as in ["n01440764", "tench"], the name is what people read.
+    # If an id comes first, as in ["n01440764", "tench"], use the readable name.
     labels = [entry[-1] if isinstance(entry, list) and entry else entry for entry in value]
     for index, label in enumerate(labels):
         if not isinstance(label, str):
@@ -59,7 +59,7 @@ def from_json(text: str, name: str) -> list[str]:
 
 
 def _turned(value: dict[str, int], name: str) -> dict[int, str]:
-    """Index to name, of name to index."""
+    """Inverts a mapping of name to index."""
     by_index = {}
     for label, index in value.items():
         if index in by_index:
@@ -80,7 +80,7 @@ def _in_order(value: dict, name: str) -> list:
 
 
 def to_text(labels: list[str]) -> str:
-    """`labels.txt`. The line counts, so a label has no line of its own inside."""
+    """The text of `labels.txt`. Line breaks inside a label are replaced, since lines are indices."""
     return "".join(" ".join(label.split()) + "\n" for label in labels)
 
 
@@ -107,7 +107,7 @@ def choose(
 
 
 def choose_or_imagenet(task: str, given: Path | None, classes: int, origin: str) -> tuple[list[str] | None, list[str]]:
-    """As `choose`, for models that bring no names: a thousand classes are ImageNet's."""
+    """As `choose`, for models without names: a thousand classes are ImageNet's."""
     own = imagenet_labels() if classes == IMAGENET_CLASSES else None
     names, notes = choose(task, given, classes, own, origin)
     if names is not None and given is None:

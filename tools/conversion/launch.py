@@ -20,28 +20,28 @@ from .photos import list_photos
 
 TOOLS = Path(__file__).resolve().parent.parent
 ROOT = TOOLS.parent
-# What each environment takes on disk while it is installed (downloads included), in bytes.
+# Disk space of each environment during installation, including downloads, in bytes.
 SPACE = {"keras": 3 << 30, "torch": 12 << 30}
 BAD_INPUT = 2
-# Sources that say nothing of how photos become numbers.
+# Sources without preprocessing.
 SILENT = ("torchscript", "saved-model", tfjs.GRAPH)
-# Sources that are read as Keras' are.
+# Sources that are read as Keras models.
 KERAS = ("keras", tfjs.LAYERS)
-# What torchvision, timm and transformers all have.
+# An architecture that torchvision, timm and transformers all have.
 TORCH_FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
-# What a file of that format begins with.
+# The first bytes of a file of that format.
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def main(argv: list[str], description: str | None = None) -> int:
-    """Exit status: 0, 1 where package and original disagree, 2 for what the user can mend."""
+    """Exit status: 0, 1 if package and original disagree, 2 for errors that the user can fix."""
     arguments = parser(description).parse_args(argv)
     try:
         source = parse_source(arguments.source)
         check(arguments, source)
         if not arguments.here:
             restart(source, argv)
-        # Only now: it needs the libraries.
+        # Imported here because it needs the libraries.
         from .convert import convert
 
         return convert(arguments, source)
@@ -68,7 +68,7 @@ def main(argv: list[str], description: str | None = None) -> int:
 
 
 def check(arguments: argparse.Namespace, source: Source) -> None:
-    """Everything that can be found out before gigabytes are installed; fills in `out` and `name`."""
+    """Checks everything that needs no installation; sets `out` and `name`."""
     if arguments.out is None:
         arguments.out = Path("models") / (arguments.name or source.short_name)
     if arguments.name is None:
@@ -105,10 +105,10 @@ def check(arguments: argparse.Namespace, source: Source) -> None:
 
 
 def check_options(arguments: argparse.Namespace, source: Source) -> None:
-    """Refuses options that `source` has no use for, and asks for those without which nothing can be said of it."""
+    """Refuses options that `source` does not use, and requires those that it needs."""
     library = source.library
     shown = source.value if source.is_path else f"{library}:{source.value}"
-    # What a file or transformers' remote code brings is seen when it is opened.
+    # The code in a file, or transformers' remote code, is only known after opening it.
     if arguments.trust and (
         library in {"torchvision", "timm", "torchscript", tfjs.LAYERS, tfjs.GRAPH}
         or (library == "keras" and not source.is_path)
@@ -128,7 +128,7 @@ def check_options(arguments: argparse.Namespace, source: Source) -> None:
 
 
 def check_reading(arguments: argparse.Namespace, source: Source) -> None:
-    """Only models of TensorFlow leave it to the user how photos are read; the other libraries resize with Pillow's filters."""
+    """Only TensorFlow models leave the loading of photos to the user; other libraries resize with Pillow's filters."""
     if source.environment == "keras":
         return
     for option, value in [("--preprocess", arguments.preprocess), ("--antialias", arguments.antialias)]:
@@ -139,7 +139,7 @@ def check_reading(arguments: argparse.Namespace, source: Source) -> None:
 
 
 def check_keras(path: Path) -> None:
-    """Keras says of a damaged `.keras`, which is a zip archive, that it is not there."""
+    """Keras reports a damaged `.keras`, which is a zip archive, as missing."""
     if zipfile.is_zipfile(path):
         return
     with path.open("rb") as file:
@@ -149,7 +149,7 @@ def check_keras(path: Path) -> None:
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Nothing that is there is replaced unasked, and only a package is ever replaced."""
+    """Existing files are replaced only with --force, and only if they are a package."""
     place = next(parent for parent in [out, *out.absolute().parents] if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise Failure(f"{out} cannot be written, for {place} is no folder that you may write to: choose another --out")
@@ -162,7 +162,7 @@ def check_out(out: Path, force: bool) -> None:
 
 
 def restart(source: Source, argv: list[str]) -> None:
-    """Goes on in the environment that `source` needs, which is made first if need be. Returns only by raising Failure."""
+    """Continues in the environment that `source` needs, creating it if necessary. Returns only by raising Failure."""
     folder = ROOT / f".venv-convert-{source.environment}"
     if not (folder / ".complete").is_file():
         free = shutil.disk_usage(ROOT).free

@@ -1,9 +1,9 @@
-"""`model.toml`, schema 1, as a person would write it. Pure; the names are those of Ocelli's documentation."""
+"""Writes a readable `model.toml`, schema 1. Pure; the names are those of Ocelli's documentation."""
 
 import json
 from dataclasses import dataclass
 
-# Of ImageNet, in 0..1, as torchvision, timm and Keras' "torch" mode have them.
+# ImageNet's mean and standard deviation in 0..1, as in torchvision, timm and Keras' "torch" mode.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BYTE = 1 / 255
@@ -37,7 +37,7 @@ class Input:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image's tensor."""
+        """The shape of one image's tensor."""
         channels = 1 if self.normalisation.channels == "gray" else 3
         if self.layout == "nchw":
             return (channels, self.height, self.width)
@@ -92,7 +92,7 @@ def _input_table(spec: Input) -> dict:
         "layout": spec.layout,
         "channels": spec.normalisation.channels,
     }
-    # A uint8 tensor is the pixels, about which there is nothing to say.
+    # A uint8 tensor is the pixels, without normalisation.
     if spec.dtype != "uint8":
         table |= {
             "scale": spec.normalisation.scale,

@@ -15,7 +15,7 @@ from .labels import from_json
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 LABELS = "index_to_name.json"
-# The one of TorchServe's own handlers that takes an image and answers with classes.
+# TorchServe's built-in handler for image classifiers.
 HANDLER = "image_classifier"
 MAX_MEMBERS = 10_000
 MAX_BYTES = 8 << 30
@@ -36,13 +36,13 @@ class Archive:
     labels: list[str] | None
 
     def unpack(self, folder: Path) -> None:
-        """Writes what `read` has found harmless in its names and sizes into `folder`."""
+        """Extracts the members that `read` has accepted into `folder`."""
         with zipfile.ZipFile(self.path) as archive:
             archive.extractall(folder)
 
 
 def read(path: Path) -> Archive:
-    """Raises Failure for what is no archive, is made to do harm, or has no model."""
+    """Raises Failure for a file that is not an archive, is malicious, or has no model."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive, path)
@@ -54,7 +54,7 @@ def read(path: Path) -> Archive:
 
 
 def check(archive: Archive, *, trust: bool, preset: str | None) -> None:
-    """What `archive` needs the user's word for."""
+    """The code in `archive` that needs --trust."""
     if archive.handler != HANDLER and preset is None:
         raise Failure(
             f"{archive.path} has the handler {archive.handler}, and only {HANDLER} says how pixels are prepared: if it "
@@ -106,7 +106,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Archive:
     serialized = fields["serializedFile"]
     if not serialized:
         raise Failure(f"{path} has no model in it: make it with torch-model-archiver --serialized-file")
-    # Old archivers note the path that the file had on their machine; inside, it lies at the top.
+    # Old archivers store the original path; the file itself is at the top of the archive.
     serialized = PurePosixPath(serialized).name
     names = set(archive.namelist())
     for name in filter(None, [serialized, fields["modelFile"]]):
@@ -136,7 +136,7 @@ def _text(archive: zipfile.ZipFile, name: str, path: Path) -> str:
 
 
 def _is_torchscript(archive: zipfile.ZipFile, name: str) -> bool:
-    """TorchScript is a zip archive with a folder of code in its own language; what `torch.save` writes has only pickles."""
+    """TorchScript is a zip archive with a folder of code; files of `torch.save` only have pickles."""
     with archive.open(name) as file:
         try:
             with zipfile.ZipFile(file) as inner:
@@ -158,5 +158,5 @@ def format_of(path: Path) -> str:
                 return "torch-export"
             return "pytorch" if _has_code(archive) else "weights"
     except (zipfile.BadZipFile, NotImplementedError, EOFError):
-        # What `torch.save` wrote before PyTorch 1.6.
+        # The format of `torch.save` before PyTorch 1.6.
         return "weights"

@@ -33,7 +33,7 @@ class Ocelli:
 
     @classmethod
     def find(cls) -> "Ocelli | None":
-        """What the variable OCELLI names, the one built here, or the one installed."""
+        """The binary in the variable OCELLI, or the one built here, or the installed one."""
         named = os.environ.get("OCELLI")
         if named and not Path(named).is_file():
             raise Failure(f"OCELLI names {named}, which does not exist: correct or unset it")
@@ -42,7 +42,7 @@ class Ocelli:
         return cls(Path(found).resolve()) if found else None
 
     def scores(self, manifest: Manifest, onnx_file: Path, photos: list[Path], elements: int) -> np.ndarray:
-        """What the package's graph computes from each photo, before any activation: [photos, elements]."""
+        """The output of the package's graph for each photo, before any activation: [photos, elements]."""
         with tempfile.TemporaryDirectory(prefix="to_onnx-") as folder:
             package = Path(folder)
             raw = replace(manifest, task="classification", output=Output(manifest.output.name, "none", True))
@@ -52,7 +52,7 @@ class Ocelli:
             return self._predict(package, photos, elements)
 
     def tensors(self, manifest: Manifest, photos: list[Path]) -> np.ndarray:
-        """The input tensor that Ocelli makes of each photo: [photos, *shape]."""
+        """Ocelli's input tensor for each photo: [photos, *shape]."""
         shape = manifest.input.shape
         elements = int(np.prod(shape))
         element = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}[manifest.input.dtype]
@@ -71,7 +71,7 @@ class Ocelli:
             return self.scores(manifest, Path(file.name), photos, elements).reshape(-1, *shape)
 
     def _predict(self, package: Path, photos: list[Path], elements: int) -> np.ndarray:
-        # Nothing that the user has set for a server may change what is compared.
+        # The user's server settings must not affect the comparison.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("OCELLI_")}
         library = os.environ.get("OCELLI_ONNXRUNTIME") or _library_of_python(self.binary)
         if library:
@@ -96,7 +96,7 @@ def _row(line: str, elements: int) -> np.ndarray:
 
 
 def _library_of_python(binary: Path) -> str | None:
-    """ONNX Runtime's library in this environment, for a binary that has none beside it."""
+    """ONNX Runtime's library in this environment, for a binary without one beside it."""
     if (binary.parent / "libonnxruntime.so").exists():
         return None
     folder = Path(sysconfig.get_path("purelib"), "onnxruntime", "capi")

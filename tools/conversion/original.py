@@ -1,4 +1,4 @@
-"""A model as its own library runs it: what `from_*` make, and all that the rest needs to know of any of them."""
+"""A model in its original library: the common interface of all `from_*` modules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ import numpy as np
 from .failure import Failure
 from .manifest import Input
 
-# What graphs call their ends, whatever the library called them.
+# The names of inputs and outputs in converted graphs.
 INPUT = "image"
 LOGITS = "logits"
 FEATURES = "features"
-# What turns the scores of each task into answers.
+# The activation of each task.
 ACTIVATIONS = {"classification": "softmax", "multilabel": "sigmoid", "embedding": "none"}
-# Readable by every runtime since 2023, and what PyTorch's exporter writes without converting.
+# Readable by every runtime since 2023, and the native version of PyTorch's exporter.
 OPSET = 18
 
 
@@ -59,7 +59,7 @@ class Assumption:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A library's own decoder. `name`: what differs from Pillow's, in words. `prepare` is `Original.prepare` with it."""
+    """A library's own decoder. `name` describes how it differs from Pillow's; `prepare` is `Original.prepare` with it."""
 
     name: str
     prepare: Prepare

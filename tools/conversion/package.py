@@ -1,4 +1,4 @@
-"""Writes a package whole or not at all: everything is made beside its place and then moved there."""
+"""Writes a package completely or not at all: in a temporary folder, which is then moved into place."""
 
 import shutil
 import tempfile
@@ -20,7 +20,7 @@ def staged(out: Path) -> Iterator[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as holder:
-            # Readable as any folder is, which a temporary one is not.
+            # Usual permissions, because those of a temporary folder are restricted.
             stage = Path(holder, "package")
             stage.mkdir()
             yield stage

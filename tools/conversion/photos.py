@@ -21,7 +21,7 @@ DRAWN = 6
 
 
 def list_photos(folder: Path, limit: int) -> list[Path]:
-    """The photos in `folder` and below, evenly picked if there are more than `limit`, in the order of their names."""
+    """The photos below `folder`, in the order of their names; an even selection if there are more than `limit`."""
     if not folder.is_dir():
         raise Failure(f"{folder} is no folder: name one with photos")
     photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -71,7 +71,7 @@ def draw_pictures(folder: Path) -> list[Path]:
     paths = []
     for index, (width, height) in enumerate(sizes[:DRAWN]):
         generator = random.Random(index)
-        # Noise that is drawn small and enlarged has the soft edges of photos.
+        # Enlarged noise has soft edges, like photos.
         noise = Image.frombytes("RGB", (40, 30), generator.randbytes(40 * 30 * 3))
         image = noise.resize((width, height), Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(image)

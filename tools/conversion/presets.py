@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from .failure import Failure
 from .manifest import BYTE, IMAGENET_MEAN, IMAGENET_STD, Normalisation
 
-# Which filters each arithmetic has.
+# The filters of each library.
 FILTERS = {
     "pillow": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
     "torch": ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
@@ -14,13 +14,13 @@ FILTERS = {
     "opencv": ("nearest", "bilinear", "bicubic", "area", "lanczos"),
 }
 INTERPOLATIONS = tuple(dict.fromkeys(name for names in FILTERS.values() for name in names))
-# The filters of TensorFlow.js and TensorFlow 1 that know other coordinates.
+# The filters of TensorFlow.js and TensorFlow 1 with other coordinates.
 COORDINATED = ("nearest", "bilinear")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How pixels are resized: the keys of `[input]` in model.toml."""
+    """The resize settings of `[input]` in model.toml."""
 
     interpolation: str
     resampler: str = "pillow"
@@ -45,14 +45,14 @@ class Preset:
         return self.reading.interpolation
 
     def resize(self, width: int, height: int) -> dict:
-        """The `resize` table of an input of this size."""
+        """The `resize` table for an input of this size."""
         if self.grown is None or (self.only_square and width != height):
             return {"policy": "stretch"}
         sides = [side * self.grown // SIDE for side in (width, height)]
         return {"policy": "shortest-edge", "size": sides[0]} if width == height else {"policy": "cover", "size": sides}
 
 
-# The size of the input for which presets state the size of the shorter edge.
+# The input size to which the shorter edges of presets refer.
 SIDE = 224
 _IMAGENET = Normalisation(scale=BYTE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 _CLIP = Normalisation(scale=BYTE, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
@@ -96,7 +96,7 @@ PRESETS = {
     "tfjs-align-corners": Preset(_UNIT, replace(_TENSORFLOW, coordinates="align-corners"), loader=TFJS),
     "tfjs-asymmetric": Preset(_UNIT, replace(_TENSORFLOW, coordinates="asymmetric"), loader=TFJS),
 }
-# Other names: the server's, and what "raw" was called here.
+# Aliases: those of the server, and the former name of "raw" here.
 ALIASES = {
     "caffe": "keras-caffe",
     "tf": "keras-tf",
@@ -141,8 +141,8 @@ def plan(
     guess: str = "",
 ) -> Plan:
     """How photos are read, if values are prepared as in `preset`, which the user has named if `is_given`, and photos are
-    read as in the preset `preprocess`. `guess`: the preset whose way of reading is assumed where nobody says anything; that
-    of `preset` if empty.
+    read as in the preset `preprocess`. `guess`: the preset whose way of reading is assumed by default; that of `preset`
+    if empty.
 
     Raises Failure for what none of the loaders does.
     """
@@ -157,7 +157,7 @@ def plan(
             package = _changed(values.loader, values.reading, interpolation, antialias)
         return Plan(package, named.loader, original, is_known=True)
     if values.loader is None and antialias is False and values.grown is None:
-        # Only TensorFlow's functions shrink photos with filters that do not widen.
+        # Only TensorFlow's functions shrink photos without antialiasing.
         reading = _changed(IMAGE_DATASET, _TENSORFLOW, interpolation or values.interpolation, antialias)
         return Plan(reading, IMAGE_DATASET, reading, is_known=True)
     assumed = PRESETS[guess] if guess and not is_given else values
@@ -168,7 +168,7 @@ def plan(
 
 
 def _changed(loader: str, reading: Reading, interpolation: str | None, antialias: bool | None) -> Reading:
-    """`reading` with what the user says instead, as far as `loader` can do it."""
+    """`reading` with the user's options, if `loader` supports them."""
     known = COORDINATED if loader == TFJS else FILTERS[reading.resampler]
     if interpolation is not None and interpolation not in known:
         raise Failure(
@@ -186,7 +186,7 @@ def _changed(loader: str, reading: Reading, interpolation: str | None, antialias
 
 
 def describe(loader: str, reading: Reading) -> str:
-    """What photos were read with, as the user may write it."""
+    """The loading of photos, in the form of the options."""
     if loader == IMAGE_DATASET and reading.antialias:
         loader = "tf.image.resize"
     if loader == TFJS:

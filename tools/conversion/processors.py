@@ -28,14 +28,14 @@ def _quirk(row: dict) -> str:
 QUIRKS = {row["name"] + SUFFIX: _quirk(row) for row in TABLE["processors"]}
 TIMM = "TimmWrapperImageProcessor"
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-# Means that differ by less are the same one, rounded.
+# Means that differ by less are equal except for rounding.
 SAME_MEAN = 0.002
-# Up to here ConvNeXT's processor crops; from here on it stretches.
+# Below this size, ConvNeXT's processor crops; from this size on, it stretches.
 CONVNEXT_STRETCHES = 384
 
 
 def describe(processor, interpolation: str | None) -> Input:
-    """The `[input]` of `processor`; `interpolation` if not None replaces its own."""
+    """The `[input]` of `processor`; `interpolation` overrides its own unless it is None."""
     kind = _kind(processor)
     if kind == TIMM:
         if interpolation is not None:
@@ -60,7 +60,7 @@ def describe(processor, interpolation: str | None) -> Input:
 
 
 def notes(processor) -> list[str]:
-    """What to tell the user of the processor."""
+    """Messages for the user about the processor."""
     kind = _kind(processor)
     if kind in QUIRKS or kind == TIMM:
         return []
@@ -104,7 +104,7 @@ def check_plain(kind: str, settings: dict, interpolation: str | None) -> None:
 
 
 def advice(settings: dict) -> str:
-    """What to do with a processor that cannot be followed: the preset that is nearest to it, and how to correct that."""
+    """Advice for an unsupported processor: the nearest preset, and how to adjust it."""
     preset = "unit"
     if settings.get("do_normalize", True):
         mean = settings.get("image_mean")
@@ -124,7 +124,7 @@ def _is_near(mean, other: tuple[float, float, float]) -> bool:
 
 
 def _kind(processor) -> str:
-    """The name of its class without what its generations add."""
+    """The class name without the suffixes of its versions."""
     return type(processor).__name__.removesuffix("Fast").removesuffix("Pil")
 
 
@@ -135,7 +135,7 @@ def _resampler(processor) -> str:
 
 
 def geometry(kind: str, settings: dict) -> tuple[int, int, dict]:
-    """Width and height of the tensor, and the `resize` table that leads to them."""
+    """Width and height of the tensor, and the matching `resize` table."""
     quirk = QUIRKS.get(kind, "none")
     size = {key: value for key, value in (settings.get("size") or {}).items() if value is not None}
     crop = settings.get("crop_size") if settings.get("do_center_crop") else None
@@ -172,7 +172,7 @@ def geometry(kind: str, settings: dict) -> tuple[int, int, dict]:
 
 
 def _shortest_edge(edge: int) -> dict:
-    # transformers rounds the corner of the crop down, where torchvision rounds it to the nearest.
+    # transformers rounds the corner of the crop down, torchvision to the nearest.
     return {"policy": "shortest-edge", "size": edge, "rounding": "down"}
 
 
@@ -186,7 +186,7 @@ def _normalisation(kind: str, settings: dict) -> Normalisation:
         if settings.get("rescale_offset"):
             mean = [value + 1 for value in mean]
         if settings.get("include_top"):
-            # It divides by the deviation a second time.
+            # This processor divides by the standard deviation twice.
             std = [a * b for a, b in zip(std, _three(settings["image_std"]), strict=True)]
     if quirk == "mobilevit":
         mean, std = [0.0] * 3, [1.0] * 3

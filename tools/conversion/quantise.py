@@ -21,7 +21,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from .agreement import compare_scores
 from .original import INPUT, Original
 
-# Of the photos, every so many is left out of the calibration and judges it.
+# One photo in this many is kept out of the calibration to evaluate it.
 JUDGE_EVERY = 4
 FEW = 8
 # What the ends of the ranges are, from the extremes on the single photos: the furthest of all, or nearer to what a photo
@@ -49,7 +49,7 @@ class Activations:
 
 
 def quantise(float32: Path, int8: Path, original: Original, photos: list[Path]) -> str:
-    """Writes the int8 form of the graph at `float32` to `int8`; returns what was chosen, for people."""
+    """Writes the graph at `float32` in int8 to `int8`; returns a description of the settings."""
     tensors = np.stack([original.prepare(photo) for photo in photos]).astype(np.float32)
     judges = np.arange(len(tensors)) % JUDGE_EVERY == 0 if len(tensors) >= FEW else np.full(len(tensors), True)
     calibrating = ~judges if len(tensors) >= FEW else judges

@@ -1,4 +1,4 @@
-"""A fresh folder for a page: the files of the checkout, the built programs where the page expects them, and a home."""
+"""A new folder for a page: the files of the checkout, the built programs in their usual places, and a home."""
 
 import os
 import shutil
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARY = ["libonnxruntime.so", "onnxruntime-LICENSE", "onnxruntime-ThirdPartyNotices.txt"]
-# What a test must not do, whoever runs it.
+# Programs that a test must not run.
 OUTSIDE = ["sudo", "docker", "kubectl", "systemctl", "apt-get", "pip", "helm"]
-# An error of HTTP is an error of the command, and nothing waits for ever.
+# An HTTP error fails the command, and every request has a time limit.
 CURLRC = "fail-with-body\nsilent\nshow-error\nmax-time = 60\n"
 
 
@@ -17,13 +17,13 @@ CURLRC = "fail-with-body\nsilent\nshow-error\nmax-time = 60\n"
 class Checkout:
     root: Path
     home: Path
-    # Names of programs that stand in for others.
+    # Stubs of other programs.
     stubs: Path
-    # What the commands print, and the commands themselves.
+    # The commands and their output.
     logs: Path
 
     def environment(self, source: Path) -> dict[str, str]:
-        """Nothing of whoever runs the tests, but where programs are."""
+        """The environment, without the user's settings except PATH."""
         release, servers = self.root / "target" / "release", source / "target" / "test-servers"
         return {
             "PATH": os.pathsep.join(map(str, [self.stubs, release, servers, os.environ["PATH"]])),
@@ -43,7 +43,7 @@ def make_checkout(source: Path, binary: Path, folder: Path) -> Checkout:
     for name in LIBRARY:
         place(source / "target" / "release" / name, release / name)
     (made.home / ".curlrc").write_text(CURLRC)
-    # The programs are built; building them once more, optimised, takes minutes and shows nothing new.
+    # The programs are built already; an optimised build would take minutes and test nothing new.
     stub(made.stubs / "cargo", "exit 0")
     for name in OUTSIDE:
         stub(made.stubs / name, f"echo '{name} changes more than this folder: mark the block as not run' >&2; exit 1")
@@ -56,7 +56,7 @@ def stub(path: Path, script: str):
 
 
 def copy_files(source: Path, root: Path):
-    """What a clone has, and what a commit of everything would add."""
+    """The files of a clone, and the untracked ones that are not ignored."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -66,7 +66,7 @@ def copy_files(source: Path, root: Path):
 
 
 def place(file: Path, to: Path):
-    """A link to the file itself, for a program looks for its library beside where it is; a copy on another disk."""
+    """Hard-links the file, because a program searches its library beside itself; copies it on another disk."""
     try:
         to.hardlink_to(file)
     except OSError:

@@ -23,10 +23,10 @@ LOG_TIME = re.compile(rf"^{TIME}\s+")
 
 
 class Line:
-    """A line of a page, as a pattern."""
+    """The pattern of a line of a page."""
 
     def __init__(self, text: str):
-        # What each group of the pattern has to be: the page's own number or id.
+        # The expected value of each group: the number or id of the page.
         self.numbers: list[str] = []
         pattern, at = "", 0
         for token in TOKENS.finditer(text):
@@ -46,7 +46,7 @@ class Line:
         return r"\b([0-9a-f]{32})\b" if kind == "id" else DECIMAL
 
     def match(self, printed: str) -> dict[str, str] | None:
-        """The printed ids by those of the page, or None if the line is another one."""
+        """Maps the page's ids to the printed ones, or None if the line differs."""
         found = self.pattern.fullmatch(printed)
         if not found:
             return None
@@ -86,7 +86,7 @@ def follow(shown: list, printed: list[str], ids: dict[str, str], more: bool) -> 
 
 
 def with_ids(text: str, ids: dict[str, str]) -> str:
-    """The page's text with the ids that were printed in this run."""
+    """The page's text with the ids of this run."""
     for wanted, got in ids.items():
         text = text.replace(wanted, got)
     return text

@@ -13,7 +13,7 @@ from pathlib import Path
 
 SHELLS = {"sh", "bash", "console"}
 RUN = SHELLS | {"python"}
-# What these show is not a command. They are the output of the block before, where nothing stands in between.
+# Blocks of these languages are the output of the block before, if no text is in between.
 SHOWN = {"text", "json"}
 OTHER = {"toml", "yaml", "nginx", "ini", ""}
 
@@ -22,14 +22,14 @@ MARK = re.compile(r"<!--\s*(?P<name>[^:]*?)\s*(?::(?P<text>.*?))?\s*-->", re.DOT
 
 
 class PageError(Exception):
-    """A page that cannot be tested as it is written; the message names page and line."""
+    """An error in the markup of a page; the message has the page and line."""
 
 
 @dataclass
 class Command:
     line: int
     text: str
-    # None where the page shows no output.
+    # None if the page shows no output.
     output: list[str] | None = None
 
 
@@ -44,7 +44,7 @@ class Block:
 
 
 def read_page(path: Path, name: str) -> list[Block]:
-    """The blocks of a page that hold commands."""
+    """The blocks of a page with commands."""
     return parse_page(path.read_text(), name)
 
 
@@ -81,7 +81,7 @@ def parse_page(text: str, name: str) -> list[Block]:
 
 
 def marks_before(lines: list[str]) -> str:
-    """The comments that end the text before a block."""
+    """The comments directly before a block."""
     text = "\n".join(lines).rstrip()
     found = ""
     while text.endswith("-->") and "<!--" in text:
@@ -120,7 +120,7 @@ def commands(block: Block, name: str) -> list[Command]:
 
 
 def console(block: Block, name: str) -> list[Command]:
-    """Lines after `$ ` are commands, and those that follow are what the command prints."""
+    """Lines after `$ ` are commands, and the following lines are their output."""
     found: list[Command] = []
     for number, line in enumerate(block.lines, block.line + 1):
         if line.startswith("$ "):
@@ -138,7 +138,7 @@ def console(block: Block, name: str) -> list[Command]:
 
 
 def show(block: Block, shown: Block, name: str):
-    """Takes the block after a block of commands as what its last command prints."""
+    """Uses the block after a block of commands as the output of its last command."""
     if block.not_run:
         return
     if not block.commands or block.commands[-1].output is not None:
@@ -147,7 +147,7 @@ def show(block: Block, shown: Block, name: str):
 
 
 def joined(lines: list[str]) -> list[str]:
-    """The commands of a script: lines, several where a command goes on."""
+    """The commands of a script, each of one or more lines."""
     found: list[str] = []
     for line in lines:
         if found and not is_whole(found[-1]):
@@ -161,5 +161,5 @@ def is_whole(text: str) -> bool:
     if text.rstrip(" ").endswith("\\"):
         return False
     checked = subprocess.run(["bash", "-n", "-c", text], capture_output=True, text=True, timeout=60, check=False)
-    # A here-document that does not end is only warned of.
+    # An unterminated here-document is only a warning.
     return checked.returncode == 0 and "here-document" not in checked.stderr

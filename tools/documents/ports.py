@@ -1,4 +1,4 @@
-"""Ports of a page where it cannot have a network of its own: free ones of this machine stand in for those it names."""
+"""Replaces the ports of a page by free ones if it cannot have its own network namespace."""
 
 import re
 import socket
@@ -19,11 +19,11 @@ class Ports:
         return self.instead[named]
 
     def shown(self, text: str) -> str:
-        """What the page shows, with the ports of this run."""
+        """The expected output with the ports of this run."""
         return NAMED.sub(lambda port: self.of(port[1]), text)
 
     def command(self, text: str) -> str:
-        """A command of the page, with the ports of this run, also those that it does not name."""
+        """A command of the page with the ports of this run, including default ports."""
         text = self.shown(DEFAULT_REDIS.sub(r"\1:6379", text))
         text = SERVER.sub(lambda server: f"{server[0]} --listen 127.0.0.1:{self.of('5000')}", text)
         text = re.sub(r"^redis-server\b", f"redis-server --port {self.of('6379')}", text)

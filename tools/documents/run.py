@@ -1,4 +1,4 @@
-"""Runs a page's blocks in order, as one reader in one terminal, and says what became of each."""
+"""Runs the blocks of a page in order, in one terminal, and reports the results."""
 
 import shlex
 import sys
@@ -10,7 +10,7 @@ from documents.page import Block, Command
 from documents.ports import Ports
 from documents.shell import CommandFailure, Shell, is_server
 
-# How long a question is asked again until its answer is the one shown: a worker was just started, a job is computed.
+# Time limit for retrying a command until its output matches, for example while a worker starts or a job is computed.
 PATIENCE_S = 20
 
 
@@ -42,7 +42,7 @@ class Reader:
     def run_block(self, block: Block):
         self.shell.go_home()
         steps = [*block.prepare, *block.commands]
-        # A reader stops the servers of earlier blocks before starting others, which need the same ports.
+        # Servers of earlier blocks are stopped before others start on the same ports.
         if any(is_server(step.text) for step in steps):
             self.shell.stop_servers()
         for command in block.prepare:
@@ -83,7 +83,7 @@ class Reader:
             time.sleep(0.2)
 
     def check(self, shown: list[str] | None, printed: list[str], more: bool = False):
-        """Where the page shows no output, any will do."""
+        """Accepts any output if the page shows none."""
         if shown is None:
             return
         ids = compare([with_ids(line, self.ids) for line in shown], printed, more)

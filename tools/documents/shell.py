@@ -1,4 +1,4 @@
-"""The terminal of a page: one bash in a network of its own, with servers in the background."""
+"""The terminal of a page: one bash in its own network namespace, with servers in the background."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-# A command that takes longer hangs.
+# A command that takes longer has failed.
 LIMIT_S = 120
 SERVER = re.compile(r"^(?:\S*/)?(?:ocelli\s+(?:serve|web|worker)\b(?!.*--help)|redis-server\b|make\s+serve\b)")
 BACKGROUND = re.compile(r"\s&\s*(?:#.*)?$")
@@ -18,7 +18,7 @@ OWN_NETWORK = ["unshare", "--map-root-user", "--net", "bash", "-c", 'ip link set
 
 
 class CommandFailure(Exception):
-    """A command that did not do what the page says."""
+    """A command whose result differs from the page."""
 
 
 def can_have_own_network() -> bool:
@@ -36,7 +36,7 @@ class Shell:
     def __init__(self, folder: Path, logs: Path, environment: dict[str, str], own_network: bool):
         self.folder, self.logs = folder, logs
         self.files = 0
-        # Their processes' groups, in the order of their starts.
+        # The process groups of the servers, in start order.
         self.servers: list[int] = []
         command = ["bash", "--norc", "--noprofile"]
         self.bash = subprocess.Popen(
@@ -49,11 +49,11 @@ class Shell:
             env=environment,
             start_new_session=True,
         )
-        # Each command is a process group of its own, which can be stopped with all that it started.
+        # Each command has its own process group, which can be stopped with all its children.
         self.ask("set -m; echo ready")
 
     def ask(self, line: str) -> str:
-        """Has bash read a line that prints one, and returns that."""
+        """Runs a line in bash that prints one line, and returns it."""
         self.bash.stdin.write(f"{line}\n".encode())
         answer, deadline = b"", time.monotonic() + LIMIT_S
         while not answer.endswith(b"\n"):
@@ -65,17 +65,17 @@ class Shell:
         return answer.decode().strip()
 
     def go_home(self):
-        """Each block of a page starts in the root of the checkout."""
+        """Changes to the root of the checkout, where each block starts."""
         self.ask(f"cd '{self.folder}'; echo done")
 
     def run(self, text: str) -> tuple[int, list[str]]:
-        """The status of a command, and the lines that it prints."""
+        """Runs a command; returns its status and output lines."""
         script, printed = self.script(text)
         status = self.ask(f". '{script}' >'{printed}' 2>&1 </dev/null; echo $?")
         return int(status), printed.read_text(errors="replace").splitlines()
 
     def serve(self, text: str) -> list[str]:
-        """Starts a server, and returns what it has printed when it is ready."""
+        """Starts a server; returns its output when it is ready."""
         script, printed = self.script(BACKGROUND.sub("", text))
         ended = script.with_suffix(".status")
         answer = self.ask(f"{{ . '{script}'; echo $? >'{ended}'; }} >'{printed}' 2>&1 </dev/null & echo $!")
@@ -101,7 +101,7 @@ class Shell:
     def close(self):
         with contextlib.suppress(CommandFailure, OSError):
             self.stop_servers()
-        # Whatever the page started and left, by its session.
+        # Remaining processes of the page, by session.
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 session = int((process / "stat").read_text().rpartition(")")[2].split()[3])

@@ -1,4 +1,4 @@
-"""What the real conversions share: the command as a user runs it, and the server that then serves the package."""
+"""Shared by the tests of real conversions: runs the converter and serves its packages."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OCELLI = Path(os.environ.get("OCELLI", ROOT / "target" / "release" / "ocelli")).resolve()
 LIMIT_S = 600
-# The server is near: a proxy named in the environment must not stand in between.
+# The server is local: proxies from the environment must not be used.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Conversions(unittest.TestCase):
-    """Models of the library `LIBRARY`, made once by `make_LIBRARY.py` in its environment, with what they answer."""
+    """Models of the library `LIBRARY` with their outputs, created once by `make_LIBRARY.py` in its environment."""
 
     LIBRARY = ""
 
@@ -36,7 +36,7 @@ class Conversions(unittest.TestCase):
         cls.photos = cls.folder / "photos"
 
     def convert(self, *arguments: str, status: int = 0, photos: bool = True) -> str:
-        """Runs the command in the folder of the models, and returns what it prints."""
+        """Runs the command in the folder of the models; returns its output."""
         command = [sys.executable, ROOT / "tools" / "to_onnx.py", *arguments]
         if photos:
             command += ["--photos", self.photos]
@@ -52,7 +52,7 @@ class Conversions(unittest.TestCase):
         return tomllib.loads((self.folder / out / "model.toml").read_text())
 
     def assert_served(self, out: str, expected: str):
-        """The server's answer on the first photo is the library's own: `expected` of its probabilities, by label."""
+        """Checks the server's result for the first photo against the library's `expected` probabilities, by label."""
         wanted = self.expected[expected]
         with self.serve(self.folder / out) as url:
             body = (self.photos / "drawn-0.png").read_bytes()
@@ -66,7 +66,7 @@ class Conversions(unittest.TestCase):
 
     @contextmanager
     def serve(self, package: Path):
-        """The address of a server of `package`."""
+        """Starts a server of `package`; returns its address."""
         log = self.folder / "server.log"
         with log.open("w") as file:
             command = [OCELLI, "serve", "--model", package, "--listen", "127.0.0.1:0"]

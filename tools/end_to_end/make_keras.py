@@ -1,4 +1,4 @@
-"""Makes the Keras files that are converted, with random weights, and notes what Keras answers on a picture."""
+"""Creates the Keras files to convert, with random weights, and records Keras' output for an image."""
 
 import json
 import os
@@ -27,14 +27,14 @@ class Halve(keras.layers.Layer):
 
 
 def tutorial(model: keras.Model, picture: Path) -> dict[str, float]:
-    """The tutorial's own steps: resize to the model's size, BGR less means, predict."""
+    """The steps of the tutorial: resize to the model's size, BGR minus means, predict."""
     image = img_to_array(load_img(picture, target_size=(224, 224), interpolation="bicubic"))
     batch = preprocess_input(np.expand_dims(image, axis=0), mode="caffe")
     return {label: float(p) for label, p in zip(imagenet_labels(), model.predict(batch, verbose=0)[0], strict=True)}
 
 
 def stretched(model: keras.Model, picture: Path) -> dict[str, float]:
-    """As the preset image-dataset prepares photos."""
+    """The preprocessing of the preset image-dataset."""
     image = tensorflow.image.resize(img_to_array(load_img(picture)), (48, 64))
     names = ["cat", "dog", "owl"]
     return {name: float(p) for name, p in zip(names, model.predict(image[None], verbose=0)[0], strict=True)}
@@ -58,7 +58,7 @@ def tell_apart(model: keras.Model) -> keras.Model:
 
 
 def sure(classes: int, activation: str, deviation: float) -> keras.Sequential:
-    """A model with logits so far apart that its probabilities are exactly 0 and 1."""
+    """A model whose logits are so far apart that its probabilities are exactly 0 and 1."""
     model = small(classes=classes, activation=activation)
     end = model.layers[-1]
     kernel, bias = end.get_weights()
@@ -68,7 +68,7 @@ def sure(classes: int, activation: str, deviation: float) -> keras.Sequential:
 
 
 def named_by_people() -> keras.Model:
-    """A model around a model, which ends in a layer that is a softmax, all with names that people give."""
+    """A nested model that ends in a softmax layer, with typical names."""
     inner = sure(10, "linear", 1500)
     inner.add(keras.layers.Softmax(name="Wahrscheinlichkeit für jede"))
     image = keras.Input((48, 64, 3), name="a photo")
@@ -93,7 +93,7 @@ def guide(folder: Path, picture: Path) -> dict[str, float]:
 
 
 def prepared_inside(size: int, mode: str, *middle) -> keras.Model:
-    """A model that was built with `preprocess_input` on its input, as Keras' tutorials of transfer learning do."""
+    """A model with `preprocess_input` on its input, as in Keras' transfer learning tutorials."""
     image = keras.Input((size, size, 3))
     x = keras.layers.RandomFlip()(image)
     x = preprocess_input(x, mode=mode)

@@ -28,14 +28,14 @@ class Net(ResNet):
 
 
 class Halve:
-    """A pickle that would run code: a path that exists tells whether it did."""
+    """A pickle that would run code, which creates a path."""
 
     def __reduce__(self):
         return (Path.touch, (Path("ran"),))
 
 
 def archive(folder: Path, name: str, files: list[str], **model: str) -> None:
-    """A .mar as torch-model-archiver makes it."""
+    """A .mar in the format of torch-model-archiver."""
     manifest = {"runtime": "python", "model": {"modelName": "pets", "modelVersion": "1.0", **model}}
     with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))

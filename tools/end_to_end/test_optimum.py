@@ -36,7 +36,8 @@ class OptimumTest(unittest.TestCase):
     def test_what_it_exports_is_read_with_its_preprocessing_and_labels(self):
         with tempfile.TemporaryDirectory(prefix="optimum-test-") as folder:
             self.run_in(folder, BIN / "python", "-c", MAKE)
-            self.run_in(folder, BIN / "optimum-cli", "export", "onnx", "--model", "made", "exported")
+            task = ["--task", "image-classification"]
+            self.run_in(folder, BIN / "optimum-cli", "export", "onnx", "--model", "made", *task, "exported")
             self.assertTrue(Path(folder, "exported", "model.onnx").is_file())
             shown = self.run_in(folder, OCELLI, "model", "show", "exported")
         for words in [

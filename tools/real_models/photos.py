@@ -1,4 +1,4 @@
-"""The photos that every case is tried with."""
+"""The photos of every case."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ORIENTATION = 0x0112
 
 
 def chosen() -> list[Path]:
-    """Spread over the classes; those that lie on their side are left out, for packages turn them or do not."""
+    """Photos of various classes, without rotated ones, because packages treat EXIF differently."""
     upright = [path for path in sorted(PHOTOS.glob("*.JPEG")) if Image.open(path).getexif().get(ORIENTATION, 1) == 1]
     if len(upright) < judge.PHOTOS:
         raise judge.Unproven(f"{len(upright)} photos instead of {judge.PHOTOS}")

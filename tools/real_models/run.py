@@ -72,7 +72,7 @@ def refused(case: Refusal, folder: Path) -> tuple[tuple, bool]:
 
 
 def written(case: Case, folder: Path, photos: list[Path]) -> list[Path]:
-    """What both get: the photos themselves, or what the case cuts out of them."""
+    """The images for both: the photos, or the parts that the case cuts out."""
     paths = []
     for photo in photos:
         original = Image.open(photo)

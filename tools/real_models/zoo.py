@@ -1,7 +1,7 @@
 """The classifiers of the ONNX zoo whose graphs the package `onnx` carries, without their weights: those are drawn here.
 
-The weights are the same each time. The last layer is balanced, for a network that nobody trained answers every photo
-almost alike.
+The weights are the same each time. The last layer is balanced, because an untrained network returns almost the same
+for every photo.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from .onnx_packages import beside
 from .photos import chosen
 
 NAMES = ("squeezenet", "densenet121", "resnet50", "shufflenet", "inception_v1", "inception_v2")
-# What the scores of a class come to from photo to photo.
+# The spread of a class' scores over photos.
 SPREAD = 1.5
 MEAN = np.array([0.485, 0.456, 0.406], "f4").reshape(1, 3, 1, 1)
 STD = np.array([0.229, 0.224, 0.225], "f4").reshape(1, 3, 1, 1)
@@ -50,7 +50,7 @@ def case(name: str) -> Case:
 
 
 def prepared(photo: Path) -> np.ndarray:
-    """As the zoo's README prepares photos of ImageNet."""
+    """The preprocessing in the zoo's README for ImageNet."""
     picture = Image.open(photo).convert("RGB")
     short = min(picture.size)
     picture = picture.resize([256 * side // short for side in picture.size], Image.Resampling.BILINEAR)
@@ -60,7 +60,7 @@ def prepared(photo: Path) -> np.ndarray:
 
 
 def drawn(path: Path) -> onnx.ModelProto:
-    """The graph with weights where it only says their shapes."""
+    """The graph with weights for the declared shapes."""
     model = onnx.load(path)
     graph = model.graph
     shapes = {value.name: numpy_helper.to_array(value) for value in graph.initializer}
@@ -105,7 +105,7 @@ def weights_of(role: str | None, shape, random) -> np.ndarray:
 
 
 def balance(model: onnx.ModelProto):
-    """Takes what all photos have in common away from the last layer's scores, and scales the rest."""
+    """Removes the common part of the last layer's scores over all photos, and scales the rest."""
     graph = model.graph
     last = [node for node in graph.node if node.op_type in ("Gemm", "Conv")][-1]
     inside = onnx.ModelProto()

@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 
 use crate::answer::server_timings;
 use crate::failure::{Failure, FailureKind};
-use crate::link::{Effort, Exchange, Outcome};
+use crate::link::{Effort, Exchange, RequestResult};
 use crate::schedule::{Delay, Ticket};
 
-/// Different failures that are told apart; more are counted as [`FailureKind::Other`].
+/// Different failures that are counted separately; more are counted as [`FailureKind::Other`].
 const MAX_FAILURES: usize = 64;
 
 /// Different `Server-Timing` metrics that are averaged; further ones are left out.
@@ -20,7 +20,6 @@ const MAX_TIMINGS: usize = 16;
 /// Longer latencies are recorded as this one. Nothing can be longer but a wait for a connection.
 const MAX_LATENCY: Duration = Duration::from_hours(24);
 
-/// Counts and sums over the measured requests.
 #[derive(Debug)]
 pub(crate) struct Account {
     /// Latencies of good answers in microseconds, to 3 significant digits.
@@ -39,7 +38,6 @@ pub(crate) struct Account {
     span: Option<(Instant, Instant)>,
 }
 
-/// One metric of `Server-Timing`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TimingSum {
     pub(crate) name: String,
@@ -75,7 +73,6 @@ impl TimingSum {
 }
 
 impl Account {
-    /// An empty account.
     pub(crate) fn new() -> Self {
         Self {
             latencies: histogram(3),
@@ -92,7 +89,6 @@ impl Account {
         }
     }
 
-    /// Notes that a request started.
     pub(crate) fn start(&mut self, ticket: &Ticket) {
         if ticket.measured {
             self.late_starts += u64::from(ticket.delay == Delay::Generator);
@@ -101,19 +97,17 @@ impl Account {
         }
     }
 
-    /// Notes how a request ended.
     pub(crate) fn finish(&mut self, exchange: &Exchange) {
         if exchange.ticket.measured {
             self.record(
                 exchange.ticket.intended,
                 exchange.ended,
                 exchange.effort,
-                &exchange.outcome,
+                &exchange.result,
             );
         }
     }
 
-    /// The measured requests that ended.
     pub(crate) fn finished(&self) -> u64 {
         self.ok + self.failed
     }
@@ -125,13 +119,13 @@ impl Account {
         })
     }
 
-    fn record(&mut self, intended: Instant, ended: Instant, effort: Effort, outcome: &Outcome) {
+    fn record(&mut self, intended: Instant, ended: Instant, effort: Effort, result: &RequestResult) {
         let span = self.span.get_or_insert((intended, ended));
         span.1 = span.1.max(ended);
         self.body_bytes += effort.body_bytes;
         self.connections_opened += u64::from(effort.connections_opened);
         self.connections_used += u64::from(effort.connections_used);
-        match outcome {
+        match result {
             Ok(headers) => {
                 self.ok += 1;
                 self.latencies
@@ -197,7 +191,7 @@ mod tests {
         }
     }
 
-    fn exchange(ticket: Ticket, ended: Instant, outcome: Outcome) -> Exchange {
+    fn exchange(ticket: Ticket, ended: Instant, result: RequestResult) -> Exchange {
         let effort = Effort {
             body_bytes: 100,
             connections_opened: 1,
@@ -207,7 +201,7 @@ mod tests {
             ticket,
             ended,
             effort,
-            outcome,
+            result,
             link: None,
         }
     }

@@ -7,14 +7,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::config::BodyForm;
 use crate::photo::Photo;
 
-/// A body and its media type.
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     pub(crate) content_type: String,
     pub(crate) bytes: Bytes,
 }
 
-/// The body that carries `photo`.
 pub(crate) fn build(photo: &Photo, form: BodyForm, boundary: &str) -> Body {
     match form {
         BodyForm::Raw => Body {

@@ -13,7 +13,6 @@ use crate::url::check_url;
 /// The most connections a benchmark may hold at once.
 pub const MAX_CONNECTIONS: usize = 16_384;
 
-/// The most requests one benchmark may measure.
 pub const MAX_REQUESTS: u64 = 1_000_000_000;
 
 /// The highest rate of an open loop, in requests per second.
@@ -30,7 +29,7 @@ pub struct BenchConfig {
     /// Where to post, for example `http://127.0.0.1:5000/predict`. An address without a path means
     /// `/predict`, one without a scheme means `http`. HTTP/1.1 is spoken, and TLS below it for `https`.
     pub url: Uri,
-    /// Whom to trust as an `https` server. Required for such an address, and not used for others.
+    /// How to speak TLS. Required for `https` addresses, and not used for others.
     pub tls: Option<Arc<ClientConfig>>,
     /// The photos, sent in turn. At least one.
     pub photos: Vec<Photo>,
@@ -47,7 +46,6 @@ pub struct BenchConfig {
     pub max_connections: usize,
 }
 
-/// The form of a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyForm {
     /// `multipart/form-data` with one part `image`, as the tutorial's client sends it.
@@ -70,7 +68,6 @@ pub enum Load {
 /// When the measurement ends. Requests in flight at that moment are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// After this many measured requests.
     Requests(u64),
     /// This long after the warm-up.
     Duration(Duration),

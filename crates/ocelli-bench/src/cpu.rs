@@ -28,7 +28,6 @@ impl CpuMeter {
         }
     }
 
-    /// What was used since the start.
     pub(crate) fn read(&self) -> CpuUse {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let cpu = process_cpu_time().saturating_sub(self.cpu);

@@ -5,7 +5,6 @@ use std::io;
 
 use tokio_rustls::rustls;
 
-/// Why a benchmark could not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
@@ -17,20 +16,16 @@ pub enum BenchError {
         problem: String,
     },
 
-    /// A setting lies outside its limits.
     #[error("{setting} is {value}: {allowed}")]
     Setting {
-        /// The field of [`BenchConfig`](crate::BenchConfig).
         setting: &'static str,
         value: String,
         allowed: String,
     },
 
-    /// There is nothing to send.
     #[error("there is no photo to send: give at least one")]
     NoPhotos,
 
-    /// The host name has no address.
     #[error("cannot resolve the host of {url}: {source}; check its spelling or give an IP address")]
     Resolve { url: String, source: io::Error },
 
@@ -48,7 +43,6 @@ pub enum BenchError {
     /// Every request of the warm-up failed, so the others would.
     #[error("every warm-up request to {url} failed ({requests} in all), the last one with {last}")]
     WarmUp {
-        /// The address that was posted to.
         url: String,
         requests: u64,
         /// The status and the message of the last answer, or what happened instead.

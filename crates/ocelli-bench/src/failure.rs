@@ -7,7 +7,6 @@ use serde::Serialize;
 /// A server's `code` is kept up to this many characters.
 const MAX_CODE_CHARS: usize = 64;
 
-/// What went wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -18,17 +17,15 @@ pub enum FailureKind {
     BadAnswer,
     /// The whole answer was not there within the request timeout.
     Timeout,
-    /// The server's host refused the connection.
     Refused,
     /// A connection could not be made for another reason.
     Connect,
     /// The connection was closed or reset before the answer was complete.
     Cut,
-    /// The answer is not HTTP/1.1.
     Protocol,
     /// The body of the answer exceeds 1 MiB.
     TooLarge,
-    /// Failures beyond the number of different ones that are told apart.
+    /// Failures beyond the number of kinds that are counted separately.
     Other,
 }
 
@@ -39,7 +36,7 @@ impl FailureKind {
     }
 }
 
-/// A failure as it is told apart from others: requests that fail alike are counted together.
+/// A failure. Requests that fail alike are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Failure {
     pub kind: FailureKind,
@@ -53,7 +50,6 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
-    /// The message in the answer's body.
     pub(crate) message: Option<String>,
 }
 
@@ -74,7 +70,6 @@ impl fmt::Display for Failed {
 }
 
 impl Failure {
-    /// A failure without an error body.
     pub(crate) fn new(kind: FailureKind) -> Self {
         Self {
             kind,

@@ -15,7 +15,7 @@
 //!   its nature.
 //! - Latencies are those of good answers. Failures are counted by kind beside them, not mixed in: a quick
 //!   refusal would flatter the percentiles.
-//! - The generator shares the machine with the server in the usual case, so the report says how much CPU
+//! - The generator shares the machine with the server in the usual case, so the report contains how much CPU
 //!   it took, and warns where that spoils the figures.
 
 #![allow(

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::answer::judge;
 use crate::failure::{Failed, Failure, FailureKind};
 use crate::schedule::Ticket;
-use crate::stream::Stream;
+use crate::stream::{Stream, connect};
 use crate::target::Target;
 
 /// An answer's body may have this many bytes; more is a failure.
@@ -50,15 +50,15 @@ pub(crate) struct Exchange {
     pub(crate) ticket: Ticket,
     pub(crate) ended: Instant,
     pub(crate) effort: Effort,
-    pub(crate) outcome: Outcome,
+    pub(crate) result: RequestResult,
     /// The connection, where it can carry another request.
     pub(crate) link: Option<Box<Link>>,
 }
 
 /// The values of `Server-Timing` of a good answer, or what went wrong.
-pub(crate) type Outcome = Result<Vec<HeaderValue>, Failed>;
+pub(crate) type RequestResult = Result<Vec<HeaderValue>, Failed>;
 
-/// What a request cost, kept apart from its outcome because a timeout takes that away.
+/// What a request cost, kept apart from its result because a timeout takes that away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Effort {
     pub(crate) body_bytes: u64,
@@ -67,9 +67,9 @@ pub(crate) struct Effort {
     pub(crate) connections_used: u32,
 }
 
-/// An outcome with the connection it came over.
+/// An result with the connection it came over.
 struct Answered {
-    outcome: Outcome,
+    result: RequestResult,
     link: Option<Box<Link>>,
 }
 
@@ -79,7 +79,7 @@ type Unsent = Box<Request<Full<Bytes>>>;
 impl Link {
     /// Connects to the target. Boxed, for a link is large and changes hands often.
     pub(crate) async fn open(target: &Target) -> io::Result<Box<Self>> {
-        let connect = Stream::connect(&target.addresses, target.tls.as_ref());
+        let connect = connect(&target.addresses, target.tls.as_ref());
         let stream = timeout(CONNECT_TIMEOUT, connect).await??;
         let handshake = Builder::new().handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
@@ -93,7 +93,7 @@ impl Link {
     /// Sends `request` and judges the answer.
     async fn send(mut self: Box<Self>, request: Request<Full<Bytes>>) -> Result<Answered, Unsent> {
         let mut closed = false;
-        let outcome = {
+        let result = {
             let Self {
                 sender, connection, ..
             } = &mut *self;
@@ -103,19 +103,19 @@ impl Link {
                 if let Poll::Ready(answer) = work.as_mut().poll(cx) {
                     return Poll::Ready(answer);
                 }
-                // Why the connection ended is told through the request.
+                // The request fails with the reason.
                 closed = closed || Pin::new(&mut *connection).poll(cx).is_ready();
                 work.as_mut().poll(cx)
             })
             .await?
         };
-        let whole = outcome
+        let whole = result
             .as_ref()
             .err()
             .is_none_or(|failed| failed.failure.kind.leaves_connection());
         let reusable = whole && !closed && !self.sender.is_closed();
         Ok(Answered {
-            outcome,
+            result,
             link: reusable.then_some(self),
         })
     }
@@ -134,7 +134,7 @@ pub(crate) async fn exchange(
         .await
         .unwrap_or_else(|_| Answered::failed(FailureKind::Timeout));
     let ended = Instant::now();
-    if let Err(failed) = &answered.outcome
+    if let Err(failed) = &answered.result
         && let FailureKind::Refused | FailureKind::Connect = failed.failure.kind
     {
         tokio::time::sleep(CONNECT_BACKOFF).await;
@@ -143,7 +143,7 @@ pub(crate) async fn exchange(
         ticket,
         ended,
         effort,
-        outcome: answered.outcome,
+        result: answered.result,
         link: answered.link,
     }
 }
@@ -185,7 +185,7 @@ async fn attempt(
 impl Answered {
     fn failed(kind: FailureKind) -> Self {
         Self {
-            outcome: Err(Failure::new(kind).into()),
+            result: Err(Failure::new(kind).into()),
             link: None,
         }
     }
@@ -194,7 +194,7 @@ impl Answered {
 async fn answer_to(
     sender: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
-) -> Result<Outcome, Unsent> {
+) -> Result<RequestResult, Unsent> {
     if sender.ready().await.is_err() {
         return Err(Box::new(request));
     }
@@ -210,7 +210,7 @@ async fn answer_to(
     Ok(read_answer(response).await)
 }
 
-async fn read_answer(response: Response<Incoming>) -> Outcome {
+async fn read_answer(response: Response<Incoming>) -> RequestResult {
     let (head, body) = response.into_parts();
     let body = read_body(body).await?;
     judge(head.status.as_u16(), &body)?;
@@ -291,7 +291,7 @@ mod tests {
         let target = Target::prepare(&config).await.unwrap();
         let idle = Link::open(&target).await.unwrap();
         drop(listener.accept().await.unwrap());
-        // What arrives here was sent after the close, so the runtime has been told of the close as well.
+        // What arrives here was sent after the close, so the runtime knows of the close as well.
         let mut witness = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other_end, _) = listener.accept().await.unwrap();
         other_end.write_all(b"!").await.unwrap();
@@ -304,7 +304,7 @@ mod tests {
             stream.read_to_end(&mut Vec::new()).await.unwrap();
         });
         let exchange = exchange(&target, Some(idle), first_ticket(&config), config.request_timeout).await;
-        assert_eq!(exchange.outcome, Ok(Vec::new()));
+        assert_eq!(exchange.result, Ok(Vec::new()));
         assert_eq!(exchange.effort.connections_opened, 1);
         drop(exchange);
         server.await.unwrap();

@@ -5,21 +5,18 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// The number of the JSON schema.
 pub const REPORT_SCHEMA: u32 = 1;
 
-/// The outcome of a benchmark. Every figure leaves out the warm-up.
+/// The result of a benchmark, without its warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// [`REPORT_SCHEMA`].
     pub schema: u32,
     /// The address that was posted to, with its path.
     pub url: String,
     pub load: LoadReport,
     /// Requests that were started: `ok + failed + abandoned`.
     pub requests: u64,
-    /// Requests with a good answer.
     pub ok: u64,
     /// Requests without one, listed in `failures`.
     pub failed: u64,
@@ -43,9 +40,7 @@ pub struct Report {
     pub latency_ms: Option<LatencyMs>,
     /// What the server says about its time, from `Server-Timing` of good answers.
     pub server_timing: Vec<ServerTiming>,
-    /// What went wrong, most frequent first.
     pub failures: Vec<FailureCount>,
-    /// What the generator itself cost.
     pub generator: Generator,
     /// What makes the figures less trustworthy, in sentences.
     pub warnings: Vec<String>,
@@ -54,9 +49,7 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum LoadReport {
-    /// See [`Load::Closed`](crate::Load::Closed).
     Closed { concurrency: usize },
-    /// See [`Load::Open`](crate::Load::Open).
     Open { rate: f64 },
 }
 
@@ -66,28 +59,21 @@ pub enum LoadReport {
 pub struct LatencyMs {
     pub min: f64,
     pub mean: f64,
-    /// Half are at most this long.
     pub p50: f64,
-    /// 90 % are at most this long.
     pub p90: f64,
-    /// 99 % are at most this long.
     pub p99: f64,
-    /// 99.9 % are at most this long.
     #[serde(rename = "p99_9")]
     pub p999: f64,
     pub max: f64,
 }
 
-/// One metric of `Server-Timing`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerTiming {
     /// As the server names it, for example `decode`.
     pub name: String,
     /// The average over the answers that have it, in milliseconds.
     pub mean_ms: f64,
-    /// The median over them, in milliseconds.
     pub p50_ms: f64,
-    /// The answers that have it.
     pub count: u64,
 }
 
@@ -101,13 +87,11 @@ pub struct FailureCount {
 /// What the generator cost. All threads of its process count.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Generator {
-    /// User and system time in seconds.
     pub cpu_s: f64,
     /// CPU time over wall time; 1 is one core fully used.
     pub share_of_one_core: f64,
     /// The same over all cores of the machine, from 0 to 1.
     pub share_of_machine: f64,
-    /// CPU time in microseconds for each request.
     pub cpu_us_per_request: f64,
     /// Starts of an open loop that came more than 1 ms late although a connection was free.
     pub late_starts: u64,

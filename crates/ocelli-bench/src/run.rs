@@ -24,7 +24,6 @@ use crate::warm_up::WarmUp;
 /// Between two calls of the progress callback.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
 
-/// How far a benchmark has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -33,17 +32,13 @@ pub struct Progress {
     pub fraction: f64,
     /// Since the first start, warm-up included.
     pub elapsed: Duration,
-    /// Measured requests with a good answer.
     pub ok: u64,
     pub failed: u64,
-    /// Requests that wait for their answer.
     pub in_flight: usize,
 }
 
-/// The part of a benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Load that is not measured.
     WarmUp,
     Measuring,
     /// No request starts any more; answers are waited for.
@@ -119,7 +114,6 @@ fn due(next: Next) -> Instant {
     }
 }
 
-/// The state of a run.
 struct Driver {
     begin: Instant,
     schedule: Schedule,
@@ -172,7 +166,7 @@ impl Driver {
         if exchange.ticket.measured {
             self.measured_in_flight -= 1;
         } else {
-            self.warm_up.finish(&exchange.outcome);
+            self.warm_up.finish(&exchange.result);
         }
         self.account.finish(&exchange);
         self.idle.extend(exchange.link);

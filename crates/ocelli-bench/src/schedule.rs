@@ -1,4 +1,4 @@
-//! Decides when each request starts. Pure: it is told the time and how many requests are in flight, and
+//! Decides when each request starts. Pure: its caller passes the time and how many requests are in flight, and
 //! it never waits, sends or reads a clock.
 //!
 //! The n-th start of an open loop is computed from the first, not from the one before, so that errors do
@@ -40,15 +40,12 @@ pub(crate) enum Delay {
 pub(crate) enum Next {
     /// Send a request and ask again.
     Start(Ticket),
-    /// Nothing is due before this instant.
     WakeAt(Instant),
     /// As many requests are in flight as there may be.
     AwaitAnswer,
-    /// No request will start any more.
     Finished,
 }
 
-/// The plan of one run.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     load: Load,
@@ -92,7 +89,6 @@ impl Schedule {
         }
     }
 
-    /// When the measured part begins.
     pub(crate) fn measure_from(&self) -> Instant {
         self.measure_from
     }

@@ -159,7 +159,6 @@ fn generator(account: &Account, cpu: CpuUse) -> Generator {
     }
 }
 
-/// Microseconds as milliseconds.
 fn ms(micros: f64) -> f64 {
     round(micros / 1e3)
 }

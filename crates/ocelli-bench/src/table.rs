@@ -4,7 +4,6 @@ use std::fmt;
 
 use crate::report::{LatencyMs, LoadReport, Report};
 
-/// The width of the first column.
 const LABEL: usize = 12;
 
 impl fmt::Display for Report {
@@ -120,7 +119,6 @@ fn write_latency(f: &mut fmt::Formatter<'_>, latency: &LatencyMs) -> fmt::Result
     writeln!(f)
 }
 
-/// A time given in milliseconds.
 struct Millis(f64);
 
 impl fmt::Display for Millis {
@@ -135,7 +133,6 @@ impl fmt::Display for Millis {
     }
 }
 
-/// A size in bytes.
 struct Bytes(f64);
 
 impl fmt::Display for Bytes {

@@ -93,7 +93,6 @@ fn host_of(url: &Uri) -> &str {
         .unwrap_or(host)
 }
 
-/// The path and query to post to.
 fn path_of(url: &Uri) -> PathAndQuery {
     match url.path_and_query() {
         Some(path) if path.as_str() != "/" => path.clone(),

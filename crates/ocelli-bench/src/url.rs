@@ -27,11 +27,9 @@ pub(crate) fn check_url(url: &Uri, has_tls: bool) -> Result<HeaderValue, BenchEr
         ));
     };
     if authority.as_str().contains('@') {
-        return Err(wrong(
-            "credentials are not sent; leave out what stands before the @",
-        ));
+        return Err(wrong("credentials are not sent; remove the part before the @"));
     }
-    HeaderValue::try_from(authority.as_str()).map_err(|_| wrong("its host cannot stand in a header"))
+    HeaderValue::try_from(authority.as_str()).map_err(|_| wrong("its host cannot be sent in a header"))
 }
 
 #[cfg(test)]

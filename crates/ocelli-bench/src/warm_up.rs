@@ -1,13 +1,12 @@
 //! Whether the load before the measurement shows that there is nothing to measure.
 
 use crate::failure::Failed;
-use crate::link::Outcome;
+use crate::link::RequestResult;
 
 /// After so many refusals and no success the rest of a warm-up is not sent: a wrong path costs a server thousands of photos
 /// otherwise.
 const HOPELESS: u64 = 100;
 
-/// The requests of a warm-up.
 #[derive(Debug, Default)]
 pub(crate) struct WarmUp {
     in_flight: u64,
@@ -19,15 +18,13 @@ pub(crate) struct WarmUp {
 }
 
 impl WarmUp {
-    /// Notes that a request started.
     pub(crate) fn start(&mut self) {
         self.in_flight += 1;
     }
 
-    /// Notes how a request ended.
-    pub(crate) fn finish(&mut self, outcome: &Outcome) {
+    pub(crate) fn finish(&mut self, result: &RequestResult) {
         self.in_flight -= 1;
-        match outcome {
+        match result {
             Ok(_) => self.succeeded = true,
             Err(failed) => {
                 self.failed += 1;
@@ -52,7 +49,7 @@ mod tests {
     use super::*;
     use crate::failure::{Failure, FailureKind};
 
-    fn failed(kind: FailureKind) -> Outcome {
+    fn failed(kind: FailureKind) -> RequestResult {
         Err(Failure::new(kind).into())
     }
 

@@ -161,7 +161,7 @@ impl CostTable {
 ///
 /// # Errors
 /// What the engine says, and [`EngineError::BadInput`] for a model whose inputs have open axes besides the batch:
-/// nobody can know what to measure.
+/// there is no size to measure.
 pub fn measure(
     engine: &mut dyn Engine,
     plan: &MeasurePlan,

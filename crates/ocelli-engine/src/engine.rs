@@ -44,10 +44,6 @@ pub trait Engine: Send {
     /// `inputs` has one tensor for each input of the signature, in its order, with the same first axis (the
     /// batch, at least 1). The answer has one tensor for each output, in the signature's order, and its rows are
     /// in the order of the inputs' rows. Floating-point outputs are `float32`, whatever the graph computes in.
-    ///
-    /// # Errors
-    /// [`EngineError::BadInput`] when the tensors do not fit the signature: the instance can be used again.
-    /// [`EngineError::Fault`] when the run failed: the instance must be dropped.
     fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError>;
 }
 
@@ -64,9 +60,5 @@ pub trait Backend: Send + Sync {
     fn uses_cpu(&self) -> bool;
 
     /// Loads one instance.
-    ///
-    /// # Errors
-    /// [`EngineError::LoadFailed`] for a broken or unsupported model, [`EngineError::SignatureMismatch`] for a
-    /// model that is not what its package declares.
     fn load(&self, model: &ModelSource<'_>, options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError>;
 }

@@ -1,47 +1,32 @@
-//! What can go wrong at the engine seam, told apart by who has to act.
+//! Errors of engines, one for each reaction to them.
 
 /// An error of a backend or an engine.
 ///
 /// The texts are for operators and logs. Only [`EngineError::BadInput`] describes something that the caller of
 /// `infer` did.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages describe the fields")]
 pub enum EngineError {
     /// No runtime library was found. `hint` says how to get one.
     #[error("{library} was not found ({searched}): {hint}")]
     LibraryMissing {
-        /// What is missing, such as "the ONNX Runtime library".
         library: &'static str,
-        /// Where it was looked for, in one phrase.
         searched: String,
-        /// What to do about it.
         hint: String,
     },
     /// A library was found, and it cannot be used.
     #[error("{path} cannot be used: {reason}; {hint}")]
     LibraryUnusable {
-        /// The file that was tried.
         path: String,
-        /// What is wrong with it.
         reason: String,
-        /// What to do about it.
         hint: String,
     },
     /// The model file is broken, or the runtime does not support it.
     #[error("model {model} cannot be loaded: {reason}")]
-    LoadFailed {
-        /// The name of the model.
-        model: String,
-        /// What the runtime said.
-        reason: String,
-    },
+    LoadFailed { model: String, reason: String },
     /// The model loads, but is not what its package declares.
     #[error("model {model} is not what its package declares: {reason}")]
-    SignatureMismatch {
-        /// The name of the model.
-        model: String,
-        /// The first difference, and what to change.
-        reason: String,
-    },
+    SignatureMismatch { model: String, reason: String },
     /// The tensors do not fit the model. The instance is fine and can be used again.
     #[error("the input does not fit the model: {0}")]
     BadInput(String),

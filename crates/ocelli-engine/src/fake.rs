@@ -6,7 +6,7 @@
 //! Every row gets a class from its own content: the sum of the bytes of its elements (floats as little-endian IEEE
 //! 754), over all inputs, modulo the number of classes ([`class_of`]). The row's output is then [`SCORES`] from that
 //! class on, wrapping at the end, and 0 elsewhere: the class is the clear winner, the next nine follow in order
-//! without ties, and a row that got its neighbour's answer is told apart.
+//! without ties, and a row that got its neighbour's answer is noticed.
 //!
 //! The number of classes is the number of elements in an output row. Open axes of the declared output are filled in:
 //! the second axis with [`Fake::with_classes`] (1000 by default), any other with 1.

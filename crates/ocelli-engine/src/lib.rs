@@ -5,7 +5,7 @@
 //! owns what only an engine can tell: what a batch costs ([`CostTable`]).
 //!
 //! It knows nothing of images, labels, HTTP or async runtimes. An engine is synchronous and belongs to one thread;
-//! whoever owns the thread decides about queues, deadlines and what happens after a fault.
+//! the owner of the thread decides about queues, deadlines and what happens after a fault.
 
 pub mod cost;
 mod engine;

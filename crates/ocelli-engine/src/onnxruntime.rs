@@ -9,8 +9,6 @@ mod locate;
 mod session;
 mod thread_spawner;
 
-use std::path::Path;
-
 pub use locate::Search;
 
 use crate::{Backend, Engine, EngineError, EngineOptions, ModelSource};
@@ -42,11 +40,6 @@ impl OnnxRuntime {
             library,
             thread_spawner,
         })
-    }
-
-    /// The library in use: a path, or a bare name when the system's loader found it.
-    pub fn library_path(&self) -> &Path {
-        &self.library.path
     }
 
     /// What was found before the library in use and passed over, with the reason: worth a warning.

@@ -75,6 +75,7 @@ impl TensorData {
 
 /// Why a shape and its elements do not make a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages describe the fields")]
 pub enum TensorError {
     /// The shape has no axis, so there is no batch.
     #[error("a tensor needs at least one axis (the batch); give a shape such as [1, 1000]")]
@@ -82,19 +83,13 @@ pub enum TensorError {
     /// The shape asks for another number of elements than there are.
     #[error("shape {shape:?} needs {expected} elements, but there are {actual}")]
     LengthMismatch {
-        /// The shape as given.
         shape: Vec<usize>,
-        /// The product of the shape.
         expected: usize,
-        /// How many elements were given.
         actual: usize,
     },
     /// The product of the shape does not fit in memory's address space.
     #[error("shape {shape:?} has too many elements to count")]
-    Overflow {
-        /// The shape as given.
-        shape: Vec<usize>,
-    },
+    Overflow { shape: Vec<usize> },
 }
 
 /// A dense tensor, row-major, whose first axis is the batch.

@@ -61,8 +61,8 @@ fn unusable_libraries_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
 
-    assert!(explicit(&at("absent.so")).contains("and there is none"));
-    assert!(explicit(folder.path()).contains("and there is none"));
+    assert!(explicit(&at("absent.so")).contains("and there is no such file"));
+    assert!(explicit(folder.path()).contains("and there is no such file"));
     std::fs::write(at("text.so"), "#!/bin/sh\n").unwrap();
     assert!(explicit(&at("text.so")).contains("it is not a shared library"));
 

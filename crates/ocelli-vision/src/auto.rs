@@ -1,8 +1,8 @@
-//! From a model as people keep it to a package: what goes in and what comes out is made out from the files around it.
+//! Makes packages of models in other layouts: finds the inputs and outputs of a model from the files around it.
 //!
 //! Owns the rules for Hugging Face folders, timm's `config.json`, Triton's repositories, presets and bare ONNX files.
-//! Whatever is decided is noted with the file or rule that it comes from, and what is only likely is called a guess.
-//! It deliberately neither downloads nor runs anything: whether the numbers are right is for `ocelli model check`.
+//! Each decision is noted with the file or rule that it comes from, or as a guess.
+//! It deliberately neither downloads nor runs anything: `ocelli model check` tells whether the numbers are right.
 
 mod agreement;
 mod error;
@@ -39,14 +39,14 @@ pub use error::AutoError;
 pub use naming::name as model_name;
 pub use preset::Preset;
 pub use source::LABEL_FILES;
-pub use variant::{Variant, choose_variant};
+pub use variant::choose_variant;
 
 use crate::{Channels, Interpolation, ModelPackage, Task};
 
-/// What a package that was made calls its file of labels.
+/// Name of the labels in packages that are made.
 const LABELS_FILE: &str = "labels.txt";
 
-/// What a user says beside the place of a model, and what the caller knows.
+/// The options of a user about a model, and what the caller knows of it.
 #[derive(Debug, Clone, Default)]
 pub struct Hints {
     /// How photos are prepared, instead of what files say.
@@ -76,8 +76,7 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// The first option given that says how the model is interpreted, by its name on the command line. What already says that
-    /// itself takes none.
+    /// The first option that says how the model is interpreted, by its name on the command line. Packages take none.
     #[must_use]
     pub fn first_option(&self) -> Option<&'static str> {
         let given = [
@@ -175,16 +174,16 @@ impl fmt::Display for Note {
     }
 }
 
-/// A model that was made out.
+/// An interpreted model.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// All that is needed to serve it.
+    /// The package to serve.
     pub package: ModelPackage,
-    /// What it was.
+    /// What it was found as.
     pub kind: Kind,
-    /// The ONNX file that was taken.
+    /// The ONNX file.
     pub onnx: PathBuf,
-    /// What was decided, in the order of deciding.
+    /// The decisions, in order.
     pub notes: Vec<Note>,
 }
 

@@ -14,16 +14,10 @@ use std::{
 /// A file that was not read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages describe the variants")]
 pub enum FileError {
-    /// It is missing or unreadable.
     #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A link or a `..` leads out of the folder that it belongs to.
+    Read { path: PathBuf, source: io::Error },
     #[error(
         "{} leads to {}, outside {}: put the file itself there",
         path.display(),
@@ -31,41 +25,19 @@ pub enum FileError {
         root.display()
     )]
     Outside {
-        /// The file as it was named.
         path: PathBuf,
-        /// Where that leads.
         target: PathBuf,
-        /// The folder.
         root: PathBuf,
     },
-    /// A folder, a pipe or a device.
     #[error("{} is no file but a {kind}: put a file there", path.display())]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// A file is larger than any that makes sense.
+    NotAFile { path: PathBuf, kind: &'static str },
     #[error("{} is {len} bytes and may be {limit} at most: check that it is the right file", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its length in bytes.
-        len: u64,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// A text file in another encoding.
+    TooLarge { path: PathBuf, len: u64, limit: u64 },
     #[error("{} is not UTF-8 text: save it as UTF-8", path.display())]
-    NotUtf8 {
-        /// The file.
-        path: PathBuf,
-    },
+    NotUtf8 { path: PathBuf },
 }
 
 impl FileError {
-    /// Whether there is no such file.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -119,8 +91,8 @@ impl Files {
         Ok(bytes)
     }
 
-    /// The first `len` bytes of a file that has at most `limit`, for whoever shares them: read into their place, for they
-    /// may fill half of the memory.
+    /// The first `len` bytes of a file that has at most `limit`, as shared memory: read into place, since they may
+    /// fill half of the memory.
     pub(crate) fn read_shared(&self, path: &Path, len: u64, limit: u64) -> Result<Arc<[u8]>, FileError> {
         let failed = |source| read_error(path, source);
         let (mut file, _) = self.open(path, limit)?;
@@ -171,7 +143,7 @@ impl Files {
         }
         let metadata = fs::metadata(&real).map_err(failed)?;
         if !metadata.is_file() {
-            // Opening a pipe waits for somebody who writes.
+            // Opening a pipe would block until another process writes.
             let kind = if metadata.is_dir() {
                 "folder"
             } else {

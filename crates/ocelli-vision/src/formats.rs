@@ -45,7 +45,7 @@ impl Format {
         Self::of_name(name, |other| path.with_file_name(other).exists())
     }
 
-    /// Of files in a folder, the one to speak of, and its format: that which comes first in the table. Names may have
+    /// The file of a folder to name in an error, and its format: the first in the table. Names may have
     /// folders in front, with `/` between, and those with the fewest come first.
     pub fn among<'a>(names: &[&'a str]) -> Option<(&'a str, &'static Self)> {
         let formats = names.iter().filter_map(|&path| {
@@ -65,7 +65,7 @@ impl Format {
         formats.min_by_key(|(path, format)| (format.rank(), path.matches('/').count(), *path))
     }
 
-    /// How its files are called: patterns in small letters, in which `*` stands for any characters.
+    /// The names of its files: patterns in lower case, in which `*` stands for any characters.
     pub fn files(&self) -> &[String] {
         &self.files
     }
@@ -75,12 +75,11 @@ impl Format {
         self.paired
     }
 
-    /// What is said of a file in it, behind the file's name.
+    /// The sentence to append to the file's name.
     pub fn sentence(&self) -> &str {
         &self.sentence
     }
 
-    /// The format called `id` in the table.
     pub(crate) fn called(id: &str) -> &'static Self {
         let found = TABLE.iter().find(|format| format.id == id);
         found.expect("names of formats in this crate are tested against formats.toml")
@@ -168,6 +167,8 @@ mod tests {
             ("net.weights.h5", "tensorflow-weights"),
             ("pytorch_model-00001-of-00002.bin", "weights"),
             ("group1-shard1of3.bin", "tensorflow-js"),
+            ("group1-shard1of3", "tensorflow-js"),
+            ("net.weights.bin", "tensorflow-js"),
             ("inference.json", "paddle"),
             ("model.json", "tensorflow-js"),
             ("frozen_inference_graph.pb", "frozen-graph"),

@@ -18,23 +18,19 @@ const SPARE: f64 = 2.5;
 /// 0.6 of 255 from what the training libraries make of them, and decoding them takes 2 ms.
 const SMALL: u64 = 1_000_000;
 
-/// Whole pixels of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) left: u32,
-    pub(crate) top: u32,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
+pub(crate) struct Rectangle<T> {
+    pub(crate) left: T,
+    pub(crate) top: T,
+    pub(crate) width: T,
+    pub(crate) height: T,
 }
 
-/// A part of an image between pixels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct SourceBox {
-    pub(crate) left: f64,
-    pub(crate) top: f64,
-    pub(crate) width: f64,
-    pub(crate) height: f64,
-}
+/// Whole pixels of an image.
+pub(crate) type Region = Rectangle<u32>;
+
+/// A part of an image that may begin and end between pixels.
+pub(crate) type SourceBox = Rectangle<f64>;
 
 /// What to resample, to which size, and where it goes on the tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +55,6 @@ pub(crate) struct Sampling {
 pub(crate) struct Plan {
     /// In stored pixels at full size; `width` and `height` of the result are the stored image's too.
     pub(crate) sampling: Sampling,
-    /// What to do with the result.
     pub(crate) orientation: Orientation,
     /// Divisor of both sides at which a JPEG is decoded: 1, 2 or 4.
     pub(crate) scale: u32,
@@ -94,7 +89,6 @@ impl Plan {
         }
     }
 
-    /// For upright pixels in memory, which nobody has to decode.
     pub(crate) fn of_pixels(width: u32, height: u32, spec: &InputSpec) -> Self {
         Self {
             sampling: Sampling::new(width, height, spec),
@@ -105,7 +99,6 @@ impl Plan {
 }
 
 impl Sampling {
-    /// The sampling of an upright image.
     fn new(width: u32, height: u32, spec: &InputSpec) -> Self {
         let all = Region {
             left: 0,
@@ -265,18 +258,7 @@ impl Resampling {
     }
 }
 
-impl Region {
-    fn transposed(self) -> Self {
-        Self {
-            left: self.top,
-            top: self.left,
-            width: self.height,
-            height: self.width,
-        }
-    }
-}
-
-impl SourceBox {
+impl<T> Rectangle<T> {
     fn transposed(self) -> Self {
         Self {
             left: self.top,

@@ -20,9 +20,9 @@ mod wire;
 use std::fmt;
 
 pub use axes::PerImage;
-pub use error::GraphError;
+pub(crate) use error::GraphError;
 use messages::{Model, Parts};
-pub use metadata::Metadata;
+pub(crate) use metadata::Metadata;
 use wire::{Fields, Malformed};
 
 /// The newest versions that ONNX Runtime 1.31 runs, found by asking it (it refuses newer ones with an error).
@@ -44,55 +44,44 @@ const KNOWN_DOMAINS: [&str; 8] = [
 /// What an ONNX file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
-    /// Version of the file format.
-    pub ir_version: i64,
+    pub(crate) ir_version: i64,
     /// What wrote it, such as `pytorch 2.9`; may be empty.
-    pub producer: String,
-    /// Version of the standard operators.
-    pub opset: i64,
+    pub(crate) producer: String,
+    pub(crate) opset: i64,
     /// Inputs that have to be given: initializers are not among them, though old files list them.
-    pub inputs: Vec<TensorInfo>,
-    /// Outputs, in the file's order.
-    pub outputs: Vec<GraphOutput>,
+    pub(crate) inputs: Vec<TensorInfo>,
+    pub(crate) outputs: Vec<GraphOutput>,
     /// Files beside it that hold weights, by name.
     pub external: Vec<ExternalFile>,
-    /// What it says beside the graph.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
     /// Domains of operators that ONNX Runtime does not bring.
     foreign_domains: Vec<String>,
 }
 
-/// An input or an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its name.
-    pub name: String,
-    /// The type of its elements.
-    pub element: Element,
+pub(crate) struct TensorInfo {
+    pub(crate) name: String,
+    pub(crate) element: Element,
     /// The length of each axis, `None` where it may vary; `None` where not even their number is known.
-    pub shape: Option<Vec<Option<u64>>>,
+    pub(crate) shape: Option<Vec<Option<u64>>>,
 }
 
-/// An output, and what made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GraphOutput {
-    /// Name, type and shape.
-    pub tensor: TensorInfo,
-    /// The last operation that matters for reading the numbers.
-    pub final_op: FinalOp,
+pub(crate) struct GraphOutput {
+    pub(crate) tensor: TensorInfo,
+    /// The last operation that decides how to read the numbers.
+    pub(crate) final_op: FinalOp,
 }
 
 /// What an output went through last. Whatever leaves probabilities what they are is seen through: reshapes, casts,
 /// quantisation, clipping and picking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FinalOp {
+pub(crate) enum FinalOp {
     /// Nothing that makes probabilities.
     Scores,
-    /// Probabilities that sum to 1.
     Softmax,
     /// Logarithms of such; softmax gives them back, for it takes off what all have in common.
     LogSoftmax,
-    /// Independent probabilities.
     Sigmoid,
 }
 
@@ -107,14 +96,10 @@ pub struct ExternalFile {
 
 /// The type of a tensor's elements, as far as it matters for images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Element {
-    /// Unsigned bytes.
+pub(crate) enum Element {
     Uint8,
-    /// Half precision.
     Float16,
-    /// Single precision.
     Float32,
-    /// Double precision.
     Float64,
     /// Another, by its name in ONNX.
     Other(&'static str),
@@ -200,10 +185,7 @@ impl Graph {
     }
 
     /// Looks at the first bytes of a file, so that a large one that is something else need not be read.
-    ///
-    /// # Errors
-    /// When it is no ONNX file.
-    pub fn check_head(head: &[u8]) -> Result<(), GraphError> {
+    pub(crate) fn check_head(head: &[u8]) -> Result<(), GraphError> {
         if let Some(error) = sniff::lookalike(head) {
             return Err(error);
         }
@@ -214,10 +196,7 @@ impl Graph {
     }
 
     /// The one input, which is the image.
-    ///
-    /// # Errors
-    /// When there is none, or more than one.
-    pub fn input(&self) -> Result<&TensorInfo, GraphError> {
+    pub(crate) fn input(&self) -> Result<&TensorInfo, GraphError> {
         match self.inputs.as_slice() {
             [] => Err(GraphError::NoInput),
             [input] => Ok(input),
@@ -227,20 +206,19 @@ impl Graph {
         }
     }
 
-    /// The output of that name.
-    pub fn output(&self, name: &str) -> Option<&GraphOutput> {
+    pub(crate) fn output(&self, name: &str) -> Option<&GraphOutput> {
         self.outputs.iter().find(|output| output.tensor.name == name)
     }
 
     /// What each image gets of an output of this graph.
-    pub fn per_image(&self, output: &GraphOutput) -> PerImage {
+    pub(crate) fn per_image(&self, output: &GraphOutput) -> PerImage {
         let input = self.inputs.first().and_then(|input| input.shape.as_ref());
         let batch = input.and_then(|shape| *shape.first()?);
         PerImage::of_shape(output.tensor.shape.as_deref(), batch)
     }
 
     /// What may keep ONNX Runtime 1.31 from running it, each in a sentence that says what to do.
-    pub fn doubts(&self) -> Vec<String> {
+    pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         if self.opset > NEWEST_OPSET {
             doubts.push(format!(

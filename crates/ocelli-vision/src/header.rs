@@ -39,7 +39,7 @@ impl Default for DecodeLimits {
     }
 }
 
-/// A file format, told by the first bytes and never by a name or a content type.
+/// A file format, recognised by the first bytes and never by a name or a content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImageFormat {
     /// JPEG: baseline, progressive, greyscale, CMYK, YCCK.
@@ -50,7 +50,6 @@ pub enum ImageFormat {
     WebP,
     /// GIF; of an animation, the first frame.
     Gif,
-    /// Windows bitmap.
     Bmp,
     /// TIFF of 8 bits a channel; of several pages, the first.
     Tiff,
@@ -142,7 +141,6 @@ pub(crate) struct Storage {
     pub(crate) extra_bytes: u64,
     /// JPEG that can be decoded at 1/2 and 1/4.
     pub(crate) scalable: bool,
-    /// JPEG of four components: CMYK or YCCK.
     pub(crate) four_channels: bool,
 }
 

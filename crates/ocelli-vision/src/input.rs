@@ -5,7 +5,7 @@ mod filter;
 mod recover;
 mod resize;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use fill::TensorElement;
 pub(crate) use fill::luma;
@@ -17,7 +17,7 @@ const MAX_SIDE: u32 = 4096;
 const MAX_RESIZED: u32 = 2 * MAX_SIDE;
 
 /// Element type of the input tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputType {
     /// The pixels themselves, 0..=255; normalisation is part of the graph.
@@ -29,7 +29,7 @@ pub enum InputType {
 }
 
 /// Order of the tensor's axes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// Batch, channels, height, width (PyTorch).
@@ -135,7 +135,6 @@ pub enum ResizePolicy {
 }
 
 impl ResizePolicy {
-    /// What lies where the photo does not.
     pub(crate) fn fill(self) -> [u8; 3] {
         match self {
             Self::Letterbox { fill, .. } | Self::FitHeight { fill } => fill,
@@ -266,9 +265,6 @@ impl InputSpec {
     }
 
     /// Checks what types cannot: ranges, and settings that contradict each other.
-    ///
-    /// # Errors
-    /// The key that is wrong and what to write instead.
     pub(crate) fn validate(&self) -> Result<(), (&'static str, String)> {
         if self.name.is_empty() {
             return Err((

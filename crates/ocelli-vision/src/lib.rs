@@ -28,16 +28,16 @@ pub use decode::Decoder;
 pub use error::ImageError;
 pub use files::{FileError, Files};
 pub use formats::Format;
-pub use graph::{
-    Element, ExternalFile, FinalOp, Graph, GraphError, GraphOutput, Metadata, PerImage, TensorInfo,
-};
-pub use header::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
+pub(crate) use graph::{ExternalFile, FinalOp, GraphError, GraphOutput};
+pub use graph::{Graph, PerImage};
+pub(crate) use header::ImageFormat;
+pub use header::{DecodeLimits, ImageHeader, Orientation};
 pub use input::{
     Align, Channels, Coordinates, InputSpec, InputType, Interpolation, Layout, Resampling, ResizePolicy,
     Rounding, TensorElement,
 };
+pub(crate) use package::ExternalData;
 pub use package::{
-    Activation, ExternalData, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec,
-    Task,
+    Activation, Manifest, ModelCard, ModelPackage, OutputSpec, PackageError, Pool, RunSpec, Task,
 };
 pub use scores::{l2_normalize, rank, sigmoid, softmax, top_k};

@@ -1,7 +1,7 @@
 //! A model package: the folder that says what goes into a model and what comes out of it.
 //!
 //! Owns reading and checking a package. Of the graph it reads which other files belong to it, and no more: whether
-//! the ONNX file has the inputs, outputs and class count that the manifest promises is checked by whoever loads it
+//! the ONNX file has the inputs, outputs and class count that the manifest promises is checked when it is loaded
 //! into an engine.
 
 mod error;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use crate::{FileError, Graph, files::Files};
 
 pub use error::PackageError;
-pub use external::ExternalData;
+pub(crate) use external::ExternalData;
 pub(crate) use external::read_external;
 pub use manifest::{Manifest, Task};
 pub use output::{Activation, OutputSpec, Pool};
@@ -60,7 +60,6 @@ pub struct ModelCard {
     /// Class names of each output, in the order of [`Manifest::outputs`]; empty where an output names no labels.
     /// A name may occur twice (`crane`), for the index identifies a class.
     pub labels: Vec<Vec<String>>,
-    /// Lower-case hexadecimal SHA-256.
     digest: String,
 }
 
@@ -209,7 +208,7 @@ impl ModelPackage {
         let label_bytes = texts
             .iter()
             .map(|text| text.as_deref().unwrap_or_default().as_bytes());
-        // Whoever lists them, the digest is the same.
+        // The digest does not depend on their order.
         external.sort_by(|left, right| left.name.cmp(&right.name));
         let external_bytes = external
             .iter()
@@ -237,9 +236,6 @@ impl ModelPackage {
 }
 
 /// The ONNX file at `path`. Its head is looked at first, so that a large file of another kind is not read.
-///
-/// # Errors
-/// When it is unreadable, too large or no ONNX file.
 pub(crate) fn read_onnx(files: &Files, path: &Path) -> Result<Vec<u8>, PackageError> {
     /// Enough to tell what a file is.
     const HEAD: u64 = 4096;

@@ -114,7 +114,6 @@ impl Filter {
     }
 }
 
-/// Resamples and keeps its scratch buffers.
 pub(crate) struct Resampler {
     convolver: Convolver,
 }

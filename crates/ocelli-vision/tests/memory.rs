@@ -15,7 +15,7 @@ use std::{alloc::System, fs};
 
 use cap::Cap;
 use ocelli_vision::{
-    DecodeLimits, Decoder, Graph, ImageError, ImageHeader, InputSpec, Interpolation, Resampling,
+    DecodeLimits, Decoder, Graph, ImageError, ImageHeader, InputSpec, Interpolation, Manifest, Resampling,
     ResizePolicy, Rounding,
 };
 use riff::{chunk, webp};
@@ -25,6 +25,9 @@ use webp_bomb::{groups_of_codes, lossless_bomb};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Damaged images and models, see `corpus/make_corpus.py`.
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
 
 /// What does not grow with the pixels: tables of the resampling, windows of the decompressors.
 const FIXED_BYTES: u64 = 512 << 10;
@@ -54,7 +57,11 @@ fn peak(work: impl FnOnce()) -> u64 {
 #[test]
 fn pixel_bytes_bounds_what_preparing_takes() {
     let mut checked = 0;
-    for entry in fs::read_dir(FOLDER).unwrap() {
+    let damaged = format!("{CORPUS}/images");
+    for entry in [FOLDER, &damaged]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+    {
         let path = entry.unwrap().path();
         let bytes = fs::read(&path).unwrap();
         let mut header = None;
@@ -80,11 +87,12 @@ fn pixel_bytes_bounds_what_preparing_takes() {
         }
         weights_are_announced(&bytes, &header);
     }
-    assert!(checked > 150, "{checked}");
+    assert!(checked > 600, "{checked}");
     large_images_are_announced();
     hostile_files_are_announced();
     partitions_that_are_not_there_are_refused();
     graphs_are_read_without_their_weights();
+    damaged_models_take_little();
 }
 
 /// The widest filter that is computed with tables, to a small tensor.
@@ -138,6 +146,20 @@ fn graphs_are_read_without_their_weights() {
             Graph::read(&file).unwrap();
         });
         assert!(taken <= most, "{taken} of {most} for {} bytes", file.len());
+    }
+}
+
+/// Whether they are read or refused.
+fn damaged_models_take_little() {
+    for entry in fs::read_dir(format!("{CORPUS}/models")).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        let taken = peak(|| match std::str::from_utf8(&bytes) {
+            Ok(text) if path.extension().unwrap() == "toml" => drop(Manifest::parse(text)),
+            _ => drop(Graph::read(&bytes)),
+        });
+        let most = 64 * bytes.len() as u64 + FIXED_BYTES;
+        assert!(taken <= most, "{}: {taken} of {most}", path.display());
     }
 }
 

@@ -1,8 +1,6 @@
-//! Asynchronous jobs: images that are accepted now, computed in their turn, and asked about later.
+//! Asynchronous jobs: images that are accepted now, computed in turn, and fetched later.
 //!
-//! Owns what a job is, its states, and how long it is kept. Where it is kept is the store's business: in this process,
-//! which forgets it when it ends, or in Redis, where any web process finds it. Images are computed on the one path
-//! ([`crate::inference`]); forms, headers and status codes are those of [`crate::http`].
+//! A job is stored in this process, and lost when it ends, or in Redis, where every web process finds it.
 
 pub(crate) mod memory;
 pub(crate) mod redis;
@@ -33,21 +31,22 @@ pub use webhook::{
 
 #[derive(Clone, Debug)]
 pub struct JobsConfig {
-    /// How long a job may take, from the end of the request's headers, unless the request allows less.
+    /// From the end of the request's headers, unless the request allows less.
     pub deadline: Duration,
-    /// How long a job and its result are kept after that.
+    /// How long a job is kept after that.
     pub ttl: Duration,
-    /// The most images of all jobs that are kept, and the most bytes of their results.
+    /// For the images of all jobs, and the bytes of their results.
     pub limit: StoredSize,
-    /// What calls webhooks; `None` where they are off.
+    /// `None` where webhooks are off.
     pub webhooks: Option<Sender>,
 }
 
 impl JobsConfig {
-    /// The most webhooks that are called at once.
     #[must_use]
     pub fn webhook_calls(&self) -> usize {
-        self.webhooks.as_ref().map_or(0, |sender| sender.limits().total)
+        self.webhooks
+            .as_ref()
+            .map_or(0, |sender| sender.config().calls.total)
     }
 }
 
@@ -64,48 +63,37 @@ enum JobStore {
     Redis(RedisJobs),
 }
 
-/// A job to be accepted.
 #[derive(Debug)]
 pub struct Submission {
     pub request: Request,
-    /// With these images, at least one.
     pub images: Vec<Bytes>,
-    /// What tells this request from others, where the client may send it again.
     pub idempotency: Option<Idempotency>,
-    /// Who is told when the job has ended.
     pub webhook: Option<WebhookUrl>,
 }
 
-/// What tells a request from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// What the client calls it.
     pub key: String,
-    /// A hash of all that it asks for.
     pub fingerprint: [u8; 32],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobTicket {
-    /// Its id, which nobody can guess.
+    /// Random, because everyone who knows it can read the job.
     pub id: JobId,
     pub created: SystemTime,
     pub expires: SystemTime,
 }
 
-/// A job as it is now.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub ticket: JobTicket,
-    /// What its images are computed with.
     pub model: Arc<ServedModel>,
-    /// What is wanted of each.
     pub want: OutputRequest,
-    /// What each image came to, in their order; `None` for those that are not computed yet.
+    /// The result of each image, in order; `None` until it is computed.
     pub results: Vec<Option<Result<Scored, Error>>>,
 }
 
-/// What a job is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
     /// No image has its result yet.
@@ -118,7 +106,7 @@ pub enum JobState {
 }
 
 impl Submission {
-    /// How much it counts among the jobs that are kept.
+    /// Its share of the limit.
     fn size(&self) -> StoredSize {
         let images = self.images.len();
         StoredSize {
@@ -129,7 +117,6 @@ impl Submission {
 }
 
 impl JobState {
-    /// The state of a job whose images came to `results`.
     #[must_use]
     pub fn of(results: &[Option<Result<Scored, Error>>]) -> Self {
         let answered = results.iter().flatten().count();
@@ -157,7 +144,6 @@ impl JobState {
         }
     }
 
-    /// Whether nothing changes any more.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Failed)
@@ -165,7 +151,7 @@ impl JobState {
 }
 
 impl Jobs {
-    /// No jobs yet, kept where `infer`'s broker is.
+    /// Jobs are stored where the broker of `infer` is.
     #[must_use]
     pub fn new(config: JobsConfig, infer: &Infer) -> Self {
         let store = match &infer.broker {
@@ -184,15 +170,11 @@ impl Jobs {
         &self.config
     }
 
-    /// The URL that a client wants to be called when its job has ended.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] for one that is not called.
     pub fn webhook(&self, url: &str) -> Result<WebhookUrl, Error> {
         match &self.config.webhooks {
             Some(sender) => sender.url(url),
             None => Err(Error::InvalidRequest(
-                "X-Webhook-Url: this server calls no webhooks; ask for the job with GET, or list hosts in --webhook-hosts"
+                "X-Webhook-Url: this server calls no webhooks; poll the job with GET, or list hosts in --webhook-hosts"
                     .to_owned(),
             )),
         }
@@ -207,11 +189,7 @@ impl Jobs {
         }
     }
 
-    /// Accepts a job, or names the one that an earlier request with the same key was.
-    ///
-    /// # Errors
-    /// [`Error::InvalidImage`] where there is one image only and it is bad, [`Error::TooManyJobs`], [`Error::TooLarge`] for
-    /// a job that would not be kept even if it were the only one, [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`], and whatever keeps images out.
+    /// Accepts a job, or returns that of an earlier request with the same key.
     pub async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         let most = self.config.limit.open_to(submission.request.envelope.priority, 0);
         most.check(submission.size())?;
@@ -221,10 +199,7 @@ impl Jobs {
         }
     }
 
-    /// Whether an idempotency key stands for an accepted job, so that a request with it needs no room.
-    ///
-    /// # Errors
-    /// [`Error::BrokerUnavailable`].
+    /// Whether an idempotency key belongs to an accepted job, so that its request needs no room.
     pub async fn knows(&self, key: &str) -> Result<bool, Error> {
         match &self.store {
             JobStore::Memory(store) => Ok(store.knows(key)),
@@ -232,10 +207,7 @@ impl Jobs {
         }
     }
 
-    /// The accepted job of an earlier request that was the same; `None` where there is none any more.
-    ///
-    /// # Errors
-    /// [`Error::IdempotencyConflict`], [`Error::IdempotencyInProgress`] and [`Error::BrokerUnavailable`].
+    /// The accepted job of an earlier request with the same key, unless it was forgotten.
     pub async fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         match &self.store {
             JobStore::Memory(store) => store.known(idempotency),
@@ -243,10 +215,6 @@ impl Jobs {
         }
     }
 
-    /// A job as it is now.
-    ///
-    /// # Errors
-    /// [`Error::UnknownJob`].
     pub async fn get(&self, id: JobId) -> Result<Snapshot, Error> {
         match &self.store {
             JobStore::Memory(store) => store.get(id),
@@ -254,10 +222,7 @@ impl Jobs {
         }
     }
 
-    /// Forgets a job. What is not computed yet never will be.
-    ///
-    /// # Errors
-    /// [`Error::UnknownJob`].
+    /// Forgets a job, and cancels it.
     pub async fn delete(&self, id: JobId) -> Result<(), Error> {
         match &self.store {
             JobStore::Memory(store) => store.delete(id),
@@ -265,7 +230,7 @@ impl Jobs {
         }
     }
 
-    /// Does what is to be done for jobs beside requests, until [`Jobs::close`].
+    /// Runs the tasks that jobs need beside requests, until [`Jobs::close`].
     pub async fn run(self) {
         match &self.store {
             // Each job has a task of its own.
@@ -274,7 +239,7 @@ impl Jobs {
         }
     }
 
-    /// Takes no more jobs, and ends the tasks of those that this process has.
+    /// Takes no more jobs, and ends the tasks of those in this process.
     pub async fn close(&self) {
         match &self.store {
             JobStore::Memory(store) => store.close().await,
@@ -283,7 +248,7 @@ impl Jobs {
     }
 }
 
-/// An id that nobody can guess, since knowing it is all that it takes to read a job.
+/// Not [`JobId::random`], because everyone who knows the id can read the job.
 fn secret_id() -> Result<JobId, Error> {
     let mut bytes = [0; 16];
     SystemRandom::new()
@@ -299,7 +264,7 @@ mod tests {
     use crate::output::timing::Phases;
 
     #[test]
-    fn a_job_is_as_far_as_its_images() {
+    fn the_state_of_a_job_follows_from_its_images() {
         let good = || {
             Some(Ok(Scored {
                 outcome: Output::Classes(Vec::new()),

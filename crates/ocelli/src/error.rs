@@ -1,4 +1,4 @@
-//! What can go wrong on the path of a request, and how each protocol says it.
+//! What can go wrong on the path of a request.
 //!
 //! Owns the one error enum and the one status table. What a caller reads is the `Display` text: what is wrong and
 //! what to do. What only an operator may see is the [`Cause`], which is logged where the response is made.
@@ -19,43 +19,36 @@ pub enum Error {
     /// The bytes are not an image that can be decoded within the limits.
     #[error("{0}")]
     InvalidImage(String),
-    /// A decoder panicked on the image.
     #[error(
         "the image cannot be decoded, it is probably damaged: open it in an image editor and save it again"
     )]
     DecoderPanic(#[source] Cause),
-    /// No model of that name is served.
     #[error("no model named '{name}' is served here; GET /v1/models lists those that are: {known}")]
     UnknownModel {
-        /// The name asked for, shortened.
         name: String,
-        /// The names served, comma separated.
+        /// Comma separated.
         known: String,
     },
-    /// A model that this process should have and cannot answer for, for now at least.
+    /// A model that this process should serve and cannot, at least for now.
     #[error("the model '{name}' cannot answer: {}", absence(.state))]
-    Unavailable {
-        /// The name asked for, shortened.
-        name: String,
-        state: UnavailableReason,
-    },
-    /// The model was replaced or unloaded between the moment when it was found and the one when it was asked.
+    Unavailable { name: String, state: UnavailableReason },
+    /// The model was replaced or unloaded after the request had found it.
     #[error("the model has just been unloaded; try again")]
     Unloaded,
-    /// A model that is to be loaded or unloaded is not there.
+    /// A model to load or unload does not exist.
     #[error("unknown model '{name}'; available: {known}")]
     NotInRepository {
         name: String,
-        /// What there is, comma separated.
+        /// Comma separated.
         known: String,
     },
     /// A model could not be loaded; what was served before still is.
     #[error("{0}")]
     LoadFailed(String),
-    /// The request comes from where none may come from.
+    /// The origin, the host or the sender of the request is not allowed.
     #[error("{0}")]
     Forbidden(String),
-    /// A request that changes something says that its body is of a kind which web pages of other sites may send.
+    /// A request that changes models has a content type that web pages of other sites may send.
     #[error(
         "requests that change models need the header Content-Type: application/json, with or without a body; add \
          -H 'Content-Type: application/json' to curl"
@@ -63,17 +56,14 @@ pub enum Error {
     NotJson,
     #[error("there is nothing at {path}; {instead}")]
     UnknownRoute {
-        /// What was asked for, shortened.
+        /// Shortened.
         path: String,
         instead: &'static str,
     },
-    /// The route exists, with another method.
     #[error("{0} does not support this method; {instead}", instead = right_method(.0))]
     MethodNotAllowed(String),
     /// The head of the request did not arrive in time.
-    #[error(
-        "the request's headers did not arrive within {0:?}; send them at once, or raise --header-timeout"
-    )]
+    #[error("the request's headers did not arrive within {0:?}; send them faster, or raise --header-timeout")]
     HeaderTimeout(Duration),
     /// The body of the request did not arrive in time, or too slowly.
     #[error("{0}")]
@@ -81,7 +71,6 @@ pub enum Error {
     /// A body, or the number of images in it, is over its limit.
     #[error("{0}")]
     TooLarge(String),
-    /// The body is of a kind that no input form takes.
     #[error(
         "the Content-Type '{0}' is not supported; send multipart/form-data with a part named 'image', \
          JSON {{\"image\":\"<base64>\"}}, or the image itself as image/* or application/octet-stream"
@@ -91,13 +80,13 @@ pub enum Error {
         "the Content-Encoding '{0}' is not supported; send the body uncompressed (JPEG, PNG and WebP hardly shrink)"
     )]
     UnsupportedEncoding(String),
-    /// Every queue slot, or the memory set aside for waiting images, is taken.
+    /// Every queue slot, or all the memory for waiting images, is taken.
     #[error("the queue is full; try again in {} s", retry_after_seconds(*.retry_after))]
     QueueFull {
         /// When a slot is expected to be free.
         retry_after: Duration,
     },
-    /// The answer would come after the deadline.
+    /// The predicted time of the answer is after the deadline.
     #[error(
         "the answer would take about {} ms, and the request allows {} ms; try again in {} s, raise X-Timeout-Ms, send less \
          at once, or add capacity",
@@ -105,18 +94,15 @@ pub enum Error {
     )]
     DeadlineUnreachable {
         predicted: Duration,
-        /// How long the request allows.
         timeout: Duration,
-        /// When the same request would be answered in time, if no others came.
+        /// After which the same request would be answered in time, if no others came.
         retry_after: Duration,
     },
-    /// The answer was not ready when the deadline came.
     #[error("the answer was not ready within {0:?}; raise X-Timeout-Ms, send less at once, or add capacity")]
     DeadlineExceeded(Duration),
     /// The server is starting or stopping.
     #[error("the server is not ready: {0}; try again shortly")]
     NotReady(&'static str),
-    /// No live worker computes the model.
     #[error(
         "no live worker serves {0}; try again shortly, or start one (ocelli worker --redis URL, with --model for a model \
          other than the built-in one)"
@@ -128,38 +114,33 @@ pub enum Error {
     /// A command that this request needed failed.
     #[error("the queue cannot be used: {0}; try again shortly")]
     BrokerFailed(#[source] Cause),
-    /// The image ended every process that computed it.
     #[error(
-        "this image ended each worker that computed it and was set aside; `ocelli queue dead list` shows it"
+        "this image crashed every worker that computed it, and its job was dead-lettered; `ocelli queue dead list` shows it"
     )]
     Poisonous,
-    /// No asynchronous job of that id is kept.
     #[error(
         "unknown job; it was deleted, it expired (--job-ttl), or the id was not returned by POST /v1/jobs"
     )]
     UnknownJob,
-    /// The storage of asynchronous jobs is full.
     #[error(
         "job storage is full; delete finished jobs (DELETE /v1/jobs/{{id}}), try again in {} s, or raise --max-job-images and \
          --max-job-bytes",
         retry_after_seconds(*.retry_after)
     )]
     TooManyJobs {
-        /// When the next of them is forgotten.
+        /// When the next of them expires.
         retry_after: Duration,
     },
-    /// The key of an earlier request came with another request.
     #[error("this Idempotency-Key was used for another request; use a new key for each job")]
     IdempotencyConflict,
-    /// A request with the same key has not been answered yet.
-    #[error("a request with this Idempotency-Key is being accepted at the moment; try again shortly")]
+    /// An earlier request with the same key has no response yet.
+    #[error("another request with this Idempotency-Key is being accepted; try again shortly")]
     IdempotencyInProgress,
-    /// A fault of the server's own; the details are in its log.
     #[error("the server failed to answer this request; its log says why, under this request_id")]
     Internal(#[source] Cause),
 }
 
-/// What went wrong, for the log.
+/// The source of an error, for the log.
 #[derive(Clone)]
 pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
 
@@ -220,7 +201,6 @@ impl From<Error> for Cause {
     }
 }
 
-/// One row of the status table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     pub http: u16,
@@ -229,12 +209,10 @@ pub struct Status {
 }
 
 impl Error {
-    /// A fault of the server's own.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(Cause::new(cause))
     }
 
-    /// The status table.
     #[must_use]
     pub fn status(&self) -> Status {
         let (http, code) = match self {
@@ -267,7 +245,7 @@ impl Error {
         Status { http, code }
     }
 
-    /// What the log has to say beside the text that the client gets.
+    /// What the log says beside the text that the client gets.
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         match self {
@@ -289,14 +267,7 @@ impl Error {
             Self::QueueFull { retry_after }
             | Self::DeadlineUnreachable { retry_after, .. }
             | Self::TooManyJobs { retry_after } => Some(retry_after_seconds(*retry_after)),
-            Self::NotReady(_)
-            | Self::Unavailable { .. }
-            | Self::Unloaded
-            | Self::NoWorker(_)
-            | Self::BrokerUnavailable(_)
-            | Self::BrokerFailed(_)
-            | Self::IdempotencyInProgress => Some(1),
-            _ => None,
+            _ => matches!(self.status().http, 409 | 503).then_some(1),
         }
     }
 }
@@ -307,14 +278,11 @@ impl From<ImageError> for Error {
     }
 }
 
-/// Why a model does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnavailableReason {
-    /// It is being read, loaded and measured.
     Loading,
-    /// It could not be loaded; the text says why, and what to do.
+    /// With the reason, and what to do.
     Failed(String),
-    /// It ends what it has and goes.
     Unloading,
 }
 
@@ -338,7 +306,7 @@ fn absence(state: &UnavailableReason) -> String {
     }
 }
 
-/// `Retry-After` counts whole seconds; rounding up never invites a client back too early.
+/// Rounded up, so that a client does not return too early.
 fn retry_after_seconds(wait: Duration) -> u64 {
     (wait.as_millis().div_ceil(1000) as u64).max(1)
 }

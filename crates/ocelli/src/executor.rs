@@ -1,7 +1,7 @@
 //! Runs one model: leases its jobs, forms batches and computes them on the engine instances.
 //!
-//! All of it happens in the turns of a pool. Built from a broker, a backend and a model, it knows
-//! nothing of images beyond how pixels become the numbers that the model takes, and nothing of protocols.
+//! All of it happens in turns of the pool. It knows neither image formats nor protocols, only how pixels become the input of
+//! the model.
 
 pub mod batch;
 pub mod batcher;
@@ -23,6 +23,7 @@ use crate::models::served_model::{ModelFile, Runtime, ServedModel};
 use crate::queue::ModelQueue;
 use batcher::BatchPolicy;
 use engines::Engines;
+use output_check::Checked;
 use queue::WorkQueue;
 
 pub use loading::Pace;
@@ -57,34 +58,30 @@ impl WorkerConfig {
     }
 }
 
-/// What the worker stands on.
 #[derive(Clone)]
 pub struct WorkerParts {
     pub backend: Arc<dyn Backend>,
     /// The cores that instances share with decoders.
     pub cores: CoreBudget,
-    /// Computes what these cores compute.
     pub pool: Pool,
     pub queue: ModelQueue,
     pub file: Arc<ModelFile>,
     pub metrics: Arc<Metrics>,
 }
 
-/// A worker, built and not running yet.
+/// A model whose engines are loaded and not added to the pool yet.
 pub struct Worker {
-    /// Leases jobs and computes them.
     pub engines: Arc<dyn WorkSource>,
-    /// Who computes: the cores' pool, or one of its own.
+    /// The cores' pool, or one of its own.
     pub pool: Pool,
-    /// The threads that compute where the cores' pool does not: an engine that only waits for another device would
-    /// keep a core's member from its work.
-    pub own_members: Vec<ComputeThread>,
+    /// The threads of a pool of its own: an engine that only waits for another device must not hold up a core's thread.
+    pub own_threads: Vec<ComputeThread>,
 }
 
-/// Loads and measures the model; blocks meanwhile. Nothing runs until the role runs what it gets.
+/// Loads and measures the model; blocks meanwhile.
 ///
 /// # Errors
-/// What the backend says of the model.
+/// What the backend reports.
 pub fn build(
     config: &WorkerConfig,
     parts: &WorkerParts,
@@ -94,7 +91,7 @@ pub fn build(
     let started = Instant::now();
     let blamed = |error| parts.file.blamed(error);
     let (mut loaded, cost) = loading::load(config, parts, pace).map_err(blamed)?;
-    let (instances, threads) = (loaded.narrow.len(), loaded.threads);
+    let (instances, threads) = (loaded.throughput.len(), loaded.threads);
     let max_batch = config.max_batch.unwrap_or_else(|| cost.default_batch_limit());
     tracing::info!(
         model = %model.id.name,
@@ -108,11 +105,14 @@ pub fn build(
         warm_up_ms = (started.elapsed() - loaded.load_time).as_millis() as u64,
         "loaded the model"
     );
-    for twice in output_check::twice(model, loaded.narrow[0].as_mut()).map_err(blamed)? {
+    let Checked {
+        vector_lengths,
+        twice,
+    } = output_check::check(model, loaded.throughput[0].as_mut()).map_err(blamed)?;
+    for twice in twice {
         tracing::warn!(model = %model.id.name, model_version = %model.id.version, "{twice}");
     }
-    let vector_lengths = output_check::vector_lengths(model, loaded.narrow[0].as_mut()).map_err(blamed)?;
-    let pressing = pressing(&cost, max_batch);
+    let urgent_from = urgent_from(&cost, max_batch);
     model.set_runtime(Runtime {
         engine: parts.backend.name().to_owned(),
         engine_version: parts.backend.version(),
@@ -132,13 +132,13 @@ pub fn build(
         Arc::clone(model),
         Arc::clone(&parts.metrics),
     );
-    let engines: Arc<dyn WorkSource> = Arc::new(Engines::new(loaded, pressing, parts, model, queue));
-    let (pool, own_members) = if parts.backend.uses_cpu() {
+    let engines: Arc<dyn WorkSource> = Arc::new(Engines::new(loaded, urgent_from, parts, model, queue));
+    let (pool, own_threads) = if parts.backend.uses_cpu() {
         (parts.pool.clone(), Vec::new())
     } else {
         let pool = Pool::default();
-        let members = pool.members(instances, None);
-        (pool, members)
+        let threads = pool.threads(instances, None);
+        (pool, threads)
     };
     parts
         .queue
@@ -146,13 +146,13 @@ pub fn build(
     Ok(Worker {
         engines,
         pool,
-        own_members,
+        own_threads,
     })
 }
 
-/// From how many waiting jobs on nothing is gained by waiting for more: the smallest measured batch whose time per
-/// image is nearly the best. Until then photos are decoded first, so that batches get there.
-fn pressing(cost: &CostTable, max_batch: usize) -> usize {
+/// The smallest measured batch whose time per image is nearly the best. With fewer waiting jobs photos are decoded first, so
+/// that batches grow.
+fn urgent_from(cost: &CostTable, max_batch: usize) -> usize {
     const NEARLY: f64 = 1.05;
     let per_image = |(size, time): (usize, Duration)| time.as_secs_f64() / size as f64;
     let sizes = || cost.entries().filter(|&(size, _)| size <= max_batch);
@@ -167,16 +167,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pressing_is_where_a_larger_batch_gains_nothing() {
+    fn a_batch_is_urgent_where_a_larger_one_gains_nothing() {
         let ms = |ms| Duration::from_millis(ms);
         let table = |costs: &[(usize, u64)]| {
             CostTable::new(costs.iter().map(|&(size, cost)| (size, ms(cost)))).expect("a table")
         };
         let flat = table(&[(1, 100), (2, 199), (4, 398), (8, 800)]);
-        assert_eq!(pressing(&flat, 8), 1);
+        assert_eq!(urgent_from(&flat, 8), 1);
         let falling = table(&[(1, 100), (2, 150), (4, 240), (8, 460)]);
-        assert_eq!(pressing(&falling, 8), 4);
-        assert_eq!(pressing(&falling, 2), 2, "no larger batch will be run");
+        assert_eq!(urgent_from(&falling, 8), 4);
+        assert_eq!(urgent_from(&falling, 2), 2, "no larger batch will be run");
     }
 
     #[test]

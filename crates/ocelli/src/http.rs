@@ -1,5 +1,5 @@
-//! HTTP/1.1 and h2c on one port: routes, limits and the form of answers. Everything about images happens in
-//! [`crate::inference`]; a handler only translates.
+//! HTTP/1.1 and h2c on one port: routes, limits and response formats. Handlers only translate; [`crate::inference`] computes
+//! images.
 
 pub(crate) mod access_log;
 mod admin;
@@ -44,32 +44,27 @@ pub use origin::HostNames;
 pub use probes::{Health, Probe};
 pub use routes::Route;
 
-/// Limits and times of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpConfig {
-    /// Bytes of a request's body.
     pub max_body: u64,
     pub max_images: usize,
-    /// From the end of the headers to the answer, unless the request says otherwise.
+    /// From the end of the headers to the response, unless the request sets another.
     pub deadline: Duration,
-    /// The most that a request may ask for.
+    /// The longest that a request may set.
     pub max_deadline: Duration,
-    /// Limits of bodies that are still arriving.
     pub receiving: ReceivingLimits,
 }
 
-/// Limits and times of connections, whatever is asked on them.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionConfig {
-    /// For the head of a request, the sniffing of the protocol included.
+    /// For the head of a request, including protocol detection.
     pub header_timeout: Duration,
     /// Between the requests of a connection.
     pub idle_timeout: Duration,
     /// Connections open at once; more wait to be accepted.
     pub max_connections: usize,
-    /// Limits of responses that wait for their clients.
     pub sending: SendingLimits,
-    /// Whether each request gets a line in the log, whatever the log's level is.
+    /// Whether each request is logged at every log level.
     pub access_log: bool,
 }
 
@@ -78,13 +73,9 @@ pub struct AppState {
     pub infer: Infer,
     pub jobs: Jobs,
     pub config: HttpConfig,
-    /// Bodies that are still arriving.
     pub receiving: Receiving,
-    /// Where large bodies are parsed.
     pub off_thread: OffThread,
-    /// Whose web pages may read responses.
     pub cors: Cors,
-    /// What the process says of its own state.
     pub probe: Probe,
 }
 
@@ -97,17 +88,15 @@ macro_rules! readme {
 
 const README: &str = readme!();
 
-/// What a client may have looked for at an address that nothing answers: health checks, the pages and the routes of other
-/// servers.
+/// A hint for requests to unknown paths, such as health checks and the routes of other servers.
 const PUBLIC: &str = concat!(
-    "GET /readyz says whether requests are answered, GET /v1/models lists the models, GET /openapi.json lists the routes, \
-     and the README shows how to ask: ",
+    "GET /readyz tells whether the server is ready, GET /v1/models lists the models, GET /openapi.json lists the routes, \
+     and the README has examples: ",
     readme!()
 );
 
-/// The same for a process that only computes.
-const PROBES_ONLY: &str =
-    "this address of a worker has /livez, /readyz and /metrics only; clients ask `ocelli web`";
+/// The same for a worker.
+const PROBES_ONLY: &str = "a worker has only /livez, /readyz and /metrics; send requests to `ocelli web`";
 
 fn native_routes() -> Routes<AppState> {
     Routes::new("", native_error)
@@ -144,7 +133,7 @@ pub fn public_routes() -> Vec<Route> {
     routes
 }
 
-/// Every route, with what all responses have in common around it.
+/// The routes of a process that serves clients.
 pub fn router(state: AppState) -> Router {
     let (probe, cors) = (state.probe.clone(), state.cors.clone());
     let routes = native_routes().with_state(state);
@@ -156,13 +145,13 @@ pub fn router(state: AppState) -> Router {
     )
 }
 
-/// The routes of a process that answers no requests for predictions, so that its host can watch it.
+/// The routes of a worker.
 pub fn probe_router(probe: Probe) -> Router {
     let routes = probe_routes().with_state(probe.clone());
     finished(routes, probe, Cors::default(), PROBES_ONLY)
 }
 
-/// Adds the responses for unknown paths, which name the routes to use `instead`, and what all responses have in common.
+/// Adds the responses for unknown paths, which name the routes to use `instead`, and the middleware.
 fn finished(routes: Routes<()>, probe: Probe, cors: Cors, instead: &'static str) -> Router {
     let Routes { router, table } = routes;
     let surroundings = Arc::new(Surroundings::new(probe, cors, table));

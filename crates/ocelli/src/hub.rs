@@ -1,6 +1,6 @@
 //! Models from the Hugging Face hub: `hf:owner/name[@revision][#file]` made into files of this machine.
 //!
-//! Owns names, the cache, the network and the decision which files of a repository are wanted. What the files mean is
+//! Owns names, the cache, the network and the selection of files. What the files mean is
 //! `ocelli-vision`'s business. `hf-hub`, which would be the crate for this, brings a second HTTP stack, a second
 //! cryptography library and a storage protocol of its own (225 packages), and checks no hashes; so this speaks to the
 //! hub with `ureq` and keeps `huggingface_hub`'s cache itself.
@@ -33,7 +33,6 @@ pub use spec::{Commit, HubSpec, RepoPath, Repository};
 #[derive(Clone, Debug)]
 pub struct Fetched {
     pub spec: HubSpec,
-    /// The commit that it is.
     pub commit: Commit,
     /// The folder that looks like the repository. Its files are links that stay within [`Fetched::root`].
     pub folder: PathBuf,
@@ -44,20 +43,16 @@ pub struct Fetched {
     /// Why this ONNX file was chosen, and which others there are.
     pub why: String,
     pub bytes: u64,
-    /// Bytes that came over the network just now; 0 where all of it was in the cache.
+    /// Bytes that were downloaded now; 0 if all of it was in the cache.
     pub fetched: u64,
 }
 
-/// Sees to it that a model is on this machine, and says where. Blocks.
-///
-/// # Errors
-/// When it cannot be fetched; see [`HubError`].
+/// Downloads a model unless it is in the cache. Blocks.
 pub fn fetch(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubError> {
     fetch::run(spec, config)
 }
 
 impl Fetched {
-    /// Where the ONNX file is.
     #[must_use]
     pub fn onnx_path(&self) -> PathBuf {
         self.folder.join(&self.onnx)

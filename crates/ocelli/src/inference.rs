@@ -28,27 +28,23 @@ pub struct Infer {
     pub catalog: Catalog,
     pub admission: Arc<Admission>,
     pub decoders: Decoders,
-    /// Where prepared images wait for a worker.
     pub broker: Broker,
     pub metrics: Arc<Metrics>,
 }
 
-/// What to do with the images of one request.
+/// What the images of one request have in common.
 #[derive(Debug)]
 pub struct Request {
     pub envelope: Envelope,
-    /// What is wanted of each image.
     pub want: OutputRequest,
-    /// Room for all images and their bytes.
+    /// Held until every image is done.
     pub permit: Arc<Permit>,
-    /// How long the body took to arrive.
     pub receive: Duration,
 }
 
 /// What a request needs of the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Needed {
-    /// Its images, and the bytes that they hold.
     pub load: Load,
     pub priority: Priority,
     pub deadline: Deadline,
@@ -64,7 +60,6 @@ pub enum WithoutWorker {
 }
 
 impl Request {
-    /// One of its images, to be decoded.
     #[must_use]
     pub fn photo(&self, bytes: Bytes) -> Photo {
         Photo {
@@ -78,28 +73,21 @@ impl Request {
 
 impl Infer {
     /// Takes the room that a request for `model` needs, or refuses with an error that says when to come back.
-    ///
-    /// # Errors
-    /// [`Error::QueueFull`], [`Error::NoWorker`], [`Error::NotReady`], [`Error::BrokerUnavailable`], and [`Error::Unloaded`]
-    /// for a model that is being unloaded.
     pub fn admit(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
         self.check_broker(model, needed)?;
         self.admission
             .admit(needed.load.jobs, needed.load.bytes, needed.priority)
-            .and_then(|permit| permit.with(model.door(), self.catalog.all().len()))
+            .and_then(|permit| permit.with(model.admission(), self.catalog.all().len()))
             .map_err(|full| self.refuse(model, full, needed))
     }
 
     /// Whether [`Infer::admit`] would admit the request now. Takes no room: a request whose body has not arrived holds none.
-    ///
-    /// # Errors
-    /// As [`Infer::admit`].
     pub fn check(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         self.check_broker(model, needed)?;
         let models = self.catalog.all().len();
         admission::check(
             &self.admission,
-            model.door(),
+            model.admission(),
             models,
             needed.load,
             needed.priority,
@@ -113,26 +101,26 @@ impl Infer {
             WithoutWorker::Refuse => self.broker.admit(model, jobs, priority),
             WithoutWorker::Wait => self.broker.admit_later(model, jobs, priority),
         }
-        .map_err(|error| self.honest(model, error, needed))?;
+        .map_err(|error| self.refusal(model, error, needed))?;
         reachable(model, needed)
     }
 
-    /// The error for a house that is full: its time is what is ahead in the queue.
+    /// The error of a full queue. The time to wait is what the queue ahead takes.
     fn refuse(&self, model: &ServedModel, full: Full, needed: Needed) -> Error {
         if full.closed {
             return Error::Unloaded;
         }
         let ahead = model.estimate(full.load.jobs);
         let retry_after = ahead.unwrap_or(Duration::from_secs(1));
-        self.honest(model, Error::QueueFull { retry_after }, needed)
+        self.refusal(model, Error::QueueFull { retry_after }, needed)
     }
 
-    /// The error, unless it invites a request back that will never fit.
-    fn honest(&self, model: &ServedModel, error: Error, Needed { load, priority, .. }: Needed) -> Error {
-        let (house, own) = (self.admission.limits(), model.door().limits());
+    /// The error, but [`Error::TooLarge`] for a request that would not fit into an empty queue either.
+    fn refusal(&self, model: &ServedModel, error: Error, Needed { load, priority, .. }: Needed) -> Error {
+        let (all, own) = (self.admission.limits(), model.admission().limits());
         let models = self.catalog.all().len();
         match error {
-            Error::QueueFull { .. } if !admission::fits_empty(house, own, models, load, priority) => {
+            Error::QueueFull { .. } if !admission::fits_empty(all, own, models, load, priority) => {
                 let Load { jobs, bytes } = load;
                 let priority = priority.name();
                 Error::TooLarge(format!(
@@ -149,10 +137,6 @@ impl Infer {
         join_all(images.into_iter().map(|image| self.run_image(request, image))).await
     }
 
-    /// Computes one image of a request.
-    ///
-    /// # Errors
-    /// Whatever can go wrong with it, and [`Error::DeadlineExceeded`].
     pub async fn run_image(&self, request: &Request, image: Bytes) -> Result<Scored, Error> {
         let deadline = request.envelope.deadline;
         match tokio::time::timeout_at(deadline.at.into(), self.run_one(request, image)).await {
@@ -167,11 +151,11 @@ impl Infer {
         let envelope = &request.envelope;
         envelope.model.ready()?;
         let photo = request.photo(bytes);
-        let leaving = DropOnLeaving(Some(self));
+        let on_drop = DropAbandoned(Some(self));
         let (waiter, pending) = waiter();
         self.decoders.submit(photo, waiter);
         let answer = pending.await;
-        leaving.stayed();
+        on_drop.disarm();
         let ImageReply { reply, prepare } = answer?;
         let mut scored = scored(&envelope.model, reply, &request.want, envelope.deadline.timeout)?;
         scored.phases.receive = request.receive;
@@ -182,17 +166,14 @@ impl Infer {
     }
 }
 
-/// Says whether a request can be answered before its deadline, by what its model has to compute before it in this process.
-/// One that may wait for a worker is not refused.
-///
-/// # Errors
-/// [`Error::DeadlineUnreachable`].
+/// Refuses a request that cannot be answered before its deadline, judged by the images in flight in this process.
 fn reachable(model: &ServedModel, needed: Needed) -> Result<(), Error> {
+    // Jobs that may wait for a worker have long deadlines.
     if needed.without_worker == WithoutWorker::Wait {
         return Ok(());
     }
     let images = needed.load.jobs;
-    let ahead = prediction::ahead(model.door().images(), needed.priority, images);
+    let ahead = prediction::ahead(model.admission().images(), needed.priority, images);
     if ahead == 0 {
         return Ok(());
     }
@@ -211,17 +192,17 @@ fn reachable(model: &ServedModel, needed: Needed) -> Result<(), Error> {
     })
 }
 
-/// Clears the queues when a request is dropped while it waits. Declared before what it waits with, so that by then the
-/// photo counts as abandoned.
-struct DropOnLeaving<'a>(Option<&'a Infer>);
+/// Removes abandoned work from the queues when a request is dropped while it waits. Declared before the receiver, which is
+/// dropped first and marks the photo as abandoned.
+struct DropAbandoned<'a>(Option<&'a Infer>);
 
-impl DropOnLeaving<'_> {
-    fn stayed(mut self) {
+impl DropAbandoned<'_> {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for DropOnLeaving<'_> {
+impl Drop for DropAbandoned<'_> {
     fn drop(&mut self) {
         if let Some(infer) = self.0 {
             infer.decoders.drop_dead();

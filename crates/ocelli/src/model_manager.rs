@@ -38,32 +38,27 @@ use engines::{EngineRoom, StartError};
 use registration::{Registration, Registrations};
 use state::{ModelSlot, ModelSlots};
 
-/// Which models a process has.
 #[derive(Debug, Default)]
 pub struct ModelSet {
     /// Packages that it was given and keeps.
     pub given: Vec<ModelPackage>,
     /// A folder of others, which may change.
     pub repository: Option<RepositoryConfig>,
-    /// What clients may call them.
     pub names: Names,
 }
 
-/// How a repository is used.
 #[derive(Clone, Debug)]
 pub struct RepositoryConfig {
     pub dir: PathBuf,
-    /// What of it is loaded.
     pub selection: Selection,
     /// How long a model that is unloaded may take to end what it has.
     pub unload_within: Duration,
 }
 
-/// What of a repository is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     All,
-    /// The models of these names (`*` means all) at the start, and later what is asked for.
+    /// The models of these names (`*` means all) at the start, and others on request.
     Named(Vec<String>),
 }
 
@@ -76,32 +71,27 @@ impl From<ModelPackage> for ModelSet {
     }
 }
 
-/// Why a process has no models.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
     /// A model that it was given cannot be loaded, or the system gives no threads.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The repository cannot be read.
     #[error(transparent)]
     Scan(#[from] ScanError),
-    /// There is nothing to serve.
-    #[error("--model-dir {0}: it holds no model; put a folder there for each, or leave the option out")]
+    #[error("--model-dir {0}: the folder holds no model; put a folder there for each, or remove the option")]
     Empty(PathBuf),
-    /// A model that is to be loaded is not there.
     #[error("--load-model {name}: {path} holds no model of this name")]
     Missing { path: PathBuf, name: String },
     /// Others go on serving another package under the name and version of one that was given.
     #[error(transparent)]
     Registration(#[from] LinkError),
-    /// There is nothing that could be served.
     #[error(
         "--model-dir {path}: none of its {count} models could be loaded; the log has the reason for each"
     )]
     NoneLoaded { path: PathBuf, count: usize },
 }
 
-/// Who asks for the models.
+/// Where requests for the models come from.
 pub(crate) enum Host {
     Here,
     Wire(Registrations),
@@ -118,7 +108,6 @@ struct ManagerShared {
     host: Host,
     catalog: Catalog,
     repository: Option<RepositoryConfig>,
-    /// Jobs that a model may have at a time.
     capacity: usize,
     slots: Mutex<ModelSlots>,
     /// Packages that were given and are not loaded yet.
@@ -187,11 +176,8 @@ impl Models {
         self.shared.room.queues.len()
     }
 
-    /// Loads and measures everything, starts the pool, which does the work of `leading` too, and tells web processes of the
-    /// models, where they are the ones who ask. Only now may anything change.
-    ///
-    /// # Errors
-    /// [`ModelsError`], where a model that was given cannot be served or no model can be loaded.
+    /// Loads and measures everything, starts the pool, which does the work of `leading` too, and registers the models with web
+    /// processes, if there are any. Changes are possible from then on.
     pub(crate) async fn start(&self, leading: Option<Arc<dyn WorkSource>>) -> Result<Threads, ModelsError> {
         let shared = &self.shared;
         let _changing = shared.changing.lock().await;
@@ -214,7 +200,7 @@ impl Models {
         Ok(threads)
     }
 
-    /// Tells web processes of every model. One of the repository whose name and version are taken is not served.
+    /// Registers every model with the web processes. One of the repository whose name and version are taken is not served.
     async fn register_all(&self, registrations: &Registrations) -> Result<(), LinkError> {
         let shared = &self.shared;
         let residents = shared.slots.lock().residents();
@@ -236,17 +222,14 @@ impl Models {
     }
 
     /// What keeps all models from computing what web processes ask for. As long as one can, the process is of use.
-    ///
-    /// # Errors
-    /// What the first of them lacks, or that there is none.
     pub(crate) fn ready(&self) -> Result<(), Error> {
         self.shared.catalog.occupied()?;
         let slots = self.shared.slots.lock();
-        let mut standings = slots
+        let mut states = slots
             .registrations()
             .map(|registration| registration.side.ready());
-        match standings.next() {
-            Some(Err(_)) if standings.any(|standing| standing.is_ok()) => Ok(()),
+        match states.next() {
+            Some(Err(_)) if states.any(|state| state.is_ok()) => Ok(()),
             Some(first) => first,
             None => Ok(()),
         }
@@ -308,7 +291,7 @@ impl Models {
         join_all(registrations.iter().map(|registration| registration.end())).await;
     }
 
-    /// Ends all models, once nobody waits for them any more.
+    /// Ends all models once no change is under way.
     pub(crate) async fn close(&self) {
         self.unchanging().await;
         let residents = self.shared.slots.lock().take_all();

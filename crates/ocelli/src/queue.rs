@@ -1,12 +1,12 @@
 //! Carries jobs to workers and replies back.
 //!
-//! The contract: bounded; what is accepted is answered or its waiter is told; answered once; jobs whose waiter has
-//! left or whose deadline has passed are not handed out; a low priority waits longer but not for ever; after `close`,
-//! what was accepted is still handed out.
+//! The contract: queues are bounded; each accepted job gets one reply or one error; jobs whose client has left or whose
+//! deadline has passed are not computed; low priorities wait longer, but not for ever; after `close`, accepted jobs are still
+//! computed.
 //!
-//! The web side knows a [`Broker`], the worker a [`JobQueue`] of its own process. In one process the two are the same
-//! queue. Across a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its
-//! engines on the other, so that taking jobs never waits, and no thread of the pool ever waits for a network.
+//! The web side uses a [`Broker`], the worker a [`JobQueue`] of its own process. In one process the two are the same queue.
+//! Over a network, [`redis`] or [`tutorial`] submits on one side and fills the worker's queue ahead of its engines on the
+//! other, so that no thread of the pool ever waits for the network.
 
 pub(crate) mod envelope;
 pub mod job;
@@ -42,21 +42,20 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// Says whether `images` more images for `model` would be taken, in no time at all: the answer rests on what is
-    /// known, and [`Broker::submit`] has the last word.
+    /// Whether `images` more images for `model` would be accepted, as far as this process knows; [`Broker::submit`] decides.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
     pub fn admit(&self, model: &ServedModel, images: usize, priority: Priority) -> Result<(), Error> {
         match self {
-            // The door counts the images of this process itself.
+            // Admission counts the images of this process.
             Self::Memory(_) => Ok(()),
             Self::Redis(broker) => broker.admit(model, images, priority),
             Self::Tutorial(broker) => broker.available(),
         }
     }
 
-    /// The same for images that may wait until a worker is there, where they wait outside of this process.
+    /// The same for images that may wait, outside of this process, until there is a worker.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NotReady`] and [`Error::BrokerUnavailable`].
@@ -68,8 +67,7 @@ impl Broker {
         }
     }
 
-    /// Whether another job of `model` with this priority should be made now; more would only hold memory.
-    #[must_use]
+    /// Whether another photo for `model` with this priority should be decoded now; more jobs would only hold memory.
     pub fn wants(&self, model: &ServedModel, priority: Priority) -> bool {
         match self {
             Self::Memory(broker) => broker.wants(&model.id, priority),
@@ -78,8 +76,7 @@ impl Broker {
         }
     }
 
-    /// Whether such a job should be made before the next batch is computed, so that it overtakes jobs of lower priorities.
-    #[must_use]
+    /// Whether such a photo should be decoded before the next batch is computed, so that it overtakes lower priorities.
     pub fn hurries(&self, model: &ServedModel, priority: Priority) -> bool {
         match self {
             Self::Memory(broker) => broker.hurries(&model.id, priority),
@@ -97,18 +94,16 @@ impl Broker {
         }
     }
 
-    /// Lets go of jobs that nobody waits for, where they would otherwise be kept. Called when somebody has left.
+    /// Drops jobs whose clients have left, where they would otherwise be kept. Called when a client leaves.
     pub fn drop_dead(&self) {
         match self {
-            // In memory they cost little, and are dropped when a batch is drawn. From the tutorial's list nothing can be
-            // taken back; its replies are deleted as they come.
+            // In memory they are dropped when a batch is drawn. From the tutorial's list nothing can be taken back.
             Self::Memory(_) | Self::Tutorial(_) => {}
             Self::Redis(broker) => broker.drop_dead(),
         }
     }
 
-    /// How many jobs wait to be leased, as far as this process knows.
-    #[must_use]
+    /// How many jobs wait for a worker, as far as this process knows.
     pub fn depth(&self) -> usize {
         match self {
             Self::Memory(broker) => broker.depth(),
@@ -117,10 +112,7 @@ impl Broker {
         }
     }
 
-    /// Whether jobs can be submitted, or what a client is told meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::BrokerUnavailable`].
+    /// Whether jobs can be submitted.
     pub fn available(&self) -> Result<(), Error> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -129,8 +121,7 @@ impl Broker {
         }
     }
 
-    /// What keeps commands from Redis, where jobs go there and anything does.
-    #[must_use]
+    /// Why Redis cannot be used, where jobs go there.
     pub fn trouble(&self) -> Option<String> {
         match self {
             Self::Memory(_) => None,

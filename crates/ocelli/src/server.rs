@@ -1,4 +1,4 @@
-//! Where parts meet: from checked configuration to something that runs, and back to nothing.
+//! Builds each role from its checked configuration, runs it, and shuts it down.
 
 pub(crate) mod admin;
 pub(crate) mod http_listener;

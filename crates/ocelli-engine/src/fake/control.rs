@@ -16,7 +16,7 @@ pub enum FakeFailure {
     BadInput,
     /// `infer` panics.
     Panic,
-    /// `infer` ends the process, as a crash in a library would: nothing is unwound, nobody is told.
+    /// `infer` ends the process, as a crash in a library would: nothing is unwound or reported.
     Abort,
     /// `infer` never returns.
     Hang,

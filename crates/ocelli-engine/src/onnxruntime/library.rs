@@ -1,7 +1,7 @@
 //! Loading the shared library, once in a process.
 //!
 //! `ort` keeps the library in a static of its own and takes the first one that loads; asked for another, it goes on
-//! with the first and says nothing. So what is loaded is remembered here, under a lock.
+//! with the first, without an error. So what is loaded is remembered here, under a lock.
 
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +52,7 @@ fn find_explicit(explicit: &Path, state: &mut State) -> Result<Library, EngineEr
         return Err(EngineError::LibraryMissing {
             library: "the ONNX Runtime library",
             searched: format!(
-                "OCELLI_ONNXRUNTIME says {}, and there is none",
+                "OCELLI_ONNXRUNTIME is {}, and there is no such file",
                 explicit.display()
             ),
             hint: HINT.to_owned(),
@@ -101,7 +101,7 @@ fn load(path: &Path, state: &mut State) -> Result<Library, EngineError> {
         State::Empty => {}
     }
     let builder = catch_unwind(|| ort::init_from(path))
-        .map_err(|_| unusable(path, "it cannot say its version".to_owned()))?
+        .map_err(|_| unusable(path, "it reports no version".to_owned()))?
         .map_err(|error| refuse(path, &error))?;
     // From here on `ort` keeps this library. It panics when one claims a version and lacks its interface; nothing
     // of ours is half changed then.
@@ -153,8 +153,8 @@ fn mapped_path(path: &Path) -> PathBuf {
     file.map_or_else(|| path.to_path_buf(), PathBuf::from)
 }
 
-/// What the runtime says goes to the log, never to standard error. All of it is detail: what matters to the caller
-/// also comes back as an error, and most warnings are about hardware that nobody asked for.
+/// The runtime's messages go to the log, never to standard error. All of it is detail: what matters to the caller
+/// also comes back as an error, and most warnings are about hardware that is not used.
 fn log(level: LogLevel, _category: &str, id: &str, location: &str, message: &str) {
     tracing::debug!(target: "onnxruntime", ?level, id, location, "{message}");
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const FILE_NAME: &str = "libonnxruntime.so";
 
 /// Folders in which the system's loader looks. They are listed as well, because distributions install the library
-/// under names with a version in them that nobody can guess.
+/// under names with an unknown version in them.
 const SYSTEM_FOLDERS: &[&str] = &["/usr/local/lib", "/usr/local/lib64", "/usr/lib64", "/usr/lib"];
 
 /// Where to look for the library. All of it is passed in: this crate reads no environment variable, and nothing is
@@ -45,7 +45,7 @@ impl Search {
         }
     }
 
-    /// Every file that may be the library, the most wanted first. Bare names are for the system's loader.
+    /// Every file that may be the library, in order of preference. Bare names are for the system's loader.
     pub(super) fn candidates(&self) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = self
             .installed
@@ -140,7 +140,7 @@ fn python_prefixes(env: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
 }
 
 /// The prefix of the first `python3` on `path`: the folder above its `bin`, both as named and with links resolved
-/// (the first is the environment, the second its base). A pyenv shim stands for all of pyenv's versions.
+/// (the first is the environment, the second its base). A pyenv shim covers all of pyenv's versions.
 fn python_on(path: &OsStr) -> Vec<PathBuf> {
     let Some(python) = std::env::split_paths(path)
         .map(|folder| folder.join("python3"))

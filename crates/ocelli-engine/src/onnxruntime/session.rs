@@ -102,7 +102,7 @@ impl Engine for OnnxSession {
 ///
 /// - No spinning. Alone on the machine it makes no difference (250 against 245 images/s); beside decoders and other
 ///   processes, threads that spin take the cores that the others need (28 against 75 images/s, and the same for spins
-///   as short as 0.1 ms). An instance of one thread has nobody to wait for.
+///   as short as 0.1 ms). An instance of one thread waits for no other.
 /// - Arena and memory pattern stay on. Two instances hold 106 MiB after batches of 8, the library included; without
 ///   the pattern it is 98 MiB and 2 to 5 % slower at batch 1, without the arena the peak is higher.
 /// - No shared prepacked weights: they save nothing for quantised weights.
@@ -289,7 +289,7 @@ fn explain(message: &str) -> String {
     } else {
         return message.to_owned();
     };
-    // Of an opset it says four sentences, and the last one is the reason.
+    // An error about an opset has four sentences; the last one is the reason.
     let said = message.find("Current official support").unwrap_or(0);
     format!("{}; {remedy}", message[said..].trim_end_matches('.'))
 }

@@ -1,8 +1,8 @@
 //! Starts the threads of sessions.
 //!
 //! A thread inherits the priority of the one that starts it, and an ordinary process may lower a priority but not raise it
-//! again. Whoever loads a model in the background, at a low priority, wants that for the loading and not for the threads
-//! that compute with the model ever after. So these are started by a thread that keeps the priority of the process.
+//! again. A model that is loaded in the background, at a low priority, must not compute at that priority later. So a thread
+//! with the priority of the process starts the threads of sessions.
 
 use std::io;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use ort::environment::ThreadManager;
 
-/// Starts threads for whoever asks, as long as anybody may.
+/// Starts threads for others, as long as one of them lives.
 #[derive(Clone, Debug)]
 pub(super) struct ThreadSpawner {
     requests: Sender<StartRequest>,
@@ -23,17 +23,14 @@ struct StartRequest {
 
 impl ThreadSpawner {
     /// Starts the thread that starts the others.
-    ///
-    /// # Errors
-    /// When the system gives no more threads.
     pub(super) fn open() -> io::Result<Self> {
-        let (requests, asked) = channel::<StartRequest>();
+        let (requests, received) = channel::<StartRequest>();
         thread::Builder::new()
             .name("thread_spawner".to_owned())
             .spawn(move || {
-                for StartRequest { work, started } in asked {
+                for StartRequest { work, started } in received {
                     let name = "infer".to_owned();
-                    // Whoever asks waits for the answer.
+                    // The caller waits for the answer.
                     let _ = started.send(thread::Builder::new().name(name).spawn(work));
                 }
             })?;
@@ -70,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_born_of_another_than_the_one_that_asks() {
+    fn another_thread_starts_the_threads() {
         let thread_spawner = ThreadSpawner::open().expect("a thread");
         let (sender, names) = channel();
         let work = move || {

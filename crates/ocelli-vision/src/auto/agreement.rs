@@ -1,4 +1,4 @@
-//! Whether a package and its graph speak of the same model, before an engine is asked.
+//! Whether a package and its graph describe the same model, before an engine loads it.
 
 use crate::{
     Graph, InputSpec, InputType, Layout, OutputSpec,
@@ -9,9 +9,6 @@ use crate::{
 pub(super) type Mismatch = (&'static str, String);
 
 /// Holds the `[input]` table against the graph's input.
-///
-/// # Errors
-/// The first key that does not suit.
 pub(super) fn check_input(spec: &InputSpec, input: &TensorInfo) -> Result<(), Mismatch> {
     if spec.name != input.name {
         let problem = format!("is {:?}, and the graph's input is `{}`", spec.name, input.name);
@@ -65,10 +62,6 @@ pub(super) fn check_input(spec: &InputSpec, input: &TensorInfo) -> Result<(), Mi
     ))
 }
 
-/// Holds an `[[output]]` table against the graph.
-///
-/// # Errors
-/// When there is no output of that name.
 pub(super) fn check_output(spec: &OutputSpec, graph: &Graph) -> Result<(), Mismatch> {
     if graph.output(&spec.name).is_some() {
         return Ok(());

@@ -37,7 +37,6 @@ impl Folder {
         &self.dir
     }
 
-    /// Where all its files must be.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

@@ -3,7 +3,6 @@
 use super::{Note, labels::Labels};
 use crate::Task;
 
-/// What `config.json` says of what comes out.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Head {
     pub(super) task: Option<Task>,
@@ -16,7 +15,7 @@ pub(super) struct Head {
 #[derive(Debug, PartialEq)]
 pub(super) struct Bare {
     pub(super) class: String,
-    /// Whether it is named as transformers names those that give features; else it is somebody's own class.
+    /// Whether it is named as transformers names those that give features; else it is a class of its own.
     pub(super) gives_features: bool,
 }
 
@@ -44,9 +43,6 @@ impl Head {
     }
 
     /// The labels that are `given` (`--labels`), or `beside` the model, decide where the configuration does not.
-    ///
-    /// # Errors
-    /// When labels are given to a model that has no classes, in words.
     pub(super) fn with_labels(
         self,
         given: Option<Labels>,

@@ -13,9 +13,6 @@ use super::{
 use crate::{Channels, Interpolation, ResizePolicy, Rounding, Task};
 
 /// Reads the task and the labels of a `config.json`.
-///
-/// # Errors
-/// When it is for a task that is not one of images to classes or features.
 pub(super) fn head(file: &Place<'_>, config: &Config) -> Result<Head, AutoError> {
     let labels = file
         .get("id2label")
@@ -69,9 +66,6 @@ fn purpose(class: &str) -> Option<&str> {
 /// Reads a `preprocessor_config.json`, which is given with its name, or takes the defaults of the model type's processor.
 ///
 /// `fixed` is the width and height that the graph takes, for sizes that no file states.
-///
-/// # Errors
-/// When the processor is not known, or does something that Ocelli does not do.
 pub(super) fn recipe(
     config: &Config,
     preprocessor: Option<&(&'static str, Place<'_>)>,
@@ -131,9 +125,6 @@ pub(super) fn recipe(
 }
 
 /// Width and height that the model was made for, if its configuration states them.
-///
-/// # Errors
-/// When it names edges instead.
 pub(super) fn size(file: &Place<'_>, config: &Config) -> Result<Option<[u32; 2]>, AutoError> {
     let size = |sides: Sides| {
         let sides = sides.width_and_height();
@@ -148,7 +139,6 @@ struct Reading<'a> {
     arithmetic: Arithmetic,
     file: Option<&'a Place<'a>>,
     settings: &'a Settings,
-    /// The user's choice.
     asked: Option<Interpolation>,
     /// Width and height of the output if the settings state none: the processor's own way is scaled to it.
     output_size: Option<[u32; 2]>,

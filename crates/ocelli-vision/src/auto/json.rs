@@ -11,7 +11,6 @@ use super::AutoError;
 /// Longest text of a wrong value in an error, in characters.
 const SHOWN: usize = 60;
 
-/// A JSON file in memory.
 pub(super) struct Document<'a> {
     path: &'a Path,
     value: Value,

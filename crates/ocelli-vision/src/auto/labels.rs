@@ -13,7 +13,6 @@ use super::{
 /// More classes than any classifier has; ImageNet-21k has 21,843.
 pub(super) const MOST: usize = 1 << 20;
 
-/// Class names and where they were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Labels {
     pub(super) names: Vec<String>,
@@ -22,16 +21,13 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// Whether they are what transformers writes where nobody named the classes.
+    /// Whether they are what transformers writes for classes without names.
     pub(super) fn are_placeholders(&self) -> bool {
         self.names.iter().all(|name| name.starts_with("LABEL_"))
     }
 }
 
 /// Reads the text of a file of labels: JSON where it is some, else a label a line.
-///
-/// # Errors
-/// When it is JSON of another form, or a class has no name.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
     let text = text.trim_start_matches('\u{feff}');
     let json = text
@@ -57,10 +53,6 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
     Ok(names)
 }
 
-/// Reads JSON only.
-///
-/// # Errors
-/// What is wrong with it.
 pub(super) fn parse_json(path: &Path, text: &str) -> Result<Vec<String>, AutoError> {
     of_json(&Document::parse(path, text)?.root())
 }
@@ -146,9 +138,6 @@ fn in_order(place: &Place<'_>, pairs: Vec<(Option<u64>, String)>) -> Result<Vec<
 }
 
 /// Checks that there is a name for each of the classes of an output.
-///
-/// # Errors
-/// What is too much or too little and, where it is a known mistake, what to do about it.
 pub(super) fn check_count(names: &[String], classes: u64, output: &str) -> Result<(), String> {
     let count = names.len() as u64;
     if count == classes {

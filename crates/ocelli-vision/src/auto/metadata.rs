@@ -13,7 +13,7 @@ use super::{
 };
 use crate::Graph;
 
-/// Where names of classes stand, the surest first. Commas separate under the keys that say so.
+/// Keys of names of classes, the most reliable first, and whether commas separate the names.
 const NAMES: [(&str, bool); 4] = [
     ("names", true),
     ("labels", true),
@@ -87,7 +87,7 @@ fn names(text: &str, has_commas: bool) -> Result<Vec<String>, String> {
     }
 }
 
-/// The preset of whoever trained the model.
+/// The preset of the library that trained the model.
 pub(super) fn preset(graph: &Graph) -> Option<Preset> {
     let is = |key, value| graph.metadata.get(key) == Some(Ok(value));
     (is("author", "Ultralytics") && is("task", "classify")).then_some(Preset::YoloCls)

@@ -24,10 +24,9 @@ pub(super) struct Outputs {
 
 /// What the source says, and what may be guessed with.
 #[derive(Default)]
-pub(super) struct Said<'a> {
+pub(super) struct OutputHints<'a> {
     pub(super) task: Option<Task>,
     pub(super) labels: Option<Labels>,
-    /// The output that the user names.
     pub(super) output: Option<&'a str>,
     /// Whether the task is the user's.
     pub(super) is_stated: bool,
@@ -35,7 +34,7 @@ pub(super) struct Said<'a> {
     pub(super) imagenet: Option<&'a str>,
 }
 
-impl Said<'_> {
+impl OutputHints<'_> {
     fn wants_features(&self) -> bool {
         self.task == Some(Task::Embedding) && self.labels.is_none()
     }
@@ -43,17 +42,18 @@ impl Said<'_> {
 
 impl Outputs {
     /// Chooses among the outputs of `graph`; notes what was decided and guessed.
-    ///
-    /// # Errors
-    /// When no output can be answered, or the labels are not as many as the classes, in words.
-    pub(super) fn choose(graph: &Graph, mut said: Said<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
-        let choice = choice::choose(graph, &said)?;
+    pub(super) fn choose(
+        graph: &Graph,
+        mut hints: OutputHints<'_>,
+        notes: &mut Vec<Note>,
+    ) -> Result<Self, String> {
+        let choice = choice::choose(graph, &hints)?;
         let (output, gives) = choice;
-        if said.labels.is_none() && said.task != Some(Task::Embedding) {
-            said.labels = metadata::labels(graph, &output.tensor.name, gives.row(), notes);
+        if hints.labels.is_none() && hints.task != Some(Task::Embedding) {
+            hints.labels = metadata::labels(graph, &output.tensor.name, gives.row(), notes);
         }
-        note_choice(graph, output, &said, notes);
-        let task = task(choice, &said, notes);
+        note_choice(graph, output, &hints, notes);
+        let task = task(choice, &hints, notes);
         choice::check(graph, choice, task)?;
         if gives == PerImage::Open {
             notes.push(Note::warning(format!(
@@ -68,15 +68,17 @@ impl Outputs {
             name: output.tensor.name.clone(),
             activation: activation(task, output, notes),
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: Pool::None,
         };
-        let labels = classes(choice, said, notes)?;
+        let (labels, labels_source) = classes(choice, hints, notes)?;
         Ok(Self {
             task,
             spec: OutputSpec {
                 labels: (!labels.is_empty()).then(|| super::LABELS_FILE.to_owned()),
+                labels_source,
                 ..spec
             },
             labels,
@@ -85,9 +87,6 @@ impl Outputs {
 }
 
 /// Holds what a `model.toml` says of an output against the output's form.
-///
-/// # Errors
-/// The key that cannot be right, and why.
 pub(super) fn check_stated(
     graph: &Graph,
     output: &GraphOutput,
@@ -112,14 +111,14 @@ pub(super) fn check_stated(
 }
 
 /// Says which output is answered where there are several, and what the user stated.
-fn note_choice(graph: &Graph, output: &GraphOutput, said: &Said<'_>, notes: &mut Vec<Note>) {
+fn note_choice(graph: &Graph, output: &GraphOutput, hints: &OutputHints<'_>, notes: &mut Vec<Note>) {
     let others: Vec<&str> = graph
         .outputs
         .iter()
         .map(|other| other.tensor.name.as_str())
         .filter(|name| *name != output.tensor.name)
         .collect();
-    let why = if said.output.is_some() {
+    let why = if hints.output.is_some() {
         ", as --model-output says"
     } else {
         ""
@@ -131,18 +130,18 @@ fn note_choice(graph: &Graph, output: &GraphOutput, said: &Said<'_>, notes: &mut
             others.join(", ")
         )));
     }
-    if let Some(task) = said.task.filter(|_| said.is_stated) {
+    if let Some(task) = hints.task.filter(|_| hints.is_stated) {
         let task = format!("{task:?}").to_ascii_lowercase();
         notes.push(Note::read(format!("task {task}, as --task says")));
     }
 }
 
-fn task((output, gives): Choice<'_>, said: &Said<'_>, notes: &mut Vec<Note>) -> Task {
+fn task((output, gives): Choice<'_>, hints: &OutputHints<'_>, notes: &mut Vec<Note>) -> Task {
     let name = output.tensor.name.to_ascii_lowercase();
     let is_one_score = gives == PerImage::Row(Some(1)) && output.final_op == FinalOp::Scores;
     if is_one_score
-        && !matches!(said.task, Some(Task::Multilabel | Task::Embedding))
-        && (said.task.is_some() || said.labels.is_some() || !names_features(&name))
+        && !matches!(hints.task, Some(Task::Multilabel | Task::Embedding))
+        && (hints.task.is_some() || hints.labels.is_some() || !names_features(&name))
     {
         notes.push(Note::guessed(format!(
             "`{name}` is one number, whether the one class applies (task multilabel, sigmoid): a softmax over one class \
@@ -150,7 +149,7 @@ fn task((output, gives): Choice<'_>, said: &Said<'_>, notes: &mut Vec<Note>) -> 
         )));
         return Task::Multilabel;
     }
-    match (said.task, output.final_op) {
+    match (hints.task, output.final_op) {
         (Some(task), _) => task,
         (None, FinalOp::Sigmoid) => {
             notes.push(Note::guessed(format!(
@@ -160,7 +159,7 @@ fn task((output, gives): Choice<'_>, said: &Said<'_>, notes: &mut Vec<Note>) -> 
             Task::Multilabel
         }
         (None, FinalOp::Softmax | FinalOp::LogSoftmax) => Task::Classification,
-        (None, FinalOp::Scores) if said.labels.is_some() => Task::Classification,
+        (None, FinalOp::Scores) if hints.labels.is_some() => Task::Classification,
         (None, FinalOp::Scores) if names_features(&name) => {
             notes.push(Note::guessed(format!(
                 "features (task embedding), by the name of output `{}`; --labels FILE makes it classes",
@@ -221,12 +220,12 @@ pub(super) fn in_words(final_op: FinalOp) -> &'static str {
     }
 }
 
-/// Feature vectors: one row, or tokens of which the first stands for the image.
+/// Feature vectors: one row, or tokens of which the first represents the image.
 fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
     let (output, is_tokens) = (choice.0, is_tokens(choice));
     if is_tokens {
         notes.push(Note::guessed(format!(
-            "`{}` is tokens, of which the first stands for the image (pool = \"first\"; \"mean\" is the other way)",
+            "`{}` is tokens, of which the first represents the image (pool = \"first\"; \"mean\" is the other way)",
             output.tensor.name
         )));
     }
@@ -236,6 +235,7 @@ fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
             name: output.tensor.name.clone(),
             activation: Activation::None,
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: if is_tokens { Pool::First } else { Pool::None },
@@ -244,15 +244,15 @@ fn features(choice: Choice<'_>, notes: &mut Vec<Note>) -> Outputs {
     }
 }
 
-/// The names of the classes.
+/// The names of the classes, and their origin.
 fn classes(
     (output, gives): Choice<'_>,
-    said: Said<'_>,
+    hints: OutputHints<'_>,
     notes: &mut Vec<Note>,
-) -> Result<Vec<String>, String> {
+) -> Result<(Vec<String>, Option<String>), String> {
     let name = &output.tensor.name;
     let count = gives.row();
-    if let Some(labels) = said.labels {
+    if let Some(labels) = hints.labels {
         let are_placeholders = labels.are_placeholders();
         let Labels { names, from } = labels;
         if let Some(count) = count {
@@ -264,20 +264,22 @@ fn classes(
                 "the labels are placeholders; --labels FILE names the classes",
             ));
         }
-        return Ok(names);
+        // Clients see it, and need no folders of this machine.
+        let source = from.rsplit(['/', '\\']).next().map(str::to_owned);
+        return Ok((names, source));
     }
     let Some(count) = count else {
         notes.push(Note::guessed(format!(
             "classes have no names, and the graph leaves open how many `{name}` has; --labels FILE names them"
         )));
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
     if count > labels::MOST as u64 {
         return Err(format!(
             "says that `{name}` has {count} classes: check that it is the right file"
         ));
     }
-    if let Some(text) = said
+    if let Some(text) = hints
         .imagenet
         .filter(|_| (IMAGENET..=IMAGENET + 1).contains(&count))
     {
@@ -289,11 +291,12 @@ fn classes(
         notes.push(Note::guessed(format!(
             "the names of ImageNet-1k, for `{name}` has {count} classes; --labels FILE gives others"
         )));
-        return Ok(names);
+        return Ok((names, Some("ImageNet-1k, by the number of classes".to_owned())));
     }
     notes.push(Note::guessed(format!(
         "classes are called \"class 0\" to \"class {}\"; --labels FILE names them",
         count.saturating_sub(1)
     )));
-    Ok((0..count).map(|index| format!("class {index}")).collect())
+    let names = (0..count).map(|index| format!("class {index}")).collect();
+    Ok((names, Some("numbered".to_owned())))
 }

@@ -21,50 +21,28 @@ const USUAL_CROP: f64 = 0.875;
 
 /// A way to prepare photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the table below describes them")]
 pub enum Preset {
-    /// Keras' mode "caffe": ResNet, VGG. Plain stretch, blue first, minus the means of ImageNet.
     KerasCaffe,
-    /// Keras' mode "tf": MobileNet, Inception, Xception, NASNet, ResNetV2. Plain stretch, -1 to 1.
     KerasTf,
-    /// Keras' mode "torch": DenseNet. Plain stretch, ImageNet's mean and deviation.
     KerasTorch,
-    /// torchvision's classifiers with their first weights: shorter edge to 256 for 224, centre, ImageNet's mean and
-    /// deviation, bilinear.
     Torchvision,
-    /// The same with their second weights (`IMAGENET1K_V2`, mostly the default): shorter edge to 232 for 224.
     TorchvisionV2,
-    /// timm's default: as torchvision, with bicubic.
     Timm,
-    /// Google's ViT as transformers prepares it: plain stretch, bilinear, -1 to 1.
     Vit,
-    /// OpenAI's CLIP: shorter edge to the model's size, centre, bicubic, CLIP's mean and deviation.
     Clip,
-    /// Plain stretch, 0 to 1: what most own training scripts do (`rescale=1/255`).
     Unit,
-    /// Keras' `image_dataset_from_directory` with its default, which is that of `tf.image.resize`: stretched, bilinear
-    /// without antialiasing, 0 to 255.
     ImageDataset,
-    /// The same, 0 to 1.
     ImageDatasetUnit,
-    /// Keras' `load_img(target_size=...)` with its default: stretched, the nearest pixel, 0 to 255.
     LoadImg,
-    /// Keras' `ImageDataGenerator(rescale=1/255).flow_from_directory` with its default: the same, 0 to 1.
     FlowFromDirectory,
-    /// OpenCV's `imread` and `resize` with `INTER_LINEAR`, its default: stretched, blue first, 0 to 1.
     OpenCvLinear,
-    /// The same with `INTER_AREA`.
     OpenCvArea,
-    /// The same with `INTER_CUBIC`.
     OpenCvCubic,
-    /// The same with `INTER_LANCZOS4`.
     OpenCvLanczos4,
-    /// TensorFlow.js' `resizeBilinear` with `alignCorners`: stretched, 0 to 1.
     TfjsAlignCorners,
-    /// TensorFlow.js' `resizeBilinear` with its default, which is that of TensorFlow 1's `resize_images`.
     TfjsAsymmetric,
-    /// Ultralytics' classifiers: shorter edge to the size, centre, bilinear, 0 to 1.
     YoloCls,
-    /// Plain stretch, 0 to 255 as they are: the model normalises by itself (Keras' EfficientNet, ConvNeXt, MobileNetV3).
     Raw,
 }
 

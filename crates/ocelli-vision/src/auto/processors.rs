@@ -29,13 +29,10 @@ pub(super) struct Processor {
     pub(super) quirk: Quirk,
 }
 
-/// What a photo is resized to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Size {
-    /// Height and width.
     Sides([u32; 2]),
-    /// The shorter edge.
     Edge(u32),
 }
 
@@ -94,7 +91,6 @@ fn base(class: &str) -> &str {
     )
 }
 
-/// The processor that a file calls `class`.
 pub(super) fn by_name(class: &str) -> Option<&'static Processor> {
     let name = base(class);
     TABLE
@@ -132,7 +128,6 @@ pub(super) fn by_model_type(model_type: &str) -> Option<&'static Processor> {
     by_name(TABLE.model_types.get(model_type)?)
 }
 
-/// All that are known, for messages.
 pub(super) fn names() -> String {
     let names = TABLE.processors.iter().map(|processor| &*processor.name);
     names.collect::<Vec<_>>().join(", ")

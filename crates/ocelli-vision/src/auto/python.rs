@@ -8,9 +8,6 @@ use std::{collections::BTreeMap, iter::Peekable, str::Chars};
 use super::labels::MOST;
 
 /// Reads `{0: 'cat', 1: "dog"}`, `['cat', 'dog']` or `('cat', 'dog')`.
-///
-/// # Errors
-/// What is wrong with it, in words.
 pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
     let mut reader = Reader {
         rest: text.chars().peekable(),
@@ -23,7 +20,7 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
     };
     match reader.next_mark() {
         None => Ok(names),
-        Some(mark) => Err(format!("{mark:?} stands behind its end")),
+        Some(mark) => Err(format!("{mark:?} follows its end")),
     }
 }
 
@@ -90,11 +87,11 @@ impl Reader<'_> {
         self.expect(',')
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
+    fn expect(&mut self, expected: char) -> Result<(), String> {
         match self.next_mark() {
-            Some(mark) if mark == wanted => Ok(()),
-            Some(mark) => Err(format!("{mark:?} stands where {wanted:?} should")),
-            None => Err(format!("it ends where {wanted:?} should stand")),
+            Some(mark) if mark == expected => Ok(()),
+            Some(mark) => Err(format!("{mark:?} is where {expected:?} should be")),
+            None => Err(format!("it ends where {expected:?} should be")),
         }
     }
 
@@ -110,7 +107,7 @@ impl Reader<'_> {
                 Ok(number)
             }
             Some(mark) => Err(format!("{mark:?} begins neither a text in quotes nor a number")),
-            None => Err("it ends where a name should stand".to_owned()),
+            None => Err("it ends where a name should be".to_owned()),
         }
     }
 
@@ -194,7 +191,7 @@ mod tests {
             ("{0: 'cat'", "it ends"),
             ("{0: 'cat}", "has no end"),
             ("{0: \"cat'}", "has no end"),
-            ("{0: 'cat' 1: 'dog'}", "'1' stands where ','"),
+            ("{0: 'cat' 1: 'dog'}", "'1' is where ','"),
             ("{0 'cat'}", "where ':' should"),
             ("{0: 'cat', 2: 'dog'}", "no name for class 1"),
             ("{0: 'cat', 0: 'dog'}", "two names for class 0"),
@@ -202,7 +199,7 @@ mod tests {
             ("{'a': 'cat'}", "is no number of a class"),
             ("{0: ['cat']}", "'[' begins neither"),
             ("{0: cat}", "'c' begins neither"),
-            ("['cat'] + ['dog']", "'+' stands behind its end"),
+            ("['cat'] + ['dog']", "'+' follows its end"),
             ("['cat'}", "where ',' should"),
             ("['\\q']", "no escape"),
             ("['\\x4']", "too few digits"),

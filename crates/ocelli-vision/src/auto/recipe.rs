@@ -46,21 +46,26 @@ impl Arithmetic {
     };
 }
 
-/// How the size is reached.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Resize {
-    /// Both axes, as they are.
     Stretch,
     /// With sizes in pixels, which belong to the size that the same file states.
     Fixed(ResizePolicy),
     /// Keeps the ratio, and keeps this share of it in each direction as the centre.
-    Centre { share: f64 },
+    Centre {
+        share: f64,
+    },
     /// The centre of a square that keeps the ratio; stretches where the tensor is none.
     CentreOfSquare,
     /// Stretches, and keeps this share in each direction as the centre (timm's "squash").
-    Squash { share: f64 },
+    Squash {
+        share: f64,
+    },
     /// Fits all of it into what this share is the centre of (timm's "border").
-    Border { share: f64, fill: [u8; 3] },
+    Border {
+        share: f64,
+        fill: [u8; 3],
+    },
 }
 
 impl Resize {
@@ -99,9 +104,6 @@ impl Resize {
 
 impl Recipe {
     /// The `[input]` table for this recipe and this tensor; notes what neither of them says.
-    ///
-    /// # Errors
-    /// When the two do not fit, in words.
     pub(super) fn input_spec(&self, tensor: Tensor, notes: &mut Vec<Note>) -> Result<InputSpec, String> {
         let size = self.agreed_size(&tensor, notes)?;
         let [width, height] = size;
@@ -149,19 +151,29 @@ impl Recipe {
         (self.scale, self.mean, self.std) == (1.0, [0.0; 3], [1.0; 3])
     }
 
-    /// Width and height of the tensor.
     fn agreed_size(&self, tensor: &Tensor, notes: &mut Vec<Note>) -> Result<[u32; 2], String> {
-        match (self.size, tensor.size) {
+        match (self.size, tensor.size()) {
             (None, None) => {
-                let [width, height] = USUAL_SIZE;
+                let (size, found) = match tensor.sides {
+                    [None, Some(height)] => (
+                        [height; 2],
+                        format!("the graph leaves the width open (its height is {height}),"),
+                    ),
+                    [Some(width), None] => (
+                        [width; 2],
+                        format!("the graph leaves the height open (its width is {width}),"),
+                    ),
+                    _ => (USUAL_SIZE, "the graph leaves the size open".to_owned()),
+                };
+                let [width, height] = size;
                 notes.push(Note::guessed(format!(
-                    "{width} x {height} pixels, for the graph leaves the size open and no file says it; \
-                     write it into a model.toml (`ocelli model init`) where it is another"
+                    "{width} x {height} pixels, for {found} and no file says it; write it into a model.toml (`ocelli model \
+                     init`) where it is another"
                 )));
-                Ok(USUAL_SIZE)
+                Ok(size)
             }
             (Some(size), None) | (None, Some(size)) => Ok(size),
-            (Some(said), Some(fixed)) if said == fixed => Ok(said),
+            (Some(stated), Some(fixed)) if stated == fixed => Ok(stated),
             (Some([width, height]), Some([fixed_width, fixed_height])) => match self.resize {
                 Resize::Stretch | Resize::Fixed(_) => Err(format!(
                     "and {} do not belong together: that makes images of {width} x {height} pixels, and the graph \

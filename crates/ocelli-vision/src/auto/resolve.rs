@@ -11,7 +11,7 @@ use super::{
     json::Document,
     labels::{self, Labels},
     metadata, naming,
-    outputs::{self, Outputs, Said, in_words},
+    outputs::{self, OutputHints, Outputs, in_words},
     recipe::Recipe,
     settings::Config,
     source::{self, Parts, Source},
@@ -159,14 +159,14 @@ fn of_parts(parts: &Parts, hints: &Hints, mut notes: Vec<Note>) -> Result<Resolv
     }
     let recipe = recipe(hints, &stated, &graph, &tensor, &mut notes);
     let input = recipe.input_spec(tensor, &mut notes).map_err(unsuitable)?;
-    let said = Said {
+    let output_hints = OutputHints {
         task: stated.head.task,
         labels: stated.head.labels,
         output: hints.output.as_deref(),
         is_stated: hints.task.is_some(),
         imagenet: hints.imagenet,
     };
-    let outputs = Outputs::choose(&graph, said, &mut notes).map_err(unsuitable)?;
+    let outputs = Outputs::choose(&graph, output_hints, &mut notes).map_err(unsuitable)?;
     let manifest = Manifest {
         schema: 1,
         name: naming::name(&parts.name),
@@ -200,7 +200,7 @@ fn recipe(hints: &Hints, stated: &Stated, graph: &Graph, tensor: &Tensor, notes:
             preset.recipe()
         }
         (None, Some(recipe)) => recipe,
-        (None, None) => unsaid(graph, tensor, notes).recipe(),
+        (None, None) => from_metadata(graph, tensor, notes).recipe(),
     };
     if let Some(interpolation) = hints.interpolation {
         recipe.interpolation = interpolation;
@@ -212,7 +212,7 @@ fn recipe(hints: &Hints, stated: &Stated, graph: &Graph, tensor: &Tensor, notes:
         recipe.channels = channels;
     }
     // Neither a preset nor a file without a size knows it, and the graph may leave it open.
-    if recipe.size.is_none() && tensor.size.is_none() {
+    if recipe.size.is_none() && tensor.size().is_none() {
         (recipe.size, recipe.size_from) = (stated.size, CONFIG);
         if recipe.size.is_none() {
             (recipe.size, recipe.size_from) = (metadata::size(graph, notes), IMGSZ);
@@ -236,7 +236,6 @@ fn in_made(onnx: &Path, error: PackageError) -> AutoError {
     }
 }
 
-/// What the files around a graph say.
 struct Stated {
     kind: Kind,
     head: Head,
@@ -297,7 +296,7 @@ impl Stated {
             (None, None) => hugging_face::recipe(
                 &hf_config,
                 preprocessor.as_ref(),
-                tensor.size,
+                tensor.size(),
                 hints.interpolation,
                 notes,
             )?,
@@ -333,7 +332,7 @@ fn labels_at(path: &Path, text: &str) -> Result<Labels, AutoError> {
 }
 
 /// What the metadata of a graph says, or else what models of its form are mostly prepared with.
-fn unsaid(graph: &Graph, tensor: &Tensor, notes: &mut Vec<Note>) -> Preset {
+fn from_metadata(graph: &Graph, tensor: &Tensor, notes: &mut Vec<Note>) -> Preset {
     let Some(preset) = metadata::preset(graph) else {
         return guessed(tensor, notes);
     };

@@ -8,7 +8,6 @@ use serde::de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// `config.json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Config {
@@ -42,7 +41,6 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The processor's class.
     pub(super) fn class(&self) -> Option<&str> {
         let class = self.image_processor_type.as_ref();
         class.or(self.feature_extractor_type.as_ref()).map(String::as_str)

@@ -19,20 +19,17 @@ const SAVED_MODEL: &str = "saved_model.pb";
 pub const LABEL_FILES: [&str; 4] = ["labels.txt", "classes.txt", "labels.json", "class_indices.json"];
 
 pub(super) enum Source {
-    /// A package's folder.
     Package(Folder),
     /// Everything else, which a package has to be made of.
     Parts(Box<Parts>),
 }
 
-/// An ONNX file and what is said around it.
+/// An ONNX file and the files around it.
 pub(super) struct Parts {
     pub(super) folder: Folder,
     /// The ONNX file, relative to the folder.
     pub(super) onnx: String,
-    /// `config.json`.
     pub(super) config: Option<String>,
-    /// `preprocessor_config.json`.
     pub(super) preprocessor: Option<String>,
     /// `processor_config.json`, which transformers 5 writes instead of it for models of several kinds of input.
     pub(super) processor: Option<String>,
@@ -57,9 +54,6 @@ impl Parts {
 }
 
 /// Looks at what is at `path`.
-///
-/// # Errors
-/// When there is nothing that can be served.
 pub(super) fn find(path: &Path, hints: &Hints, notes: &mut Vec<Note>) -> Result<Source, AutoError> {
     if !path.is_dir() {
         files::refuse_foreign(path)?;

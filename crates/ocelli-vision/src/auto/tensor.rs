@@ -6,23 +6,24 @@ use crate::{
     graph::{Element, TensorInfo},
 };
 
-/// The tensor that a graph takes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor {
     pub(super) name: String,
     pub(super) dtype: InputType,
     pub(super) layout: Layout,
-    /// One channel instead of three.
     pub(super) is_gray: bool,
-    /// Width and height, where the graph fixes both.
-    pub(super) size: Option<[u32; 2]>,
+    /// Width and height, each where the graph fixes it.
+    pub(super) sides: [Option<u32>; 2],
 }
 
 impl Tensor {
-    /// Makes out the image in `input`; notes what the graph leaves open and nobody says.
-    ///
-    /// # Errors
-    /// When it is no batch of images of 1 or 3 channels, in words.
+    /// Width and height, where the graph fixes both.
+    pub(super) fn size(&self) -> Option<[u32; 2]> {
+        let [width, height] = self.sides;
+        width.zip(height).map(<[u32; 2]>::from)
+    }
+
+    /// Interprets `input` as an image; notes what the graph leaves open.
     pub(super) fn of(input: &TensorInfo, usual: Usual, notes: &mut Vec<Note>) -> Result<Self, String> {
         let name = &input.name;
         let dtype = match input.element {
@@ -43,7 +44,7 @@ impl Tensor {
                 dtype,
                 layout,
                 is_gray: false,
-                size: None,
+                sides: [None, None],
             });
         };
         let &[batch, second, third, last] = axes.as_slice() else {
@@ -79,7 +80,7 @@ impl Tensor {
             dtype,
             layout,
             is_gray: channels == Some(1),
-            size: side(width).zip(side(height)).map(<[u32; 2]>::from),
+            sides: [side(width), side(height)],
         })
     }
 }
@@ -159,7 +160,7 @@ mod tests {
             let (found, notes) = tensor(Element::Float32, Some(shape), "pytorch");
             let found = found.unwrap();
             assert_eq!(
-                (found.layout, found.is_gray, found.size),
+                (found.layout, found.is_gray, found.size()),
                 (layout, is_gray, size),
                 "{shape:?}"
             );

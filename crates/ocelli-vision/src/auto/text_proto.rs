@@ -20,10 +20,6 @@ pub(super) enum Value {
 }
 
 impl Message {
-    /// Parses a whole text.
-    ///
-    /// # Errors
-    /// The first line that is wrong, in words.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut reader = Reader { rest: text, line: 1 };
         let message = reader.message(None, 0);
@@ -192,7 +188,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over the character that was seen.
     fn skip(&mut self) {
         let mut chars = self.rest.chars();
         chars.next();

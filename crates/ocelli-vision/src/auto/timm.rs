@@ -53,9 +53,6 @@ fn settings<'a>(config: &Place<'a>) -> Place<'a> {
 }
 
 /// Width and height that the model was trained with, if the file states them.
-///
-/// # Errors
-/// When they are no sides.
 pub(super) fn size(config: &Place<'_>) -> Result<Option<[u32; 2]>, AutoError> {
     let shape = settings(config).get("input_size");
     let shape = shape.map(|place| place.read()).transpose()?;
@@ -63,9 +60,6 @@ pub(super) fn size(config: &Place<'_>) -> Result<Option<[u32; 2]>, AutoError> {
 }
 
 /// Reads how photos are prepared for `tensor`, with the interpolation that was `asked` for.
-///
-/// # Errors
-/// When a value is of another kind, or names something that Ocelli does not do.
 pub(super) fn recipe(
     config: &Place<'_>,
     tensor: &Tensor,
@@ -79,7 +73,7 @@ pub(super) fn recipe(
     // timm may test at another size than it trained at; a graph that was exported for that is prepared so.
     if let Some(test_size) = settings.test_input_size.map(width_and_height)
         && test_size != size
-        && tensor.size == Some(test_size)
+        && tensor.size() == Some(test_size)
     {
         crop_pct = settings.test_crop_pct.or(crop_pct);
         notes.push(Note::read("the test size, which the graph was exported for"));
@@ -147,10 +141,6 @@ fn interpolation(
     }
 }
 
-/// Reads the task and the labels.
-///
-/// # Errors
-/// When a value is of another kind.
 pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
     let settings = settings(config);
     let find = |key: &str| config.get(key).or_else(|| settings.get(key));
@@ -188,7 +178,6 @@ pub(super) fn head(config: &Place<'_>) -> Result<Head, AutoError> {
     })
 }
 
-/// The licence of the weights, where it is said.
 pub(super) fn license(config: &Place<'_>) -> Option<String> {
     settings(config)
         .get("license")?

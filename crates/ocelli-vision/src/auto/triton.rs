@@ -24,7 +24,6 @@ const KNOWN: [&str; 10] = [
     "version_policy",
 ];
 
-/// What a `config.pbtxt` says.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     message: Message,
@@ -32,9 +31,6 @@ pub(super) struct Config {
 
 impl Config {
     /// Reads the text of a `config.pbtxt`, which is at `path`.
-    ///
-    /// # Errors
-    /// When it is no such text, or of a model that is not ONNX.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, AutoError> {
         let message = Message::parse(text).map_err(|problem| AutoError::unsuitable(path, problem))?;
         let kinds = ["platform", "backend"].map(|key| (key, message.scalar(key).unwrap_or_default()));
@@ -104,7 +100,7 @@ impl Config {
         }
         let dims: Vec<i64> = input.scalars("dims").filter_map(|dim| dim.parse().ok()).collect();
         // With batches the first axis is left out, without them it is there.
-        if tensor.size.is_none()
+        if tensor.size().is_none()
             && let [.., first, second, third] = *dims
         {
             let (height, width) = match tensor.layout {
@@ -112,7 +108,7 @@ impl Config {
                 Layout::Nhwc => (first, second),
             };
             let side = |side: i64| u32::try_from(side).ok().filter(|&side| side > 0);
-            tensor.size = side(width).zip(side(height)).map(<[u32; 2]>::from);
+            tensor.sides = [side(width), side(height)];
         }
     }
 
@@ -194,19 +190,19 @@ mod tests {
             dtype: InputType::Float32,
             layout: Layout::Nchw,
             is_gray: false,
-            size: None,
+            sides: [None, None],
         };
         let mut tensor = open.clone();
         config(FULL).unwrap().refine(&mut tensor);
-        assert_eq!((tensor.layout, tensor.size), (Layout::Nhwc, Some([256, 192])));
+        assert_eq!((tensor.layout, tensor.size()), (Layout::Nhwc, Some([256, 192])));
         let mut tensor = open.clone();
         config("input { dims: [1, 3, 192, 256] }")
             .unwrap()
             .refine(&mut tensor);
-        assert_eq!(tensor.size, Some([256, 192]));
+        assert_eq!(tensor.size(), Some([256, 192]));
         let mut tensor = open;
         config("input { dims: [3, -1, -1] }").unwrap().refine(&mut tensor);
-        assert_eq!(tensor.size, None);
+        assert_eq!(tensor.size(), None);
     }
 
     #[test]

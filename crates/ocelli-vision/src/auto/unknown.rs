@@ -15,9 +15,6 @@ const SAME_MEAN: f64 = 0.002;
 
 /// The processor of `file`, if its settings only resize, crop, rescale and normalise, and say everything about that.
 /// `asked`: whether the user chooses the interpolation.
-///
-/// # Errors
-/// When it does more, does it in another way than its settings say, or leaves something to its defaults.
 pub(super) fn processor(file: &Place<'_>, settings: &Settings, asked: bool) -> Result<Processor, AutoError> {
     let class = settings.class();
     let name = class.unwrap_or("a processor without a name");

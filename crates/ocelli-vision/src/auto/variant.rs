@@ -43,10 +43,8 @@ impl Precision {
     }
 }
 
-/// A file that was chosen, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// Its name, as it was given.
     pub name: String,
     /// Such as `int8, the fastest on a CPU; there are also model.onnx, model_fp16.onnx`.
     pub why: String,
@@ -123,7 +121,7 @@ struct Candidate<'a> {
     rank: usize,
     place: Place,
     name: &'a str,
-    /// What stands before the first `_`: variants of one model have it in common.
+    /// The part before the first `_`: variants of one model have it in common.
     family: &'a str,
     is_tower: bool,
     runs_here: bool,

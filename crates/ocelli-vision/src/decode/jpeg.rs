@@ -30,7 +30,6 @@ impl JpegDecoder {
         })
     }
 
-    /// Decodes at 1/`scale` into `frame`.
     pub(super) fn decode(
         &mut self,
         bytes: &[u8],
@@ -38,12 +37,12 @@ impl JpegDecoder {
         scale: u32,
         frame: &mut Vec<u8>,
     ) -> Result<(), ImageError> {
-        let outcome = self.decode_checked(bytes, header, scale, frame);
-        if outcome.is_err() {
+        let result = self.decode_checked(bytes, header, scale, frame);
+        if result.is_err() {
             // After a failure inside a header, the library would go on in the middle of the old file.
             self.turbo = decompressor()?;
         }
-        outcome
+        result
     }
 
     fn decode_checked(

@@ -13,7 +13,6 @@ const DEEPEST: usize = 8;
 /// Bytes of functions that are read: functions that call functions can stand for more than any file holds.
 const MOST_BYTES: usize = 1 << 28;
 
-/// The final operator of each of `outputs`.
 pub(super) fn final_ops(
     nodes: &[&[u8]],
     outputs: &[&str],
@@ -33,7 +32,6 @@ pub(super) fn final_ops(
         .collect())
 }
 
-/// Where a tensor comes from.
 #[derive(Clone, Copy)]
 enum Origin<'a> {
     /// From an operation that says what the numbers are.
@@ -42,7 +40,6 @@ enum Origin<'a> {
     Tensor(&'a str),
 }
 
-/// Why a tensor is looked for.
 #[derive(Clone, Copy)]
 enum Goal<'a> {
     /// It becomes the output of this index.
@@ -171,7 +168,6 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// The parts of a `NodeProto` that matter.
 struct Node<'a> {
     domain: &'a str,
     operator: &'a str,

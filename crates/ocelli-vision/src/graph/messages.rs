@@ -24,14 +24,12 @@ const EXTERNAL: u64 = 1;
 /// Graphs inside attributes of nodes (`If`, `Loop`).
 const DEEPEST: usize = 8;
 
-/// The parts of a `ModelProto` that matter.
 #[derive(Default)]
 pub(super) struct Model<'a> {
     pub(super) ir_version: i64,
     pub(super) producer: String,
     pub(super) opset: Option<i64>,
     pub(super) graph: Option<&'a [u8]>,
-    /// Functions that the file brings itself.
     pub(super) functions: Functions<'a>,
     pub(super) metadata: Metadata,
 }
@@ -107,13 +105,11 @@ impl<'a> Functions<'a> {
         self.0.get(&(domain, operator)).copied()
     }
 
-    /// Whether there are any in this domain.
     pub(super) fn has_domain(&self, domain: &str) -> bool {
         self.0.keys().any(|(known, _)| *known == domain)
     }
 }
 
-/// The parts of a `FunctionProto` that matter.
 #[derive(Default)]
 pub(super) struct Function<'a> {
     pub(super) inputs: Vec<&'a str>,
@@ -139,7 +135,6 @@ impl<'a> Function<'a> {
     }
 }
 
-/// The parts of a `GraphProto` that matter.
 pub(super) struct Parts<'a> {
     pub(super) nodes: Vec<&'a [u8]>,
     pub(super) inputs: Vec<TensorInfo>,
@@ -266,7 +261,6 @@ impl<'a> Used<'a> {
     }
 }
 
-/// A `StringStringEntryProto`.
 fn string_entry(entry: &[u8]) -> Result<(&str, &str), GraphError> {
     let (mut key, mut value) = ("", "");
     for field in Fields::of(entry) {
@@ -279,7 +273,6 @@ fn string_entry(entry: &[u8]) -> Result<(&str, &str), GraphError> {
     Ok((key, value))
 }
 
-/// A `ValueInfoProto`.
 fn tensor_info(value: &[u8]) -> Result<TensorInfo, GraphError> {
     let mut info = TensorInfo {
         name: String::new(),
@@ -298,7 +291,6 @@ fn tensor_info(value: &[u8]) -> Result<TensorInfo, GraphError> {
 
 type Shape = Option<Vec<Option<u64>>>;
 
-/// A `TypeProto`.
 fn kind_of(kind: &[u8]) -> Result<(Element, Shape), GraphError> {
     for field in Fields::of(kind) {
         let other = match field? {
@@ -314,7 +306,6 @@ fn kind_of(kind: &[u8]) -> Result<(Element, Shape), GraphError> {
     Ok((Element::Other("of no type"), None))
 }
 
-/// A `TypeProto.Tensor`.
 fn tensor_type(tensor: &[u8]) -> Result<(Element, Shape), GraphError> {
     let (mut element, mut shape) = (Element::Other("of no type"), None);
     for field in Fields::of(tensor) {
@@ -349,7 +340,6 @@ fn length(axis: &[u8]) -> Result<Option<u64>, GraphError> {
     Ok(length)
 }
 
-/// `TensorProto.DataType`.
 fn element_of(code: u64) -> Element {
     match code {
         1 => Element::Float32,

@@ -1,4 +1,4 @@
-//! The texts that exporters keep in an ONNX file beside the graph (`metadata_props`), as far as somebody reads them.
+//! The texts that exporters keep in an ONNX file beside the graph (`metadata_props`), as far as they are used.
 
 use super::wire::{Fields, Malformed, Value};
 
@@ -18,16 +18,15 @@ const MOST_BYTES: usize = 4 << 20;
 
 /// What a file's metadata says under the keys that matter; the first of entries with the same key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata(Vec<(&'static str, Result<String, &'static str>)>);
+pub(crate) struct Metadata(Vec<(&'static str, Result<String, &'static str>)>);
 
 impl Metadata {
     /// The text under a key; the error is why there is one that cannot be read.
-    pub fn get(&self, key: &str) -> Option<Result<&str, &'static str>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Result<&str, &'static str>> {
         let (_, text) = self.0.iter().find(|(known, _)| *known == key)?;
         Some(text.as_deref().map_err(|problem| *problem))
     }
 
-    /// Reads a `StringStringEntryProto`.
     pub(super) fn add(&mut self, entry: &[u8]) -> Result<(), Malformed> {
         let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
         for field in Fields::of(entry) {
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_read_by_somebody_is_kept_and_only_once() {
+    fn only_texts_that_are_used_are_kept_and_only_once() {
         let metadata = read(&[
             ("names", "a"),
             ("names", "b"),

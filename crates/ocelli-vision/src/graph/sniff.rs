@@ -3,7 +3,6 @@
 use super::GraphError;
 use crate::Format;
 
-/// How many bytes decide.
 const HEAD: usize = 512;
 
 /// What the file is instead, with what to do about it; `None` where it may be ONNX.
@@ -19,7 +18,7 @@ pub(super) fn lookalike(bytes: &[u8]) -> Option<GraphError> {
         ("an empty file", "download or export it again")
     } else if begins(b"version https://git-lfs.") {
         (
-            "a Git LFS pointer, which stands for the file that was not fetched",
+            "a Git LFS pointer, a placeholder for the file that was not fetched",
             "run `git lfs pull` in its repository",
         )
     } else if at(0, b"PK\x03\x04") || at(0, b"PK\x05\x06") {

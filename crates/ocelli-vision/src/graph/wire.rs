@@ -20,7 +20,6 @@ pub(super) struct Fields<'a> {
     rest: &'a [u8],
 }
 
-/// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Malformed {
     /// It ends this many bytes before a field does.
@@ -99,7 +98,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// A message's text field; text that is not UTF-8 cannot be a name that somebody writes into a package.
+/// A message's text field; text that is not UTF-8 cannot be a name in a package.
 pub(super) fn text(bytes: &[u8]) -> Result<&str, GraphError> {
     std::str::from_utf8(bytes).map_err(|_| GraphError::Damaged)
 }

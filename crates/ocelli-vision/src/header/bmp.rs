@@ -19,7 +19,6 @@ pub(crate) const RLE8: u32 = 1;
 pub(crate) const RLE4: u32 = 2;
 pub(crate) const BITFIELDS: u32 = 3;
 
-/// What the headers of a BMP say.
 #[derive(Debug)]
 pub(crate) struct Bitmap {
     pub(crate) width: u32,
@@ -27,7 +26,7 @@ pub(crate) struct Bitmap {
     pub(crate) top_down: bool,
     pub(crate) bits: u32,
     pub(crate) compression: u32,
-    /// Where red, green, blue and alpha lie in a pixel's word; zeros where nothing is said.
+    /// Where red, green, blue and alpha lie in a pixel's word; zeros if the header does not say.
     pub(crate) masks: [u32; 4],
     pub(crate) palette: Palette,
     pub(crate) pixels: usize,

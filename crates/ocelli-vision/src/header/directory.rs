@@ -3,7 +3,7 @@
 use super::bytes;
 
 const ENTRY_BYTES: usize = 12;
-/// A value of more bytes than these stands elsewhere in the file.
+/// Longer values are elsewhere in the file.
 const INLINE_BYTES: u64 = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -11,11 +11,9 @@ pub(crate) struct Directory<'a> {
     file: &'a [u8],
     little: bool,
     entries: usize,
-    /// Where the first entry stands.
     at: usize,
 }
 
-/// The numbers of a tag.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Values<'a> {
     file: &'a [u8],

@@ -41,7 +41,6 @@ pub(crate) struct Frame {
     pub(crate) transparent: Option<u8>,
 }
 
-/// The first frame.
 pub(crate) fn first_frame(file: &[u8]) -> Option<Frame> {
     let mut transparent = None;
     let mut at = SCREEN_BYTES + palette_bytes(*file.get(10)?);

@@ -14,7 +14,7 @@ const EOI: u8 = 0xD9;
 const SOS: u8 = 0xDA;
 const APP1: u8 = 0xE1;
 const EXIF: &[u8] = b"Exif\0\0";
-/// Blocks of several segments are put together up to about this length. The orientation stands at their beginning.
+/// Blocks of several segments are joined up to about this length. The orientation is at their beginning.
 const MAX_EXIF_BYTES: usize = 256 << 10;
 
 pub(super) fn read(bytes: &[u8], limits: &DecodeLimits) -> Result<ImageHeader, ImageError> {

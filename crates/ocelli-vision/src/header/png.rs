@@ -1,6 +1,6 @@
 //! PNG: IHDR, and the chunks up to the end in search of eXIf, of which the last one counts.
 //!
-//! As in Pillow, whatever stands before the image must be whole, of a type of letters and, which the decoder checks, have the
+//! As in Pillow, chunks before the image must be whole, of a type of letters and, which the decoder checks, have the
 //! checksum that it declares. What a chunk says that does not decide about pixels is not judged: a profile that cannot be
 //! unpacked, a gamma of three bytes. Behind the image nothing but the orientation is looked at.
 
@@ -47,7 +47,6 @@ fn bytes_per_pixel(colour_type: u8) -> u64 {
     }
 }
 
-/// The last eXIf chunk.
 fn exif_block(file: &[u8]) -> Result<Option<&[u8]>, ImageError> {
     let mut rest = &file[SIGNATURE_BYTES..];
     let mut image_seen = false;

@@ -54,7 +54,6 @@ pub(crate) enum Compression {
     PackBits,
 }
 
-/// The first page.
 #[derive(Debug)]
 pub(crate) struct Page<'a> {
     directory: Directory<'a>,
@@ -65,7 +64,6 @@ pub(crate) struct Page<'a> {
     pub(crate) compression: Compression,
     /// Each sample is stored as the difference from the one on its left.
     pub(crate) differences: bool,
-    /// The size of a strip or tile.
     pub(crate) block: (u32, u32),
     offsets: Values<'a>,
     lengths: Option<Values<'a>>,
@@ -199,7 +197,6 @@ impl<'a> Page<'a> {
         Some(palette)
     }
 
-    /// Bytes of a decompressed strip or tile.
     pub(crate) fn block_bytes(&self) -> u64 {
         let (width, height) = self.block;
         u64::from(width) * u64::from(height.min(self.height)) * u64::from(self.samples)

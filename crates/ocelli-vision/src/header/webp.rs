@@ -16,7 +16,6 @@ const EXIF: u8 = 0x08;
 const ALPHA: u8 = 0x10;
 const KNOWN_FLAGS: u8 = 0x3E;
 
-/// A chunk of the file.
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
     kind: &'a [u8; 4],

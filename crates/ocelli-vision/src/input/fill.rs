@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// `(x * scale - mean) / std` in float32, each constant with the channel of the tensor that it stands at.
+    /// `(x * scale - mean) / std` in float32, each constant with the channel of the tensor that it belongs to.
     #[test]
     fn normalisation_follows_the_tensors_channels() {
         for (channels, order) in [(Channels::Rgb, [0, 1, 2]), (Channels::Bgr, [2, 1, 0])] {

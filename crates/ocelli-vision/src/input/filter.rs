@@ -99,7 +99,6 @@ impl Resampling {
         }
     }
 
-    /// The filters that it has.
     fn filters(self) -> &'static [Interpolation] {
         use Interpolation::{
             Area, Bicubic, Bilinear, Box, Gaussian, Hamming, Lanczos, Lanczos5, Mitchell, Nearest,
@@ -116,9 +115,6 @@ impl Resampling {
     }
 
     /// Checks that this library has the filter, with this antialiasing and these coordinates.
-    ///
-    /// # Errors
-    /// The key that is wrong and what to write instead.
     pub(super) fn check(
         self,
         interpolation: Interpolation,

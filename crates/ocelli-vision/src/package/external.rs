@@ -11,12 +11,10 @@ use crate::{ExternalFile, PackageError, files::Files};
 /// All files of one model together, in bytes: more than a machine that answers requests has to spare.
 const MAX_BYTES: u64 = 16 << 30;
 
-/// One file of weights, read into memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExternalData {
-    /// What the ONNX file calls it (`location` of its tensors).
+    /// Its name in the ONNX file (`location` of its tensors).
     pub name: String,
-    /// Its content, shared by whoever loads it.
     pub bytes: Arc<[u8]>,
 }
 
@@ -29,9 +27,6 @@ impl fmt::Debug for ExternalData {
 /// Reads the files that the ONNX file `onnx` wants, from its folder and from nowhere outside `files`.
 ///
 /// All sizes are checked before the first file is read.
-///
-/// # Errors
-/// When a name leads out of the folder, or a file is missing, shorter than what is wanted of it, or too large.
 pub(crate) fn read_external(
     files: &Files,
     onnx: &Path,

@@ -122,7 +122,7 @@ impl Manifest {
     }
 }
 
-/// Names stand in addresses, metrics and Redis keys.
+/// Names are part of addresses, metrics and Redis keys.
 fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

@@ -1,4 +1,4 @@
-//! What to tell somebody whose package lacks a file: mostly that the file is there under another name or form.
+//! Errors about files that a package lacks: often a file is there under another name or in another form.
 
 use std::{fs, path::Path};
 

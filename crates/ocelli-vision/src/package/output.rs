@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Task;
 
-/// What turns an output's raw scores into what is answered.
+/// The function that makes results of an output's raw scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
@@ -17,7 +17,7 @@ pub enum Activation {
 }
 
 /// How an output of `[batch, tokens, features]` becomes one feature vector per image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pool {
     /// Not at all: the output is answered as it is.
@@ -39,6 +39,8 @@ pub struct OutputSpec {
     pub activation: Activation,
     /// File of class names beside `model.toml`, one a line.
     pub labels: Option<String>,
+    /// Where the class names are from, for people.
+    pub labels_source: Option<String>,
     /// Where several classes may apply: those whose score is below are left out of answers;
     /// [`OutputSpec::DEFAULT_THRESHOLD`] if absent and the task is multilabel.
     pub threshold: Option<f32>,
@@ -61,9 +63,6 @@ impl OutputSpec {
     }
 
     /// Checks what types cannot; `before` are the tables above this one.
-    ///
-    /// # Errors
-    /// The key that is wrong and what to write instead.
     pub(super) fn validate(&self, task: Task, before: &[Self]) -> Result<(), (&'static str, String)> {
         if self.name.is_empty() {
             return Err(("name", "is empty: write the name of the graph's output".into()));
@@ -96,7 +95,7 @@ impl OutputSpec {
             return Err(("threshold", hint));
         }
         if self.activation == Activation::Softmax {
-            let hint = "is for scores that stand alone: use activation = \"sigmoid\" (or \"none\" where the graph ends in it)";
+            let hint = "is for independent scores: use activation = \"sigmoid\" (or \"none\" where the graph ends in it)";
             return Err(("threshold", hint.into()));
         }
         if !(0.0..=1.0).contains(&threshold) {

@@ -24,10 +24,6 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// The key that is wrong and what to write instead.
     pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
         let rules = [
             ("instances", self.instances, 1, MAX_COUNT),

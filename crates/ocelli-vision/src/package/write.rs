@@ -2,9 +2,10 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use serde::Serialize;
+
 use crate::{
-    Activation, Align, Coordinates, InputSpec, InputType, Layout, Manifest, OutputSpec, Pool, Resampling,
-    ResizePolicy, Rounding, Task,
+    Align, Coordinates, InputSpec, InputType, Manifest, OutputSpec, Pool, Resampling, ResizePolicy, Rounding,
 };
 
 impl Manifest {
@@ -20,13 +21,8 @@ impl Manifest {
         writeln!(out, "schema = {}", self.schema)?;
         writeln!(out, "name = {}", Quoted(&self.name))?;
         writeln!(out, "version = {}", Quoted(&self.version))?;
-        let task = match self.task {
-            Task::Classification => "classification",
-            Task::Multilabel => "multilabel",
-            Task::Embedding => "embedding",
-        };
         writeln!(out, "# classification, multilabel or embedding")?;
-        writeln!(out, "task = \"{task}\"")?;
+        writeln!(out, "task = {}", word(&self.task))?;
         optional(out, "license", self.license.as_deref().map(Quoted))?;
         optional(out, "source", self.source.as_deref().map(Quoted))?;
         write_input(out, &self.input)?;
@@ -58,20 +54,11 @@ impl Manifest {
 }
 
 fn write_input(out: &mut String, input: &InputSpec) -> fmt::Result {
-    let dtype = match input.dtype {
-        InputType::Uint8 => "uint8",
-        InputType::Float32 => "float32",
-        InputType::Float16 => "float16",
-    };
-    let layout = match input.layout {
-        Layout::Nchw => "nchw",
-        Layout::Nhwc => "nhwc",
-    };
     let channels = input.channels.name();
     writeln!(out, "\n[input]\nname = {}", Quoted(&input.name))?;
-    writeln!(out, "# uint8, float32 or float16\ndtype = \"{dtype}\"")?;
+    writeln!(out, "# uint8, float32 or float16\ndtype = {}", word(&input.dtype))?;
     writeln!(out, "width = {}\nheight = {}", input.width, input.height)?;
-    writeln!(out, "layout = \"{layout}\"\nchannels = \"{channels}\"")?;
+    writeln!(out, "layout = {}\nchannels = \"{channels}\"", word(&input.layout))?;
     if input.dtype != InputType::Uint8 {
         writeln!(
             out,
@@ -100,22 +87,23 @@ fn write_input(out: &mut String, input: &InputSpec) -> fmt::Result {
 }
 
 fn write_output(out: &mut String, output: &OutputSpec) -> fmt::Result {
-    let activation = match output.activation {
-        Activation::Softmax => "softmax",
-        Activation::Sigmoid => "sigmoid",
-        Activation::None => "none",
-    };
-    let pool = match output.pool {
-        Pool::None => None,
-        Pool::First => Some(Quoted("first")),
-        Pool::Mean => Some(Quoted("mean")),
-    };
+    let pool = (output.pool != Pool::None).then(|| word(&output.pool));
     writeln!(out, "\n[[output]]\nname = {}", Quoted(&output.name))?;
-    writeln!(out, "# softmax, sigmoid or none\nactivation = \"{activation}\"")?;
+    writeln!(
+        out,
+        "# softmax, sigmoid or none\nactivation = {}",
+        word(&output.activation)
+    )?;
     optional(out, "labels", output.labels.as_deref().map(Quoted))?;
+    optional(out, "labels_source", output.labels_source.as_deref().map(Quoted))?;
     optional(out, "threshold", output.threshold.map(Float))?;
     optional(out, "normalize", output.normalize.then_some(true))?;
     optional(out, "pool", pool)
+}
+
+/// The name of a variant in quotes, as it is read.
+fn word(variant: &impl Serialize) -> String {
+    serde_json::to_string(variant).expect("variants without fields are strings")
 }
 
 fn optional(out: &mut String, key: &str, value: Option<impl Display>) -> fmt::Result {

@@ -8,6 +8,9 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use crate::Coordinates;
 
+/// OpenCV's weights have 11 bits after the point (`INTER_RESIZE_COEF_BITS`).
+pub(super) const FIXED_ONE: f64 = 2048.0;
+
 /// Neighbouring source pixels and their weights.
 pub(super) struct Taps {
     pub(super) first: usize,
@@ -16,7 +19,6 @@ pub(super) struct Taps {
 
 /// One axis of a resize, as it is viewed.
 pub(super) struct Axis {
-    /// Source pixels that may be read.
     pub(super) pixels: usize,
     /// Where the first target pixel begins, and how long each is, in source pixels.
     pub(super) start: f64,
@@ -25,9 +27,10 @@ pub(super) struct Axis {
     pub(super) first: usize,
     pub(super) count: usize,
     pub(super) total: usize,
+    /// Whether weights have as many bits as OpenCV's.
+    pub(super) fixed_point: bool,
 }
 
-/// How an axis is resampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kernel {
     /// TensorFlow's.
@@ -65,12 +68,12 @@ impl Axis {
 
     fn tap(&self, kernel: Kernel, index: usize) -> Taps {
         let centre = self.start + (index as f64 + 0.5) * self.step;
-        let (below, t) = split(centre - 0.5);
+        let (below, t) = split(self.held(centre - 0.5));
         match kernel {
             Kernel::Nearest(coordinates) => self.single(self.nearest(coordinates, self.first + index)),
             Kernel::NearestEdge => self.single(((self.first + index) as f64 * self.ratio()) as usize),
             Kernel::Linear(coordinates) => {
-                let (below, t) = split(self.place(coordinates, index));
+                let (below, t) = split(self.held(self.place(coordinates, index)));
                 self.repeating(below, &[1.0 - t, t])
             }
             Kernel::Cubic { a, repeats_edge } => {
@@ -136,6 +139,23 @@ impl Axis {
         place as usize
     }
 
+    /// A place as OpenCV holds it: in single precision.
+    fn held(&self, place: f64) -> f64 {
+        if self.fixed_point {
+            f64::from(place as f32)
+        } else {
+            place
+        }
+    }
+
+    fn weight(&self, weight: f64) -> f64 {
+        if self.fixed_point {
+            (weight * FIXED_ONE).round_ties_even() / FIXED_ONE
+        } else {
+            weight
+        }
+    }
+
     fn single(&self, pixel: usize) -> Taps {
         Taps {
             first: pixel.min(self.pixels - 1),
@@ -150,7 +170,7 @@ impl Axis {
         let end = inside(first + weights.len() as i64 - 1);
         let mut kept = vec![0.0; end - start + 1];
         for (pixel, weight) in (first..).zip(weights) {
-            kept[inside(pixel) - start] += *weight as f32;
+            kept[inside(pixel) - start] += self.weight(*weight) as f32;
         }
         Taps {
             first: start,

@@ -8,18 +8,17 @@ use crate::{
     pixels::BYTES_PER_PIXEL,
     resample::{
         Frame,
-        kernels::{Axis, Kernel, Taps},
+        kernels::{Axis, FIXED_ONE, Kernel, Taps},
     },
 };
-
-/// OpenCV's weights have 11 bits after the point (`INTER_RESIZE_COEF_BITS`).
-const FIXED_ONE: f32 = 2048.0;
 
 #[derive(Clone, Copy)]
 pub(super) struct Method {
     kernel: Kernel,
-    /// OpenCV's arithmetic: weights of 11 bits, halves rounded up.
+    /// Weights of 11 bits, as OpenCV's are.
     fixed_point: bool,
+    /// Whether halves are rounded up, and not to the nearest even number.
+    halves_up: bool,
 }
 
 impl Method {
@@ -27,35 +26,33 @@ impl Method {
         Self {
             kernel,
             fixed_point: false,
+            halves_up: false,
         }
     }
 
+    /// OpenCV's rounding: integers throughout, but for the columns of its cubic filter.
     pub(super) const fn fixed_point(kernel: Kernel) -> Self {
         Self {
             kernel,
             fixed_point: true,
+            halves_up: !matches!(kernel, Kernel::Cubic { .. }),
         }
     }
 
-    /// OpenCV's `INTER_AREA` is one where both axes shrink, and like a linear filter elsewhere.
+    /// OpenCV's `INTER_AREA` is one where both axes shrink, and like a linear filter elsewhere. Halves of 2 x 2 pixels are
+    /// rounded by code of their own.
     pub(super) fn opencv_area(sampling: &Sampling) -> Self {
         let shrinks = |length: f64, count: u32| length >= f64::from(count);
         let source = sampling.source;
         if shrinks(source.width, sampling.width) && shrinks(source.height, sampling.height) {
-            Self::floating(Kernel::Area)
+            let is_half = |length: f64, count: u32| length == 2.0 * f64::from(count);
+            Self {
+                halves_up: is_half(source.width, sampling.width) && is_half(source.height, sampling.height),
+                ..Self::floating(Kernel::Area)
+            }
         } else {
             Self::fixed_point(Kernel::AreaGrowing)
         }
-    }
-
-    fn taps(self, axis: &Axis) -> Vec<Taps> {
-        let mut taps = axis.taps(self.kernel);
-        if self.fixed_point {
-            for weight in taps.iter_mut().flat_map(|taps| &mut taps.weights) {
-                *weight = (*weight * FIXED_ONE).round_ties_even() / FIXED_ONE;
-            }
-        }
-        taps
     }
 
     /// Whether OpenCV cuts bits off between its two passes. It does for 8-bit linear filters, so that sums fit into 16 bits.
@@ -64,7 +61,7 @@ impl Method {
     }
 
     fn rounded(self, value: f32) -> u8 {
-        let rounded = if self.fixed_point {
+        let rounded = if self.halves_up {
             (value + 0.5).floor()
         } else {
             value.round_ties_even()
@@ -82,27 +79,26 @@ pub(super) fn resample(
     out: &mut [u8],
 ) {
     let Sampling { view, source, .. } = *sampling;
+    let taps = |start, length, count, view, flipped| {
+        axis([start, length], count, view, flipped, method.fixed_point).taps(method.kernel)
+    };
     let columns = oriented(orientation.flips_columns(), view.width, |flipped| {
-        let axis = axis(
+        taps(
             source.left,
             source.width,
             sampling.width,
-            view.left,
-            view.width,
+            [view.left, view.width],
             flipped,
-        );
-        method.taps(&axis)
+        )
     });
     let rows = oriented(orientation.flips_rows(), view.height, |flipped| {
-        let axis = axis(
+        taps(
             source.top,
             source.height,
             sampling.height,
-            view.top,
-            view.height,
+            [view.top, view.height],
             flipped,
-        );
-        method.taps(&axis)
+        )
     });
     if method.truncates() {
         let swapped = orientation.swaps_axes();
@@ -168,13 +164,18 @@ fn linear(
     }
 }
 
-/// A weight as OpenCV holds it.
 fn fixed(weight: f32) -> u32 {
-    (weight * FIXED_ONE) as u32
+    (f64::from(weight) * FIXED_ONE) as u32
 }
 
 /// An axis as it is viewed.
-fn axis(start: f64, length: f64, count: u32, view_start: u32, view_length: u32, flipped: bool) -> Axis {
+fn axis(
+    [start, length]: [f64; 2],
+    count: u32,
+    [view_start, view_length]: [u32; 2],
+    flipped: bool,
+    fixed_point: bool,
+) -> Axis {
     let step = length / f64::from(count);
     let before = start - f64::from(view_start);
     let start = if flipped {
@@ -189,6 +190,7 @@ fn axis(start: f64, length: f64, count: u32, view_start: u32, view_length: u32, 
         first: (start / step).round() as usize,
         count: count as usize,
         total: (f64::from(view_length) / step).round().max(1.0) as usize,
+        fixed_point,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Jobs of one process: it computes them in tasks of its own, and they end with it.
+//! Jobs in the memory of one process, each computed in a task of its own.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::retention::{Entered, Retention};
 use super::{
-    Idempotency, JobTicket, JobView, JobsConfig, Sender, Snapshot, Submission, WebhookUrl, secret_id, webhook,
+    Idempotency, JobTicket, JobsConfig, Sender, Snapshot, Submission, WebhookUrl, secret_id, webhook,
 };
 use crate::error::Error;
 use crate::inference::{Infer, Request};
@@ -19,7 +19,7 @@ use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
 use crate::queue::job::{JobId, Scored};
 
-/// Keeps jobs in memory. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MemoryJobs {
     shared: Arc<MemoryJobsShared>,
@@ -42,8 +42,7 @@ struct StoredJob {
     want: OutputRequest,
     end: Instant,
     results: Mutex<Vec<Option<Result<Scored, Error>>>>,
-    /// Cancelled when nobody wants the job any more.
-    unwanted: CancellationToken,
+    cancelled: CancellationToken,
 }
 
 impl MemoryJobs {
@@ -71,9 +70,9 @@ impl MemoryJobs {
             idempotency,
             webhook,
         } = submission;
-        // Decoding waits for its turn, so that only what shows at once can be said at once.
+        // The image is decoded later, so only its header is checked now.
         if let [only] = images.as_slice() {
-            shared.infer.decoders.look_at(only)?;
+            shared.infer.decoders.check_header(only)?;
         }
         let (now, created) = (Instant::now(), SystemTime::now());
         let left = request.envelope.deadline.at.saturating_duration_since(now) + shared.config.ttl;
@@ -87,8 +86,8 @@ impl MemoryJobs {
             want: request.want.clone(),
             end: now + left,
             results: Mutex::new(images.iter().map(|_| None).collect()),
-            // At the end nobody can ask any more, but somebody may be told.
-            unwanted: match webhook {
+            // When the process stops, only a job with a webhook can still deliver its result.
+            cancelled: match webhook {
                 Some(_) => CancellationToken::new(),
                 None => shared.stop.child_token(),
             },
@@ -108,29 +107,27 @@ impl MemoryJobs {
         let (infer, stop) = (shared.infer.clone(), shared.stop.clone());
         let webhook = webhook.zip(shared.config.webhooks.clone());
         shared.tasks.spawn(async move {
-            let unwanted = entry.unwanted.clone();
+            let cancelled = entry.cancelled.clone();
             let work = async {
                 compute(&infer, &request, images, &entry).await;
-                // Its permit is somebody else's now.
+                // Frees its room in the queue.
                 drop(request);
                 if let Some((url, sender)) = webhook {
-                    tell(&entry, (&url, &sender), &infer.metrics, &stop).await;
+                    call_webhook(&entry, (&url, &sender), &infer.metrics, &stop).await;
                 }
             };
             tokio::select! {
-                () = unwanted.cancelled() => {}
+                () = cancelled.cancelled() => {}
                 () = work => {}
             }
         });
         Ok(ticket)
     }
 
-    /// Whether a key stands for a job.
     pub(super) fn knows(&self, key: &str) -> bool {
         self.shared.kept.lock().knows(key, Instant::now())
     }
 
-    /// The job that a key stands for.
     pub(super) fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         let known = self.shared.kept.lock().known(idempotency, Instant::now())?;
         Ok(known.map(|entry| entry.ticket))
@@ -143,12 +140,12 @@ impl MemoryJobs {
 
     pub(super) fn delete(&self, id: JobId) -> Result<(), Error> {
         let entry = self.shared.kept.lock().remove(id, Instant::now());
-        entry.ok_or(Error::UnknownJob)?.unwanted.cancel();
+        entry.ok_or(Error::UnknownJob)?.cancelled.cancel();
         Ok(())
     }
 
-    /// Ends the jobs that nobody can ask for any more, and waits for those whose ends are to be told: they are computed,
-    /// and their webhooks called once.
+    /// Cancels the jobs without a webhook, whose results no client can fetch any more. The others are computed, and their
+    /// webhooks called once.
     pub(super) async fn close(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -167,9 +164,9 @@ impl StoredJob {
     }
 }
 
-/// Calls the webhook of a job that has ended, until that succeeds or is given up. Once the process stops it is called once,
-/// unless its receiver does not answer.
-async fn tell(
+/// Calls the webhook of a job that has ended until a call succeeds or it gives up. When the process stops, one call is made,
+/// unless the receiver is paused.
+async fn call_webhook(
     entry: &StoredJob,
     (url, sender): (&WebhookUrl, &Sender),
     metrics: &Metrics,
@@ -181,20 +178,20 @@ async fn tell(
         let stopped = async {
             stop.cancelled().await;
             if tries == 1 {
-                sender.paused(&receiver).await;
+                sender.dispatcher.paused(&receiver).await;
             }
         };
         let turn = tokio::select! {
             biased;
             () = stopped => {
-                return tracing::warn!(job = %entry.ticket.id, "a webhook is not called: the process stops");
+                return tracing::warn!(job = %entry.ticket.id, "webhook not called because the process stops");
             }
-            turn = sender.turn(&receiver) => turn,
+            turn = sender.dispatcher.turn(&receiver) => turn,
             () = tokio::time::sleep_until(end) => return webhook::expired(url, metrics),
         };
-        let body = match JobView::new(&entry.snapshot()).body() {
+        let body = match entry.snapshot().webhook_body(tries) {
             Ok(body) => body,
-            Err(error) => return tracing::error!(%error, "a job could not be written as JSON"),
+            Err(error) => return tracing::error!(%error, "cannot write a job as JSON"),
         };
         let attempt = sender.call(turn, url, body).await;
         let Some(pause) = webhook::next(&attempt, tries, url, metrics) else {
@@ -203,13 +200,13 @@ async fn tell(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {
-                return tracing::warn!(job = %entry.ticket.id, "a webhook is not called again: the process stops");
+                return tracing::warn!(job = %entry.ticket.id, "webhook not retried because the process stops");
             }
         }
     }
 }
 
-/// Computes every image and notes what it came to, as soon as it has.
+/// Computes every image and stores each result as soon as it is there.
 async fn compute(infer: &Infer, request: &Request, images: Vec<bytes::Bytes>, entry: &StoredJob) {
     let each = images.into_iter().enumerate().map(|(part, image)| async move {
         let result = infer.run_image(request, image).await;

@@ -1,14 +1,15 @@
-//! Jobs in Redis: any web process accepts them, any worker computes them, and any web process answers for them.
+//! Jobs in Redis: any web process accepts them, any worker computes them, and any web process shows them.
 //!
-//! Images are decoded before a job is accepted, so that an accepted job needs nothing of the process that accepted it.
-//! Then a record is made that soon expires, the idempotency key is settled, the parts are queued, and one last step accepts
-//! the job: it succeeds only if the record is still there, and keeps it. Whatever goes wrong until then is undone, and
-//! where that fails too, everything expires. So a key never stands for two accepted jobs, however slow a process is: the
-//! record of the slow one has expired before another request can claim the key.
+//! Images are decoded before a job is accepted, so that an accepted job does not depend on the process that accepted it. Then a
+//! record is created that soon expires, the idempotency key is settled, the parts are queued, and the last step accepts the
+//! job: it succeeds only if the record is still there, and keeps it. After a failure all steps are undone; where that fails,
+//! too, everything expires. So a key never stands for two accepted jobs: the record of a slow process has expired before
+//! another request can claim the key.
 
 pub(crate) mod claim;
 pub(crate) mod idempotency;
 pub(crate) mod reading;
+mod state;
 pub(crate) mod webhooks;
 
 use std::sync::Arc;
@@ -24,33 +25,20 @@ use crate::inference::Infer;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::queue::job::{Job, JobId, StoredSize};
-use crate::queue::redis::{JobRecords, LinkError, Record, RedisBroker, WebhookSchedule};
+use crate::queue::redis::{LinkError, RedisBroker};
 use crate::queue::wire::{BadImage, JobRecord, QueuedParts, WantMessage};
 use idempotency::{HOLD, Once, holding};
-use reading::snapshot;
+use state::RedisJobsShared;
 
-/// When the webhook of a job is called that was not computed by its deadline: surely after it.
+/// How long after the deadline the webhook of a job is called that was not computed by then.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Keeps jobs in Redis. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisJobs {
     shared: Arc<RedisJobsShared>,
 }
 
-/// What jobs and those who call webhooks share.
-#[derive(Debug)]
-pub(crate) struct RedisJobsShared {
-    config: JobsConfig,
-    pub(super) infer: Infer,
-    broker: RedisBroker,
-    pub(super) records: JobRecords,
-    pub(super) due: WebhookSchedule,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-/// A job that is about to be accepted.
 struct Draft<'a> {
     id: JobId,
     model: &'a ServedModel,
@@ -63,7 +51,7 @@ struct Draft<'a> {
     keep: Duration,
 }
 
-/// An image that can be computed, and which one it is.
+/// The index of an image, and its job.
 type Part = (u32, Job);
 
 impl RedisJobs {
@@ -81,7 +69,7 @@ impl RedisJobs {
         }
     }
 
-    /// Accepts a job in a task of its own: a client that leaves meanwhile does not leave half a job behind.
+    /// Accepts a job in a task of its own, so that a client that leaves does not leave half a job behind.
     pub(super) async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         if self.shared.tasks.is_closed() {
             return Err(Error::NotReady("it is stopping"));
@@ -102,12 +90,10 @@ impl RedisJobs {
         self.shared.snapshot(id, &record.ok_or(Error::UnknownJob)?).await
     }
 
-    /// Whether a key stands for an accepted job.
     pub(super) async fn knows(&self, key: &str) -> Result<bool, Error> {
         self.shared.knows(key).await
     }
 
-    /// The accepted job that a key stands for.
     pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         self.shared.known(idempotency).await
     }
@@ -115,7 +101,7 @@ impl RedisJobs {
     pub(super) async fn delete(&self, id: JobId) -> Result<(), Error> {
         let shared = &self.shared;
         let record = shared.records.read(id).await?.ok_or(Error::UnknownJob)?;
-        // From here on the job is unknown, and late replies have nowhere to go. What follows has an end by itself.
+        // From here on the job is unknown and late replies are dropped. What remains after a failure expires.
         if !shared.records.delete(id).await? {
             return Err(Error::UnknownJob);
         }
@@ -128,14 +114,14 @@ impl RedisJobs {
         Ok(())
     }
 
-    /// Calls webhooks, where that is on, until [`RedisJobs::close`].
+    /// Calls webhooks, if enabled, until [`RedisJobs::close`].
     pub(super) async fn run(&self) {
         if let Some(sender) = &self.shared.config.webhooks {
             webhooks::run(&self.shared, sender, &self.shared.stop).await;
         }
     }
 
-    /// Calls no more webhooks, and waits until what is being accepted is.
+    /// Calls no more webhooks, and waits for jobs that are being accepted.
     pub(super) async fn close(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -144,15 +130,6 @@ impl RedisJobs {
 }
 
 impl RedisJobsShared {
-    /// The job of a record.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] where its model's labels are lost, and [`Error::BrokerUnavailable`].
-    pub(super) async fn snapshot(&self, id: JobId, record: &Record) -> Result<Snapshot, Error> {
-        let model = self.model(record).await?;
-        Ok(snapshot(id, record, model))
-    }
-
     async fn submit(&self, submission: Submission) -> Result<JobTicket, Error> {
         let id = secret_id()?;
         let Some(idempotency) = &submission.idempotency else {
@@ -179,8 +156,8 @@ impl RedisJobsShared {
         }
     }
 
-    /// Decodes, counts, records and queues a job. `None` where another request with the same idempotency key was faster, or
-    /// the record expired.
+    /// Decodes, counts, records and queues a job. `None` if another request with the same idempotency key was faster, or the
+    /// record expired.
     async fn accept(
         &self,
         id: JobId,
@@ -204,7 +181,7 @@ impl RedisJobsShared {
             return Err(request.envelope.deadline.exceeded());
         }
         let (jobs, bad) = sort(prepared)?;
-        // As precise as the record is.
+        // In milliseconds, as in the record.
         let keep = Duration::from_millis((life + self.config.ttl).as_millis() as u64);
         let draft = Draft {
             id,
@@ -248,7 +225,7 @@ impl RedisJobsShared {
         accepted.map(|_| None)
     }
 
-    /// JobRecords and queues a job; gives when it was created, or `None` where it was too late to accept it.
+    /// Records and queues a job. Returns when it was created, or `None` where it was too late to accept it.
     async fn record_and_queue(
         &self,
         draft: &Draft<'_>,
@@ -269,7 +246,7 @@ impl RedisJobsShared {
             return Ok(None);
         }
         if !draft.webhook.is_empty() {
-            // Before anybody can answer the job, and so have it called. Where nothing is to be computed, that is now.
+            // Before a reply can trigger the call. Where no part is to be computed, it is due now.
             let wait = if jobs.is_empty() {
                 Duration::ZERO
             } else {
@@ -288,14 +265,14 @@ impl RedisJobsShared {
         Ok(accepted.then_some(created_us))
     }
 
-    /// Undoes what was done for a job. Its record goes first: if even that fails, the job may have been accepted by a
-    /// command whose answer was lost, and then it has to stay whole.
+    /// Undoes the steps for a job. Its record goes first: if that fails, the job may have been accepted by a command whose answer
+    /// was lost, and must stay complete.
     async fn undo(&self, draft: &Draft<'_>, queued: &QueuedParts) -> Result<(), LinkError> {
         self.forget(draft.id, &draft.asked, &draft.webhook).await?;
         self.broker.withdraw(&draft.model.id, queued).await
     }
 
-    /// Forgets what is kept of a job beside its queued parts.
+    /// Deletes a job, except for its queued parts.
     async fn forget(&self, id: JobId, asked: &JobRecord, webhook: &str) -> Result<(), LinkError> {
         self.records.delete(id).await?;
         let size = StoredSize {
@@ -309,35 +286,16 @@ impl RedisJobsShared {
         Ok(())
     }
 
-    /// How much of the limit of jobs that are kept is open to a priority: while there are some, and while there are none.
+    /// The limits for a priority while other jobs are stored, and while there are none.
     fn open_to(&self, priority: Priority) -> [StoredSize; 2] {
         [1, 0].map(|images| self.config.limit.open_to(priority, images))
     }
-
-    fn served(&self, digest: &str) -> Option<Arc<ServedModel>> {
-        let models = self.infer.catalog.all();
-        models.iter().find(|model| model.id.digest == digest).cloned()
-    }
-
-    /// The model of a job, whether or not anybody serves it now.
-    async fn model(&self, record: &Record) -> Result<Arc<ServedModel>, Error> {
-        let digest = &record.asked.digest;
-        if let Some(model) = self.served(digest) {
-            return Ok(model);
-        }
-        let card = self.broker.card(digest).await?.ok_or_else(|| {
-            Error::internal(format!(
-                "Redis has lost the description of the job's model {digest}"
-            ))
-        })?;
-        Ok(Arc::new(ServedModel::elsewhere(card)))
-    }
 }
 
-/// Images that can be computed, and those that are bad.
+/// Splits images that can be computed from bad ones.
 ///
 /// # Errors
-/// The error of an image where there is only one, and any that is no fault of the image.
+/// The error of an image where there is only one, and any error that is not the image's fault.
 fn sort(prepared: Vec<Result<Job, Error>>) -> Result<(Vec<Part>, Vec<BadImage>), Error> {
     let alone = prepared.len() == 1;
     let (mut jobs, mut bad) = (Vec::with_capacity(prepared.len()), Vec::new());

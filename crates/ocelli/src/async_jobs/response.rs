@@ -1,11 +1,11 @@
-//! A job as JSON shows it, to whoever asks for it and to webhooks.
+//! A job as JSON, for clients and webhooks.
 
 use bytes::Bytes;
 use humantime::format_rfc3339_millis;
 use serde::Serialize;
 
 use super::{JobState, Snapshot};
-use crate::inference::json_output::ImageAnswer;
+use crate::inference::json_output::{ImageAnswer, VectorEncoding};
 
 /// The body of `GET /v1/jobs/{id}`.
 #[derive(Clone, Debug, Serialize)]
@@ -21,14 +21,14 @@ pub struct JobView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    /// The view of a job; its results only once nothing changes any more.
+    /// Results are shown when all are there.
     #[must_use]
     pub fn new(job: &'a Snapshot) -> Self {
         let state = JobState::of(&job.results);
         let answers = job.results.iter().flatten();
         let results = state.is_final().then(|| {
             answers
-                .map(|result| ImageAnswer::new(&job.model, &job.want, result))
+                .map(|result| ImageAnswer::new(&job.model, &job.want, result, VectorEncoding::Float))
                 .collect()
         });
         Self {
@@ -41,13 +41,21 @@ impl<'a> JobView<'a> {
             results,
         }
     }
+}
 
-    /// The view as it is sent.
-    ///
-    /// # Errors
-    /// For scores that JSON has no words for.
-    pub fn body(&self) -> serde_json::Result<Bytes> {
-        serde_json::to_vec(self).map(Bytes::from)
+impl Snapshot {
+    /// The body of a webhook's `tries`th call. The first one logs the causes that the body does not show.
+    pub(super) fn webhook_body(&self, tries: u32) -> serde_json::Result<Bytes> {
+        for (image, result) in self.results.iter().flatten().enumerate() {
+            if let Err(error) = result
+                && let Some(cause) = error.cause()
+                && tries == 1
+            {
+                let (job, model) = (self.ticket.id, &self.model.id.name);
+                tracing::error!(%job, model, image, %cause, "job failed");
+            }
+        }
+        serde_json::to_vec(&JobView::new(self)).map(Bytes::from)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which jobs a process keeps, and for how long. Knows no clock and no tasks: whoever asks says what time it is.
+//! The jobs that a process keeps, and for how long. It has no clock: callers pass the time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::models::priority::Priority;
 use crate::queue::job::{JobId, StoredSize};
 
-/// Jobs with a bound on their images and results, each with its end.
+/// Jobs with a limit on their images and results, each until its end.
 #[derive(Debug)]
 pub(super) struct Retention<T> {
     limit: StoredSize,
@@ -26,11 +26,10 @@ struct StoredJob<T> {
     content: T,
 }
 
-/// What became of a job that was to be kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entered<T> {
     New,
-    /// An earlier request was the same; this is its job.
+    /// The job of an earlier request with the same key.
     Known(T),
 }
 
@@ -45,16 +44,12 @@ impl<T: Clone> Retention<T> {
         }
     }
 
-    /// Whether there was an earlier request with this key.
     pub(super) fn knows(&mut self, key: &str, now: Instant) -> bool {
         self.forget_old(now);
         self.keys.contains_key(key)
     }
 
     /// The job of an earlier request with the same key.
-    ///
-    /// # Errors
-    /// [`Error::IdempotencyConflict`] where that request asked for something else.
     pub(super) fn known(&mut self, idempotency: &Idempotency, now: Instant) -> Result<Option<T>, Error> {
         self.forget_old(now);
         let Some((fingerprint, id)) = self.keys.get(&idempotency.key) else {
@@ -66,10 +61,7 @@ impl<T: Clone> Retention<T> {
         Ok(self.jobs.get(id).map(|job| job.content.clone()))
     }
 
-    /// Keeps a job of this size and priority until `end`, unless it is kept already.
-    ///
-    /// # Errors
-    /// [`Error::TooManyJobs`] and [`Error::IdempotencyConflict`].
+    /// Keeps a job until `end`, unless it is kept already.
     pub(super) fn enter(
         &mut self,
         (id, size, priority, content): (JobId, StoredSize, Priority, T),
@@ -170,7 +162,7 @@ mod tests {
         let full = Err(Error::TooManyJobs { retry_after: SECOND });
         assert_eq!(enter(&mut kept, 3, 1, now + 9 * SECOND, now + SECOND), full);
         assert_eq!(kept.get(JobId(3), now), None, "what is refused is not kept");
-        // The second one is over.
+        // The second one has ended.
         assert_eq!(
             enter(&mut kept, 3, 1, now + 9 * SECOND, now + 2 * SECOND),
             Ok(Entered::New)

@@ -1,8 +1,7 @@
-//! Webhooks: where a job that has ended may be told to, how it is signed, and when it is told again.
+//! Webhooks: which URLs may be called when a job has ended, how calls are signed, and when they are retried.
 //!
-//! A URL that clients choose is a way into the network of whoever runs this server. So only hosts that the operator lists
-//! are called, at addresses that are checked once they are known, and no redirect is followed. What is sent is
-//! [`super::JobView`]; who sends it and when is the stores' business.
+//! A URL that a client chooses is a way into the operator's network. So only listed hosts are called, at addresses that are
+//! checked after resolution, and redirects are not followed. The stores call webhooks with [`super::JobView`].
 
 pub(crate) mod address;
 pub(crate) mod dispatch;
@@ -30,28 +29,23 @@ pub use own::OwnListeners;
 use sender::Attempt;
 pub use sender::{SIGNATURE, Sender};
 
-/// How often a webhook is called at most.
 const ATTEMPTS: u32 = 6;
 
-/// Before it is called for the second time; each pause after that is three times the one before. Six calls take two
-/// minutes.
+/// Before the second call; each later pause is three times the one before. Six calls take two minutes.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 const URL_LENGTH: usize = 2048;
 
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
-    /// The hosts that may be called.
     pub hosts: Vec<WebhookHost>,
-    /// Whether addresses may be called that are not of the public internet.
+    /// Whether addresses outside of the public internet may be called.
     pub allow_private: bool,
-    /// What calls are signed with.
     pub secret: Secret,
-    /// How many calls may be in flight.
     pub calls: CallLimits,
 }
 
-/// A key that is not shown.
+/// A key that is not printed.
 #[derive(Clone)]
 pub struct Secret(Arc<[u8]>);
 
@@ -65,14 +59,13 @@ pub struct WebhookUrl {
 }
 
 impl Secret {
-    /// A key of these bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }
 
     /// The value of `X-Ocelli-Signature`: the time in Unix seconds, and the HMAC-SHA256 of that time, a full stop and the
-    /// body, in hexadecimal. The time is part of what is signed, so that an old call cannot be sent again unnoticed.
+    /// body, in hexadecimal. The time is signed, so that a replayed call can be detected.
     #[must_use]
     pub fn signature(&self, unix_seconds: u64, body: &[u8]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
@@ -95,10 +88,7 @@ impl fmt::Debug for Secret {
 }
 
 impl WebhookConfig {
-    /// The URL that a client wants to be called.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] for what is no URL or not allowed.
+    /// Parses a URL and checks that it may be called.
     pub fn url(&self, text: &str) -> Result<WebhookUrl, Error> {
         let refuse = |why: String| Err(Error::InvalidRequest(format!("X-Webhook-Url: {why}")));
         let Some(url) = WebhookUrl::parse(text) else {
@@ -108,7 +98,7 @@ impl WebhookConfig {
         };
         if !self.hosts.iter().any(|host| host.allows(&url.host, url.port)) {
             return refuse(format!(
-                "this server does not call {} at port {}; its operator lists the hosts that it does in --webhook-hosts",
+                "this server does not call {} at port {}; its operator can add the host to --webhook-hosts",
                 url.host, url.port
             ));
         }
@@ -120,7 +110,6 @@ impl WebhookConfig {
         }
     }
 
-    /// Whether an address may be connected to.
     #[must_use]
     pub fn allows_address(&self, address: IpAddr) -> bool {
         self.allow_private || is_public(address)
@@ -154,7 +143,7 @@ impl WebhookUrl {
         let port = match authority.port_u16() {
             Some(0) => return None,
             Some(port) => port,
-            // What follows the host is no port.
+            // The text after the host is not a port.
             None if authority.as_str() != authority.host() => return None,
             None if encrypted => 443,
             None => 80,
@@ -174,7 +163,7 @@ impl fmt::Display for WebhookUrl {
     }
 }
 
-/// Notes how a call ended, the `tries`th for its job, and says how long to wait before the next; `None` where there is none.
+/// Counts and logs the result of a call, the `tries`th for its job. Returns the pause before the next; `None` if there is none.
 pub(super) fn next(attempt: &Attempt, tries: u32, url: &WebhookUrl, metrics: &Metrics) -> Option<Duration> {
     let (pause, error) = match attempt {
         Attempt::Delivered => {
@@ -184,29 +173,28 @@ pub(super) fn next(attempt: &Attempt, tries: u32, url: &WebhookUrl, metrics: &Me
         Attempt::Later(error) => (pause(tries, fastrand::f64()), error),
         Attempt::Never(error) => (None, error),
     };
-    // What comes after the host is the client's secret.
+    // The path may hold a secret of the client.
     let host = &url.host;
     match pause {
         Some(pause) => {
             metrics.count_webhook("retried");
-            tracing::debug!(host, tries, %error, ?pause, "a webhook is called again");
+            tracing::debug!(host, tries, %error, ?pause, "webhook failed, will retry");
         }
         None => {
             metrics.count_webhook("failed");
-            tracing::warn!(host, tries, %error, "a webhook was given up");
+            tracing::warn!(host, tries, %error, "webhook failed");
         }
     }
     pause
 }
 
-/// Notes that a webhook is not called any more, because its job is forgotten.
 pub(super) fn expired(url: &WebhookUrl, metrics: &Metrics) {
     metrics.count_webhook("failed");
-    tracing::warn!(host = url.host, "a webhook was given up: its job has expired");
+    tracing::warn!(host = url.host, "webhook failed: its job has expired");
 }
 
-/// How long to wait after a webhook was called in vain for the `tries`th time; `None` to give up. `random` is from 0 to 1,
-/// and spreads calls that failed together by a fifth either way.
+/// The pause after the `tries`th failed call; `None` to give up. `random` is from 0 to 1, and spreads calls that failed
+/// together by a fifth either way.
 fn pause(tries: u32, random: f64) -> Option<Duration> {
     (1..ATTEMPTS)
         .contains(&tries)
@@ -238,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_shown() {
+    fn a_secret_is_not_printed() {
         let shown = format!("{:?}", config(&[], false));
         assert!(shown.contains("Secret(..)"), "{shown}");
     }

@@ -349,7 +349,6 @@ mod tests {
         assert!(Source::File(root.join("missing.jpg")).read().is_err());
     }
 
-    /// Creates files with the given content in a new folder.
     fn files(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("folder");
         for (name, bytes) in files {

@@ -62,7 +62,8 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         normalize: None,
     };
     let want = params.by_task(&model)?;
-    settings::runtime()?.block_on(async {
+    let runtime = settings::runtime()?;
+    let ended = runtime.block_on(async {
         let running = pipeline.start().await?;
         let task = Task {
             infer: running.infer().clone(),
@@ -76,7 +77,10 @@ pub(super) fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         } else {
             ExitCode::FAILURE
         })
-    })
+    });
+    // A file whose reading takes for ever, such as a pipe, is not waited for where nobody reads the answers.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Prints why each source cannot be read.

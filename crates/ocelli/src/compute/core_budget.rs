@@ -1,15 +1,14 @@
 //! The machine's cores, shared by decoders and engine instances.
 //!
-//! Both are ordinary threads, and together there are more of them than cores. Each takes cores from this one pool
-//! before it computes, so that a batch never competes with a decode for the same core and the scheduler has nothing
-//! to time-slice. Engines come first: finishing what is decoded frees memory and answers somebody, decoding more
-//! does neither. Engines that compute elsewhere (a GPU) take none.
+//! Both are threads, and together there are more of them than cores. Each takes cores from this budget before it computes,
+//! so that batches and decodes never compete for a core. Engines come first: a batch frees memory and answers requests,
+//! another decode does neither. Engines that compute elsewhere (a GPU) take none.
 
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-/// A pool of cores. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CoreBudget {
     shared: Arc<BudgetShared>,
@@ -30,8 +29,7 @@ struct BudgetState {
 }
 
 impl CoreBudget {
-    /// A pool of `total` cores (at least one).
-    #[must_use]
+    /// `total` cores, at least one.
     pub fn new(total: usize) -> Self {
         let total = total.max(1);
         let state = Mutex::new(BudgetState {
@@ -48,13 +46,11 @@ impl CoreBudget {
         }
     }
 
-    /// The number of cores in the pool.
-    #[must_use]
     pub fn total(&self) -> usize {
         self.shared.total
     }
 
-    /// Blocks until `count` cores (at most all of them) are free and takes them for a batch.
+    /// Blocks until `count` cores, at most all of them, are free, and takes them for a batch.
     #[must_use]
     pub fn for_engine(&self, count: usize) -> CoresGuard<'_> {
         let count = count.min(self.shared.total);
@@ -65,7 +61,7 @@ impl CoreBudget {
             .wait_while(&mut state, |state| state.free < count);
         state.engines_waiting -= 1;
         state.free -= count;
-        // Decoders hold back while an engine waits; what it left free is theirs again.
+        // Decoders do not start while an engine waits; now they may.
         if state.free > 0 && state.engines_waiting == 0 {
             self.shared.decoders.notify_all();
         }
@@ -75,7 +71,7 @@ impl CoreBudget {
         }
     }
 
-    /// Takes every core if nobody uses or awaits one: the machine is idle but for the caller.
+    /// Takes every core if all are free and no engine waits for one.
     #[must_use]
     pub fn try_all(&self) -> Option<CoresGuard<'_>> {
         let mut state = self.shared.state.lock();
@@ -160,10 +156,10 @@ mod tests {
     #[test]
     fn never_more_than_there_are() {
         let cores = CoreBudget::new(2);
-        let wide = cores.for_engine(8);
+        let all = cores.for_engine(8);
         assert!(cores.try_all().is_none());
         assert_eq!(cores.shared.state.lock().free, 0);
-        drop(wide);
+        drop(all);
         let one = cores.for_decoder();
         assert!(cores.try_all().is_none(), "all means all");
         drop(one);

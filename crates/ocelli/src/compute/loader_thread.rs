@@ -1,9 +1,8 @@
-//! Work that must not be in the way of those who are served: on a thread of its own, at the lowest priority.
+//! Loads models beside requests: on one thread, at the lowest priority.
 //!
-//! The thread takes what others leave. Taking a core of the pool instead ([`super::core_budget`]) would keep others waiting for
-//! it while it waits for its own turn. It is one thread for the life of the process: the allocator of glibc gives each
-//! thread memory of its own, and models that are loaded by one thread after the other leave gaps in more and more of it
-//! (240 loads of the built-in model: from 116 to 167 MB, against 63 to 66 MB by one thread).
+//! It takes no core from the budget ([`super::core_budget`]): with its low priority it would keep requests waiting for that
+//! core. It is one thread for the life of the process, because glibc gives each thread memory of its own, and loading by many
+//! threads leaves gaps in all of them (240 loads of the built-in model: from 116 to 167 MB, against 63 to 66 MB by one thread).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
@@ -14,34 +13,29 @@ use tokio::sync::oneshot;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Why work in the background came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum BackgroundError {
-    /// There is no thread for it.
-    #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
+    #[error("cannot start a thread: {0}; raise the limits of the process or the machine")]
     Thread(#[from] io::Error),
-    #[error("it panicked; the log says where")]
+    #[error("it panicked; see the log")]
     Panicked,
 }
 
-/// The thread in the background, which is started when it is first needed and ends with this value.
+/// The thread, which is started when it is first needed and ends with this value.
 #[derive(Debug, Default)]
 pub struct Background {
     thread: Mutex<Option<Sender<Work>>>,
 }
 
 impl Background {
-    /// Does `work` in the background, after what was asked for before. It is done even where the future is dropped.
-    ///
-    /// # Errors
-    /// [`BackgroundError`].
+    /// Runs `work` after all that was given before, even if the future is dropped.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BackgroundError> {
         let (sender, result) = oneshot::channel();
         self.hand_over(Box::new(move || {
-            // Nobody may be waiting any more.
+            // The caller may have dropped its future.
             let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
         }))?;
         match result.await {
@@ -63,7 +57,7 @@ impl Background {
 fn start() -> io::Result<Sender<Work>> {
     let (sender, works) = channel::<Work>();
     thread::Builder::new().name("loader".to_owned()).spawn(move || {
-        stand_back();
+        lower_priority();
         for work in works {
             work();
         }
@@ -71,15 +65,14 @@ fn start() -> io::Result<Sender<Work>> {
     Ok(sender)
 }
 
-/// Lowers this thread's priority, for good: an ordinary process may not raise it again.
-fn stand_back() {
-    /// The lowest priority there is.
-    const LEAST: i32 = 19;
-    // Elsewhere a priority is the whole process's.
+/// For good: without privileges a thread cannot raise its priority again.
+fn lower_priority() {
+    const LOWEST: i32 = 19;
+    // On other systems a priority belongs to the whole process.
     if cfg!(target_os = "linux")
-        && let Err(error) = rustix::process::nice(LEAST)
+        && let Err(error) = rustix::process::nice(LOWEST)
     {
-        tracing::debug!(%error, "the priority of a thread could not be lowered");
+        tracing::debug!(%error, "cannot lower the priority of a thread");
     }
 }
 
@@ -88,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_done_by_one_thread_and_a_panic_is_told() {
+    async fn work_is_done_by_one_thread_and_a_panic_is_an_error() {
         let background = Background::default();
         let thread = || thread::current().id();
         let first = background.run(thread).await.expect("it is done");

@@ -1,13 +1,11 @@
 //! The threads that compute: one for each core, each doing whatever is most useful next.
 //!
-//! A photo is decoded and its batch is run by the same few threads, because a thread that goes on with the next piece
-//! of work costs nothing, while waking another one leaves a core idle and its caches cold: handing over twice for each
-//! photo was measured to cost a tenth of the throughput. What is useful next is decided here; what the work is, and
-//! where it comes from, is the business of [`WorkSource`].
+//! The same threads decode photos and run batches. Waking another thread for each hand-over leaves a core idle and its
+//! caches cold: two hand-overs for each photo cost a tenth of the throughput. This module decides what comes next; a
+//! [`WorkSource`] decides what the work is.
 //!
-//! Sources come and go while the pool works, as models are loaded and unloaded. They take turns: each member asks them
-//! from the one on that comes after the last which had something, and one that others were preferred to again and again
-//! is asked for whatever it has.
+//! Sources are added and removed as models are loaded and unloaded. They take turns: a thread starts with the source after the
+//! one that it worked for last. A source that was passed over several times in a row may do ordinary work, too.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,24 +14,21 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// How often other sources may go first while one has work that is not pressing. Each time costs it one of their batches.
+/// How often other sources may go first while one has ordinary work.
 const MOST_PASSED_OVER: u32 = 4;
 
-/// How long a source that is removed is waited for. A member that hangs in an engine must not keep everybody else.
+/// How long to wait for threads to let go of a removed source. A thread may hang in an engine.
 const RELEASED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How badly a piece of work has to wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Nothing else should come first.
     Urgent,
     Ordinary,
 }
 
-/// What came of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Something was done; there may be more.
+    /// One piece of work was done; there may be more.
     Worked,
     /// There is nothing to do until the pool is called.
     Nothing,
@@ -42,12 +37,12 @@ pub enum Turn {
 }
 
 pub trait WorkSource: Send + Sync {
-    /// Does one piece of work of at least this urgency, if there is one. `member` says which of the pool's threads
-    /// asks, from 0, so that state can be kept for each.
-    fn turn(&self, member: usize, urgency: Urgency) -> Turn;
+    /// Does one piece of work of at least this urgency, if there is one. `thread` is the number of the calling thread in the
+    /// pool, from 0, so that a source can keep state for each.
+    fn turn(&self, thread: usize, urgency: Urgency) -> Turn;
 }
 
-/// Calls the pool. Cheap to clone.
+/// Adds work and wakes threads. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
     shared: Arc<PoolShared>,
@@ -57,7 +52,7 @@ pub struct Pool {
 struct PoolShared {
     state: Mutex<PoolState>,
     calls: Condvar,
-    /// Told when every member knows the sources as they are now.
+    /// Notified when a thread has taken over the current sources.
     up_to_date: Condvar,
 }
 
@@ -70,11 +65,11 @@ struct PoolState {
     sources: Arc<[Arc<PoolSource>]>,
     /// Grows whenever the sources change.
     edition: u64,
-    /// The edition that each member knows, who is at work.
+    /// The edition that each running thread uses.
     known: Vec<Option<u64>>,
 }
 
-/// A source of work, and how often others went first since it was last asked for everything.
+/// A source, and how often others went first since it was last asked for ordinary work.
 struct PoolSource {
     work: Arc<dyn WorkSource>,
     passed_over: AtomicU32,
@@ -86,11 +81,11 @@ impl fmt::Debug for PoolSource {
     }
 }
 
-/// One thread of a pool; whoever owns the process's threads runs it.
+/// One thread of a pool, to be run by a [`super::threads::Threads`].
 pub struct ComputeThread {
     pool: Pool,
     index: usize,
-    /// Comes before the sources, unless one of them is pressing.
+    /// Comes before the sources, unless one of them has urgent work.
     leading: Option<Arc<dyn WorkSource>>,
     sources: Arc<[Arc<PoolSource>]>,
     edition: Option<u64>,
@@ -99,10 +94,10 @@ pub struct ComputeThread {
 }
 
 impl Pool {
-    /// `count` members. They do pressing work first, that of `leading` before that of the other sources; then ordinary work in
+    /// `count` threads. They do urgent work first, that of `leading` before that of the other sources; then ordinary work in
     /// the same order. The other sources take turns.
     #[must_use]
-    pub fn members(&self, count: usize, leading: Option<&Arc<dyn WorkSource>>) -> Vec<ComputeThread> {
+    pub fn threads(&self, count: usize, leading: Option<&Arc<dyn WorkSource>>) -> Vec<ComputeThread> {
         (0..count)
             .map(|index| ComputeThread {
                 pool: self.clone(),
@@ -115,7 +110,6 @@ impl Pool {
             .collect()
     }
 
-    /// Adds a source of work.
     pub fn add(&self, work: Arc<dyn WorkSource>) {
         let source = Arc::new(PoolSource {
             work,
@@ -126,7 +120,7 @@ impl Pool {
         self.publish(&mut state, sources);
     }
 
-    /// Takes a source away, and waits until no member uses it any more. False when one still does, and lets go of it
+    /// Removes a source and waits until no thread uses it. False if one still does after the longest wait; it drops the source
     /// when its turn ends.
     pub fn remove(&self, work: &Arc<dyn WorkSource>) -> bool {
         let mut state = self.shared.state.lock();
@@ -152,7 +146,7 @@ impl Pool {
         self.shared.calls.notify_all();
     }
 
-    /// Says that there is one more piece of work.
+    /// Wakes a thread for one more piece of work.
     pub fn call(&self) {
         let mut state = self.shared.state.lock();
         state.calls += 1;
@@ -161,13 +155,13 @@ impl Pool {
         }
     }
 
-    /// Sends the members home once they find nothing to do.
+    /// Ends the threads once they find nothing to do.
     pub fn close(&self) {
         self.shared.state.lock().closed = true;
         self.shared.calls.notify_all();
     }
 
-    /// Sleeps unless there was a call since `seen`. False means that the pool is closed.
+    /// Sleeps unless there was a call since `seen`. False if the pool is closed.
     fn sleep(&self, seen: u64, until: Option<Instant>) -> bool {
         let mut state = self.shared.state.lock();
         if state.calls != seen {
@@ -187,13 +181,13 @@ impl Pool {
         true
     }
 
-    /// Notes which edition a member knows; `None` for one that has gone home.
-    fn note(&self, member: usize, edition: Option<u64>) {
+    /// Notes which edition a thread uses; `None` for one that has ended.
+    fn note(&self, thread: usize, edition: Option<u64>) {
         let mut state = self.shared.state.lock();
-        if state.known.len() <= member {
-            state.known.resize(member + 1, None);
+        if state.known.len() <= thread {
+            state.known.resize(thread + 1, None);
         }
-        state.known[member] = edition;
+        state.known[thread] = edition;
         self.shared.up_to_date.notify_all();
     }
 }
@@ -211,7 +205,7 @@ impl ComputeThread {
         }
     }
 
-    /// Learns of the calls, and of the sources where they have changed.
+    /// Takes over the sources where they have changed, and returns the number of calls so far.
     fn look(&mut self) -> u64 {
         let state = self.pool.shared.state.lock();
         let calls = state.calls;
@@ -219,7 +213,7 @@ impl ComputeThread {
             return calls;
         }
         let (sources, edition) = (Arc::clone(&state.sources), state.edition);
-        // Let go of the old ones outside of the lock, for a source may end here, and before anybody is told.
+        // The old sources are dropped without the lock, because dropping one may take long, and before `remove` may return.
         drop(state);
         self.sources = sources;
         self.edition = Some(edition);
@@ -227,7 +221,7 @@ impl ComputeThread {
         calls
     }
 
-    /// Does one piece of work, or says when there may be some.
+    /// Does one piece of work, or returns when there may be some.
     fn turn(&mut self) -> Result<(), Option<Instant>> {
         let mut soonest: Option<Instant> = None;
         let mut note = |turn| match turn {
@@ -276,7 +270,6 @@ impl ComputeThread {
         Err(soonest)
     }
 
-    /// Notes whose turn it was: the next one is asked first.
     fn worked(&mut self, index: usize) {
         for (other, source) in self.sources.iter().enumerate() {
             if other == index {
@@ -289,7 +282,7 @@ impl ComputeThread {
     }
 }
 
-/// One that has gone home, or whose thread never started, keeps nobody waiting.
+/// A thread that has ended or never started must not keep `remove` waiting.
 impl Drop for ComputeThread {
     fn drop(&mut self) {
         self.sources = Arc::default();
@@ -305,14 +298,14 @@ mod tests {
     use super::Urgency::{Ordinary, Urgent};
     use super::*;
 
-    /// Does its pieces in order and names them; only those marked are pressing.
+    /// Does its pieces in order and names them.
     struct List {
         pieces: Mutex<Vec<(&'static str, Urgency)>>,
         done: Sender<&'static str>,
     }
 
     impl WorkSource for List {
-        fn turn(&self, _member: usize, urgency: Urgency) -> Turn {
+        fn turn(&self, _thread: usize, urgency: Urgency) -> Turn {
             let mut pieces = self.pieces.lock();
             match pieces.first() {
                 Some(&(name, own)) if own == Urgent || urgency == Ordinary => {
@@ -332,23 +325,23 @@ mod tests {
         })
     }
 
-    /// The order in which one member does everything.
+    /// The order in which one thread does everything.
     fn order(leading: &[(&'static str, Urgency)], sources: &[&[(&'static str, Urgency)]]) -> String {
         let (done, order) = channel();
         let pool = Pool::default();
         for pieces in sources {
             pool.add(list(&done, pieces));
         }
-        let members = pool.members(1, Some(&list(&done, leading)));
+        let threads = pool.threads(1, Some(&list(&done, leading)));
         pool.close();
-        members.into_iter().for_each(ComputeThread::run);
+        threads.into_iter().for_each(ComputeThread::run);
         drop(pool);
         drop(done);
         order.iter().collect()
     }
 
     #[test]
-    fn pressing_work_comes_first_then_what_leads_then_the_rest() {
+    fn urgent_work_comes_first_then_what_leads_then_the_rest() {
         let done = order(
             &[("a", Ordinary)],
             &[&[("b", Urgent), ("c", Ordinary)], &[("d", Ordinary)]],
@@ -357,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn pressing_work_of_what_leads_comes_before_that_of_the_rest() {
+    fn urgent_work_of_what_leads_comes_before_that_of_the_rest() {
         let done = order(&[("b", Urgent), ("a", Ordinary)], &[&[("c", Urgent)]]);
         assert_eq!(done, "bca");
     }
@@ -372,38 +365,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_pressing_is_done_after_a_few_batches_of_others() {
+    fn ordinary_work_is_done_after_a_few_batches_of_others() {
         let done = order(&[("l", Ordinary)], &[&[("a", Urgent); 10], &[("b", Ordinary); 2]]);
         assert_eq!(done, "aaaabaaaabaal");
     }
 
     #[test]
-    fn a_source_that_is_removed_is_let_go_of_by_members_that_sleep() {
+    fn sleeping_threads_drop_a_removed_source() {
         let inbox: Arc<dyn WorkSource> = Arc::new(Inbox(Mutex::default()));
         let pool = Pool::default();
         pool.add(Arc::clone(&inbox));
-        let members = pool.members(3, None);
-        let threads: Vec<_> = members
+        let threads = pool.threads(3, None);
+        let threads: Vec<_> = threads
             .into_iter()
-            .map(|member| thread::spawn(move || member.run()))
+            .map(|thread| thread::spawn(move || thread.run()))
             .collect();
         for _ in 0..100 {
             assert!(pool.remove(&inbox));
-            assert_eq!(Arc::strong_count(&inbox), 1, "somebody still has it");
+            assert_eq!(Arc::strong_count(&inbox), 1, "a thread still has it");
             pool.add(Arc::clone(&inbox));
         }
         pool.close();
         threads
             .into_iter()
             .for_each(|thread| thread.join().expect("no panic"));
-        assert!(pool.remove(&inbox), "nobody is left to wait for");
+        assert!(pool.remove(&inbox), "no thread is left to wait for");
     }
 
-    /// Counts pieces that come from outside; now and then it has to wait for the clock.
+    /// Counts pieces that the test adds.
     struct Inbox(Mutex<(usize, usize)>);
 
     impl WorkSource for Inbox {
-        fn turn(&self, _member: usize, _urgency: Urgency) -> Turn {
+        fn turn(&self, _thread: usize, _urgency: Urgency) -> Turn {
             let mut state = self.0.lock();
             if state.0 == 0 {
                 return Turn::NothingUntil(Instant::now() + Duration::from_secs(3600));
@@ -420,15 +413,15 @@ mod tests {
         let pool = Pool::default();
         pool.add(inbox.clone());
         let threads: Vec<_> = pool
-            .members(3, None)
+            .threads(3, None)
             .into_iter()
-            .map(|member| thread::spawn(move || member.run()))
+            .map(|thread| thread::spawn(move || thread.run()))
             .collect();
         for piece in 0..2000 {
             inbox.0.lock().0 += 1;
             pool.call();
             if piece % 7 == 0 {
-                // Members find nothing and go to sleep; a call that were missed would leave pieces undone.
+                // The threads find nothing and go to sleep; a missed call would leave pieces undone.
                 while inbox.0.lock().0 > 0 {
                     thread::yield_now();
                 }

@@ -1,4 +1,4 @@
-//! The threads of a role, from their start until they have ended.
+//! The threads of a process, from their start to their end.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -14,20 +14,18 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts a thread for each of a pool's members.
-    ///
     /// # Errors
-    /// When the system gives no more threads. Those started are stopped with the others.
-    pub(crate) fn start(&mut self, name: &str, pool: Pool, members: Vec<ComputeThread>) -> io::Result<()> {
+    /// When the system allows no more threads. Those that were started are stopped with the others.
+    pub(crate) fn start(&mut self, name: &str, pool: Pool, threads: Vec<ComputeThread>) -> io::Result<()> {
         self.pools.push(pool);
-        for (index, member) in members.into_iter().enumerate() {
+        for (index, work) in threads.into_iter().enumerate() {
             let thread = thread::Builder::new().name(format!("{name}-{index}"));
-            self.handles.push(thread.spawn(move || member.run())?);
+            self.handles.push(thread.spawn(move || work.run())?);
         }
         Ok(())
     }
 
-    /// Closes every pool and waits until its threads have ended. Work that is there is done first.
+    /// Closes every pool and waits for its threads, which first do the work that is there.
     pub(crate) async fn stop(self) {
         let joined = task::spawn_blocking(move || {
             for pool in &self.pools {
@@ -36,12 +34,12 @@ impl Threads {
             for handle in self.handles {
                 let name = handle.thread().name().unwrap_or_default().to_owned();
                 if handle.join().is_err() {
-                    tracing::error!(thread = name, "a thread ended badly");
+                    tracing::error!(thread = name, "a thread panicked");
                 }
             }
         });
         if let Err(error) = joined.await {
-            tracing::error!(%error, "the threads could not be waited for");
+            tracing::error!(%error, "cannot wait for the threads");
         }
     }
 }

@@ -14,9 +14,7 @@ pub(super) struct BatchBuffer {
 }
 
 impl BatchBuffer {
-    /// Makes the input of a batch: normalised and laid out as `spec` says, `[batch, ..]`.
-    ///
-    /// The pixels of a batch of one that need no change become the tensor itself, without a copy.
+    /// The input of a batch. The pixels of a batch of one that need no change become the tensor itself, without a copy.
     pub(super) fn fill(&mut self, spec: &InputSpec, jobs: &mut [Leased]) -> Result<Tensor, TensorError> {
         if let [only] = jobs
             && spec.is_identity()

@@ -1,8 +1,7 @@
-//! When a batch leaves, and with whom: decisions only, no clock, no thread.
+//! Decides when a batch leaves and which items it has. No clock, no thread.
 //!
-//! Items wait here between the broker and the engine. An engine that is free takes what is there at once; with a
-//! delay configured, a batch that is not full waits for company, but never longer than the delay. Where several
-//! instances are free they share what waits, since two cores finish two batches of one sooner than one of two.
+//! A free engine takes what waits at once. With a delay configured, a batch that is not full waits for more items, at most for
+//! that delay. Several free instances share the items, because two cores finish two batches of one sooner than one of two.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ pub struct BatchPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ripeness {
     Empty,
-    /// What waits may leave at this time, or when the batch is full.
+    /// The items may leave at this time, or when the batch is full.
     At(Instant),
     /// A batch may leave now.
     Now,
@@ -28,15 +27,14 @@ pub enum Ripeness {
 #[derive(Debug)]
 struct Waiting<T> {
     arrived: Instant,
-    /// When its answer comes too late.
     deadline: Instant,
     item: T,
 }
 
-/// What a batch of each size costs: the first for one item. Empty while that is not known.
+/// What a batch of each size costs, from one item on. Empty while that is not known.
 pub type Costs<'a> = &'a [Duration];
 
-/// What waits for an engine.
+/// Items that wait for an engine.
 #[derive(Debug)]
 pub struct Batcher<T> {
     policy: BatchPolicy,
@@ -44,8 +42,6 @@ pub struct Batcher<T> {
 }
 
 impl<T> Batcher<T> {
-    /// An empty batcher.
-    #[must_use]
     pub fn new(policy: BatchPolicy) -> Self {
         Self {
             policy,
@@ -53,30 +49,23 @@ impl<T> Batcher<T> {
         }
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// How many more items may be fetched: one batch waits while others run, no more, so that what is not yet
-    /// needed stays where another worker can take it.
-    #[must_use]
+    /// How many more items may be fetched. Only one batch waits here, so that other workers can take the rest.
     pub fn room(&self) -> usize {
         self.policy.max_batch.saturating_sub(self.waiting.len())
     }
 
-    /// Whether such an item waits.
-    #[must_use]
     pub fn any(&self, wanted: impl Fn(&T) -> bool) -> bool {
         self.waiting.iter().any(|waiting| wanted(&waiting.item))
     }
 
-    /// Adds an item that arrived at some time and whose answer comes too late at another.
     pub fn push(&mut self, item: T, arrived: Instant, deadline: Instant) {
         self.waiting.push_back(Waiting {
             arrived,
@@ -85,8 +74,7 @@ impl<T> Batcher<T> {
         });
     }
 
-    /// Whether a batch may leave at `now`. It leaves before its delay is over where the wait would make it late.
-    #[must_use]
+    /// Whether a batch may leave at `now`. It leaves before its delay is over if the rest of the delay would make it late.
     pub fn ripeness(&self, now: Instant, costs: Costs<'_>) -> Ripeness {
         let Some(oldest) = self.waiting.front() else {
             return Ripeness::Empty;
@@ -103,9 +91,9 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Takes the next batch at `now`, oldest first: this engine's share of what waits, where `idle_peers` other engines are
-    /// free to take the rest, and no more than leaves all of it in time. Items that are not alive, or can no longer be answered
-    /// in time, go to `dropped` and take no place in the batch.
+    /// Takes this engine's share of the items, oldest first, while `idle_peers` other engines are free to take the rest. The
+    /// batch is small enough for its tightest deadline. Items that are not alive or cannot meet their deadline go to `dropped` and
+    /// take no place in the batch.
     pub fn draw(
         &mut self,
         now: Instant,
@@ -130,8 +118,8 @@ impl<T> Batcher<T> {
             .min(self.policy.max_batch)
     }
 
-    /// Drops the items that keep a batch smaller than it could be, where an engine computes so much slower in small batches that
-    /// more would be late in the end than are dropped now. Says whether it did.
+    /// Drops the items whose deadlines keep the batch small, if the engine is so much slower in small batches that more items would
+    /// miss their deadlines later than are dropped now. Returns whether it did.
     fn drops_for_speed(
         &mut self,
         now: Instant,
@@ -140,7 +128,7 @@ impl<T> Batcher<T> {
         costs: Costs<'_>,
         dropped: &mut Vec<T>,
     ) -> bool {
-        /// By this factor a batch has to be faster before anything is dropped for it.
+        /// How much more a second the large batch must compute.
         const WORTHWHILE: f64 = 1.25;
         let per_second = |size: usize| size as f64 / cost_of(costs, size).as_secs_f64().max(1e-9);
         let limit = now + cost_of(costs, self.share(idle_peers));
@@ -153,8 +141,8 @@ impl<T> Batcher<T> {
         drops
     }
 
-    /// Drops what would be answered after its deadline even if it left alone now, to be answered at `earliest`. One is kept where
-    /// that is all of it: the costs may be wrong, and only a batch that runs corrects them.
+    /// Drops items whose deadlines are before `earliest`, when a batch of one that leaves now is answered. If that is all of them,
+    /// the one with the latest deadline is kept: the costs may be wrong, and only a batch that runs corrects them.
     fn drop_late(&mut self, earliest: Instant, dropped: &mut Vec<T>) {
         let Some(latest) = self.waiting.iter().map(|waiting| waiting.deadline).max() else {
             return;
@@ -163,7 +151,7 @@ impl<T> Batcher<T> {
         self.drop_unless(dropped, |waiting| waiting.deadline >= limit);
     }
 
-    /// How many of the first `share` items can leave together so that none of them is late; at least one, where there is any.
+    /// How many of the first `share` items meet their deadlines as one batch; at least one, if there are any.
     fn in_time(&self, now: Instant, share: usize, costs: Costs<'_>) -> usize {
         let mut tightest = None;
         let mut fits = |(index, waiting): &(usize, &Waiting<T>)| {
@@ -237,7 +225,7 @@ mod tests {
         assert_eq!(
             batcher.ripeness(start + 5 * MS, &[]),
             Ripeness::Now,
-            "a full batch waits for nobody"
+            "a full batch does not wait"
         );
         assert_eq!(batcher.draw(start, 0, &[], &mut Vec::new(), |_| true), [1, 2, 3]);
         batcher.push(4, start + 20 * MS, start + 20 * MS + LONG);

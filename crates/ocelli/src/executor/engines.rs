@@ -1,5 +1,5 @@
-//! The engine instances of a model: work for a pool. A turn takes a free instance and cores, draws a batch, runs it
-//! and answers its jobs.
+//! The engine instances of a model, as a source of work for the pool. A turn takes a free instance and cores, draws a batch,
+//! runs it and answers its jobs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
@@ -24,7 +24,7 @@ use crate::output::postprocess::{Output, OutputRequest};
 use crate::queue::Leased;
 use crate::queue::job::{JobCost, JobError, Reply};
 
-/// Between attempts to rebuild a failed instance: the first pause, doubled each time up to the last.
+/// Between attempts to rebuild a failed instance: the first pause, doubled each time up to the last one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -32,11 +32,11 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Engines {
     slots: Vec<Mutex<InstanceSlot>>,
     free: AtomicUsize,
-    /// With a thread for each core, for whoever finds the machine idle.
-    wide: Option<Mutex<InstanceSlot>>,
+    /// With a thread for each core, for a job on an otherwise idle machine.
+    latency: Option<Mutex<InstanceSlot>>,
     threads: usize,
-    /// From this many waiting jobs on, a batch is as good as it gets and goes before anything else.
-    pressing: usize,
+    /// With this many waiting jobs, a larger batch gains nothing, and the batch goes before anything else.
+    urgent_from: usize,
     backend: Arc<dyn Backend>,
     cores: CoreBudget,
     metrics: Arc<Metrics>,
@@ -45,7 +45,6 @@ pub(super) struct Engines {
     queue: WorkQueue,
 }
 
-/// An instance, its buffer, and what is wrong with it.
 struct InstanceSlot {
     engine: Result<Box<dyn Engine>, Broken>,
     buffer: BatchBuffer,
@@ -69,25 +68,25 @@ impl InstanceSlot {
 impl Engines {
     pub(super) fn new(
         loaded: Loaded,
-        pressing: usize,
+        urgent_from: usize,
         parts: &WorkerParts,
         model: &Arc<ServedModel>,
         queue: WorkQueue,
     ) -> Self {
-        for _ in &loaded.narrow {
+        for _ in &loaded.throughput {
             model.instance_up();
             parts.metrics.engine_instances.inc();
         }
         Self {
-            free: AtomicUsize::new(loaded.narrow.len()),
+            free: AtomicUsize::new(loaded.throughput.len()),
             slots: loaded
-                .narrow
+                .throughput
                 .into_iter()
                 .map(|engine| Mutex::new(InstanceSlot::new(engine)))
                 .collect(),
-            wide: loaded.wide.map(|engine| Mutex::new(InstanceSlot::new(engine))),
+            latency: loaded.latency.map(|engine| Mutex::new(InstanceSlot::new(engine))),
             threads: loaded.threads,
-            pressing,
+            urgent_from,
             backend: Arc::clone(&parts.backend),
             cores: parts.cores.clone(),
             metrics: Arc::clone(&parts.metrics),
@@ -97,9 +96,9 @@ impl Engines {
         }
     }
 
-    /// With one job and an otherwise idle machine, all cores compute it together. `None` when that is not so.
-    fn turn_alone(&self) -> Option<Turn> {
-        let mut slot = self.wide.as_ref()?.try_lock()?;
+    /// Computes a lone job with all cores of an otherwise idle machine. `None` where that is not the case.
+    fn turn_for_latency(&self) -> Option<Turn> {
+        let mut slot = self.latency.as_ref()?.try_lock()?;
         let InstanceSlot {
             engine: Ok(engine),
             buffer,
@@ -111,16 +110,15 @@ impl Engines {
         if self.queue.look(true).1 != 1 {
             return None;
         }
-        let result = self.run(engine.as_mut(), buffer, self.queue.draw(0), cores);
-        if result.is_err() {
-            // One attempt: without it the other instances serve just as well, if a little later.
+        if !self.run(engine.as_mut(), buffer, self.queue.draw(0), cores) {
+            // One attempt: without it the other instances serve, with a higher latency.
             self.rebuild(&mut slot, self.cores.total(), FIRST_PAUSE);
         }
         Some(Turn::Worked)
     }
 
-    fn turn_beside_others(&self, member: usize) -> Turn {
-        let Some(mut slot) = self.free_slot(member) else {
+    fn turn_for_throughput(&self, thread: usize) -> Turn {
+        let Some(mut slot) = self.free_slot(thread) else {
             return Turn::Nothing;
         };
         if let Err(broken) = slot.engine {
@@ -129,8 +127,7 @@ impl Engines {
         let cores = self
             .cores
             .for_engine(if self.backend.uses_cpu() { self.threads } else { 0 });
-        // An engine is free until it has drawn. Were it busy from here on, then of several that come at once one would
-        // take what the others came for.
+        // An engine is free until it has drawn. Otherwise the first of several that come at once would take all jobs.
         let peers = self.free.load(Ordering::Acquire).saturating_sub(1);
         let jobs = self.queue.draw(peers);
         if jobs.is_empty() {
@@ -138,31 +135,28 @@ impl Engines {
         }
         self.free.fetch_sub(1, Ordering::AcqRel);
         let InstanceSlot { engine, buffer } = &mut *slot;
-        let result = match engine {
+        let works = match engine {
             Ok(engine) => self.run(engine.as_mut(), buffer, jobs, cores),
-            Err(_) => Ok(()),
+            Err(_) => true,
         };
-        match result {
-            Ok(()) => {
-                self.free.fetch_add(1, Ordering::AcqRel);
-            }
-            Err(_) => {
-                self.model.instance_down();
-                self.metrics.engine_instances.dec();
-                if self.rebuild(&mut slot, self.threads, FIRST_PAUSE) {
-                    self.back();
-                }
+        if works {
+            self.free.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.model.instance_down();
+            self.metrics.engine_instances.dec();
+            if self.rebuild(&mut slot, self.threads, FIRST_PAUSE) {
+                self.back();
             }
         }
         Turn::Worked
     }
 
-    /// The member's own instance, whose data its caches hold, or else any that nobody uses; broken ones last.
-    fn free_slot(&self, member: usize) -> Option<MutexGuard<'_, InstanceSlot>> {
+    /// The thread's own instance, whose data is in its core's caches, or else any free one; broken ones last.
+    fn free_slot(&self, thread: usize) -> Option<MutexGuard<'_, InstanceSlot>> {
         let count = self.slots.len();
         let mut broken = None;
         for offset in 0..count {
-            if let Some(slot) = self.slots[(member + offset) % count].try_lock() {
+            if let Some(slot) = self.slots[(thread + offset) % count].try_lock() {
                 if slot.engine.is_ok() {
                     return Some(slot);
                 }
@@ -172,8 +166,7 @@ impl Engines {
         broken
     }
 
-    /// Without jobs nothing leads to a broken instance, and without it there may be no jobs: the server that lost its
-    /// last instance refuses them.
+    /// Rebuilds a broken instance although no job waits: a server without a working instance refuses all jobs.
     fn mend(&self) -> Turn {
         let broken = self.slots.iter().filter_map(|slot| {
             let slot = slot.try_lock()?;
@@ -196,14 +189,13 @@ impl Engines {
         Turn::Worked
     }
 
-    /// An instance that was down is there again.
     fn back(&self) {
         self.model.instance_up();
         self.metrics.engine_instances.inc();
         self.free.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Loads a failed instance anew. False when that failed too, to be tried again after `pause`.
+    /// Loads a failed instance again. False if that failed, to be tried again after `pause`.
     fn rebuild(&self, slot: &mut InstanceSlot, threads: usize, pause: Duration) -> bool {
         let model = &self.model.id.name;
         tracing::warn!(model, "rebuilding a failed engine instance");
@@ -221,19 +213,17 @@ impl Engines {
         slot.engine.is_ok()
     }
 
-    /// Runs a batch and answers its jobs, holding `cores` until the outputs are there.
-    ///
-    /// # Errors
-    /// The engine's fault, after which it must not be used again. The jobs have been answered all the same.
+    /// Runs a batch and answers its jobs, holding `cores` until the engine is done.
+    /// False where the engine failed and must not be used again; the jobs have been answered in any case.
     fn run(
         &self,
         engine: &mut dyn Engine,
         buffer: &mut BatchBuffer,
         mut jobs: Vec<Leased>,
         cores: CoresGuard<'_>,
-    ) -> Result<(), EngineError> {
+    ) -> bool {
         if jobs.is_empty() {
-            return Ok(());
+            return true;
         }
         let drawn = Instant::now();
         let (outputs, filled) = self.compute(engine, buffer, &mut jobs);
@@ -241,20 +231,18 @@ impl Engines {
         let infer = filled.elapsed();
         let size = jobs.len();
         self.metrics.batch_size.observe(size as f64);
-        let (mut outputs, result) = match outputs {
+        let mut outputs = match outputs {
             Ok(outputs) => {
                 self.model.observe(size, infer);
-                (Some(outputs.into_iter()), Ok(()))
+                Ok(outputs.into_iter())
             }
             Err(fault) => {
                 self.metrics.engine_faults.inc();
-                let requests: Vec<&str> = jobs.iter().map(|job| &*job.job.envelope.request_id).collect();
                 let model = &self.model.id.name;
-                tracing::error!(model, ?requests, %fault, "the engine failed");
-                (None, Err(fault))
+                tracing::error!(model, %fault, "the engine failed");
+                Err(Cause::new(fault.to_string()))
             }
         };
-        let cause = result.as_ref().err().map(|fault| Cause::new(fault.to_string()));
         for job in jobs {
             let cost = JobCost {
                 queue: drawn.saturating_duration_since(job.submitted),
@@ -262,28 +250,29 @@ impl Engines {
                 infer,
                 batch_size: size,
             };
-            let outputs = outputs.as_mut().and_then(Iterator::next);
-            let result = outputs
-                .ok_or_else(|| {
-                    let cause = cause.clone();
-                    JobError::EngineFault(cause.unwrap_or_else(|| Cause::new("it gave too few outputs")))
-                })
-                .and_then(|outputs| self.outcomes(&job.job.wants, &outputs));
+            let row = match &mut outputs {
+                Ok(rows) => rows.next().ok_or_else(|| Cause::new("it gave too few outputs")),
+                Err(cause) => Err(cause.clone()),
+            };
+            let result = row
+                .map_err(JobError::EngineFault)
+                .and_then(|outputs| self.results(&job.job.wants, &outputs));
             job.complete(Reply { result, cost });
         }
-        result
+        outputs.is_ok()
     }
 
-    /// What the outputs of a job come to. Numbers that make no sense fail that job alone.
-    fn outcomes(&self, wants: &[OutputRequest], outputs: &[Tensor]) -> Result<Vec<Output>, JobError> {
-        let outcomes = wants.iter().zip(outputs);
-        outcomes
+    /// Outputs that cannot be used fail only the job that they belong to.
+    fn results(&self, wants: &[OutputRequest], outputs: &[Tensor]) -> Result<Vec<Output>, JobError> {
+        wants
+            .iter()
+            .zip(outputs)
             .map(|(want, output)| want.outcome(&self.model, output))
             .collect::<Result<_, _>>()
             .map_err(|error| JobError::EngineFault(error.into()))
     }
 
-    /// One set of outputs for each job, and when the batch was filled. A panic counts as a fault of the engine.
+    /// Returns the outputs of each job, and when the batch was filled. A panic counts as a fault of the engine.
     fn compute(
         &self,
         engine: &mut dyn Engine,
@@ -303,7 +292,6 @@ impl Engines {
     }
 }
 
-/// An unloaded model takes its instances with it.
 impl Drop for Engines {
     fn drop(&mut self) {
         for slot in &mut self.slots {
@@ -316,19 +304,19 @@ impl Drop for Engines {
 }
 
 impl WorkSource for Engines {
-    fn turn(&self, member: usize, urgency: Urgency) -> Turn {
+    fn turn(&self, thread: usize, urgency: Urgency) -> Turn {
         match self.queue.look(self.free.load(Ordering::Acquire) > 0) {
             (Ripeness::Empty, _) if urgency == Urgency::Ordinary => self.mend(),
             (Ripeness::Empty, _) => Turn::Nothing,
             (Ripeness::At(due), _) => Turn::NothingUntil(due),
             (Ripeness::Now, waiting)
-                if urgency == Urgency::Urgent && waiting < self.pressing && !self.queue.has_high() =>
+                if urgency == Urgency::Urgent && waiting < self.urgent_from && !self.queue.has_high() =>
             {
                 Turn::Nothing
             }
             (Ripeness::Now, _) => self
-                .turn_alone()
-                .unwrap_or_else(|| self.turn_beside_others(member)),
+                .turn_for_latency()
+                .unwrap_or_else(|| self.turn_for_throughput(thread)),
         }
     }
 }

@@ -24,30 +24,29 @@ const MOST_AUTOMATIC_INSTANCES: usize = 8;
 /// How much of the machine loading may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// All of it: nobody is served yet.
+    /// All of it: no requests are served yet.
     AtOnce,
-    /// What those who are served leave; on a thread that stands back ([`crate::compute::loader_thread`]).
+    /// What requests leave; on a thread of low priority ([`crate::compute::loader_thread`]).
     Behind,
 }
 
 /// Engines that are loaded and warm.
 pub(super) struct Loaded {
-    /// Each runs batches beside the others.
-    pub(super) narrow: Vec<Box<dyn Engine>>,
-    /// Threads of each of them.
+    /// Instances that run batches side by side.
+    pub(super) throughput: Vec<Box<dyn Engine>>,
+    /// Threads of each throughput instance.
     pub(super) threads: usize,
-    /// With a thread for each core.
-    pub(super) wide: Option<Box<dyn Engine>>,
+    /// One instance with a thread for each core.
+    pub(super) latency: Option<Box<dyn Engine>>,
     /// How long it took, without measuring.
     pub(super) load_time: Duration,
 }
 
-/// Instances, and the threads of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InstanceShape {
     instances: usize,
     threads: usize,
-    /// Threads of the one instance that computes alone when nothing else is to be done.
+    /// Threads of the latency instance.
     idle_threads: Option<usize>,
 }
 
@@ -76,8 +75,7 @@ pub(super) fn load(
     Ok((loaded, cost))
 }
 
-/// A clock that stands still while this thread does not run: what a batch costs has nothing to do with how long those
-/// who serve kept it waiting.
+/// A clock that stands still while this thread does not run, so that requests beside the measurement do not count.
 fn processor_clock() -> impl FnMut() -> Instant + Clone {
     let used = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -88,8 +86,8 @@ fn processor_clock() -> impl FnMut() -> Instant + Clone {
 }
 
 /// One instance for each core with one thread each has the best throughput; all threads on one image have the best
-/// latency, so one more instance of that kind serves while nothing else is to be done. Instances that do not compute
-/// on these cores need neither.
+/// latency, so one more instance of that kind serves an idle machine. Instances that do not compute on these cores need
+/// neither.
 fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> InstanceShape {
     if !uses_cpu {
         let instances = config.instances.unwrap_or(1);
@@ -113,7 +111,7 @@ fn shape(config: &WorkerConfig, uses_cpu: bool, cores: usize) -> InstanceShape {
     }
 }
 
-/// Loads all instances at once: a load keeps one core busy, and there are several.
+/// A load keeps one core busy, so all instances are loaded at once.
 fn load_at_once(parts: &WorkerParts, shape: InstanceShape) -> Result<Loaded, EngineError> {
     let started = Instant::now();
     let load = |threads| {
@@ -122,26 +120,25 @@ fn load_at_once(parts: &WorkerParts, shape: InstanceShape) -> Result<Loaded, Eng
             .load(&parts.file.source(), &EngineOptions { threads })
     };
     thread::scope(|scope| {
-        let wide = shape
+        let latency = shape
             .idle_threads
             .map(|threads| scope.spawn(move || load(threads)));
-        let narrow: Vec<_> = (0..shape.instances)
+        let throughput: Vec<_> = (0..shape.instances)
             .map(|_| scope.spawn(move || load(shape.threads)))
             .collect();
         let panicked = || EngineError::Fault("loading panicked".to_owned());
         let join =
             |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|_| Err(panicked()));
-        let narrow = narrow.into_iter().map(join).collect::<Result<_, _>>()?;
+        let throughput = throughput.into_iter().map(join).collect::<Result<_, _>>()?;
         Ok(Loaded {
-            narrow,
+            throughput,
             threads: shape.threads,
-            wide: wide.map(join).transpose()?,
+            latency: latency.map(join).transpose()?,
             load_time: started.elapsed(),
         })
     })
 }
 
-/// Loads one instance after the other.
 fn load_one_by_one(parts: &WorkerParts, shape: InstanceShape) -> Result<Loaded, EngineError> {
     let started = Instant::now();
     let load = |threads| {
@@ -149,16 +146,16 @@ fn load_one_by_one(parts: &WorkerParts, shape: InstanceShape) -> Result<Loaded, 
         parts.backend.load(&parts.file.source(), &options)
     };
     Ok(Loaded {
-        narrow: (0..shape.instances)
+        throughput: (0..shape.instances)
             .map(|_| load(shape.threads))
             .collect::<Result<_, _>>()?,
         threads: shape.threads,
-        wide: shape.idle_threads.map(load).transpose()?,
+        latency: shape.idle_threads.map(load).transpose()?,
         load_time: started.elapsed(),
     })
 }
 
-/// Runs every instance once, so that no request pays for first-time work, and measures one of them.
+/// Runs every instance once, so that no request pays for its first-time work, and measures one of them.
 fn warm_up(
     loaded: &mut Loaded,
     plan: &MeasurePlan,
@@ -169,8 +166,8 @@ fn warm_up(
         rounds: 1,
         budget: plan.budget,
     };
-    let (first, others) = loaded.narrow.split_at_mut(1);
-    for engine in others.iter_mut().chain(&mut loaded.wide) {
+    let (first, others) = loaded.throughput.split_at_mut(1);
+    for engine in others.iter_mut().chain(&mut loaded.latency) {
         measure(engine.as_mut(), &once, now.clone())?;
     }
     measure(first[0].as_mut(), plan, now)

@@ -1,4 +1,4 @@
-//! What a worker has leased and not yet run.
+//! Jobs that were leased and wait for an engine.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,8 +39,8 @@ impl WorkQueue {
         }
     }
 
-    /// Says whether a batch may leave and how many jobs wait. Leases what there is room for, but only while an engine is
-    /// free: until then jobs of a higher priority may come that are to be in the next batch.
+    /// Whether a batch may leave, and how many jobs wait. Jobs are leased only while an engine is free: until then jobs of a
+    /// higher priority may come, which belong in the next batch.
     pub(super) fn look(&self, engine_is_free: bool) -> (Ripeness, usize) {
         let mut batcher = self.batcher.lock();
         if engine_is_free {
@@ -55,21 +55,19 @@ impl WorkQueue {
         (ripeness, batcher.len() + behind)
     }
 
-    /// Whether a job of high priority waits.
     pub(super) fn has_high(&self) -> bool {
         let is_high = |job: &Leased| job.job.envelope.priority == Priority::High;
         self.batcher.lock().any(is_high) || self.jobs.depth_of(Priority::High) > 0
     }
 
-    /// Takes an engine's share of what waits, which may have become nothing, where `idle_peers` other engines are
-    /// free.
+    /// Takes an engine's share of the jobs while `idle_peers` other engines are free. It may be empty.
     pub(super) fn draw(&self, idle_peers: usize) -> Vec<Leased> {
         let now = Instant::now();
         let costs = self.model.batch_costs(self.max_batch);
         let mut dropped = Vec::new();
         let batch = {
             let mut batcher = self.batcher.lock();
-            // More may have come while this engine waited for cores.
+            // More jobs may have come while this engine waited for cores.
             self.refill(&mut batcher);
             batcher.draw(now, idle_peers, &costs, &mut dropped, |job| {
                 job.dead(now).is_none()
@@ -94,7 +92,7 @@ impl WorkQueue {
         let room = batcher.room();
         if room > 0 {
             for job in self.jobs.lease(room) {
-                // A batch waits for company from its oldest job's submission on, also while all engines are busy.
+                // The delay of a batch begins with the submission of its oldest job, also while all engines are busy.
                 let (submitted, deadline) = (job.submitted, job.job.envelope.deadline.at);
                 batcher.push(job, submitted, deadline);
             }

@@ -1,6 +1,5 @@
-//! The access log: one line for each request, written when its response has been taken or its client has left.
-//!
-//! Without a reader nothing is collected: there is no [`AccessLine`] then.
+//! The access log: one line for each request, written when its client has read the response or left. Where the line would not
+//! be logged there is no [`AccessLine`].
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -18,10 +17,10 @@ use crate::process::telemetry::ACCESS;
 /// The longest path that is written whole.
 const PATH_LENGTH: usize = 256;
 
-/// What is known of a request. It is written when the last reference to it goes, which every way to end a request leads to.
+/// What is known of a request. It is written when the last reference is dropped, however the request ends.
 #[derive(Debug)]
 pub(crate) struct AccessLine {
-    /// Whether it is written whatever the log's level is.
+    /// Whether it is written at every log level.
     wanted: bool,
     begun: Instant,
     method: Method,
@@ -30,7 +29,6 @@ pub(crate) struct AccessLine {
     facts: Mutex<Facts>,
 }
 
-/// What becomes known while a request is answered.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// The status and the error code; `None` for a client that left earlier.
@@ -38,15 +36,14 @@ pub(super) struct Facts {
     pub(super) request_id: Option<HeaderValue>,
     pub(super) model: Option<Arc<ServedModel>>,
     pub(super) images: Option<usize>,
-    /// Bytes of the request's body that arrived.
     pub(super) bytes: u64,
     pub(super) phases: Option<Phases>,
-    /// Bytes of the response's body, and how many of them the client did not take.
+    /// Bytes of the response's body, and how many of them the client did not read.
     pub(super) response: Option<(u64, u64)>,
 }
 
 impl AccessLine {
-    /// The line of a request, if there will be one: for `wanted`, and where the log shows what is for developers.
+    /// The line of a request, if it is `wanted` or the log shows debug lines.
     pub(super) fn begin<B>(
         wanted: bool,
         request: &Request<B>,
@@ -65,12 +62,11 @@ impl AccessLine {
         }))
     }
 
-    /// Adds what has become known.
     pub(super) fn note(&self, add: impl FnOnce(&mut Facts)) {
         add(&mut self.facts.lock());
     }
 
-    /// What kept the client from having the whole response.
+    /// When the client left, unless it got the whole response.
     fn aborted(&self, facts: &Facts) -> Option<&'static str> {
         match facts.response {
             None => Some("before the response"),
@@ -127,8 +123,8 @@ fn milliseconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// A path for the log: short, without spaces and without characters that mean something to a terminal. The query is not part of
-/// it, for clients put secrets there.
+/// A path for the log: short, without spaces and control characters. The query is not logged, because clients put secrets
+/// there.
 fn shown(path: &str) -> String {
     let mut shown = String::with_capacity(path.len().min(PATH_LENGTH));
     for byte in path.bytes() {
@@ -166,8 +162,8 @@ mod tests {
     #[test]
     fn nothing_is_collected_where_nothing_is_logged() {
         let request = Request::new(());
-        let asked = || -> Option<SocketAddr> { unreachable!("the client's address costs a system call") };
-        assert!(AccessLine::begin(false, &request, asked).is_none());
+        let client = || -> Option<SocketAddr> { unreachable!("the client's address costs a system call") };
+        assert!(AccessLine::begin(false, &request, client).is_none());
         assert!(AccessLine::begin(true, &request, || None).is_some());
     }
 

@@ -1,5 +1,5 @@
-//! Loading and unloading models while the process serves: the model repository extension of the Open Inference Protocol, at
-//! an address of its own. Whoever reaches it may change what is served.
+//! Loads and unloads models while the process serves: the model repository extension of the Open Inference Protocol, at an
+//! address of its own. Every client that reaches it may change the models.
 
 use std::time::{Duration, Instant};
 
@@ -22,19 +22,18 @@ use crate::model_manager::{ModelStatus, Models};
 /// Bytes of a request's body: a few parameters.
 const MAX_BODY: u64 = 64 * 1024;
 
-/// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// What there is here, for those who ask for something else.
+/// A hint for requests to unknown paths.
 const INSTEAD: &str = "GET /v2/repository/index lists the models, POST /v2/repository/models/NAME/load and .../unload change \
-                       them; photos and probes are for the address in --listen";
+                       them; photos and probes use the address in --listen";
 
-/// What may be asked for. What Triton's clients say beside it concerns nothing here.
+/// The body of a request. Other fields, which Triton's clients send, are ignored.
 #[derive(Debug, Default, Deserialize)]
 struct RepositoryCall {
     #[serde(default)]
     parameters: Parameters,
-    /// In the index: only those that serve.
+    /// In the index: only ready models.
     #[serde(default)]
     ready: bool,
 }
@@ -56,8 +55,7 @@ struct View {
 
 /// The routes that change the models.
 ///
-/// Reaching them is all that it takes to change what is served, so requests that a browser may send for a page of another
-/// site are refused.
+/// There is no login, so requests that a browser may send for a page of another site are refused.
 pub fn admin_router(models: Models, names: HostNames, probe: Probe) -> Router {
     let mut routes = Routes::new("", native_error)
         .get("/v2/repository/index", index)
@@ -66,51 +64,51 @@ pub fn admin_router(models: Models, names: HostNames, probe: Probe) -> Router {
         .post("/v2/repository/models/{model}/unload", unload)
         .with_state(models);
     routes.router = routes.router.layer(from_fn_with_state(names, only_own));
-    // No page of another origin reads anything here, whatever the other address allows.
+    // No page of another origin may read these, even if it may read those of the other address.
     finished(routes, probe, Cors::default(), INSTEAD)
 }
 
-/// `GET` or `POST /v2/repository/index`: everything that is there, loaded or not.
+/// `GET` or `POST /v2/repository/index`: all models, loaded or not.
 async fn index(State(models): State<Models>, request: HttpRequest) -> Result<Response, Error> {
-    let asked = asked(&request).await?;
-    show(&models, |standing| !asked.ready || standing.state == "ready").await
+    let call = parse(&request).await?;
+    show(&models, |status| !call.ready || status.state == "ready").await
 }
 
-/// `POST /v2/repository/models/{model}/load`: answers when requests find the model.
+/// `POST /v2/repository/models/{model}/load`: responds when requests find the model.
 async fn load(
     State(models): State<Models>,
     Path(name): Path<String>,
     request: HttpRequest,
 ) -> Result<Response, Error> {
-    let asked = asked(&request).await?;
-    models.load(&name, asked.parameters.version.as_deref()).await?;
-    show(&models, |standing| standing.name == name).await
+    let call = parse(&request).await?;
+    models.load(&name, call.parameters.version.as_deref()).await?;
+    show(&models, |status| status.name == name).await
 }
 
-/// `POST /v2/repository/models/{model}/unload`: answers when what the model had is answered and it is gone.
+/// `POST /v2/repository/models/{model}/unload`: responds when the model has answered its requests and is unloaded.
 async fn unload(
     State(models): State<Models>,
     Path(name): Path<String>,
     request: HttpRequest,
 ) -> Result<Response, Error> {
-    let asked = asked(&request).await?;
-    models.unload(&name, asked.parameters.version.as_deref()).await?;
-    show(&models, |standing| standing.name == name).await
+    let call = parse(&request).await?;
+    models.unload(&name, call.parameters.version.as_deref()).await?;
+    show(&models, |status| status.name == name).await
 }
 
 async fn show(models: &Models, wanted: impl Fn(&ModelStatus) -> bool) -> Result<Response, Error> {
     let index = models.index().await?.into_iter().filter(wanted);
-    let views = index.map(|standing| View {
-        name: standing.name,
-        version: standing.version,
-        state: standing.state,
-        reason: standing.reason,
+    let views = index.map(|status| View {
+        name: status.name,
+        version: status.version,
+        state: status.state,
+        reason: status.reason,
     });
     to_json(&views.collect::<Vec<View>>())
 }
 
-/// What the body says; none says nothing.
-async fn asked(request: &HttpRequest) -> Result<RepositoryCall, Error> {
+/// The parsed body; an empty one sets nothing.
+async fn parse(request: &HttpRequest) -> Result<RepositoryCall, Error> {
     let deadline = Deadline::new(Instant::now(), BODY_TIME);
     let bytes = request.context.body.read(MAX_BODY, deadline, |_| Ok(())).await?;
     if bytes.trim_ascii().is_empty() {
@@ -118,7 +116,7 @@ async fn asked(request: &HttpRequest) -> Result<RepositoryCall, Error> {
     }
     serde_json::from_slice(&bytes).map_err(|error| {
         Error::InvalidRequest(format!(
-            "the body is not what this route takes: {error}; send nothing, or {{\"parameters\":{{\"version\":\"2\"}}}}"
+            "the body is not valid for this route: {error}; send no body, or {{\"parameters\":{{\"version\":\"2\"}}}}"
         ))
     })
 }

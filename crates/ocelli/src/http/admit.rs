@@ -1,4 +1,4 @@
-//! From a request to images that may be computed: what every route asks of its clients.
+//! Checks and reads a request and admits its images to the queue, the same for every route.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,9 @@ use crate::inference::{Deadline, Needed, WithoutWorker};
 use crate::models::admission::Load;
 use crate::queue::Envelope;
 
-/// How a route reads and admits a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdmitOptions {
     pub(super) most: Most,
-    /// When the answer comes too late.
     pub(super) deadline: Deadline,
     pub(super) without_worker: WithoutWorker,
 }
@@ -31,11 +29,8 @@ pub(super) struct AdmittedRequest {
     pub(super) images: Vec<Bytes>,
 }
 
-/// Everything before the images are computed: checks that cost nothing, then the body, then room in the queue. A client
-/// holds no queue slot before its body is complete, and a full queue refuses before a body is read.
-///
-/// # Errors
-/// Everything that can be wrong with a request or refuse it.
+/// Cheap checks first, then the body, then room in the queue: a client holds no queue slot before its body is complete, and a
+/// full queue refuses a request before its body is read.
 pub(super) async fn admit(
     state: &AppState,
     request: &HttpRequest,
@@ -95,7 +90,7 @@ pub(super) struct Incoming<'a> {
     declared: u64,
 }
 
-/// A body that has arrived and was taken apart. Its bytes count as arriving until this is dropped.
+/// The parsed body. Its bytes count as arriving until this is dropped.
 pub(super) struct Received {
     pub(super) images: Vec<Bytes>,
     length: u64,
@@ -104,10 +99,6 @@ pub(super) struct Received {
 }
 
 impl<'a> Incoming<'a> {
-    /// Checks what the headers say about the body.
-    ///
-    /// # Errors
-    /// [`Error::UnsupportedEncoding`], [`Error::UnsupportedMediaType`] and [`Error::TooLarge`].
     pub(super) fn new(state: &AppState, request: &'a HttpRequest) -> Result<Self, Error> {
         check_encoding(request.headers())?;
         let form = InputForm::from_headers(request.headers())?;
@@ -119,10 +110,6 @@ impl<'a> Incoming<'a> {
         })
     }
 
-    /// Reads the body and takes it apart.
-    ///
-    /// # Errors
-    /// Everything that can be wrong with a body.
     pub(super) async fn read(
         self,
         state: &AppState,

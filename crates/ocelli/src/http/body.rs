@@ -1,4 +1,4 @@
-//! Reading a request's body within its limit and deadline, and what becomes of a body that is not wanted.
+//! Reads a request's body within its limit and deadline, and discards a body that no handler reads.
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -11,28 +11,28 @@ use super::conn::stream::Clock;
 use crate::error::Error;
 use crate::inference::Deadline;
 
-/// What is read and thrown away after an early answer, so that the connection can be used again. A larger rest costs
-/// more than a new connection.
+/// After an early response, a rest of the body up to this size is discarded, so that the connection can be used again. A
+/// larger rest costs more than a new connection.
 const DISCARD_BYTES: u64 = 256 * 1024;
 
 /// How long to wait for that rest.
 const DISCARD_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// More memory than this is not reserved for a body before as much of it has arrived.
+/// The most memory to reserve for a body before as much of it has arrived.
 const TRUSTED_LENGTH: u64 = 1024 * 1024;
 
-/// The body of a request, for the handler that wants it. The middleware deals with what is not taken.
+/// The body of a request. The middleware discards what the handler does not read.
 #[derive(Debug)]
 pub(super) struct BodySlot(Mutex<ArrivedBody>);
 
 #[derive(Debug)]
 struct ArrivedBody {
     body: Option<Body>,
-    /// Whether reading was given up because the rest did not arrive, so that waiting for it is pointless.
+    /// Whether reading timed out, so that it is pointless to wait for the rest.
     stalled: bool,
 }
 
-/// A body out of its slot. Unless it was read to its end it goes back, also when its reader is dropped.
+/// A body out of its slot. Unless it was read to its end it goes back, even if its reader is dropped.
 struct Taken<'a> {
     slot: &'a BodySlot,
     body: Option<Body>,
@@ -58,7 +58,6 @@ impl BodySlot {
         }))
     }
 
-    /// The declared length, if the body has one.
     pub(super) fn declared_length(&self) -> Option<u64> {
         let slot = self.0.lock();
         slot.body.as_ref().and_then(|body| body.size_hint().exact())
@@ -98,7 +97,7 @@ impl BodySlot {
         }
     }
 
-    /// Reads a small rest. Where there may be more, marks the connection for a gentle end and says so: false.
+    /// Discards a small rest. Returns false for a larger one, after which the connection has to be closed gently.
     pub(super) async fn discard_rest(&self, expects_continue: bool, clock: Option<&Clock>) -> bool {
         let (body, stalled) = {
             let mut slot = self.0.lock();
@@ -114,7 +113,7 @@ impl BodySlot {
             .size_hint()
             .upper()
             .is_some_and(|upper| upper <= DISCARD_BYTES);
-        // A client that waits for `100 Continue` has sent nothing yet, and need not.
+        // A client that waits for `100 Continue` has sent nothing yet.
         if small && !stalled && !expects_continue {
             let discard = async { while let Some(Ok(_)) = body.frame().await {} };
             if timeout(DISCARD_TIME, discard).await.is_ok() {
@@ -128,7 +127,6 @@ impl BodySlot {
     }
 }
 
-/// The error of a body over its limit.
 pub(super) fn too_large(limit: u64) -> Error {
     Error::TooLarge(format!(
         "the body is larger than {limit} bytes; send a smaller image or fewer at once, or raise --max-body"
@@ -143,9 +141,8 @@ async fn collect(
     let declared = body.size_hint().exact();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Error::InvalidRequest("the body broke off before its end; send it whole".to_owned())
-        })?;
+        let frame =
+            frame.map_err(|_| Error::InvalidRequest("the body ended early; send it whole".to_owned()))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -171,10 +168,7 @@ async fn collect(
     Ok(whole.freeze())
 }
 
-/// Whether the caller may read this body at all, from what it declares.
-///
-/// # Errors
-/// [`Error::TooLarge`].
+/// The declared length, if it is within the limit.
 pub(super) fn check_declared(declared: Option<u64>, limit: u64) -> Result<u64, Error> {
     match declared {
         Some(length) if length > limit => Err(too_large(limit)),

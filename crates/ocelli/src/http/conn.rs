@@ -1,4 +1,4 @@
-//! Accepting connections, serving each, and letting them go without cutting anybody off.
+//! Accepts connections, serves them, and closes them without cutting off responses.
 
 pub(crate) mod receiving;
 pub(crate) mod sending;
@@ -25,15 +25,15 @@ use tower_service::Service;
 
 use super::ConnectionConfig;
 use super::access_log::AccessLine;
-use super::response::{log_unfinished, raw_answer};
+use super::response::{log_unfinished, raw_response};
 use crate::error::Error;
 use crate::metrics::{GaugeGuard, Metrics};
 use crate::process::lifecycle::{Lifecycle, Stage};
 use sending::Sending;
-use stream::{ClientStream, ClientTimes, Clock, RawAnswers};
+use stream::{ClientStream, ClientTimes, Clock, RawResponses};
 
-/// How much of a connection's input hyper reads at once: most photos arrive in one piece, which is not copied again.
-/// Nothing of it is kept while a client waits.
+/// How much of a connection's input hyper reads at once: most photos arrive in one piece, which is not copied again. Idle
+/// connections hold no such buffer.
 const READ_BUFFER: usize = 256 * 1024;
 
 /// Streams that one HTTP/2 client may have open.
@@ -42,24 +42,24 @@ const HTTP2_STREAMS: u32 = 128;
 /// Receive windows of HTTP/2: a photo should not need a round trip for each 64 KiB, the protocol's default.
 const HTTP2_WINDOW: u32 = 1024 * 1024;
 
-/// What the library may hold of a response that a client does not take.
+/// How much of a response the library buffers for a client that does not read.
 const HTTP2_SEND_BUFFER: usize = 64 * 1024;
 
-/// Between questions whether an HTTP/2 client is still there, and how long it may take to say so.
+/// Between HTTP/2 pings, and how long a client may take to answer one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
 
-/// How long connections without a request stay open once the server is closing: requests that were on their way
-/// when it began still arrive, and are answered.
+/// How long connections without a request stay open once the server is closing, so that requests which are already on
+/// their way are answered.
 const CLOSING_GRACE: Duration = Duration::from_millis(500);
 
-/// After an answer that came before the whole body: how long and how much to go on reading, so that the client
-/// reads its answer before it hears that the connection is gone.
+/// After a response that preceded the end of the body: how long and how much to read on, so that the client reads the
+/// response before the connection closes.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 /// The same once the server is closing.
 const CLOSING_LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 * 1024 * 1024;
 
-/// After an accept that failed for want of file descriptors or memory.
+/// After an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves HTTP/1.1 and h2c on `listener` until the lifecycle is closing, and returns when every connection has
@@ -75,10 +75,10 @@ pub async fn serve(
     let server = Arc::new(Server {
         router,
         sending: sending.clone(),
-        raw_answers: RawAnswers {
-            late: raw_answer(&Error::HeaderTimeout(config.header_timeout)),
-            tls: raw_answer(&Error::InvalidRequest(
-                "this port speaks HTTP, and the client began with TLS; use http:// here, or let a proxy in front speak TLS"
+        raw_responses: RawResponses {
+            late: raw_response(&Error::HeaderTimeout(config.header_timeout)),
+            tls: raw_response(&Error::InvalidRequest(
+                "this port speaks HTTP, and the client began with TLS; use http://, or put a proxy with TLS in front"
                     .to_owned(),
             )),
         },
@@ -116,7 +116,7 @@ async fn accept_all(listener: TcpListener, server: Arc<Server>, max_connections:
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -128,8 +128,8 @@ async fn accept_all(listener: TcpListener, server: Arc<Server>, max_connections:
     connections.wait().await;
 }
 
-/// Everybody who still waits to be accepted: they believe that they are connected. The system itself is asked, for
-/// tokio knows only of those whom its last look at the socket has shown.
+/// The connections in the listen queue, whose clients believe that they are connected. The system is asked directly, because
+/// tokio knows only of those that its last poll found.
 fn backlog(listener: TcpListener) -> Vec<TcpStream> {
     let Ok(listener) = listener.into_std() else {
         return Vec::new();
@@ -154,7 +154,7 @@ async fn accept(
 struct Server {
     router: Router,
     sending: Sending,
-    raw_answers: RawAnswers,
+    raw_responses: RawResponses,
     warned_of_tls: AtomicBool,
     times: ClientTimes,
     access_log: bool,
@@ -163,7 +163,6 @@ struct Server {
 }
 
 impl Server {
-    /// Serves one client until its connection ends, or the server ends it.
     async fn serve(self: Arc<Self>, socket: TcpStream) {
         let lifecycle = self.lifecycle.clone();
         tokio::select! {
@@ -174,14 +173,18 @@ impl Server {
 
     async fn serve_to_end(self: Arc<Self>, socket: TcpStream) {
         let _counted = GaugeGuard::new(&self.metrics.connections);
-        // Answers are small and complete, so nothing is gained by waiting for more to send.
+        // Responses are small and complete, so there is nothing to wait for before sending.
         if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was gone before it was served");
+            tracing::debug!(%error, "connection closed before it was served");
             return;
         }
         let socket = Arc::new(socket);
         let clock = Clock::new(self.times);
-        let stream = ClientStream::new(Arc::clone(&socket), Arc::clone(&clock), self.raw_answers.clone());
+        let stream = ClientStream::new(
+            Arc::clone(&socket),
+            Arc::clone(&clock),
+            self.raw_responses.clone(),
+        );
         let service =
             service_fn(|request| Arc::clone(&self).call(request, Arc::clone(&clock), Arc::clone(&socket)));
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -209,7 +212,7 @@ impl Server {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(error, "a connection ended early");
+            tracing::debug!(error, "connection ended early");
         }
         if clock.saw_tls() {
             self.report_tls(&socket);
@@ -219,7 +222,7 @@ impl Server {
         }
     }
 
-    /// Counts a client that spoke TLS. One warning is enough to find the mistake, and others may be scanners.
+    /// Counts a client that spoke TLS. One warning is enough to find the mistake; later ones may be scanners.
     fn report_tls(&self, socket: &TcpStream) {
         let code = Error::InvalidRequest(String::new()).status();
         self.metrics.count_request("other", code.http, code.code);
@@ -227,11 +230,11 @@ impl Server {
             .peer_addr()
             .map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
         if self.warned_of_tls.swap(true, Ordering::Relaxed) {
-            tracing::debug!(client, "a client speaks TLS to this HTTP port");
+            tracing::debug!(client, "TLS handshake on the HTTP port");
         } else {
             tracing::warn!(
                 client,
-                "a client speaks TLS to this HTTP port; clients must use http:// or a proxy with TLS"
+                "TLS handshake on the HTTP port; use http://, or put a proxy with TLS in front"
             );
         }
     }
@@ -241,7 +244,7 @@ impl Server {
         sleep(CLOSING_GRACE).await;
     }
 
-    /// Answers one request. The clock stands still until the last byte of the answer is handed over.
+    /// Answers one request. The clock is stopped until the last byte of the response is handed over.
     async fn call(
         self: Arc<Self>,
         mut request: Request<Incoming>,
@@ -261,8 +264,8 @@ impl Server {
         Ok(response.map(|body| self.sending.watch(body, (guard, line), (version, &socket))))
     }
 
-    /// Reads on until the client closes, within bounds (as nginx' `lingering_close`): a socket closed with unread input
-    /// makes the kernel cut off an answer that is still on its way.
+    /// Reads on until the client closes, within limits (as nginx' `lingering_close`): closing a socket with unread input makes
+    /// the kernel discard a response that is still being sent.
     async fn linger(&self, socket: &TcpStream) {
         let closing = self.lifecycle.stage() >= Stage::Closing;
         let time = if closing { CLOSING_LINGER } else { LINGER_TIME };
@@ -278,7 +281,7 @@ impl Server {
                 }
             }
         };
-        // A client that goes on sending is cut off in the end.
+        // A client that keeps sending is cut off.
         let _ = timeout(time, drain).await;
     }
 }

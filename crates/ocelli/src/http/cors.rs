@@ -1,8 +1,8 @@
 //! Which web pages of other origins may read responses: the CORS protocol of the Fetch standard.
 //!
-//! A browser lets a page read the response of another origin only if the response allows it, and asks first (a preflight
-//! request) before it sends what an HTML form could not send. This protects the users of browsers and not the server:
-//! requests of pages that are not listed are answered like all others, without these headers.
+//! A browser lets a page read the response of another origin only if the response allows it, and sends a preflight request
+//! before a request that an HTML form could not send. This protects the users of browsers and not the server: requests of
+//! other pages are answered, too, but without these headers.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,18 +19,16 @@ use url::Url;
 
 use crate::error::Error;
 
-/// The headers of responses that a page may read, beside those that the standard always allows.
+/// The response headers that a page may read, beside those that the standard always allows.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, server-timing, retry-after, location");
 
-/// Seconds for which a browser need not ask again. Browsers allow two hours at most.
+/// Seconds for which a browser caches a preflight response. Browsers allow two hours at most.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
-/// Whose pages may read responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigin {
-    /// The pages of every origin.
     Any,
-    /// The pages of one origin, as browsers write it.
+    /// As browsers write it.
     Exact(HeaderValue),
 }
 
@@ -75,7 +73,7 @@ impl Cors {
         Self(origins.into())
     }
 
-    /// The origin that a request comes from, as far as that makes a difference here.
+    /// The origin of a request, if origins are listed at all.
     pub(super) fn origin_of(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         headers.get(ORIGIN).filter(|_| !self.0.is_empty()).cloned()
     }
@@ -89,27 +87,27 @@ impl Cors {
         }
         if self.allowed(Some(&origin)).is_none() {
             let shown: String = origin.to_str().unwrap_or_default().chars().take(100).collect();
-            let refusal = format!("the origin '{shown}' is none of those in --cors-origin");
+            let refusal = format!("the origin '{shown}' is not in --cors-origin");
             return Some(Error::Forbidden(refusal).into_response());
         }
         let mut response = StatusCode::NO_CONTENT.into_response();
         let allow = response.headers_mut();
         allow.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
         allow.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-        // Headers that are not known here do no harm, such as those of tracing libraries.
+        // Unknown headers, such as those of tracing libraries, do no harm.
         if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             allow.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
         Some(response)
     }
 
-    /// Adds to the headers of a response what lets the page that asked read it.
+    /// Lets the page at `origin` read a response with these headers.
     pub(super) fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
         }
         if !self.allows_all() {
-            // A cache must not give the response for one origin to another one, nor that for none to any.
+            // A cache must not use the response for one origin, or for none, for another.
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
         if let Some(allowed) = self.allowed(origin) {

@@ -1,4 +1,4 @@
-//! `GET /`: what a browser, a load balancer or somebody with curl sees first.
+//! `GET /`: a short text for browsers, load balancers and curl.
 
 use axum::extract::{Request, State};
 use axum::http::header::HOST;
@@ -11,8 +11,7 @@ use crate::models::served_model::ServedModel;
 use crate::process::printable;
 use ocelli_vision::Task;
 
-/// Says what is served here and how to use it. The process that gives this page is alive; whether it can do its work,
-/// `/readyz` tells.
+/// Names the default model and how to use it.
 pub(super) async fn show(State(state): State<AppState>, request: Request) -> String {
     let (parts, _) = request.into_parts();
     let default = state.infer.catalog.find(None);
@@ -30,7 +29,7 @@ fn page(default: Result<&ServedModel, &Error>, host: &str) -> String {
             let state = match model.state() {
                 "ready" => "",
                 "loading" => ", which is being loaded",
-                _ => ", which no worker computes now",
+                _ => ", which no worker serves now",
             };
             (format!("Its model is {name}, version {version}{state}."), route)
         }
@@ -39,19 +38,19 @@ fn page(default: Result<&ServedModel, &Error>, host: &str) -> String {
     let text = format!(
         "This is Ocelli, a server for image models. {model} Send it a photo:\n\n    \
          curl -F image=@photo.jpg 'http://{host}/{route}'\n\n\
-         /v1/models lists the models, /readyz says whether requests are answered now, /openapi.json describes the API.\n\
+         /v1/models lists the models, /readyz tells whether the server is ready, /openapi.json describes the API.\n\
          README: {README}\n"
     );
     printable::lines(&text).into_owned()
 }
 
-/// The host and port under which the client reaches this server.
+/// The host and port that the client used.
 fn host(request: &Parts) -> String {
     let header = || {
         let value = request.headers.get(HOST)?;
         Authority::try_from(value.as_bytes()).ok()
     };
-    // The line is there to be copied into a shell, where other characters could mean something.
+    // The line is meant to be copied into a shell, where other characters could have a meaning.
     let is_plain = |text: &str| {
         text.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))

@@ -1,4 +1,4 @@
-//! The three forms in which photos arrive: multipart, JSON with base64, and the file itself.
+//! The three formats of photos in a request: multipart, JSON with base64, and the file itself.
 
 pub(crate) mod base64;
 pub(crate) mod json;
@@ -10,12 +10,10 @@ use bytes::Bytes;
 
 use crate::error::Error;
 
-/// The form of a body, known from the headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InputForm {
     /// `multipart/form-data` with parts named `image`.
     Multipart {
-        /// The boundary between parts.
         boundary: String,
     },
     /// `{"image":"<base64>"}` or `{"images":["<base64>", ..]}`.
@@ -23,12 +21,10 @@ pub(super) enum InputForm {
     Raw,
 }
 
-/// How many images a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Most {
-    /// The tutorial's route takes one.
     One,
-    /// What `--max-images` says.
+    /// The limit in `--max-images`.
     Option(usize),
 }
 
@@ -54,13 +50,8 @@ impl Most {
 }
 
 impl InputForm {
-    /// The form that the headers declare.
-    ///
-    /// A body without a type is taken for a file, and so is a form without a boundary's `application/x-www-form-
-    /// urlencoded`, which is what `curl --data-binary @photo.jpg` claims to send.
-    ///
-    /// # Errors
-    /// [`Error::UnsupportedMediaType`], and [`Error::InvalidRequest`] for a multipart type without a boundary.
+    /// A body without a type is a file, and so is `application/x-www-form-urlencoded`, which `curl --data-binary @photo.jpg`
+    /// sends.
     pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Error> {
         let Some(value) = headers.get(CONTENT_TYPE) else {
             return Ok(Self::Raw);
@@ -88,7 +79,7 @@ impl InputForm {
         }
     }
 
-    /// Bytes of a body of `length` bytes that have to be looked at one by one.
+    /// The bytes to parse in a body of `length` bytes.
     pub(super) fn work(&self, length: usize) -> usize {
         match self {
             Self::Raw => 0,
@@ -104,10 +95,7 @@ impl InputForm {
         }
     }
 
-    /// The images in a body, at least one and at most `most`, none of them looked into.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] and [`Error::TooLarge`].
+    /// The images in a body, at least one and at most `most`. They are not decoded.
     pub(super) fn images(&self, body: Bytes, most: Most) -> Result<Vec<Bytes>, Error> {
         if body.is_empty() {
             return Err(Error::InvalidRequest(
@@ -155,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_images_are_told_where_to_go() {
+    fn the_error_for_too_many_images_names_the_other_route() {
         let one = Most::One.exceeded().to_string();
         assert!(
             one.contains("/v1/models/{model}/predict") && !one.contains("--max-images"),

@@ -1,4 +1,4 @@
-//! What the server says of what it serves: models, the API description.
+//! The models that are served, and the API description.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use crate::models::catalog::Catalog;
 use crate::models::served_model::ServedModel;
 use ocelli_vision::{Activation, Task};
 
-/// The description of the API, kept by hand and checked against the routes and the status table by a test.
+/// Written by hand; tests compare it with the routes and the status table.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 #[derive(Serialize)]
@@ -29,7 +29,6 @@ enum AnyView<'a> {
     Unavailable(AbsentView<'a>),
 }
 
-/// A model that does not answer.
 #[derive(Serialize)]
 struct AbsentView<'a> {
     name: &'a str,
@@ -71,6 +70,8 @@ struct OutputView<'a> {
     name: &'a str,
     activation: Activation,
     classes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels_source: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<f32>,
     normalize: bool,
@@ -153,6 +154,7 @@ fn view<'a>(model: &'a ServedModel, catalog: &Catalog) -> ModelView<'a> {
                 name: &output.name,
                 activation: output.activation,
                 classes: model.labels_of(index).len(),
+                labels_source: output.labels_source.as_deref().or(output.labels.as_deref()),
                 threshold: model.threshold_of(index),
                 normalize: output.normalize,
             })

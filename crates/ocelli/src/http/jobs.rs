@@ -25,13 +25,12 @@ use crate::inference::{Deadline, WithoutWorker};
 use crate::queue::job::JobId;
 use crate::queue::wire::WantMessage;
 
-/// What a client calls its request, so that it may send it again (draft-ietf-httpapi-idempotency-key-header).
+/// Lets a client repeat a request safely (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Who is to be called when the job has ended.
+/// A URL to call when the job has ended.
 const WEBHOOK: HeaderName = HeaderName::from_static("x-webhook-url");
 
-/// The longest of these keys.
 const KEY_LENGTH: usize = 128;
 
 #[derive(Serialize)]
@@ -88,17 +87,16 @@ pub(super) async fn submit(State(state): State<AppState>, http: HttpRequest) -> 
     accepted(&ticket, state.jobs.durable())
 }
 
-/// Answers a request whose job was accepted before. It takes no place in the queue, so that it is answered also while that is
-/// full.
+/// Answers a repeated request. It takes no room in the queue, so it succeeds also while the queue is full.
 async fn repeat(state: &AppState, idempotency: Idempotency) -> Result<Response, Error> {
     match state.jobs.known(&idempotency).await? {
         Some(ticket) => accepted(&ticket, state.jobs.durable()),
-        // The job has ended since the key was looked up. Sent again, the request makes a new one.
+        // The job was forgotten since the key was looked up. The same request, sent again, makes a new job.
         None => Err(Error::IdempotencyInProgress),
     }
 }
 
-/// The key with the hash of what is asked for, and the images again. Hashing many of them would hold up other requests.
+/// The key and the hash of the request, and the images again. Hashing many images here would delay other requests.
 async fn idempotency(
     state: &AppState,
     key: &str,
@@ -141,21 +139,21 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let text = value.to_str().unwrap_or_default();
     if text.is_empty() || text.len() > KEY_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::InvalidRequest(format!(
-            "Idempotency-Key must have 1 to {KEY_LENGTH} printable ASCII characters without spaces; a UUID will do"
+            "Idempotency-Key must have 1 to {KEY_LENGTH} printable ASCII characters without spaces, such as a UUID"
         )));
     }
     Ok(Some(text.to_owned()))
 }
 
 impl Idempotency {
-    /// The key, and a hash of what is asked for. Not of the body's bytes: a form has another boundary each time it is sent.
+    /// The hash does not cover the body's bytes: a form has a new boundary each time it is sent.
     fn new(key: &str, (model, want): &Found, images: &[Bytes], webhook: Option<&WebhookUrl>) -> Self {
         let mut hash = Context::new(&SHA256);
         let mut add = |bytes: &[u8]| {
             hash.update(&(bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
-        // A model may be replaced between two attempts, so its name has to do.
+        // Only the name, because a model may be replaced between two attempts.
         add(model.id.name.as_bytes());
         add(&WantMessage::new(model, want).encode_to_vec());
         add(webhook.map(WebhookUrl::to_string).unwrap_or_default().as_bytes());

@@ -1,4 +1,4 @@
-//! Work that grows with a request's size, done where it keeps no other connection waiting.
+//! Runs work that grows with a request's size on other threads, where it delays no other connection.
 
 use std::sync::Arc;
 
@@ -7,14 +7,13 @@ use tokio::task::spawn_blocking;
 
 use crate::error::Error;
 
-/// Bytes that are worked on at once on the thread that speaks HTTP: less than a millisecond, and most photos. Handing
-/// over costs a tenth of that.
+/// Up to this size work runs on the HTTP thread: less than a millisecond, and most photos. Handing over costs a tenth of that.
 const INLINE_BYTES: usize = 256 * 1024;
 
-/// Larger pieces of work at once. They come as fast as the network brings them, and take cores from inference.
+/// Larger pieces of work at once. They take cores from inference.
 const AT_ONCE: usize = 2;
 
-/// The way to do such work. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OffThread {
     places: Arc<Semaphore>,
@@ -29,11 +28,8 @@ impl Default for OffThread {
 }
 
 impl OffThread {
-    /// Does `work` on that many bytes: here if they are few, otherwise on another thread when its turn comes. WorkSource that
-    /// waits is bounded by the limit of requests that are being received.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if it panics.
+    /// Runs `work` on that many bytes: here if they are few, otherwise on another thread in turn. The limit on requests that
+    /// are being received also limits the work that waits.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -43,7 +39,7 @@ impl OffThread {
             return Ok(work());
         }
         let place = Arc::clone(&self.places).acquire_owned().await;
-        // The place is kept until the work has ended, even if the client has left by then.
+        // Held until the work has ended, even if the client leaves.
         let task = spawn_blocking(move || {
             let _place = place;
             work()

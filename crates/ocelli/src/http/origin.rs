@@ -1,9 +1,8 @@
-//! Who may send a request, judged by what browsers and webhooks say of themselves.
+//! Refuses requests of web pages of other sites, and of webhooks, by their headers.
 //!
-//! A browser sends requests for every page that it shows, also to addresses that only its own machine reaches. What a page
-//! of another site may send without asking is a `GET` or a `POST` with the content type of a form or of text; and it says
-//! where it comes from. A page whose name is made to stand for another address (DNS rebinding) still sends its name as
-//! `Host`.
+//! A browser sends requests for every page, even to addresses that only its own machine reaches. Without a preflight request a
+//! page of another site may send a `GET`, or a `POST` with the content type of a form or of text, and it names its `Origin`. A
+//! page whose name resolves to another address (DNS rebinding) still sends its name as `Host`.
 
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
@@ -18,11 +17,11 @@ use std::sync::Arc;
 use crate::async_jobs::SIGNATURE;
 use crate::error::Error;
 
-/// The names by which an address may be asked for, besides `localhost` and IP addresses, which no page can have rebound.
+/// The allowed host names, beside `localhost` and IP addresses, which DNS rebinding cannot use.
 #[derive(Clone, Debug)]
 pub struct HostNames(pub Arc<[String]>);
 
-/// Lets no web page of another site do anything, and no request that names another host.
+/// Refuses requests of other sites' pages, and those that name another host.
 pub(super) async fn only_own(State(names): State<HostNames>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match check(&parts, &names) {
@@ -31,15 +30,11 @@ pub(super) async fn only_own(State(names): State<HostNames>, request: Request, n
     }
 }
 
-/// Whether a request is a webhook, of this process or another one: what clients choose must not be asked of a server in
-/// its operator's name.
-///
-/// # Errors
-/// [`Error::Forbidden`] for one that is.
+/// Refuses webhooks, of this process or another one: a client that chooses a URL must not send requests in this server's name.
 pub(super) fn no_webhook(headers: &HeaderMap) -> Result<(), Error> {
     if headers.contains_key(SIGNATURE) {
         return Err(Error::Forbidden(
-            "this is a webhook of Ocelli, and Ocelli takes none; name another host in X-Webhook-Url"
+            "this is a webhook of Ocelli, which does not accept webhooks; use another host in X-Webhook-Url"
                 .to_owned(),
         ));
     }
@@ -47,22 +42,21 @@ pub(super) fn no_webhook(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 fn check(request: &Parts, names: &HostNames) -> Result<(), Error> {
-    let hosts = hosts(request).ok_or_else(|| {
-        Error::Forbidden("the request names no Host, or one that cannot be read".to_owned())
-    })?;
+    let hosts =
+        hosts(request).ok_or_else(|| Error::Forbidden("the request has no valid Host header".to_owned()))?;
     if let Some(foreign) = hosts.iter().find(|host| !names.include(host.host())) {
         return Err(Error::Forbidden(format!(
-            "the Host {} is not one of this address; use localhost or an IP address, or list the name in --admin-hosts",
+            "the Host {} is not allowed; use localhost or an IP address, or add the name to --admin-hosts",
             foreign.host()
         )));
     }
-    let of_a_page_of_ours = |origin: &[u8]| {
+    let is_own = |origin: &[u8]| {
         let origin = std::str::from_utf8(origin).unwrap_or_default();
         let host = origin.split_once("://").map_or("", |(_, host)| host);
         hosts.iter().all(|own| own.as_str().eq_ignore_ascii_case(host))
     };
     if let Some(origin) = request.headers.get(ORIGIN)
-        && !of_a_page_of_ours(origin.as_bytes())
+        && !is_own(origin.as_bytes())
     {
         return Err(Error::Forbidden(
             "web pages of other sites may not use this address".to_owned(),
@@ -103,7 +97,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn outcome(method: &str, target: &str, headers: &[(&str, &str)]) -> &'static str {
+    fn code(method: &str, target: &str, headers: &[(&str, &str)]) -> &'static str {
         let mut request = axum::http::Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -114,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hosts_that_cannot_be_rebound_are_taken() {
+    fn only_hosts_that_cannot_be_rebound_are_allowed() {
         for host in [
             "localhost",
             "LocalHost:5002",
@@ -124,7 +118,7 @@ mod tests {
             "[::1]:5002",
             "admin.example:1",
         ] {
-            assert_eq!(outcome("GET", "/", &[("host", host)]), "ok", "{host}");
+            assert_eq!(code("GET", "/", &[("host", host)]), "ok", "{host}");
         }
         for host in [
             "evil.example",
@@ -135,15 +129,15 @@ mod tests {
             "",
             "a b",
         ] {
-            assert_eq!(outcome("GET", "/", &[("host", host)]), "forbidden", "{host}");
+            assert_eq!(code("GET", "/", &[("host", host)]), "forbidden", "{host}");
         }
-        assert_eq!(outcome("GET", "/", &[]), "forbidden");
-        // Each that is named has to be one.
+        assert_eq!(code("GET", "/", &[]), "forbidden");
+        // Every host that is named has to be allowed.
         let both = [("host", "localhost"), ("host", "evil.example")];
-        assert_eq!(outcome("GET", "/", &both), "forbidden");
-        assert_eq!(outcome("GET", "http://evil.example/", &both[..1]), "forbidden");
-        assert_eq!(outcome("GET", "http://localhost/", &both[1..]), "forbidden");
-        assert_eq!(outcome("GET", "http://localhost/", &[]), "ok");
+        assert_eq!(code("GET", "/", &both), "forbidden");
+        assert_eq!(code("GET", "http://evil.example/", &both[..1]), "forbidden");
+        assert_eq!(code("GET", "http://localhost/", &both[1..]), "forbidden");
+        assert_eq!(code("GET", "http://localhost/", &[]), "ok");
     }
 
     #[test]
@@ -159,15 +153,15 @@ mod tests {
             "",
         ] {
             let page = [host, json, ("origin", origin)];
-            assert_eq!(outcome("POST", "/", &page), "forbidden", "{origin}");
-            assert_eq!(outcome("GET", "/", &page), "forbidden", "{origin}");
+            assert_eq!(code("POST", "/", &page), "forbidden", "{origin}");
+            assert_eq!(code("GET", "/", &page), "forbidden", "{origin}");
         }
         let own = [host, json, ("origin", "http://localhost:5002")];
-        assert_eq!(outcome("POST", "/", &own), "ok");
+        assert_eq!(code("POST", "/", &own), "ok");
     }
 
     #[test]
-    fn what_a_page_may_send_without_asking_changes_nothing() {
+    fn what_a_page_may_send_without_preflight_changes_nothing() {
         let host = ("host", "localhost");
         for other in [
             "text/plain",
@@ -178,19 +172,11 @@ mod tests {
             "",
         ] {
             let request = [host, ("content-type", other)];
-            assert_eq!(
-                outcome("POST", "/", &request),
-                "unsupported_media_type",
-                "{other}"
-            );
+            assert_eq!(code("POST", "/", &request), "unsupported_media_type", "{other}");
         }
-        assert_eq!(outcome("POST", "/", &[host]), "unsupported_media_type");
+        assert_eq!(code("POST", "/", &[host]), "unsupported_media_type");
         for json in ["application/json", "Application/JSON; charset=utf-8"] {
-            assert_eq!(
-                outcome("POST", "/", &[host, ("content-type", json)]),
-                "ok",
-                "{json}"
-            );
+            assert_eq!(code("POST", "/", &[host, ("content-type", json)]), "ok", "{json}");
         }
     }
 }

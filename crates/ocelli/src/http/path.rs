@@ -1,4 +1,4 @@
-//! What a path names.
+//! The variable parts of a path.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 
-/// The variable parts of a path; one that cannot be read is an error like any other.
+/// As axum's, with an [`Error`] for a path that cannot be decoded.
 #[derive(Debug)]
 pub(super) struct Path<T>(pub(super) T);
 
@@ -17,7 +17,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(named)) => Ok(Self(named)),
             Err(rejection) => Err(Error::InvalidRequest(format!(
-                "the path cannot be read: {}; write names in UTF-8, percent-encoded",
+                "the path is invalid: {}; write names in UTF-8, percent-encoded",
                 rejection.body_text()
             ))),
         }

@@ -1,4 +1,4 @@
-//! The native prediction routes: requests translated into the one path, its results into JSON.
+//! The native prediction routes: from requests to the one inference path, and from its results to JSON.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::inference::json_output::ImageAnswer;
 use crate::output::postprocess::Output;
 use crate::output::timing::Phases;
 
-/// Where the time went (W3C Server Timing).
+/// W3C Server Timing.
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 #[derive(Serialize)]
@@ -72,7 +72,7 @@ pub(super) async fn predict(State(state): State<AppState>, http: HttpRequest) ->
     )
 }
 
-/// `POST /v1/models/{model}/predict`, with or without a version: one or many images, each of which succeeds or fails alone.
+/// `POST /v1/models/{model}/predict`, with or without a version. Each image succeeds or fails alone.
 pub(super) async fn predict_many(
     State(state): State<AppState>,
     Path(model): Path<ModelPath>,
@@ -96,7 +96,7 @@ async fn many(state: &AppState, http: &HttpRequest, target: &Target) -> Result<R
     let options = options(state, http, Most::Option(state.config.max_images))?;
     let AdmittedRequest { request, images } = admit(state, http, target, options).await?;
     let mut results = state.infer.run(&request, images).await;
-    // With one image there is nothing to tell apart, so its error is the request's.
+    // The error of the only image is the request's.
     if let [Err(_)] = results.as_slice() {
         return Err(results.pop().and_then(Result::err).unwrap_or_else(no_result));
     }
@@ -108,7 +108,7 @@ async fn many(state: &AppState, http: &HttpRequest, target: &Target) -> Result<R
         .fold(Phases::default(), Phases::max);
     let results = results
         .iter()
-        .map(|result| ImageAnswer::encoded(&request.envelope.model, &request.want, result, target.encoding))
+        .map(|result| ImageAnswer::new(&request.envelope.model, &request.want, result, target.encoding))
         .collect();
     respond(
         http,

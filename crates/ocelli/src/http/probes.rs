@@ -1,4 +1,4 @@
-//! What a process says of its own state to whoever runs it: alive, ready, metrics. Every role has these routes.
+//! The probes of every process: alive, ready, metrics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,32 +12,27 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::process::lifecycle::{Lifecycle, Stage};
 
-/// What the parts of a role know of their own state.
 pub trait Health: Send + Sync {
-    /// Whether the role can do its work now.
-    ///
-    /// # Errors
-    /// What it lacks.
+    /// Whether the role can do its work now, or what it lacks.
     fn ready(&self) -> Result<(), Error>;
 
-    /// What an operator should know of a role that is ready.
+    /// A note for the operator while the role is ready.
     fn remark(&self) -> Option<&'static str> {
         None
     }
 
-    /// What the start waits for, besides the models.
+    /// What the start waits for, beside the models.
     fn awaits(&self) -> Option<Error> {
         None
     }
 
-    /// Writes what is only known when it is asked for.
+    /// Updates the metrics that are computed on request.
     fn report(&self, metrics: &Metrics);
 }
 
-/// What the probes stand on. Cheap to clone.
+/// What the probes read. Cheap to clone.
 #[derive(Clone)]
 pub struct Probe {
-    /// What the process is doing.
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
     pub health: Arc<dyn Health>,
@@ -64,12 +59,12 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// `GET /livez`: the process answers.
+/// `GET /livez`.
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the process can do its work.
+/// `GET /readyz`.
 pub(super) async fn ready(State(probe): State<Probe>) -> Result<String, Error> {
     probe.readiness()?;
     Ok(match probe.health.remark() {
@@ -80,7 +75,7 @@ pub(super) async fn ready(State(probe): State<Probe>) -> Result<String, Error> {
 
 /// `GET /metrics`, in the OpenMetrics text format.
 pub(super) async fn metrics(State(probe): State<Probe>) -> Result<Response, Error> {
-    // What is only known when it is asked for is written anew each time, which nobody else should see half done.
+    // One request at a time, so that none sees metrics that another has half updated.
     let _writing = probe.metrics.writing.lock();
     probe.health.report(&probe.metrics);
     probe.metrics.ready.set(i64::from(probe.readiness().is_ok()));

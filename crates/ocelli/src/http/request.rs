@@ -1,4 +1,4 @@
-//! A request as handlers see it, and what its headers ask for.
+//! A request as handlers see it, and its headers.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::queue::job::Scored;
 
-/// How long the client wants to wait, in milliseconds from the end of the headers.
+/// The deadline, in milliseconds from the end of the headers.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
 
-/// How soon, compared with other requests: `high`, `normal` or `low`.
+/// `high`, `normal` or `low`.
 const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
 
 /// A request as handlers see it. Its body is in the context.
@@ -31,7 +31,6 @@ pub(super) struct HttpRequest {
 /// What the middleware and the handler of one request share.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// When the headers had arrived.
     pub(super) arrival: Instant,
     pub(super) id: HeaderValue,
     /// The route, as metrics name it.
@@ -116,11 +115,7 @@ impl Context {
     }
 }
 
-/// When the answer comes too late: after the usual time, or after `X-Timeout-Ms`, which the longest time limits. The option
-/// sets the longest time.
-///
-/// # Errors
-/// [`Error::InvalidRequest`].
+/// The deadline of a request: the usual time, or what `X-Timeout-Ms` says up to the longest, which `option` sets.
 pub(super) fn deadline(
     request: &HttpRequest,
     (usual, longest, option): (Duration, Duration, &str),
@@ -146,9 +141,6 @@ pub(super) fn deadline(
 }
 
 /// Refuses compressed bodies: images do not get smaller, and a small body could unpack to a huge one.
-///
-/// # Errors
-/// [`Error::UnsupportedEncoding`].
 pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
     for value in headers.get_all(CONTENT_ENCODING) {
         let shown = String::from_utf8_lossy(value.as_bytes());

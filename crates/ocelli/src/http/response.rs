@@ -1,4 +1,4 @@
-//! What every answer has in common: the request's id, the one error body, the counts.
+//! The middleware of every route: request ids, error responses, metrics.
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -22,13 +22,13 @@ use super::{Cors, Probe};
 use crate::error::{Cause, Error};
 use crate::process::lifecycle::Stage;
 
-/// Names a request in answers and logs; sent by the client, or made.
+/// Names a request in responses and logs; sent by the client, or generated.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What a client may call its request.
+/// The longest id that a client may send.
 const REQUEST_ID_LENGTH: usize = 128;
 
-/// What [`finish`] needs to know, the same for every request.
+/// What [`finish`] needs for every request.
 pub(super) struct Surroundings {
     probe: Probe,
     cors: Cors,
@@ -47,7 +47,6 @@ impl Surroundings {
     }
 }
 
-/// The one error body of the JSON routes.
 #[derive(Debug, Serialize)]
 struct ErrorBody<'a> {
     success: bool,
@@ -80,8 +79,8 @@ pub(super) fn log_unfinished<B>(response: &axum::http::Response<B>) {
     }
 }
 
-/// Surrounds every handler: gives the request an id and its body a place, writes errors as the route's protocol does, lets
-/// web pages read the response, and counts.
+/// Surrounds every handler: gives the request an id, writes errors as the route's protocol does, adds the CORS headers, and
+/// counts.
 pub(super) async fn finish(
     State(surroundings): State<Arc<Surroundings>>,
     request: Request,
@@ -135,7 +134,7 @@ pub(super) async fn finish(
     response
 }
 
-/// Runs the handler. One that panics has a bug; its client gets a response all the same.
+/// Runs the handler. The client of one that panics gets a response, too.
 async fn handle(next: Next, request: Request) -> Response {
     let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     handled.unwrap_or_else(|panic| Error::Internal(Cause::of_panic("the handler", &*panic)).into_response())
@@ -204,25 +203,21 @@ pub(super) fn json(body: impl Into<Body>) -> Response {
 }
 
 /// A 200 with a JSON body.
-///
-/// # Errors
-/// [`Error::Internal`] for what cannot be written as JSON.
 pub(super) fn to_json(body: &impl Serialize) -> Result<Response, Error> {
     serde_json::to_vec(body).map(json).map_err(Error::internal)
 }
 
-/// An error response that is written past the HTTP library, which says nothing to a client whose head is late or is no
-/// HTTP.
-pub(super) fn raw_answer(error: &Error) -> Arc<[u8]> {
+/// An error response that bypasses the HTTP library, which sends none to a client whose head is late or is not HTTP.
+pub(super) fn raw_response(error: &Error) -> Arc<[u8]> {
     let body = error_body(error, "none");
     let status = StatusCode::from_u16(error.status().http).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut answer = format!(
+    let mut response = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     )
     .into_bytes();
-    answer.extend(body);
-    answer.into()
+    response.extend(body);
+    response.into()
 }
 
 #[cfg(test)]
@@ -318,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_that_panics_is_answered_for_like_any_that_fails() {
+    async fn a_handler_that_panics_gets_a_response_like_any_that_fails() {
         let probe = probe();
         let routes =
             Routes::new("", native_error).get("/livez", async || -> &'static str { panic!("a bug") });

@@ -1,5 +1,5 @@
-//! The table of routes: it builds the router, names requests in metrics, lists the methods for browsers, and says how the
-//! errors of each protocol are written.
+//! The table of routes: it builds the router, names requests in metrics, lists the methods for browsers, and holds how each
+//! protocol writes errors.
 
 use axum::Router;
 use axum::extract::Request;
@@ -26,7 +26,7 @@ pub(super) struct Routes<S> {
     pub(super) table: RouteTable,
 }
 
-/// What is known of the routes when a request or an error has to be named.
+/// The routes, for metrics and errors.
 #[derive(Clone, Debug)]
 pub(super) struct RouteTable {
     routes: Vec<Route>,

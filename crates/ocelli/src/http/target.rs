@@ -13,7 +13,6 @@ use crate::models::served_model::ServedModel;
 use crate::output::params::OutputParams;
 use crate::output::postprocess::OutputRequest;
 
-/// The kind of answer that a route gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerKind {
     Classes,
@@ -54,8 +53,6 @@ impl AnswerKind {
 }
 
 impl ModelPath {
-    /// # Errors
-    /// As [`Catalog::find`].
     pub(super) fn find(&self, catalog: &Catalog) -> Result<Arc<ServedModel>, Error> {
         find(catalog, Some(&self.model), self.version.as_deref())
     }
@@ -70,9 +67,6 @@ fn find(catalog: &Catalog, model: Option<&str>, version: Option<&str>) -> Result
 
 impl Target {
     /// The target of a request whose path names a model, or whose query may name one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRequest`] for a query parameter that is unknown, repeated or wrong.
     pub(super) fn new(path: Option<ModelPath>, head: &Parts, kind: AnswerKind) -> Result<Self, Error> {
         let in_query = path.is_none();
         let (model, version) = path.map_or((None, None), |path| (Some(path.model), path.version));
@@ -87,8 +81,6 @@ impl Target {
         Ok(target)
     }
 
-    /// # Errors
-    /// As [`Catalog::find`], and [`Error::InvalidRequest`] for a model without such answers.
     pub(super) fn find(&self, catalog: &Catalog) -> Result<Found, Error> {
         let model = find(catalog, self.model.as_deref(), self.version.as_deref())?;
         let want = match self.kind {
@@ -100,9 +92,6 @@ impl Target {
     }
 
     /// Finds the model again after an error which says that it may have been replaced since it was found.
-    ///
-    /// # Errors
-    /// Any other error, and those of [`Target::find`].
     pub(super) fn find_again(&self, catalog: &Catalog, error: Error) -> Result<Found, Error> {
         match error {
             Error::Unloaded | Error::NoWorker(_) => self.find(catalog),

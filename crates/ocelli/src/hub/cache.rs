@@ -3,10 +3,10 @@
 //! ```text
 //! models--owner--name/
 //!     blobs/<hash>               a file, checked; <hash>.incomplete is the beginning of one
-//!     refs/<branch or tag>       the commit that it stood for when it was last asked for
+//!     refs/<branch or tag>       the commit that it named when it was last fetched
 //!     snapshots/<commit>/<path>  a link to a blob
 //!     .ocelli/<commit>.json      what the commit holds, as the hub listed it (ours; the others leave it alone)
-//! .locks/models--owner--name/    who is fetching a blob
+//! .locks/models--owner--name/    locks of blobs that are being fetched
 //! ```
 
 use std::os::unix::fs::symlink;
@@ -33,7 +33,6 @@ pub(super) struct RepoCache {
 }
 
 impl RepoCache {
-    /// That of a repository in a cache. Nothing needs to be there.
     pub(super) fn new(cache: &Path, repository: &Repository) -> Self {
         let name = repository.folder();
         Self {
@@ -42,7 +41,6 @@ impl RepoCache {
         }
     }
 
-    /// Everything of the repository is in here.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -84,7 +82,7 @@ impl RepoCache {
         self.blobs().join(format!("{}.incomplete", hash.as_str()))
     }
 
-    /// The file that is locked by whoever fetches a blob, in Python as well.
+    /// The file that is locked while a blob is fetched, by Python as well.
     pub(super) fn lock(&self, hash: &Hash) -> PathBuf {
         self.locks.join(format!("{}.lock", hash.as_str()))
     }
@@ -100,7 +98,7 @@ impl RepoCache {
             .is_ok_and(|about| about.is_file() && file.size.is_none_or(|size| size == about.len()))
     }
 
-    /// The commit that a revision stands for, as far as is known here.
+    /// The commit that a revision was last known to name.
     pub(super) fn commit(&self, revision: &RepoPath) -> Option<Commit> {
         Commit::new(revision.as_str()).or_else(|| {
             let text = fs::read_to_string(self.refs().join(revision.as_str())).ok()?;
@@ -108,7 +106,7 @@ impl RepoCache {
         })
     }
 
-    /// Notes which commit a revision stands for now, and what it holds.
+    /// Records the commit that a revision names now, and its files.
     pub(super) fn note(&self, revision: &RepoPath, listing: &Listing) -> Result<(), HubError> {
         let list = self.list(&listing.commit);
         if !list.exists() {
@@ -176,7 +174,6 @@ impl RepoCache {
         files.into_iter().map(|file| file.path).collect()
     }
 
-    /// Where it stands what a commit holds.
     pub(super) fn list(&self, commit: &Commit) -> PathBuf {
         self.folder.join(".ocelli").join(format!("{commit}.json"))
     }
@@ -289,7 +286,7 @@ mod tests {
             assert_eq!(cache.commit(&revision).as_ref(), Some(&listing.commit));
             assert_eq!(cache.listing(&listing.commit), Some((listing, Extent::Whole)));
         }
-        // A commit stands for itself, and needs no note.
+        // A commit names itself.
         let pinned = path(&"3".repeat(40));
         cache.note(&pinned, &listing("3")).unwrap();
         assert!(!cache.refs().join(pinned.as_str()).exists());

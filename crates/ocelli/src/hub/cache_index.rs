@@ -1,7 +1,7 @@
 //! What of the hub is on this machine, and how to be rid of it.
 //!
 //! The cache is shared with Hugging Face's own tools: what is not a model that can be served is neither listed nor
-//! removed by revision or file. A whole repository goes with everything that anybody has put there.
+//! removed by revision or file. A whole repository goes with everything in it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,6 @@ pub struct CachedModel {
     pub revisions: Vec<String>,
     /// Its ONNX files, and their bytes without those of files that they keep weights in.
     pub onnx: Vec<(String, u64)>,
-    /// Bytes of all its files.
     pub bytes: u64,
     /// The folder that looks like the repository.
     pub folder: PathBuf,
@@ -35,14 +34,9 @@ pub struct Removed {
     pub commits: usize,
     /// Files, each counted once however many commits have it.
     pub files: usize,
-    /// Their bytes.
     pub bytes: u64,
 }
 
-/// The models in the cache, by name.
-///
-/// # Errors
-/// When the cache is there and cannot be read.
 pub fn list(config: &HubConfig) -> Result<Vec<CachedModel>, HubError> {
     let mut models = Vec::new();
     for name in names(&config.cache)? {
@@ -58,9 +52,6 @@ pub fn list(config: &HubConfig) -> Result<Vec<CachedModel>, HubError> {
 }
 
 /// Removes a repository, or a revision of it, or a file of one; and the blobs that nothing else in the cache uses.
-///
-/// # Errors
-/// When it is not in the cache, or cannot be removed.
 pub fn remove(spec: &HubSpec, config: &HubConfig) -> Result<Removed, HubError> {
     let cache = RepoCache::new(&config.cache, &spec.repository);
     let absent = || HubError::NotCached {
@@ -119,7 +110,7 @@ fn whole(cache: &RepoCache, commits: usize) -> Result<Removed, HubError> {
         removed.bytes += fs::metadata(&blob).map_err(at(&blob))?.len();
     }
     fs::remove_dir_all(cache.folder()).map_err(at(cache.folder()))?;
-    // Whoever fetches just now keeps its lock by the open file.
+    // A process that is fetching keeps its lock through the open file.
     gone(fs::remove_dir_all(cache.locks())).map_err(at(cache.locks()))?;
     Ok(removed)
 }
@@ -165,7 +156,7 @@ fn commits(cache: &RepoCache) -> Result<Vec<Commit>, HubError> {
     Ok(names.iter().filter_map(|name| Commit::new(name)).collect())
 }
 
-/// The branches and tags that stand for a commit.
+/// The branches and tags that name a commit.
 fn revisions(cache: &RepoCache, commit: &Commit) -> Vec<String> {
     cache
         .known_revisions()

@@ -1,4 +1,4 @@
-//! The hub over HTTP: what is asked, whom the token is told, and what refusals mean.
+//! The hub's HTTP API: requests, redirects, the token, and the meaning of refusals.
 //!
 //! The token goes to the hub's own origin and nowhere else: redirects are followed here, one by one, and not by the HTTP
 //! library.
@@ -51,14 +51,14 @@ pub(super) struct About<'a> {
     pub(super) file: Option<&'a RepoPath>,
 }
 
-/// An answer that is a success, and who gave it.
+/// A successful response, and the address that gave it.
 pub(super) struct HubResponse {
     pub(super) url: Url,
     pub(super) response: Response<Body>,
 }
 
 impl Client {
-    /// A client of the hub that `config` names. It connects when it is asked something.
+    /// A client of the hub that `config` names. It connects with the first request.
     pub(super) fn new(config: &HubConfig) -> Self {
         let authorities = tls::system_authorities();
         if config.endpoint.scheme() == "https" {
@@ -96,7 +96,6 @@ impl Client {
         }
     }
 
-    /// What a revision is and holds.
     pub(super) fn listing(&self, spec: &HubSpec) -> Result<Listing, HubError> {
         let (owner, name) = spec.repository.parts();
         let revision = spec.revision();
@@ -247,11 +246,10 @@ impl Client {
         }
     }
 
-    /// Why it was not a success.
     fn refusal(&self, url: &Url, response: &Response<Body>, about: About<'_>) -> HubError {
         let status = response.status().as_u16();
         if !self.is_home(url) {
-            // Whoever keeps the large files knows nothing of repositories; an address of theirs may have expired.
+            // Storage servers know nothing of repositories; their addresses expire.
             return HubError::Failing {
                 host: origin(url),
                 status,
@@ -287,7 +285,6 @@ impl Client {
     }
 }
 
-/// What the hub said with a refusal.
 struct Refused<'a> {
     status: u16,
     code: Option<&'a str>,
@@ -312,7 +309,7 @@ impl Refused<'_> {
                 others: Vec::new(),
             },
             (None, 404) if about.revision != "main" => self.no_revision(about),
-            // Who does not say who they are is told 401 for what is not there and for what is not for them.
+            // Without a token the hub answers 401 for a missing repository as well as for a private one.
             (_, 401 | 403) if self.with_token && self.code != Some("RepoNotFound") => HubError::Token {
                 repository,
                 host,

@@ -22,7 +22,6 @@ const MAX_PATIENCE: Duration = Duration::from_secs(3600);
 /// Longer files are no tokens.
 const MAX_TOKEN: u64 = 4096;
 
-/// Where models are fetched from and kept.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
     /// The folder of all repositories, such as `~/.cache/huggingface/hub`.
@@ -42,9 +41,6 @@ pub struct Token(String);
 
 impl HubConfig {
     /// What the environment says; `variable` looks one up.
-    ///
-    /// # Errors
-    /// When there is no place for a cache, the endpoint is no address, or the token is none.
     pub fn from_env(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let home = set("HF_HOME").map(PathBuf::from).or_else(|| {
@@ -142,7 +138,7 @@ impl Token {
     /// `None` where there is nothing but white space.
     fn new(name: &'static str, text: &str) -> Result<Option<Self>, HubError> {
         let text = text.trim();
-        // It becomes part of a header. The text itself is not repeated, for messages are logged.
+        // It becomes part of a header. The text itself is not repeated, since errors are logged.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(HubError::Setting {
                 name,

@@ -28,7 +28,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// What is read at once, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// A file to fetch, and where from.
 pub(super) struct Download<'a> {
     pub(super) client: &'a Client,
     pub(super) cache: &'a RepoCache,

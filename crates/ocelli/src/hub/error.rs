@@ -1,4 +1,4 @@
-//! Why a model could not be had from the hub, in words for whoever named it.
+//! Why a model cannot be fetched from the hub.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,42 +8,31 @@ use ocelli_vision::Format;
 
 use super::spec::{Repository, SpecError};
 
-/// Why a model cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// What was written does not name a model on the hub.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// An environment variable cannot be used.
     #[error("{name}: {problem}")]
-    Setting {
-        name: &'static str,
-        /// What is wrong and what to do.
-        problem: String,
-    },
-    /// The hub, or where it sends its callers for large files, cannot be spoken to.
+    Setting { name: &'static str, problem: String },
     #[error(
         "{host} cannot be reached: {why}; check the network, HTTPS_PROXY and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use \
          only what is in the cache"
     )]
     Unreachable { host: String, why: String },
-    /// The hub is there and does not work.
     #[error("{host} answered {status}: it does not work now; try again later")]
     Failing { host: String, status: u16 },
-    /// No such repository, or one that is not shown to everybody: the hub does not tell these apart.
+    /// The hub does not distinguish missing from private repositories.
     #[error(
         "{repository} is not on {host}, or it is private: check the name; for a private one set HF_TOKEN to a token that \
          may read it"
     )]
     NoRepository { repository: Repository, host: String },
-    /// The repository's owner wants to be asked first.
     #[error(
         "{repository} is gated: accept its conditions at {host}/{repository}, then set HF_TOKEN to a token of that \
          account"
     )]
     Gated { repository: Repository, host: String },
-    /// The token is wrong or may not do this.
     #[error(
         "{host} refuses the token for {repository} ({status}): set HF_TOKEN to a valid one that may read this repository, \
          or unset it for a public one"
@@ -53,7 +42,6 @@ pub enum HubError {
         host: String,
         status: u16,
     },
-    /// There is no such branch, tag or commit.
     #[error(
         "{repository} has no revision '{revision}': name a branch, a tag or a commit of it, or leave it out for main"
     )]
@@ -61,7 +49,6 @@ pub enum HubError {
         repository: Repository,
         revision: String,
     },
-    /// A file that the repository lists cannot be fetched, or a named one does not exist.
     #[error("{repository} has no file '{file}'{}", listed("; its ONNX files are", others))]
     NoFile {
         repository: Repository,
@@ -69,7 +56,6 @@ pub enum HubError {
         /// The ONNX files that are there.
         others: Vec<String>,
     },
-    /// There is nothing in it that can be served.
     #[error(
         "{repository} has no ONNX file that can be served{}{}",
         foreign.as_ref().map(|(file, format)| format!(": {file} {format}")).unwrap_or_default(),
@@ -81,14 +67,12 @@ pub enum HubError {
         foreign: Option<(String, &'static Format)>,
         files: Vec<String>,
     },
-    /// A file that was named is a model in another format.
     #[error("{repository}: {file} {format}")]
     Foreign {
         repository: Repository,
         file: String,
         format: &'static Format,
     },
-    /// It has several, which are not one model in several forms.
     #[error(
         "{spec} does not say which of its ONNX files is meant{}: write {spec}#FILE",
         listed(", of", files)
@@ -98,109 +82,74 @@ pub enum HubError {
     Refused {
         url: String,
         status: u16,
-        /// What the hub said about it.
         message: Option<String>,
     },
-    /// Whatever answered is not the hub.
     #[error(
         "{url} did not answer as a model hub does: {problem}; check HF_ENDPOINT, and whether a proxy or a login page answers instead"
     )]
     NotHub { url: String, problem: String },
-    /// The hub names a file that would lie outside the cache.
     #[error(
         "the hub lists a file {name:?} in {repository}: that is no path within a repository, so nothing of it was written; do not use this repository"
     )]
-    Outside {
-        repository: Repository,
-        /// The name, as it came.
-        name: String,
-    },
-    /// More bytes than anything sensible.
+    Outside { repository: Repository, name: String },
     #[error("{file} of {repository} has {}, and {} is the limit for such a file: check that it is the right one", ByteSize(*bytes), ByteSize(*limit))]
     TooLarge {
         repository: Repository,
         file: String,
-        /// What the hub says it has.
         bytes: u64,
         limit: u64,
     },
-    /// What arrived is not what the hub promised.
     #[error(
         "{file} of {repository} arrived with the hash {found} instead of {expected} and was deleted: try again; if it happens again, something on the way changes the bytes"
     )]
     WrongHash {
         repository: Repository,
         file: String,
-        /// What the hub says, as hexadecimal digits.
         expected: String,
         found: String,
     },
-    /// The hub does not say what a file must be.
     #[error(
         "the hub does not say the hash of {file} in {repository}, so it cannot be checked: set HF_ENDPOINT to a hub or mirror that does"
     )]
     NoHash { repository: Repository, file: String },
-    /// It broke off more often than is tried.
     #[error("{file} of {repository} broke off after {}: {why}; the part is kept, and the next try goes on from there", ByteSize(*bytes))]
     Broken {
         repository: Repository,
         file: String,
         bytes: u64,
-        /// The last reason.
         why: String,
     },
-    /// The disk is full, or would be.
     #[error("{}: {file} needs {} more and {}: free some space, or set HF_HOME to a larger disk", path.display(), ByteSize(*needed), free.map_or("the disk is full".to_owned(), |free| format!("{} are free", ByteSize(free))))]
     DiskFull {
-        /// Where it was to go.
         path: PathBuf,
         file: String,
-        /// Bytes that are missing of it.
         needed: u64,
-        /// Bytes that there are, where known.
         free: Option<u64>,
     },
-    /// The system lets no file become so large.
     #[error("{}: {file} needs {} more than a file may have: raise the limit on the size of files (ulimit -f), or set HF_HOME to a disk that holds larger ones", path.display(), ByteSize(*needed))]
     FileLimit {
-        /// Where it was to go.
         path: PathBuf,
         file: String,
-        /// Bytes that are missing of it.
         needed: u64,
     },
-    /// The cache cannot be read or written.
     #[error("{}: {source}; the cache of models is there, HF_HOME moves it", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// It would have to be fetched and must not be.
     #[error("{spec}: {missing} is not in the cache ({}), and HF_HUB_OFFLINE is set: unset it, or run `ocelli model pull {spec}` where there is a network and copy the cache", cache.display())]
     Offline {
         spec: String,
         missing: String,
-        /// Where it was looked for.
         cache: PathBuf,
     },
-    /// It was to be removed, and is not there.
     #[error("{spec} is not in the cache ({}); `ocelli model list` says what is", cache.display())]
-    NotCached {
-        spec: String,
-        /// Where it was looked for.
-        cache: PathBuf,
-    },
-    /// A graph cannot be read, or says what cannot be followed.
+    NotCached { spec: String, cache: PathBuf },
     #[error("{file} ({}) {problem}", path.display())]
     Graph {
-        /// Its path within the repository.
         file: String,
-        /// Where it is on this machine.
         path: PathBuf,
-        /// What is wrong and what to do.
         problem: String,
     },
-    /// A file of the cache is missing, too large or leads elsewhere.
     #[error(transparent)]
     File(#[from] ocelli_vision::FileError),
-    /// A `model.toml` in the repository is wrong.
     #[error("{}: {source}", path.display())]
     Package {
         path: PathBuf,

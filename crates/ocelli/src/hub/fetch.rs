@@ -1,4 +1,4 @@
-//! One model, from its name to its files: what the revision holds, what of that is wanted, and one file after the other.
+//! Fetches one model: lists the files of the revision, selects those that are needed, and downloads one after the other.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,41 +17,39 @@ use super::listing::{Listing, RepoFile};
 use super::select::{Choice, choose};
 use super::spec::{Commit, HubSpec, RepoPath};
 
-/// The largest file of each other kind, in bytes. What does not fit in an ONNX file stands in files beside it.
+/// Maximum size of files other than the ONNX file, in bytes.
 const MAX_TEXT: u64 = 16 << 20;
 const MAX_EXTERNAL: u64 = 16 << 30;
 
-/// Sees to it that a model is on this machine.
 pub(super) fn run(spec: &HubSpec, config: &HubConfig) -> Result<Fetched, HubError> {
-    let visit = Fetch {
+    let fetch = Fetch {
         spec,
         config,
         revision: spec.revision(),
         cache: RepoCache::new(&config.cache, &spec.repository),
     };
-    let (listing, client) = visit.listing()?;
+    let (listing, client) = fetch.listing()?;
     let choice = choose(spec, &listing)?;
-    let mut stay = FetchSession {
-        visit: &visit,
+    let mut session = FetchSession {
+        fetch: &fetch,
         listing: &listing,
         client,
         bytes: 0,
         fetched: 0,
     };
-    stay.obtain_all(&choice)?;
+    session.obtain_all(&choice)?;
     Ok(Fetched {
         spec: spec.clone(),
-        folder: visit.cache.snapshot(&listing.commit),
-        root: visit.cache.folder().to_owned(),
+        folder: fetch.cache.snapshot(&listing.commit),
+        root: fetch.cache.folder().to_owned(),
         onnx: PathBuf::from(choice.onnx.path.as_str()),
         why: choice.why,
-        bytes: stay.bytes,
-        fetched: stay.fetched,
+        bytes: session.bytes,
+        fetched: session.fetched,
         commit: listing.commit.clone(),
     })
 }
 
-/// Who is visited, and what is known of it.
 struct Fetch<'a> {
     spec: &'a HubSpec,
     config: &'a HubConfig,
@@ -59,25 +57,24 @@ struct Fetch<'a> {
     cache: RepoCache,
 }
 
-/// A visit that found the door open.
+/// A fetch whose revision was found.
 struct FetchSession<'a> {
-    visit: &'a Fetch<'a>,
+    fetch: &'a Fetch<'a>,
     listing: &'a Listing,
-    /// Where files that are not in the cache come from; nowhere when nothing may be asked.
+    /// `None` offline.
     client: Option<Client>,
     bytes: u64,
     fetched: u64,
 }
 
-/// Where a file is that is here.
 enum CachedFile {
     Snapshot,
     Blob(Hash),
 }
 
 impl Fetch<'_> {
-    /// What the revision holds. The hub is asked, unless that is forbidden or the revision is a commit whose list is
-    /// here, for that never changes. When the hub cannot be reached, the cache has to do.
+    /// The files of the revision, as the hub lists them. The cache's list is used offline, when the hub cannot be reached, and
+    /// for a commit, which never changes.
     fn listing(&self) -> Result<(Listing, Option<Client>), HubError> {
         let cached = || {
             let commit = self.cache.commit(&self.revision)?;
@@ -96,9 +93,9 @@ impl Fetch<'_> {
         }
         match client.listing(self.spec) {
             Ok(listing) => {
-                // A cache that cannot be written may have all that is wanted, as in an image that was made for it.
+                // A read-only cache may have all the files, as in a container image.
                 if let Err(error) = self.cache.note(&self.revision, &listing) {
-                    tracing::warn!(%error, "what the hub said is not noted");
+                    tracing::warn!(%error, "the list of the hub's files is not cached");
                 }
                 Ok((listing, Some(client)))
             }
@@ -132,25 +129,25 @@ impl Fetch<'_> {
 }
 
 impl FetchSession<'_> {
-    /// The graph comes first, for it says which files it needs, and appears last, so that where it is the rest is, too.
+    /// Downloads the graph before the files of weights that it names, and links it last, so that a linked graph is complete.
     fn obtain_all(&mut self, choice: &Choice<'_>) -> Result<(), HubError> {
         for file in self.descriptions(choice)? {
             self.obtain(file, MAX_TEXT)?;
         }
-        let place = self.bring(choice.onnx, MAX_ONNX)?;
+        let place = self.download(choice.onnx, MAX_ONNX)?;
         let path = match &place {
             CachedFile::Snapshot => self.pointer(choice.onnx),
-            CachedFile::Blob(hash) => self.visit.cache.blob(hash),
+            CachedFile::Blob(hash) => self.fetch.cache.blob(hash),
         };
-        for path in graph::external(self.visit.cache.folder(), &path, &choice.onnx.path)? {
+        for path in graph::external(self.fetch.cache.folder(), &path, &choice.onnx.path)? {
             let file = self.listing.find(&path);
-            let file = file.ok_or_else(|| self.visit.no_file(path.as_str()))?;
+            let file = file.ok_or_else(|| self.fetch.no_file(path.as_str()))?;
             self.obtain(file, MAX_EXTERNAL)?;
         }
-        self.show(choice.onnx, &place)
+        self.link(choice.onnx, &place)
     }
 
-    /// What describes the model. Of a package it has to be read first which labels it names.
+    /// The files that describe the model. A package's manifest is fetched here, since it names the labels.
     fn descriptions<'c>(&mut self, choice: &Choice<'c>) -> Result<Vec<&'c RepoFile>, HubError>
     where
         Self: 'c,
@@ -160,7 +157,7 @@ impl FetchSession<'_> {
         };
         self.obtain(manifest, MAX_TEXT)?;
         let path = self.pointer(manifest);
-        let text = Files::within(self.visit.cache.folder())?.read_text(&path, MAX_TEXT)?;
+        let text = Files::within(self.fetch.cache.folder())?.read_text(&path, MAX_TEXT)?;
         let parsed = Manifest::parse(&text).map_err(|source| HubError::Package { path, source })?;
         let labels = parsed
             .outputs
@@ -170,31 +167,31 @@ impl FetchSession<'_> {
             .map(|name| {
                 let path = manifest.path.beside(name);
                 let file = path.and_then(|path| self.listing.find(&path));
-                file.ok_or_else(|| self.visit.no_file(name))
+                file.ok_or_else(|| self.fetch.no_file(name))
             })
             .collect()
     }
 
-    /// Sees to it that a file is in the snapshot.
+    /// Downloads a file if needed, and links it into the snapshot.
     fn obtain(&mut self, file: &RepoFile, limit: u64) -> Result<(), HubError> {
-        let place = self.bring(file, limit)?;
-        self.show(file, &place)
+        let place = self.download(file, limit)?;
+        self.link(file, &place)
     }
 
-    /// Sees to it that a file is here.
-    fn bring(&mut self, file: &RepoFile, limit: u64) -> Result<CachedFile, HubError> {
+    /// Downloads a file unless it is in the snapshot.
+    fn download(&mut self, file: &RepoFile, limit: u64) -> Result<CachedFile, HubError> {
         let Fetch {
             spec,
             cache,
             revision,
             ..
-        } = self.visit;
+        } = self.fetch;
         let commit = &self.listing.commit;
         if cache.has(commit, file) {
             return Ok(CachedFile::Snapshot);
         }
         let client = self.client.as_ref();
-        let client = client.ok_or_else(|| self.visit.offline(file.path.as_str()))?;
+        let client = client.ok_or_else(|| self.fetch.offline(file.path.as_str()))?;
         let about = About {
             repository: &spec.repository,
             revision: revision.as_str(),
@@ -225,10 +222,9 @@ impl FetchSession<'_> {
         Ok(CachedFile::Blob(hash))
     }
 
-    /// Makes a file that is here appear in the snapshot.
-    fn show(&mut self, file: &RepoFile, place: &CachedFile) -> Result<(), HubError> {
+    fn link(&mut self, file: &RepoFile, place: &CachedFile) -> Result<(), HubError> {
         if let CachedFile::Blob(hash) = place {
-            self.visit.cache.link(&self.listing.commit, &file.path, hash)?;
+            self.fetch.cache.link(&self.listing.commit, &file.path, hash)?;
         }
         let pointer = self.pointer(file);
         self.bytes += fs::metadata(&pointer).map_err(at(&pointer))?.len();
@@ -236,6 +232,6 @@ impl FetchSession<'_> {
     }
 
     fn pointer(&self, file: &RepoFile) -> PathBuf {
-        self.visit.cache.pointer(&self.listing.commit, &file.path)
+        self.fetch.cache.pointer(&self.listing.commit, &file.path)
     }
 }

@@ -1,7 +1,7 @@
 //! What the hub says a file must be, and whether it is.
 //!
 //! A file that is kept in large file storage is named by the SHA-256 of its bytes; one that is part of the Git
-//! repository itself by Git's hash of it, which is SHA-1. SHA-1 does not withstand somebody who makes two files of one
+//! repository itself by Git's hash of it, which is SHA-1. SHA-1 does not withstand attackers who make two files of one
 //! hash, but Git's commits, and so the hub, have nothing better to offer for these.
 
 use std::fmt::{self, Write as _};
@@ -71,7 +71,6 @@ impl fmt::Display for Hash {
     }
 }
 
-/// Hashes a file piece by piece.
 #[derive(Clone)]
 pub(super) struct Hasher(digest::Context);
 
@@ -80,7 +79,6 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The hash's hexadecimal digits.
     pub(super) fn finish(self) -> String {
         let mut digits = String::new();
         for byte in self.0.finish().as_ref() {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::hash::Hash;
 use super::spec::{Commit, RepoPath};
 
-/// The files of a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Listing {
     pub(super) commit: Commit,
@@ -107,7 +106,6 @@ impl Listing {
         serde_json::to_vec(&answer).unwrap_or_default()
     }
 
-    /// The file at `path`.
     pub(super) fn find(&self, path: &RepoPath) -> Option<&RepoFile> {
         self.files.iter().find(|file| file.path == *path)
     }

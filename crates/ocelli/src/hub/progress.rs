@@ -1,4 +1,4 @@
-//! How far a download is: a bar where somebody watches, one line of the log otherwise.
+//! Progress of a download: a bar on a terminal, else one log line.
 
 use std::io::{self, IsTerminal as _};
 
@@ -13,7 +13,6 @@ pub(super) struct DownloadProgress {
 }
 
 impl DownloadProgress {
-    /// Begins to show the download of `size` bytes.
     pub(super) fn new(file: &RepoPath, size: u64) -> Self {
         if !io::stderr().is_terminal() {
             tracing::info!(%file, size = %ByteSize(size), "fetching");
@@ -26,7 +25,6 @@ impl DownloadProgress {
         Self { bar }
     }
 
-    /// So many bytes are here.
     pub(super) fn at(&mut self, bytes: u64) {
         self.bar.at(bytes);
     }

@@ -7,7 +7,6 @@ use super::error::HubError;
 use super::listing::{Listing, RepoFile};
 use super::spec::{HubSpec, RepoPath};
 
-/// What makes a folder a package.
 const MANIFEST: &str = "model.toml";
 
 const PACKAGE_ONNX: &str = "model.onnx";
@@ -22,7 +21,6 @@ pub(super) struct Choice<'a> {
     /// Why this one and which others there are, in words.
     pub(super) why: String,
     pub(super) descriptions: Vec<&'a RepoFile>,
-    /// The package's `model.toml`, if it is one.
     pub(super) manifest: Option<&'a RepoFile>,
 }
 
@@ -70,7 +68,6 @@ fn refuse_foreign(spec: &HubSpec, listing: &Listing) -> Result<(), HubError> {
     }
 }
 
-/// The file that the user wants.
 fn named<'a>(
     spec: &HubSpec,
     path: &RepoPath,
@@ -114,7 +111,7 @@ fn best<'a>(
     found.map(|file| (*file, variant.why)).ok_or_else(unclear)
 }
 
-/// Every path at which a description of a graph may stand: beside it, and in the folders above.
+/// Every path at which a description of a graph may be: beside it, and in the folders above.
 fn described_by(onnx: &RepoPath) -> Vec<RepoPath> {
     let mut paths = Vec::new();
     let mut folder = onnx.parent();

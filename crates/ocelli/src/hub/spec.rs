@@ -28,7 +28,6 @@ pub struct HubSpec {
     pub file: Option<RepoPath>,
 }
 
-/// `owner/name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
     owner: String,
@@ -39,7 +38,6 @@ pub struct Repository {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoPath(String);
 
-/// The full hash of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit(String);
 
@@ -50,7 +48,6 @@ impl HubSpec {
         text.starts_with(SCHEME)
     }
 
-    /// What `owner/name[@revision][#file]` names, without `hf:` in front.
     #[must_use]
     pub fn without_scheme(text: &str) -> Option<Self> {
         format!("{SCHEME}{text}").parse().ok()
@@ -132,7 +129,6 @@ impl Repository {
         })
     }
 
-    /// Its owner and its name.
     pub(super) fn parts(&self) -> (&str, &str) {
         (&self.owner, &self.name)
     }
@@ -191,7 +187,6 @@ impl RepoPath {
         self.0.ends_with(".onnx")
     }
 
-    /// Its last part.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
@@ -203,7 +198,6 @@ impl RepoPath {
         self.0.rsplit_once('/').map(|(folder, _)| Self(folder.to_owned()))
     }
 
-    /// A path in the same folder.
     #[must_use]
     pub fn beside(&self, name: &str) -> Option<Self> {
         match self.0.rsplit_once('/') {

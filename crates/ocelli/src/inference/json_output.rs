@@ -1,4 +1,4 @@
-//! What images came to, with the names of their classes, as JSON shows it.
+//! The results of images as JSON, with the names of their classes.
 
 use std::borrow::Cow;
 
@@ -11,19 +11,17 @@ use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{Output, OutputRequest, Prediction};
 use crate::queue::job::Scored;
 
-/// What one image came to.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum ImageAnswer<'a> {
-    /// It was computed, to classes.
     Predictions {
         /// Best first.
         predictions: Vec<LabelledPrediction<'a>>,
     },
-    /// It was computed, to a feature vector.
-    Embedding { embedding: Vector<'a> },
+    Embedding {
+        embedding: Vector<'a>,
+    },
     Failure {
-        /// What is wrong and what to do.
         error: String,
         code: &'static str,
     },
@@ -33,23 +31,20 @@ pub enum ImageAnswer<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct LabelledPrediction<'a> {
     pub label: Cow<'a, str>,
-    /// The class's index, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
-    /// The probability, 0 to 1.
+    /// 0 to 1.
     pub probability: f32,
 }
 
-/// How the numbers of a vector are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VectorEncoding {
     #[default]
     Float,
-    /// As the base64 of their float32, little endian: exact, and half as long.
+    /// The base64 of little-endian float32 values: exact, and half as long.
     Base64,
 }
 
-/// A feature vector as JSON shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Vector<'a> {
     numbers: &'a [f32],
@@ -73,15 +68,8 @@ impl Serialize for Vector<'_> {
 }
 
 impl<'a> ImageAnswer<'a> {
-    /// The answer for one image of `model`, of which `want` was wanted.
     #[must_use]
-    pub fn new(model: &'a ServedModel, want: &OutputRequest, result: &'a Result<Scored, Error>) -> Self {
-        Self::encoded(model, want, result, VectorEncoding::Float)
-    }
-
-    /// The same with vectors in this encoding.
-    #[must_use]
-    pub fn encoded(
+    pub fn new(
         model: &'a ServedModel,
         want: &OutputRequest,
         result: &'a Result<Scored, Error>,

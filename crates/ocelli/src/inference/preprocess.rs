@@ -1,9 +1,8 @@
-//! Turning photos into jobs: work for the pool, at most one photo per core, the models in turn, the photos of each model by
-//! priority and then in order of arrival.
+//! Turns photos into jobs: at most one photo per core, the models in turn, the photos of each model by priority and then in
+//! order of arrival.
 //!
-//! Photos wait here as they came, compressed, which is the smallest form they will ever have. A photo whose client
-//! has left or whose deadline has passed is dropped unopened. Frames being decoded are counted against one budget
-//! of bytes, reserved from the header before anything is decoded.
+//! Photos wait compressed. A photo whose client has left or whose deadline has passed is dropped before it is decoded. Each
+//! photo reserves memory for its pixels, by its header, before it is decoded.
 
 pub(crate) mod waiting;
 
@@ -34,14 +33,30 @@ pub struct DecodeConfig {
     pub pixel_bytes: u64,
 }
 
-/// A photo to prepare for a model.
+impl DecodeConfig {
+    /// The most memory that decoding an image takes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidImage`] if that exceeds the limit of all images together.
+    pub fn charge(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<u64, Error> {
+        let bytes = Decoder::peak_bytes(file, header, spec);
+        if bytes > self.pixel_bytes {
+            return Err(Error::InvalidImage(format!(
+                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
+                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
+                header.width, header.height, self.pixel_bytes
+            )));
+        }
+        Ok(bytes)
+    }
+}
+
 #[derive(Debug)]
 pub struct Photo {
     pub bytes: Bytes,
     pub envelope: Envelope,
-    /// The output that the request asks for.
     pub want: OutputRequest,
-    /// Room in the house, held at least until the file is let go.
+    /// Held at least until the file is dropped.
     pub permit: Arc<Permit>,
 }
 
@@ -75,13 +90,13 @@ struct PreprocessShared {
     pixel_bytes_freed: Condvar,
 }
 
-/// The pool's side: one decoder for each member, made when it is first needed.
+/// The work of the pool. Each thread has its own decoder, made when it is first needed.
 pub struct DecodeWork {
     shared: Arc<PreprocessShared>,
     decoders: Vec<Mutex<Option<Decoder>>>,
 }
 
-/// The handle, and the work of a pool of one member for each core.
+/// The handle, and the work for a pool with one thread for each core.
 #[must_use]
 pub fn pair(
     config: DecodeConfig,
@@ -110,16 +125,12 @@ pub fn pair(
 }
 
 impl Decoders {
-    /// Has a photo prepared and submitted as a job; `waiter` hears what comes of it.
-    pub fn submit(&self, photo: Photo, waiter: ReplySender) {
-        self.queue(photo, Completion::Submit(waiter));
+    /// Prepares a photo and submits it as a job, whose result goes to `reply`.
+    pub fn submit(&self, photo: Photo, reply: ReplySender) {
+        self.queue(photo, Completion::Submit(reply));
     }
 
-    /// Has a photo prepared and gives the job back, to be submitted in another way.
-    ///
-    /// # Errors
-    /// [`Error::InvalidImage`], [`Error::NotReady`] where the process stops, and [`Error::Internal`] for a photo whose
-    /// deadline passed, which whoever waits knows.
+    /// Prepares a photo and returns its job.
     pub async fn prepare(&self, photo: Photo) -> Result<Job, Error> {
         let (sender, job) = oneshot::channel();
         self.queue(photo, Completion::Return(sender));
@@ -143,45 +154,41 @@ impl Decoders {
         self.pool.call();
     }
 
-    /// Says whether a file looks like an image within the limits, from its first bytes.
-    ///
-    /// # Errors
-    /// [`Error::InvalidImage`].
-    pub fn look_at(&self, bytes: &[u8]) -> Result<(), Error> {
+    /// Refuses a file that is no image within the limits, by its first bytes.
+    pub fn check_header(&self, bytes: &[u8]) -> Result<(), Error> {
         survive(|| Ok(ImageHeader::read(bytes, &self.shared.config.image).map(drop)?))
     }
 
-    /// Lets go of photos that wait and that nobody waits for. Called when somebody has left, so that what they sent
-    /// keeps nobody else out.
+    /// Drops queued photos whose clients have left, so that they take no room. Called when a client leaves.
     pub fn drop_dead(&self) {
         let mut queue = self.shared.queue.lock();
         queue.drop_unless(|task| !self.shared.is_dead(&task.photo, &task.goal));
     }
 
-    /// Takes no more photos. Those waiting are still prepared.
+    /// Takes no more photos. Queued ones are still prepared.
     pub fn close(&self) {
         self.shared.queue.lock().closed = true;
     }
 }
 
 impl WorkSource for DecodeWork {
-    fn turn(&self, member: usize, urgency: Urgency) -> Turn {
+    fn turn(&self, thread: usize, urgency: Urgency) -> Turn {
         let Some(task) = self.shared.next(urgency) else {
             return Turn::Nothing;
         };
-        // Each member has its own decoder, so this lock is always free.
-        self.shared.handle(task, &mut self.decoders[member].lock());
+        // Each thread has its own decoder, so this lock is always free.
+        self.shared.handle(task, &mut self.decoders[thread].lock());
         Turn::Worked
     }
 }
 
 impl PreprocessShared {
-    /// The next photo whose model's worker wants another job. Urgent is only a photo that should overtake what is ready;
-    /// the one whose turn it is goes first even then, so that no priority and no model starves.
+    /// The next photo whose model's worker wants another job. A turn is urgent only if some photo should overtake jobs that
+    /// are ready; even then the next photo in turn goes first, so that no priority and no model starves.
     fn next(&self, urgency: Urgency) -> Option<WaitingPhoto> {
         let mut queue = self.queue.lock();
-        let pressing = |model: &ServedModel, priority| self.broker.hurries(model, priority);
-        if urgency == Urgency::Urgent && !queue.any(pressing) {
+        let urgent = |model: &ServedModel, priority| self.broker.hurries(model, priority);
+        if urgency == Urgency::Urgent && !queue.any(urgent) {
             return None;
         }
         queue.next(|model, priority| self.broker.wants(model, priority))
@@ -197,7 +204,7 @@ impl PreprocessShared {
             return;
         }
         let prepared = survive(|| {
-            // What the decoder holds after a panic is unknown: it comes back only where there was none.
+            // After a panic the state of the decoder is unknown, so it is not used again.
             let mut ours = decoder.take();
             let prepared = self.prepare(&photo, &goal, submitted, &mut ours);
             *decoder = ours;
@@ -214,7 +221,7 @@ impl PreprocessShared {
             }
         };
         match (prepared, goal) {
-            (Ok((job, times)), Completion::Submit(waiter)) => self.broker.submit(job, waiter.prepared(times)),
+            (Ok((job, times)), Completion::Submit(reply)) => self.broker.submit(job, reply.prepared(times)),
             // The request may have ended, and then needs no job.
             (Ok((job, _)), Completion::Return(sender)) => drop(sender.send(Ok(job))),
             (Err(error), goal) => goal.fail(error),
@@ -248,8 +255,8 @@ impl PreprocessShared {
         Ok(Some((pixels, PrepareTimes { wait, decode })))
     }
 
-    /// Says whether nobody waits for the photo, and counts it if so. The waiter of a photo whose deadline has passed
-    /// watches the clock itself.
+    /// Whether the client has left or the deadline has passed, which is counted. The request watches its deadline itself, so
+    /// such a photo needs no error.
     fn is_dead(&self, photo: &Photo, goal: &Completion) -> bool {
         let Some(reason) = DropReason::of(photo.envelope.deadline.is_over(Instant::now()), goal.is_gone())
         else {
@@ -260,14 +267,7 @@ impl PreprocessShared {
     }
 
     fn reserve(&self, file: &[u8], header: &ImageHeader, spec: &InputSpec) -> Result<PixelBytes<'_>, Error> {
-        let bytes = Decoder::peak_bytes(file, header, spec);
-        if bytes > self.config.pixel_bytes {
-            return Err(Error::InvalidImage(format!(
-                "decoding this {} x {} image takes {bytes} bytes, more than the {} bytes that all images together \
-                 may take; send a smaller image, or this one as JPEG or PNG, or raise --max-decoding-bytes",
-                header.width, header.height, self.config.pixel_bytes
-            )));
-        }
+        let bytes = self.config.charge(file, header, spec)?;
         let mut free = self.pixel_bytes_free.lock();
         self.pixel_bytes_freed.wait_while(&mut free, |free| *free < bytes);
         *free -= bytes;
@@ -309,7 +309,7 @@ mod tests {
     use crate::queue::{Deadline, JobQueue, MemoryBroker, Refill, waiter};
 
     pub(super) fn task(model: &Arc<ServedModel>, byte: u8) -> WaitingPhoto {
-        let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
+        let admission = Admission::new(AdmissionLimits { jobs: 9, bytes: 9 });
         let photo = Photo {
             bytes: Bytes::from(vec![byte]),
             envelope: Envelope {
@@ -322,7 +322,7 @@ mod tests {
                 output: 0,
                 form: OutputKind::Vector { normalize: false },
             },
-            permit: Arc::new(house.admit(1, 1, Priority::Normal).expect("room")),
+            permit: Arc::new(admission.admit(1, 1, Priority::Normal).expect("room")),
         };
         WaitingPhoto {
             photo,
@@ -385,13 +385,13 @@ mod tests {
         assert_eq!(
             work.turn(0, Urgency::Ordinary),
             Turn::Nothing,
-            "nobody takes its job"
+            "no worker takes its job"
         );
         queues.remove(&model.id);
         let leading: Arc<dyn WorkSource> = work;
-        pool.members(1, Some(&leading)).into_iter().for_each(|member| {
+        pool.threads(1, Some(&leading)).into_iter().for_each(|thread| {
             pool.close();
-            member.run();
+            thread.run();
         });
         assert!(pending.now_or_never().expect("it is answered").is_err());
     }

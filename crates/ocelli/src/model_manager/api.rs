@@ -20,7 +20,7 @@ pub struct ModelStatus {
     pub reason: Option<String>,
 }
 
-/// What whoever asks for a change is told while the process stops.
+/// The answer to every change while the process stops.
 const STOPPING: Error = Error::NotReady("it is stopping");
 
 impl Models {
@@ -40,12 +40,12 @@ impl Models {
     /// # Errors
     /// [`Error::NotInRepository`] and [`Error::LoadFailed`].
     pub async fn load(&self, name: &str, version: Option<&str>) -> Result<(), Error> {
-        let (shared, wanted) = (Arc::clone(&self.shared), Wanted::new(name, version));
-        // Whoever asks may leave; half a change would be worse than one that nobody waits for.
+        let (shared, target) = (Arc::clone(&self.shared), Target::new(name, version));
+        // In a task of its own, so that a client that disconnects does not leave half a change.
         let changed = self
             .shared
             .tasks
-            .spawn(async move { shared.load_wanted(&wanted).await });
+            .spawn(async move { shared.load_target(&target).await });
         changed.await.unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 
@@ -56,22 +56,21 @@ impl Models {
     /// [`Error::NotInRepository`] for one that is neither loaded nor in the repository, and [`Error::InvalidRequest`] for one that does not come from
     /// the repository.
     pub async fn unload(&self, name: &str, version: Option<&str>) -> Result<(), Error> {
-        let (shared, wanted) = (Arc::clone(&self.shared), Wanted::new(name, version));
+        let (shared, target) = (Arc::clone(&self.shared), Target::new(name, version));
         let changed = self
             .shared
             .tasks
-            .spawn(async move { shared.unload_wanted(&wanted).await });
+            .spawn(async move { shared.unload_target(&target).await });
         changed.await.unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 }
 
-/// What is to be loaded or unloaded.
-struct Wanted {
+struct Target {
     name: String,
     version: Option<String>,
 }
 
-impl Wanted {
+impl Target {
     fn new(name: &str, version: Option<&str>) -> Self {
         Self {
             name: name.to_owned(),
@@ -95,27 +94,27 @@ impl Wanted {
 }
 
 impl ManagerShared {
-    async fn load_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
+    async fn load_target(self: &Arc<Self>, target: &Target) -> Result<(), Error> {
         let mut leaving = Departures::default();
-        let loaded = self.load_in_turn(wanted, &mut leaving).await;
+        let loaded = self.load_in_turn(target, &mut leaving).await;
         leaving.ended().await;
         loaded
     }
 
-    async fn load_in_turn(self: &Arc<Self>, wanted: &Wanted, leaving: &mut Departures) -> Result<(), Error> {
-        let _changing = self.turn_for(&wanted.name).await.ok_or(STOPPING)?;
+    async fn load_in_turn(self: &Arc<Self>, target: &Target, leaving: &mut Departures) -> Result<(), Error> {
+        let _changing = self.turn_for(&target.name).await.ok_or(STOPPING)?;
         let entries = self
             .entries()
             .await
             .map_err(|error| Error::InvalidRequest(error.to_string()))?;
         let known = entries.iter().map(|entry| entry.key.to_string());
-        let missing = wanted.missing(known);
+        let missing = target.missing(known);
         let there: BTreeSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
         let going = self.slots.lock().fingerprints().into_keys();
         let going: BTreeSet<Key> = going.filter(|key| !there.contains(key)).collect();
         let named = entries.into_iter().filter(|entry| {
             let Key { name, version } = &entry.key;
-            wanted.is(name, version.as_deref())
+            target.is(name, version.as_deref())
         });
         let named: Vec<Entry> = named.collect();
         if named.is_empty() {
@@ -129,20 +128,20 @@ impl ManagerShared {
         failed
     }
 
-    async fn unload_wanted(self: &Arc<Self>, wanted: &Wanted) -> Result<(), Error> {
-        let changing = self.turn_for(&wanted.name).await.ok_or(STOPPING)?;
-        let standing = self.slots.lock().standing();
-        let named = standing
+    async fn unload_target(self: &Arc<Self>, target: &Target) -> Result<(), Error> {
+        let changing = self.turn_for(&target.name).await.ok_or(STOPPING)?;
+        let known = self.slots.lock().versions();
+        let named = known
             .iter()
-            .filter(|(key, version, _)| wanted.is(&key.name, version.as_deref().or(key.version.as_deref())));
+            .filter(|(key, version, _)| target.is(&key.name, version.as_deref().or(key.version.as_deref())));
         let named: Vec<&(Key, Option<String>, bool)> = named.collect();
         if named.is_empty() {
-            return self.is_unloaded(wanted, &standing).await;
+            return self.is_unloaded(target, &known).await;
         }
         if named.iter().any(|(_, _, given)| *given) {
             return Err(Error::InvalidRequest(format!(
                 "{} was given with --model and stays; what comes from --model-dir can be unloaded",
-                wanted.name
+                target.name
             )));
         }
         let mut leaving = Departures::default();
@@ -154,20 +153,20 @@ impl ManagerShared {
         Ok(())
     }
 
-    /// Whether what is not among those `standing` could be loaded, and so counts as unloaded.
+    /// Whether a model that is not among the `present` ones is in the repository, and so counts as unloaded.
     async fn is_unloaded(
         &self,
-        wanted: &Wanted,
-        standing: &[(Key, Option<String>, bool)],
+        target: &Target,
+        present: &[(Key, Option<String>, bool)],
     ) -> Result<(), Error> {
         let entries = self.entries().await;
         let entries = entries.map_err(|error| Error::InvalidRequest(error.to_string()))?;
         let mut keys = entries.iter().map(|entry| &entry.key);
-        if keys.any(|key| wanted.is(&key.name, key.version.as_deref())) {
+        if keys.any(|key| target.is(&key.name, key.version.as_deref())) {
             return Ok(());
         }
-        let known = standing.iter().map(|(key, ..)| key);
+        let known = present.iter().map(|(key, ..)| key);
         let known: BTreeSet<&Key> = known.chain(entries.iter().map(|entry| &entry.key)).collect();
-        Err(wanted.missing(known.into_iter().map(Key::to_string)))
+        Err(target.missing(known.into_iter().map(Key::to_string)))
     }
 }

@@ -25,17 +25,15 @@ pub(crate) struct EngineRoom {
     pub(crate) queues: JobQueue,
     pub(crate) config: WorkerConfig,
     pub(crate) metrics: Arc<Metrics>,
-    /// Who loads what is loaded while others are served.
+    /// Loads models while others are served.
     pub(crate) background: Background,
 }
 
 /// Why a process did not start to compute.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The model cannot be run.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A thread could not be started.
     #[error("a thread could not be started: {0}; the machine or the process's limits allow no more")]
     Thread(#[from] io::Error),
     #[error("loading the model panicked: {0}")]
@@ -45,7 +43,6 @@ pub enum StartError {
     Background(#[from] BackgroundError),
 }
 
-/// A model that is loaded.
 pub(crate) struct Resident {
     pub(crate) model: Arc<ServedModel>,
     pub(crate) queue: ModelQueue,
@@ -66,16 +63,13 @@ struct ModelResources {
 
 impl EngineRoom {
     /// Starts the cores' pool, which does the work of `leading` too, before batches.
-    ///
-    /// # Errors
-    /// When the system gives no more threads; none is left running then.
     pub(crate) async fn run(&self, leading: Option<Arc<dyn WorkSource>>) -> io::Result<Threads> {
         let mut threads = Threads::default();
         if leading.is_none() && !self.backend.uses_cpu() {
             return Ok(threads);
         }
-        let members = self.pool.members(self.cores.total(), leading.as_ref());
-        match threads.start("core", self.pool.clone(), members) {
+        let threads_of_pool = self.pool.threads(self.cores.total(), leading.as_ref());
+        match threads.start("core", self.pool.clone(), threads_of_pool) {
             Ok(()) => Ok(threads),
             Err(error) => {
                 threads.stop().await;
@@ -86,9 +80,6 @@ impl EngineRoom {
 
     /// Loads and measures a model, which gets its jobs from `supplier`, at most `capacity` of them at a time. It computes
     /// from now on.
-    ///
-    /// # Errors
-    /// [`StartError`]; nothing is left of it then.
     pub(crate) async fn open(
         &self,
         (model, file): (Arc<ServedModel>, ModelFile),
@@ -115,15 +106,15 @@ impl EngineRoom {
         let Worker {
             engines,
             pool,
-            own_members,
+            own_threads: more,
         } = match pace {
             Pace::AtOnce => task::spawn_blocking(build).await??,
             Pace::Behind => self.background.run(build).await??,
         };
         pool.add(Arc::clone(&engines));
         let mut own_threads = Threads::default();
-        if !own_members.is_empty()
-            && let Err(error) = own_threads.start("engine", pool.clone(), own_members)
+        if !more.is_empty()
+            && let Err(error) = own_threads.start("engine", pool.clone(), more)
         {
             own_threads.stop().await;
             return Err(error.into());
@@ -141,7 +132,7 @@ impl EngineRoom {
 }
 
 impl Resident {
-    /// Ends the model's work once nobody needs it any more, and gives back what it had.
+    /// Ends the model's work and gives back its resources.
     pub(crate) async fn close(self) {
         if let Some(registration) = self.registration {
             registration.end().await;

@@ -46,7 +46,6 @@ enum LoadError {
 }
 
 impl ManagerShared {
-    /// Loads what is there at the start.
     pub(super) async fn load_all(
         self: &Arc<Self>,
         repository: &RepositoryConfig,
@@ -67,7 +66,7 @@ impl ManagerShared {
             return Err(ModelsError::Empty(path()));
         }
         {
-            // Who asks before its turn has come is told to wait.
+            // Requests for a model get "loading" until its turn comes.
             let mut slots = self.slots.lock();
             for Entry { key, .. } in &entries {
                 if !slots.is_given(key) {
@@ -92,12 +91,12 @@ impl ManagerShared {
             return Ok(Vec::new());
         };
         let dir = repository.dir.clone();
-        // Not in the background, where a load may be under way: whoever asks wants to know of it.
+        // Not on the loader thread, which may be busy with a load whose state is asked for here.
         let scanned = task::spawn_blocking(move || scan(&dir)).await;
         Ok(scanned.map_err(StartError::Panicked)??)
     }
 
-    /// Brings the models in line with the repository. Those of a name of which one is still leaving follow once it has left.
+    /// Brings the models in line with the repository. A name with a model that is still being unloaded is handled after that.
     pub(super) async fn rescan(self: &Arc<Self>) {
         let mut leaving = Departures::default();
         while let Some(later) = self.rescan_in_turn(&mut leaving).await
@@ -112,7 +111,7 @@ impl ManagerShared {
         leaving.ended().await;
     }
 
-    /// The same, but for the names that it returns. `None` where nothing more is to be done.
+    /// The same for all names except those that it returns. `None` if nothing is left to do.
     async fn rescan_in_turn(self: &Arc<Self>, leaving: &mut Departures) -> Option<BTreeSet<String>> {
         let Some(repository) = &self.repository else {
             tracing::warn!("there is no --model-dir to look at");
@@ -160,7 +159,7 @@ impl ManagerShared {
         self.unless_stopping(turn).await
     }
 
-    /// What comes of some work; `None` where the process stops first. The work is not waited for then.
+    /// The result of some work; `None` if the process stops first.
     async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -169,7 +168,6 @@ impl ManagerShared {
         }
     }
 
-    /// Takes the steps, unless the process stops. What is wrong with one is logged and shown.
     async fn change(self: &Arc<Self>, steps: Vec<Step>, leaving: &mut Departures) {
         let going = steps.iter().filter_map(|step| match step {
             Step::Load(_) => None,
@@ -222,7 +220,6 @@ impl ManagerShared {
         }
     }
 
-    /// Notes that a package could not be loaded.
     pub(super) fn failed(&self, key: &Key, reason: String) {
         self.room.metrics.count_load("failed");
         tracing::error!(model = %key, error = reason, "a model could not be loaded");
@@ -282,7 +279,7 @@ impl ManagerShared {
         };
         let id = Arc::clone(&resident.model.id);
         let resident = match (&self.host, pace) {
-            (Host::Wire(registrations), Pace::Behind) => self.seated(resident, registrations).await,
+            (Host::Wire(registrations), Pace::Behind) => self.register(resident, registrations).await,
             _ => Ok(Some(resident)),
         };
         let resident = match resident {
@@ -321,17 +318,17 @@ impl ManagerShared {
     ) -> Result<Resident, StartError> {
         let supply = match &self.host {
             Host::Here => {
-                let jobs = model.0.door().limits().jobs;
+                let jobs = model.0.admission().limits().jobs;
                 (jobs, Refill::Pool(self.room.pool.clone()))
             }
-            // The one who fills it asks for less.
+            // The reader that fills it limits itself.
             Host::Wire(_) => (usize::MAX, Refill::Task(Arc::default())),
         };
         self.room.open(model, supply, pace).await
     }
 
-    /// Has web processes know of a model, while the one whose place it is to take goes on. `None` where the process stops.
-    async fn seated(
+    /// Registers a model with the web processes while its predecessor still serves. `None` if the process stops.
+    async fn register(
         &self,
         mut resident: Resident,
         registrations: &Registrations,
@@ -351,8 +348,8 @@ impl ManagerShared {
         }
     }
 
-    /// From now on requests find this one, unless the process stops: it takes nothing new. Gives back those that must end
-    /// what they have, or this one.
+    /// Makes requests find this model, unless the process stops. Returns the models that have to be closed: those that it
+    /// replaced, or else itself.
     fn take_over(
         &self,
         (key, place): (&Key, &Key),
@@ -363,7 +360,7 @@ impl ManagerShared {
         if self.stopping.is_cancelled() {
             return Err(resident);
         }
-        // It is told to nobody until the new one has its place.
+        // Published only once the new model is in place.
         let moved = (key != place).then(|| slots.vacate(place)).flatten();
         let old = slots.fill(key, resident, fingerprint);
         slots.publish(&self.catalog);
@@ -386,7 +383,7 @@ impl ManagerShared {
         }
     }
 
-    /// Ends a model that requests do not find any more, once nobody needs it, in a task of its own: that may take as long
+    /// Ends a model that requests do not find any more, once it is not needed, in a task of its own: that may take as long
     /// as a request does, and other models change meanwhile. Then nothing is left at `key`.
     fn dismiss(self: &Arc<Self>, old: Resident, key: Option<Key>) -> JoinHandle<()> {
         let shared = Arc::clone(self);
@@ -400,7 +397,7 @@ impl ManagerShared {
         })
     }
 
-    /// Waits until nobody needs a model, and ends it.
+    /// Waits until a model is not needed any more, and closes it.
     async fn end(&self, old: Resident) {
         let repository = self.repository.as_ref();
         let limit = repository.map_or(Duration::ZERO, |repository| repository.unload_within);
@@ -411,8 +408,8 @@ impl ManagerShared {
             }
             _ => {
                 let model = Arc::clone(&old.model);
-                model.door().close();
-                let emptied = task::spawn_blocking(move || model.door().wait_until_empty(limit));
+                model.admission().close();
+                let emptied = task::spawn_blocking(move || model.admission().wait_until_empty(limit));
                 emptied.await.unwrap_or(false)
             }
         };
@@ -437,7 +434,7 @@ impl Departures {
         self.0.extend(tasks);
     }
 
-    /// Waits until all have ended. Whoever waits lets others change models meanwhile.
+    /// Waits until all have ended. Call it without the lock on changes, so that other changes go on meanwhile.
     pub(super) async fn ended(self) {
         for ended in join_all(self.0).await {
             if let Err(error) = ended {

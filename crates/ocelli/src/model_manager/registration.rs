@@ -31,7 +31,6 @@ pub(crate) struct Registrations {
     delay: Duration,
 }
 
-/// A model that web processes know of.
 pub(crate) struct Registration {
     pub(crate) side: WorkerSide,
     stops: Stops,
@@ -70,9 +69,6 @@ impl Registrations {
 
     /// Tells the web processes of a model, and fills its queue from now on. `None` where `stop` came first; they know
     /// nothing of it then.
-    ///
-    /// # Errors
-    /// [`LinkError`], where others go on serving another package under the same name and version.
     pub(crate) async fn take(
         &self,
         model: &Arc<ServedModel>,
@@ -149,7 +145,6 @@ impl Registration {
         self.side.finished().await;
     }
 
-    /// Takes the model's name out of Redis.
     pub(crate) async fn end(&self) {
         self.stops.leasing.cancel();
         self.stops.tasks.cancel();

@@ -1,4 +1,4 @@
-//! What a process has and should have, by key: pure bookkeeping, told to the catalog whenever it changes.
+//! The models that a process has and should have, by key. Pure bookkeeping; every change is published to the catalog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,6 @@ pub(super) struct ModelSlot {
     resident: Option<Resident>,
     /// What the package that is loaded looks like.
     fingerprint: Option<Fingerprint>,
-    /// What keeps the package that should be here from being here.
     reason: Option<UnavailableReason>,
 }
 
@@ -41,7 +40,6 @@ impl ModelSlot {
 }
 
 impl ModelSlot {
-    /// The model that serves, and what keeps another from taking its place.
     fn index(&self, key: &Key) -> impl Iterator<Item = ModelStatus> {
         let serving = self.model.as_ref().map(|model| ModelStatus {
             name: key.name.clone(),
@@ -149,21 +147,19 @@ impl ModelSlots {
         loaded.collect()
     }
 
-    /// Notes where web processes find a model.
     pub(super) fn registration(&mut self, key: &Key, registration: Registration) {
         if let Some(resident) = self.0.get_mut(key).and_then(|slot| slot.resident.as_mut()) {
             resident.registration = Some(Arc::new(registration));
         }
     }
 
-    /// Where web processes find the models.
     pub(super) fn registrations(&self) -> impl Iterator<Item = &Arc<Registration>> {
         let residents = self.0.values().filter_map(|slot| slot.resident.as_ref());
         residents.filter_map(|resident| resident.registration.as_ref())
     }
 
     /// The keys, the versions of the models that are loaded, and whether they were given.
-    pub(super) fn standing(&self) -> Vec<(Key, Option<String>, bool)> {
+    pub(super) fn versions(&self) -> Vec<(Key, Option<String>, bool)> {
         let slots = self.0.iter().map(|(key, slot)| {
             let version = slot.model.as_ref().map(|model| model.id.version.clone());
             (key.clone(), version, slot.given)
@@ -183,7 +179,7 @@ impl ModelSlots {
         });
         let mut index: Vec<ModelStatus> = here.chain(others).collect();
         index.sort_by(|one, other| {
-            let version = |standing: &ModelStatus| standing.version.clone().unwrap_or_default();
+            let version = |status: &ModelStatus| status.version.clone().unwrap_or_default();
             let versions = || by_version(&version(one), &version(other));
             one.name.cmp(&other.name).then_with(versions)
         });
@@ -200,7 +196,7 @@ impl ModelSlots {
         resident
     }
 
-    /// Takes a model and its slot away, for another to be put in its stead before anybody is told.
+    /// Removes a model and its slot without publishing that, since another takes its place.
     pub(super) fn vacate(&mut self, key: &Key) -> Option<Resident> {
         self.0.remove(key)?.resident
     }

@@ -1,13 +1,12 @@
-//! The door: who may come in, decided before any work is done for them.
+//! Admission: whether a request gets room, decided before any work is done for it.
 //!
-//! Owns the count of images in the house and of the bytes they hold, and the same for each model. A permit is taken when
-//! a request's body is complete and given back when its answer is on its way; whatever happens in between, dropping the
-//! permit is enough. Bodies that are still arriving are counted elsewhere (`http/receiving.rs`). So a model whose door is closed and who has nobody inside is needed by nobody.
+//! Counts images and their bytes in the whole process (the global limit) and for each model (the model limit). A permit is
+//! taken when a request's body is complete and given back when its response is on its way; dropping it is enough. Bodies
+//! that are still arriving are counted elsewhere (`http/conn/receiving.rs`). A model whose admission is closed and empty
+//! is not needed any more.
 //!
-//! Lower priorities leave a part of every queue free for higher ones ([`open_to`]).
-//!
-//! Of several models, none can keep the others out ([`is_fair`]): whoever finds the house half full may hold only its
-//! share of the other half.
+//! Lower priorities leave a part of every queue free for higher ones ([`open_to`]). Of several models, none can take all
+//! the room ([`is_fair`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use parking_lot::{Condvar, Mutex};
 use super::prediction::ImagesByPriority;
 use super::priority::Priority;
 
-/// How much may be in the house at once.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
     /// Images: waiting, being decoded, queued or computed.
@@ -26,11 +24,9 @@ pub struct AdmissionLimits {
     pub bytes: u64,
 }
 
-/// Images and bytes in the house.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     pub jobs: usize,
-    /// Bytes of bodies and tensors.
     pub bytes: u64,
 }
 
@@ -54,26 +50,23 @@ pub fn open_to(limit: u64, priority: Priority) -> u64 {
     limit - (u128::from(limit) * percent / 100) as u64
 }
 
-/// Says whether a model that is one of `models` could be let into the house, taking nothing.
-///
-/// # Errors
-/// As [`Admission::admit`] and [`Permit::with`].
+/// Checks whether a request for one of `models` models would be admitted, without taking room.
 pub fn check(
-    house: &Admission,
+    global: &Admission,
     model: &Admission,
     models: usize,
     needed: Load,
     priority: Priority,
 ) -> Result<(), Full> {
     let Load { jobs, bytes } = needed;
-    house.check(jobs, bytes, priority)?;
+    global.check(jobs, bytes, priority)?;
     model.check(jobs, bytes, priority)?;
-    // A single model has the house for itself, and no lock is taken to learn so.
+    // A single model may use all of the global limit.
     if models == 1 {
         return Ok(());
     }
-    let (before, own) = (house.load(), model.load());
-    let limits = house.limits.open_to(priority, before.jobs);
+    let (before, own) = (global.load(), model.load());
+    let limits = global.limits.open_to(priority, before.jobs);
     if is_fair(limits, before.plus(jobs, bytes), own.plus(jobs, bytes), models) {
         return Ok(());
     }
@@ -83,18 +76,18 @@ pub fn check(
     })
 }
 
-/// Whether one request of this priority may ever hold that much: an empty house has room for it.
+/// Whether a request of this priority fits while nothing else is in flight.
 #[must_use]
 pub fn fits_empty(
-    house: AdmissionLimits,
+    global: AdmissionLimits,
     model: AdmissionLimits,
     models: usize,
     needed: Load,
     priority: Priority,
 ) -> bool {
-    let (house, model) = (house.open_to(priority, 0), model.open_to(priority, 0));
+    let (global, model) = (global.open_to(priority, 0), model.open_to(priority, 0));
     let within = |limits: AdmissionLimits| needed.jobs <= limits.jobs && needed.bytes <= limits.bytes;
-    within(house) && within(model) && (models == 1 || is_fair(house, needed, needed, models))
+    within(global) && within(model) && (models == 1 || is_fair(global, needed, needed, models))
 }
 
 impl AdmissionLimits {
@@ -103,8 +96,8 @@ impl AdmissionLimits {
         bytes: u64::MAX,
     };
 
-    /// What of it is open to a priority while `jobs` images are inside. While there are none, all bytes are: a queue of few
-    /// bytes still takes one image of every priority.
+    /// The part that is open to a priority while `jobs` images are in flight. While there are none, all bytes are, so that a
+    /// queue of few bytes still takes one image of every priority.
     #[must_use]
     pub fn open_to(self, priority: Priority, jobs: usize) -> Self {
         let bytes = open_to(self.bytes, priority);
@@ -117,50 +110,45 @@ impl AdmissionLimits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
-    /// What was inside at the time.
     pub load: Load,
-    /// Whether the door is closed, so that there never will be.
+    /// Whether the admission is closed for good.
     pub closed: bool,
 }
 
-/// Counts what is inside against the limits.
+/// Counts what is in flight against the limits.
 #[derive(Debug)]
 pub struct Admission {
     limits: AdmissionLimits,
-    inside: Mutex<Inside>,
+    in_flight: Mutex<InFlight>,
     emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct InFlight {
     load: Load,
     images: ImagesByPriority,
     closed: bool,
 }
 
 impl Admission {
-    /// An empty house.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
-            inside: Mutex::default(),
+            in_flight: Mutex::default(),
             emptied: Condvar::new(),
         })
     }
 
     /// Takes room for `jobs` images and `bytes` bytes, or refuses in the time of one lock.
-    ///
-    /// # Errors
-    /// [`Full`] when what is open to this priority of either limit would be passed, or the door is closed.
     pub fn admit(self: &Arc<Self>, jobs: usize, bytes: u64, priority: Priority) -> Result<Permit, Full> {
-        let mut inside = self.inside.lock();
-        if inside.closed {
-            return Err(inside.full());
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.closed {
+            return Err(in_flight.full());
         }
-        inside.load = self.after(&inside, jobs, bytes, priority)?;
-        inside.images[priority.index()] += jobs;
-        drop(inside);
+        in_flight.load = self.after(&in_flight, jobs, bytes, priority)?;
+        in_flight.images[priority.index()] += jobs;
+        drop(in_flight);
         let room = Room {
             admission: Arc::clone(self),
             jobs,
@@ -168,25 +156,21 @@ impl Admission {
             priority,
         };
         Ok(Permit {
-            house: room,
+            global: room,
             model: None,
             models: 1,
         })
     }
 
-    /// Says whether there is room, and takes none.
-    ///
-    /// # Errors
-    /// As [`Admission::admit`].
+    /// Checks whether there is room, without taking it.
     pub fn check(&self, jobs: usize, bytes: u64, priority: Priority) -> Result<(), Full> {
-        let inside = self.inside.lock();
-        if inside.closed {
-            return Err(inside.full());
+        let in_flight = self.in_flight.lock();
+        if in_flight.closed {
+            return Err(in_flight.full());
         }
-        self.after(&inside, jobs, bytes, priority).map(drop)
+        self.after(&in_flight, jobs, bytes, priority).map(drop)
     }
 
-    /// How much may be inside.
     #[must_use]
     pub fn limits(&self) -> AdmissionLimits {
         self.limits
@@ -194,42 +178,41 @@ impl Admission {
 
     #[must_use]
     pub fn load(&self) -> Load {
-        self.inside.lock().load
+        self.in_flight.lock().load
     }
 
-    /// The images inside, by priority.
+    /// The images in flight, by priority.
     #[must_use]
     pub fn images(&self) -> ImagesByPriority {
-        self.inside.lock().images
+        self.in_flight.lock().images
     }
 
-    /// Lets nobody in any more. Who is inside stays.
+    /// Refuses all further requests. Permits stay valid.
     pub fn close(&self) {
-        self.inside.lock().closed = true;
+        self.in_flight.lock().closed = true;
     }
 
-    /// Blocks until nobody is inside, or `limit` has passed. Says whether that is so.
+    /// Blocks until nothing is in flight, or `limit` has passed. Returns whether it is empty.
     #[must_use]
     pub fn wait_until_empty(&self, limit: Duration) -> bool {
-        let mut inside = self.inside.lock();
+        let mut in_flight = self.in_flight.lock();
         let emptied = self
             .emptied
-            .wait_while_for(&mut inside, |inside| inside.load.jobs > 0, limit);
+            .wait_while_for(&mut in_flight, |in_flight| in_flight.load.jobs > 0, limit);
         !emptied.timed_out()
     }
 
-    /// The load with `jobs` and `bytes` more.
-    fn after(&self, inside: &Inside, jobs: usize, bytes: u64, priority: Priority) -> Result<Load, Full> {
-        let limits = self.limits.open_to(priority, inside.load.jobs);
-        let after = inside.load.plus(jobs, bytes);
+    fn after(&self, in_flight: &InFlight, jobs: usize, bytes: u64, priority: Priority) -> Result<Load, Full> {
+        let limits = self.limits.open_to(priority, in_flight.load.jobs);
+        let after = in_flight.load.plus(jobs, bytes);
         if after.jobs > limits.jobs || after.bytes > limits.bytes {
-            return Err(inside.full());
+            return Err(in_flight.full());
         }
         Ok(after)
     }
 }
 
-impl Inside {
+impl InFlight {
     fn full(&self) -> Full {
         Full {
             load: self.load,
@@ -238,12 +221,12 @@ impl Inside {
     }
 }
 
-/// Room taken for one request, in the house and with its model. Dropping it gives the room back.
+/// Room taken for one request, globally and of its model. Dropping it gives the room back.
 #[derive(Debug)]
 pub struct Permit {
-    house: Room,
+    global: Room,
     model: Option<Room>,
-    /// Models that share the house.
+    /// Models that share the global limit.
     models: usize,
 }
 
@@ -256,31 +239,27 @@ struct Room {
 }
 
 impl Permit {
-    /// Takes the same room with a model, too, which is one of `models` that share the house.
-    ///
-    /// # Errors
-    /// [`Full`]; the room in the house is given back then.
+    /// Also takes the same room of a model, one of `models` that share the global limit.
     pub fn with(self, model: &Arc<Admission>, models: usize) -> Result<Self, Full> {
-        let permit = model.admit(self.house.jobs, self.house.bytes, self.house.priority)?;
+        let permit = model.admit(self.global.jobs, self.global.bytes, self.global.priority)?;
         let permit = Self {
-            house: self.house,
-            model: Some(permit.house),
+            global: self.global,
+            model: Some(permit.global),
             models,
         };
         permit.fair().map(|()| permit)
     }
 
-    /// Whether the model may hold what it holds now.
     fn fair(&self) -> Result<(), Full> {
-        // A single model has the house for itself, and no lock is taken to learn so.
+        // A single model may use all of the global limit.
         let Some(model) = self.model.as_ref().filter(|_| self.models > 1) else {
             return Ok(());
         };
-        let house = &self.house.admission;
-        let (load, own) = (house.load(), model.admission.load());
-        let limits = house
+        let global = &self.global.admission;
+        let (load, own) = (global.load(), model.admission.load());
+        let limits = global
             .limits
-            .open_to(self.house.priority, load.jobs - self.house.jobs);
+            .open_to(self.global.priority, load.jobs - self.global.jobs);
         if is_fair(limits, load, own, self.models) {
             return Ok(());
         }
@@ -291,21 +270,21 @@ impl Permit {
     }
 }
 
-/// Whether one of `models` may come to hold `own` in a house that comes to hold `house`: anything while the house is half
-/// empty, and then its share of the other half. What all models hold beyond their shares is at most half of the house, so
-/// that each finds its own share free whatever the others do (complete sharing with a minimum for each).
-fn is_fair(limits: AdmissionLimits, house: Load, own: Load, models: usize) -> bool {
-    let fits = |limit: u64, house: u64, own: u64| house <= limit / 2 || own <= limit / 2 / models as u64;
-    fits(limits.jobs as u64, house.jobs as u64, own.jobs as u64) && fits(limits.bytes, house.bytes, own.bytes)
+/// Whether one of `models` may hold `own` while all of them hold `all`: anything while at most half of the limit is used, and
+/// beyond that its share of the other half. So each model finds its own share free whatever the others do (complete
+/// sharing with a minimum for each).
+fn is_fair(limits: AdmissionLimits, all: Load, own: Load, models: usize) -> bool {
+    let fits = |limit: u64, all: u64, own: u64| all <= limit / 2 || own <= limit / 2 / models as u64;
+    fits(limits.jobs as u64, all.jobs as u64, own.jobs as u64) && fits(limits.bytes, all.bytes, own.bytes)
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut inside = self.admission.inside.lock();
-        inside.load.jobs -= self.jobs;
-        inside.load.bytes -= self.bytes;
-        inside.images[self.priority.index()] -= self.jobs;
-        if inside.closed && inside.load.jobs == 0 {
+        let mut in_flight = self.admission.in_flight.lock();
+        in_flight.load.jobs -= self.jobs;
+        in_flight.load.bytes -= self.bytes;
+        in_flight.images[self.priority.index()] -= self.jobs;
+        if in_flight.closed && in_flight.load.jobs == 0 {
             self.admission.emptied.notify_all();
         }
     }

@@ -34,12 +34,11 @@ pub struct Catalog {
 /// What it means that there is no model at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EmptyPolicy {
-    /// No worker has come yet.
     #[default]
     NoWorker,
     /// This process computes, and lacks what it should.
     Lacking,
-    /// This process computes what it is told to, and was told nothing.
+    /// Models are loaded on request, and none was requested.
     Explicit,
 }
 
@@ -49,17 +48,15 @@ pub struct Unavailable {
     pub name: String,
     /// Its version, where that is known without reading it.
     pub version: Option<String>,
-    /// Why it does not answer.
     pub reason: UnavailableReason,
 }
 
-/// What requests and probes are told where this process has no model.
+/// The answer to requests and probes while this process has no model.
 const NO_MODEL: Error = Error::NotReady(
     "no model is loaded: put one into --model-dir and send SIGHUP, or load one over --admin-listen",
 );
 
 impl Catalog {
-    /// A catalog that holds these models.
     #[must_use]
     pub fn new(models: Vec<Arc<ServedModel>>, names: Names) -> Self {
         Self {
@@ -88,7 +85,6 @@ impl Catalog {
         }
     }
 
-    /// All models, in their order.
     #[must_use]
     pub fn all(&self) -> Arc<[Arc<ServedModel>]> {
         Arc::clone(&self.models.read())
@@ -167,7 +163,6 @@ impl Catalog {
         }
     }
 
-    /// The names of all models, for people.
     #[must_use]
     pub fn known(&self) -> String {
         known(&self.all())
@@ -191,9 +186,6 @@ impl Catalog {
     }
 
     /// The model of that name or alias in a version.
-    ///
-    /// # Errors
-    /// As [`Catalog::find`].
     pub fn find_version(&self, name: &str, version: &str) -> Result<Arc<ServedModel>, Error> {
         let wanted = |name| ModelRef {
             name,
@@ -252,12 +244,12 @@ fn share<'a>(
     if let &[only] = versions {
         return Some(only);
     }
-    let standing = |model: &ServedModel| (model.is_superseded(), model.is_retiring());
+    let rank = |model: &ServedModel| (model.is_superseded(), model.is_retiring());
     let ready = || versions.iter().copied().filter(|model| model.is_ready());
-    let Some(best) = ready().map(|model| standing(model)).min() else {
-        return versions.iter().copied().min_by_key(|model| standing(model));
+    let Some(best) = ready().map(|model| rank(model)).min() else {
+        return versions.iter().copied().min_by_key(|model| rank(model));
     };
-    let served: Vec<_> = ready().filter(|model| standing(model) == best).collect();
+    let served: Vec<_> = ready().filter(|model| rank(model) == best).collect();
     let total = served.iter().map(|model| model.instances()).sum();
     if total == 0 {
         return served.first().copied();
@@ -358,8 +350,8 @@ mod tests {
         let drawn = share(&[&old, &new], |_| 0);
         assert!(Arc::ptr_eq(drawn.expect("better than nothing"), &old));
         old.set_instances(0);
-        let told = share(&[&old, &new], |_| unreachable!("nobody answers"));
-        assert!(Arc::ptr_eq(told.expect("its state is told"), &new));
+        let chosen = share(&[&old, &new], |_| unreachable!("no model is ready"));
+        assert!(Arc::ptr_eq(chosen.expect("one is chosen"), &new));
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! How soon a request is answered, compared with others.
 
-/// How soon a job is to be computed, compared with others that wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// Somebody waits who matters more.
+    /// Before all others.
     High,
     #[default]
     Normal,
-    /// When there is time; yet it is never left for good.
+    /// When there is time, but not postponed forever.
     Low,
 }
 
@@ -25,13 +24,12 @@ impl Priority {
         }
     }
 
-    /// The priority of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
     }
 
-    /// Its turns, out of the sum of those of the priorities that have something waiting.
+    /// Its share of the turns while other priorities wait too.
     #[must_use]
     pub fn weight(self) -> usize {
         match self {
@@ -41,7 +39,6 @@ impl Priority {
         }
     }
 
-    /// Its place in [`Priority::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         self as usize

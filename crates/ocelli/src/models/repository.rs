@@ -36,11 +36,9 @@ pub struct Key {
     pub version: Option<String>,
 }
 
-/// A package that a repository holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub key: Key,
-    /// The folder that holds it.
     pub path: PathBuf,
     /// The repository, which no link may leave.
     pub root: PathBuf,
@@ -54,7 +52,7 @@ pub enum Barred {
     /// What is there must not be served.
     #[error("{0}")]
     Refused(String),
-    /// The system does not let anybody look. Which packages the model has is not known, so none of them has gone.
+    /// It cannot be read. Its packages are unknown, so none of them counts as removed.
     #[error("{0}")]
     Unreadable(String),
 }

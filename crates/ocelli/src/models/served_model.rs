@@ -15,31 +15,28 @@ use super::model_id::ModelId;
 use super::prediction::Pace;
 use crate::error::Error;
 
-/// A model as requests see it: its card, how it is run, and whether somebody computes it. The weights are the worker's.
+/// A model as requests see it: its card, how it is run, and whether it has instances. It has no weights.
 #[derive(Debug)]
 pub struct ServedModel {
-    /// What jobs and answers call it.
     pub id: Arc<ModelId>,
-    /// What goes in, what comes out.
     pub card: ModelCard,
     place: Execution,
     live_instances: AtomicUsize,
     retiring: AtomicBool,
     superseded: AtomicBool,
-    door: Arc<Admission>,
-    /// What decoding one image adds to the time from one image to the next, in nanoseconds; a moving average.
+    admission: Arc<Admission>,
+    /// The part of decoding in the time per image, in nanoseconds; a moving average.
     decode_nanos: AtomicU64,
     runtime: Mutex<Option<Runtime>>,
 }
 
-/// Where a model is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Execution {
     Here,
     Elsewhere,
 }
 
-/// The weights of a model and what they must look like, for whoever loads them.
+/// The weights of a model and the signature that they must have.
 #[derive(Debug)]
 pub struct ModelFile {
     name: String,
@@ -55,13 +52,9 @@ pub struct ModelFile {
 pub struct Runtime {
     pub engine: String,
     pub engine_version: String,
-    /// How many instances run batches at once.
     pub instances: usize,
-    /// Threads that each of them computes with.
     pub threads_per_instance: usize,
-    /// The most images in a batch.
     pub max_batch: usize,
-    /// What a batch costs one instance.
     pub cost: CostTable,
     /// How many numbers a feature vector of each output has, in the order of the package; 0 for an output of classes.
     pub vector_lengths: Vec<usize>,
@@ -108,29 +101,28 @@ impl ServedModel {
             live_instances: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
-            door: Admission::new(AdmissionLimits::NONE),
+            admission: Admission::new(AdmissionLimits::NONE),
             decode_nanos: AtomicU64::new(0),
             runtime: Mutex::new(None),
         }
     }
 
-    /// The same model, which takes this many images at a time.
+    /// Limits the images that are in flight at a time.
     #[must_use]
     pub fn limited_to(mut self, jobs: usize) -> Self {
-        self.door = Admission::new(AdmissionLimits {
+        self.admission = Admission::new(AdmissionLimits {
             jobs,
             ..AdmissionLimits::NONE
         });
         self
     }
 
-    /// The model's own door: who has passed it needs the model until it is left.
+    /// The model's own limit. Requests need the model as long as they hold its permit.
     #[must_use]
-    pub fn door(&self) -> &Arc<Admission> {
-        &self.door
+    pub fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
-    /// What images have to be made into.
     #[must_use]
     pub fn input(&self) -> &InputSpec {
         &self.card.manifest.input
@@ -166,11 +158,14 @@ impl ServedModel {
     #[must_use]
     pub fn vector_length(&self, output: usize) -> usize {
         const UNKNOWN: usize = 4096;
+        self.known_vector_length(output).unwrap_or(UNKNOWN)
+    }
+
+    /// The same where it is known.
+    pub(crate) fn known_vector_length(&self, output: usize) -> Option<usize> {
         let runtime = self.runtime.lock();
-        let length = runtime
-            .as_ref()
-            .and_then(|runtime| runtime.vector_lengths.get(output));
-        length.copied().filter(|&length| length > 0).unwrap_or(UNKNOWN)
+        let length = runtime.as_ref()?.vector_lengths.get(output);
+        length.copied().filter(|&length| length > 0)
     }
 
     /// The least probability of a class that is answered, unless the request says otherwise; `None` where the best are
@@ -194,10 +189,10 @@ impl ServedModel {
         self.instances() > 0
     }
 
-    /// What a request is told while no instance is there.
+    /// Checks whether an instance is ready.
     ///
     /// # Errors
-    /// [`Error::NotReady`] where this process computes, [`Error::NoWorker`] where others do.
+    /// [`Error::NotReady`] if this process computes, [`Error::NoWorker`] if others do.
     pub fn ready(&self) -> Result<(), Error> {
         match self.place {
             _ if self.is_ready() => Ok(()),
@@ -206,7 +201,7 @@ impl ServedModel {
         }
     }
 
-    /// Its state in JSON and in metrics.
+    /// Its state, as JSON and metrics name it.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self.place {
@@ -216,46 +211,40 @@ impl ServedModel {
         }
     }
 
-    /// Instances that are there to compute with.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.live_instances.load(Ordering::Acquire)
     }
 
-    /// Notes how many instances other processes have.
     pub fn set_instances(&self, instances: usize) {
         self.live_instances.store(instances, Ordering::Release);
     }
 
-    /// Whether all who compute it are about to leave: they answer what they get, but get nothing new while others serve
-    /// the same name.
+    /// Whether all its workers are about to leave: they finish their jobs, but get no new ones while other workers serve the
+    /// same name.
     #[must_use]
     pub fn is_retiring(&self) -> bool {
         self.retiring.load(Ordering::Acquire)
     }
 
-    /// Notes whether all who compute it are about to leave.
     pub fn set_retiring(&self, retiring: bool) {
         self.retiring.store(retiring, Ordering::Release);
     }
 
-    /// Whether a higher version of the same name is served by all who serve this one, so that it is not meant by the name.
+    /// Whether all its workers also serve a higher version, so that the name alone does not mean this one.
     #[must_use]
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
     }
 
-    /// Notes whether a higher version is served beside this one.
     pub fn set_superseded(&self, superseded: bool) {
         self.superseded.store(superseded, Ordering::Release);
     }
 
-    /// Notes that an instance came up.
     pub fn instance_up(&self) {
         self.live_instances.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Notes that an instance went down.
     pub fn instance_down(&self) {
         self.live_instances.fetch_sub(1, Ordering::AcqRel);
     }
@@ -266,7 +255,6 @@ impl ServedModel {
         self.runtime.lock().clone()
     }
 
-    /// Notes how the model is run.
     pub fn set_runtime(&self, runtime: Runtime) {
         *self.runtime.lock() = Some(runtime);
     }
@@ -331,7 +319,6 @@ impl ServedModel {
 }
 
 impl ModelFile {
-    /// What an engine has to load.
     #[must_use]
     pub fn source(&self) -> ModelSource<'_> {
         ModelSource {
@@ -379,7 +366,6 @@ impl ModelFile {
     }
 }
 
-/// The engine's name of an input's type.
 pub(crate) fn element_type(input: InputType) -> ElementType {
     match input {
         InputType::Uint8 => ElementType::U8,
@@ -420,9 +406,6 @@ fn signature(card: &ModelCard) -> Signature {
 pub const IMAGENET: &str = include_str!("../../../../models/efficientnet-lite0/labels.txt");
 
 /// The package that is part of the binary: EfficientNet-Lite0 for the 1,000 classes of ImageNet.
-///
-/// # Errors
-/// When it was built from a broken package, which a test of the package forbids.
 pub fn builtin() -> Result<ModelPackage, PackageError> {
     ModelPackage::from_parts(
         include_str!("../../../../models/efficientnet-lite0/model.toml"),
@@ -435,7 +418,7 @@ pub fn builtin() -> Result<ModelPackage, PackageError> {
 mod tests {
     use super::*;
 
-    /// What is said of a model at `nets/lite0.onnx`, in all the forms of a model that is not what it should be.
+    /// The errors about a model at `nets/lite0.onnx` that is not what it should be.
     fn blamed(stated_in: Option<&str>) -> Vec<String> {
         let mut package = builtin().expect("built in");
         package.origin = Some("./nets/lite0.onnx".into());

@@ -16,12 +16,7 @@ use crate::hub::{self, Fetched, HubConfig, HubError, HubSpec};
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelLocation {
     BuiltIn,
-    Here {
-        /// A folder or a file.
-        path: PathBuf,
-        /// Which of the folder's ONNX files.
-        variant: Option<String>,
-    },
+    Here { path: PathBuf, variant: Option<String> },
     Hub(HubSpec),
 }
 
@@ -33,46 +28,35 @@ pub struct Opened {
     pub kind: Option<Kind>,
     /// Its ONNX file; none of the built-in model.
     pub onnx: Option<PathBuf>,
-    /// What was decided, and what was guessed.
     pub notes: Vec<Note>,
 }
 
-/// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// What is on this machine cannot be served.
     #[error(transparent)]
     Auto(#[from] AutoError),
-    /// The hub does not have it.
     #[error(transparent)]
     Hub(#[from] HubError),
     /// There is nothing on this machine, and the hub has such names.
     #[error("{source}; did you mean {meant}, a model of the Hugging Face hub?")]
     Elsewhere { source: Box<AutoError>, meant: HubSpec },
-    /// It is a folder for `--model-dir`.
     #[error(
         "{folder}: this is a folder of models, not a single model; name one of them, such as {one}, or serve all of them with \
          --model-dir {folder}"
     )]
-    Many {
-        folder: PathBuf,
-        /// The first of its models.
-        one: PathBuf,
-    },
+    Many { folder: PathBuf, one: PathBuf },
     /// The built-in model is broken, which a test forbids.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// Something is said of a model that says it itself.
+    /// An option contradicts a package, which says everything itself.
     #[error("{0} is for a model that --model names: the built-in one knows how photos are prepared")]
     BuiltIn(&'static str),
 }
 
 impl ModelLocation {
     /// Understands a specification: a path, `folder#file` or `hf:owner/name[@revision][#file]`.
-    ///
-    /// # Errors
-    /// When it wants to be a model on the hub and is none.
     pub fn parse(spec: Option<&str>) -> Result<Self, HubError> {
         let Some(spec) = spec else {
             return Ok(Self::BuiltIn);
@@ -98,9 +82,6 @@ impl ModelLocation {
 }
 
 /// Opens the model at `spec`, or the built-in one. May fetch it from the hub, and blocks.
-///
-/// # Errors
-/// When there is none that can be served; each text names the file, what is wrong and what to do.
 pub fn open(
     spec: Option<&str>,
     hints: Hints,
@@ -192,9 +173,6 @@ fn from_hub(spec: &HubSpec, hints: Hints, config: &HubConfig) -> Result<Opened, 
 }
 
 /// Opens a model that was fetched from the hub.
-///
-/// # Errors
-/// When it cannot be served.
 pub fn fetched_here(fetched: &Fetched, hints: Hints) -> Result<Opened, OpenError> {
     let repository = fetched.spec.repository.to_string();
     let name = repository.rsplit('/').next().map(str::to_owned);
@@ -245,14 +223,14 @@ mod tests {
             preset: Some(auto::Preset::Raw),
             ..Hints::default()
         };
-        let error = open(None, hints, || panic!("no hub is asked")).unwrap_err();
+        let error = open(None, hints, || panic!("the hub is not used")).unwrap_err();
         assert!(error.to_string().starts_with("--preset is for"), "{error}");
         let hints = Hints {
             antialias: Some(false),
             ..Hints::default()
         };
-        let error = open(None, hints, || panic!("no hub is asked")).unwrap_err();
+        let error = open(None, hints, || panic!("the hub is not used")).unwrap_err();
         assert!(error.to_string().starts_with("--antialias is for"), "{error}");
-        assert!(open(None, Hints::default(), || panic!("no hub is asked")).is_ok());
+        assert!(open(None, Hints::default(), || panic!("the hub is not used")).is_ok());
     }
 }

@@ -158,10 +158,14 @@ impl OutputRequest {
                 "unknown class or a probability that is not finite"
             }
             (OutputKind::Vector { .. }, Output::Vector(vector)) => {
-                if vector.iter().all(|number| number.is_finite()) {
+                let length = model.known_vector_length(self.output);
+                if length.is_some_and(|length| length != vector.len()) {
+                    "a vector of another length than the model's"
+                } else if vector.iter().all(|number| number.is_finite()) {
                     return Ok(Output::Vector(vector));
+                } else {
+                    "numbers that are not finite"
                 }
-                "numbers that are not finite"
             }
             (OutputKind::Classes { .. }, Output::Vector(_)) => "a vector instead of classes",
             (OutputKind::Vector { .. }, Output::Classes(_)) => "classes instead of a vector",
@@ -238,11 +242,13 @@ fn pooled(output: &OutputSpec, shape: &[usize], numbers: &[f32]) -> Result<Vec<f
 
 #[cfg(test)]
 mod tests {
-    use ocelli_engine::TensorData;
+    use std::time::Duration;
+
+    use ocelli_engine::{CostTable, TensorData};
     use ocelli_vision::Activation;
 
     use super::*;
-    use crate::models::served_model;
+    use crate::models::served_model::{self, Runtime};
     use crate::output::params::OutputParams;
 
     fn best(scores: Vec<f32>) -> Result<Output, Error> {
@@ -284,6 +290,7 @@ mod tests {
                 name: "tokens".to_owned(),
                 activation: Activation::None,
                 labels: None,
+                labels_source: None,
                 threshold: None,
                 normalize: false,
                 pool,
@@ -308,6 +315,7 @@ mod tests {
             name: "scores".to_owned(),
             activation: Activation::Softmax,
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: false,
             pool: Pool::None,
@@ -356,7 +364,20 @@ mod tests {
             let checked = classes.check(&model, bad.clone());
             assert!(matches!(checked, Err(Error::Internal(_))), "{bad:?}");
         }
-        let infinite = Output::Vector(vec![f32::INFINITY]);
+        let table = CostTable::new([(1, Duration::from_millis(1))]);
+        model.set_runtime(Runtime {
+            engine: String::new(),
+            engine_version: String::new(),
+            instances: 1,
+            threads_per_instance: 1,
+            max_batch: 1,
+            cost: table.expect("one entry"),
+            vector_lengths: vec![2],
+        });
+        let (two, three) = (Output::Vector(vec![1.0; 2]), Output::Vector(vec![1.0; 3]));
+        assert_eq!(vector.check(&model, two.clone()), Ok(two));
+        assert!(matches!(vector.check(&model, three), Err(Error::Internal(_))));
+        let infinite = Output::Vector(vec![f32::INFINITY; 2]);
         assert!(matches!(vector.check(&model, infinite), Err(Error::Internal(_))));
     }
 }

@@ -26,7 +26,6 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    #[must_use]
     pub fn new(start: Instant, timeout: Duration) -> Self {
         Self {
             at: start + timeout,
@@ -34,13 +33,11 @@ impl Deadline {
         }
     }
 
-    #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
         self.at <= now
     }
 
     /// The error of a request that is not done by then.
-    #[must_use]
     pub fn exceeded(&self) -> Error {
         Error::DeadlineExceeded(self.timeout)
     }

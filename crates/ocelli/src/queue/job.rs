@@ -1,4 +1,4 @@
-//! What a broker carries: jobs to workers and replies back.
+//! Jobs, their replies, and what these mean for a request.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,18 +11,16 @@ use crate::models::served_model::ServedModel;
 use crate::output::postprocess::{Output, OutputRequest};
 use crate::output::timing::Phases;
 
-/// Names one job among all that are under way: 128 random bits, so that no two processes have to agree.
+/// 128 random bits, so that processes need not agree on ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u128);
 
 impl JobId {
-    #[must_use]
     pub fn random() -> Self {
         Self(fastrand::u128(..))
     }
 
     /// The id that [`fmt::Display`] wrote: 32 hexadecimal digits, small letters.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let written = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         written.then(|| u128::from_str_radix(text, 16).ok().map(Self))?
@@ -45,10 +43,9 @@ pub struct Job {
     pub pixels: Vec<u8>,
 }
 
-/// What one job came to.
 #[derive(Debug)]
 pub struct Reply {
-    /// One outcome for each [`OutputRequest`] of the job; or why there is none.
+    /// One output for each [`OutputRequest`] of the job, or why there is none.
     pub result: Result<Vec<Output>, JobError>,
     pub cost: JobCost,
 }
@@ -56,16 +53,14 @@ pub struct Reply {
 /// Why a job has no outputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
-    /// The engine failed on the job's batch.
     #[error("the engine failed: {0}")]
     EngineFault(#[source] Cause),
-    /// The deadline passed before the job was computed.
     #[error("the deadline passed")]
     DeadlinePassed,
-    /// Each worker that computed the job alone died of it.
+    /// Each worker that computed the job alone died.
     #[error("the job ends the processes that compute it")]
     Poisonous,
-    /// The worker cannot use what it was sent: another release's form, or a tensor of another shape.
+    /// The job has the form of another release, or a tensor of another shape.
     #[error("the worker cannot use the job")]
     Incompatible,
 }
@@ -73,7 +68,7 @@ pub enum JobError {
 /// What a worker spent on a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobCost {
-    /// Waiting, from submission until its batch was drawn.
+    /// From submission until its batch was drawn.
     pub queue: Duration,
     pub fill: Duration,
     pub infer: Duration,
@@ -81,7 +76,7 @@ pub struct JobCost {
     pub batch_size: usize,
 }
 
-/// How much is kept: of one job, or of all.
+/// What an asynchronous job takes of the storage, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredSize {
     pub images: usize,
@@ -90,7 +85,7 @@ pub struct StoredSize {
 }
 
 impl StoredSize {
-    /// How much of this limit is open to a priority while `images` are kept: as much as of a queue of that size.
+    /// How much of this limit a priority may use while `images` are stored: the same share as of a queue.
     pub fn open_to(self, priority: Priority, images: usize) -> Self {
         let limits = AdmissionLimits {
             jobs: self.images,
@@ -110,12 +105,11 @@ impl StoredSize {
         }
     }
 
-    /// Whether it is within a limit.
     pub fn fits(self, limit: Self) -> bool {
         self.images <= limit.images && self.bytes <= limit.bytes
     }
 
-    /// Whether a job of this size can be kept at all, where this is the limit.
+    /// Refuses a job that would not fit even if it were the only one.
     pub fn check(self, job: Self) -> Result<(), Error> {
         if job.images > self.images {
             return Err(Error::TooLarge(format!(
@@ -135,10 +129,8 @@ impl StoredSize {
     }
 }
 
-/// What one image came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// The classes, or the vector.
     pub outcome: Output,
     pub phases: Phases,
 }

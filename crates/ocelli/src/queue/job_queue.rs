@@ -1,7 +1,7 @@
 //! The jobs of this process that wait for its engines: one bounded queue for each model.
 //!
-//! Its source is notified when something was taken, and the pool of a model is called when there is something to take,
-//! so nobody polls and taking never blocks. A queue is opened when its model is loaded and goes with it.
+//! The producer is notified when something was taken, and the pool when something was added, so neither polls, and taking
+//! never blocks. A queue is opened when its model is loaded and removed with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub struct JobQueue {
 /// The queue of one model. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ModelQueue {
-    shared: Arc<One>,
+    shared: Arc<QueueShared>,
 }
 
-/// Who fills a queue, and is told when there is room again.
+/// What fills a queue, to be notified when there is room again.
 #[derive(Clone, Debug)]
 pub enum Refill {
     /// The pool that prepares photos, called once for each job taken.
@@ -47,9 +47,9 @@ struct JobQueueShared {
 }
 
 #[derive(Debug)]
-struct One {
+struct QueueShared {
     capacity: usize,
-    supplier: Refill,
+    refill: Refill,
     metrics: Arc<Metrics>,
     state: Mutex<Queue>,
 }
@@ -61,14 +61,13 @@ struct Queue {
     worker: Option<Worker>,
 }
 
-/// Who takes a model's jobs.
 #[derive(Clone, Debug)]
 struct Worker {
     pool: Pool,
     ahead: usize,
 }
 
-/// Why a job was not taken. It is given back, so that whoever waits for it can be told.
+/// Why a job was not queued. The job is returned, to be refused.
 #[derive(Debug)]
 pub enum QueueFull {
     /// The model's queue is at its capacity.
@@ -78,8 +77,6 @@ pub enum QueueFull {
 }
 
 impl JobQueue {
-    /// No queues yet. Jobs that are dropped are counted in `metrics`.
-    #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let queues = RwLock::default();
         Self {
@@ -87,13 +84,13 @@ impl JobQueue {
         }
     }
 
-    /// Opens a queue for `model`, of at most `capacity` jobs, which `supplier` fills.
+    /// Opens a queue for `model`, of at most `capacity` jobs.
     #[must_use]
-    pub fn open(&self, model: &Arc<ModelId>, capacity: usize, supplier: Refill) -> ModelQueue {
+    pub fn open(&self, model: &Arc<ModelId>, capacity: usize, refill: Refill) -> ModelQueue {
         let queue = ModelQueue {
-            shared: Arc::new(One {
+            shared: Arc::new(QueueShared {
                 capacity,
-                supplier,
+                refill,
                 metrics: Arc::clone(&self.shared.metrics),
                 state: Mutex::default(),
             }),
@@ -103,27 +100,24 @@ impl JobQueue {
         queue
     }
 
-    /// Closes the queue of a model and forgets it. Jobs that are left are refused, for an engine that hangs may keep the
-    /// queue for ever, and whoever prepares photos for it is called to refuse those.
+    /// Closes and removes the queue of a model. Its jobs are refused, because an engine that hangs may hold the queue for ever,
+    /// and the pool is called so that photos for it are refused, too.
     pub fn remove(&self, model: &ModelId) {
         let removed = self.shared.queues.write().remove(model);
         if let Some(queue) = removed {
             queue.close();
             queue.refuse_all();
-            if let Refill::Pool(pool) = &queue.shared.supplier {
+            if let Refill::Pool(pool) = &queue.shared.refill {
                 pool.call();
             }
         }
     }
 
-    /// The queue of a model that is loaded.
-    #[must_use]
     pub fn of(&self, model: &ModelId) -> Option<ModelQueue> {
         self.shared.queues.read().get(model).cloned()
     }
 
     /// Whether any package of this name and version has a queue.
-    #[must_use]
     pub fn has_version(&self, model: &ModelId) -> bool {
         let queues = self.shared.queues.read();
         queues
@@ -142,26 +136,21 @@ impl JobQueue {
         }
     }
 
-    /// How many models have a queue.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.shared.queues.read().len()
     }
 
     /// Whether no model has a queue.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many jobs of all models wait to be leased.
-    #[must_use]
     pub fn depth(&self) -> usize {
         let queues = self.shared.queues.read();
         queues.values().map(ModelQueue::depth).sum()
     }
 
-    /// Takes no more jobs, of any model. Those queued are still handed out.
+    /// Accepts no more jobs, of any model. Queued ones are still handed out.
     pub fn close(&self) {
         let queues = self.shared.queues.read();
         queues.values().for_each(ModelQueue::close);
@@ -195,24 +184,21 @@ impl ModelQueue {
         Ok(())
     }
 
-    /// Has `crew` called whenever there is a job to take. It wants up to `ahead` jobs of each priority, two batches, to wait
-    /// for it, so that it never waits for one; more would only hold memory.
+    /// Calls `pool` whenever a job is added. `ahead` jobs of each priority should be ready for it, so that engines never wait.
     pub fn serve(&self, pool: Pool, ahead: usize) {
         self.shared.state.lock().worker = Some(Worker { pool, ahead });
     }
 
-    /// Whether another job of this priority should be made now. Each priority has room of its own: jobs of a lower one that
-    /// are ready keep no other from being made.
-    #[must_use]
+    /// Whether another job of this priority should be made now. Each priority has room of its own, so that one that is ready does
+    /// not hold up another.
     pub fn wants(&self, priority: Priority) -> bool {
         let queue = self.shared.state.lock();
         let worker = queue.worker.as_ref();
         worker.is_some_and(|worker| queue.jobs.len_of(priority) < worker.ahead)
     }
 
-    /// Whether a job of this priority should be made before the next batch is computed: it would overtake jobs that are
-    /// ready, or is urgent wherever it is, and less than one batch of its priority is ready.
-    #[must_use]
+    /// Whether a job of this priority should be made before the next batch is computed: it is high or would overtake jobs that
+    /// are ready, and less than one batch of its priority is ready.
     pub fn hurries(&self, priority: Priority) -> bool {
         let queue = self.shared.state.lock();
         let lower = |other: Priority| other.index() > priority.index();
@@ -222,7 +208,7 @@ impl ModelQueue {
         overtakes && worker.is_some_and(|worker| queue.jobs.len_of(priority) < batch(worker))
     }
 
-    /// Hands out up to `max` jobs, by priority and age, or none. Dead ones are dropped and counted on the way.
+    /// Hands out up to `max` jobs, by priority and age. Dead ones are dropped and counted.
     #[must_use]
     pub fn lease(&self, max: usize) -> Vec<Leased> {
         let (jobs, taken) = {
@@ -231,7 +217,7 @@ impl ModelQueue {
             let jobs = queue.take_live(max, &self.shared.metrics);
             (jobs, before - queue.jobs.len())
         };
-        match &self.shared.supplier {
+        match &self.shared.refill {
             Refill::Pool(pool) => (0..taken).for_each(|_| pool.call()),
             Refill::Task(room) if taken > 0 => room.notify_one(),
             Refill::Task(_) => {}
@@ -239,28 +225,22 @@ impl ModelQueue {
         jobs
     }
 
-    /// Told when something was taken, where a task fills the queue.
-    #[must_use]
+    /// Notified when something was taken, where a task fills the queue.
     pub fn room(&self) -> Option<Arc<Notify>> {
-        match &self.shared.supplier {
+        match &self.shared.refill {
             Refill::Pool(_) => None,
             Refill::Task(room) => Some(Arc::clone(room)),
         }
     }
 
-    /// How many jobs wait to be leased.
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.shared.state.lock().jobs.len()
     }
 
-    /// How many jobs of one priority wait to be leased.
-    #[must_use]
     pub fn depth_of(&self, priority: Priority) -> usize {
         self.shared.state.lock().jobs.len_of(priority)
     }
 
-    /// Tells everybody who waits that the model has gone.
     fn refuse_all(&self) {
         let left = std::mem::take(&mut self.shared.state.lock().jobs);
         for leased in left.into_items() {
@@ -268,7 +248,7 @@ impl ModelQueue {
         }
     }
 
-    /// Takes no more jobs. Those queued are still handed out.
+    /// Accepts no more jobs. Queued ones are still handed out.
     pub fn close(&self) {
         self.shared.state.lock().closed = true;
     }
@@ -289,16 +269,16 @@ impl Queue {
         live
     }
 
-    /// Whether a queue of `capacity` jobs takes one more of this priority. Lower priorities leave a part of it free. Admission,
-    /// which counts all images, has the same rule; this one counts only jobs that the part is kept free of, so that
-    /// it refuses no image that was admitted before higher priorities filled the rest.
+    /// Whether there is room for one more of this priority. Lower priorities leave a part of the queue free. Admission has the
+    /// same rule and counts all images; this counts only jobs of this priority and below, so that it refuses no image that was
+    /// admitted before higher priorities filled the rest.
     fn has_room(&self, capacity: usize, priority: Priority) -> bool {
         let lower = Priority::ALL.into_iter().skip(priority.index());
         let lower: usize = lower.map(|lower| self.jobs.len_of(lower)).sum();
         self.jobs.len() < capacity && (lower as u64) < open_to(capacity as u64, priority)
     }
 
-    /// Makes room: what nobody waits for must not keep others out.
+    /// Makes room.
     fn drop_dead(&mut self, metrics: &Metrics) {
         let now = Instant::now();
         self.jobs.filter(|leased| leased.unless_dead(now, metrics));

@@ -1,4 +1,4 @@
-//! A job that somebody has taken to compute it, and the way back to whoever waits for it.
+//! A job that a worker has taken, and where its reply goes.
 
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ use super::tutorial::Ticket;
 use crate::error::Error;
 use crate::metrics::{DropReason, Metrics};
 
-/// A job in a worker's hands. Dropping it without completing it gives it up: a waiter of this process is told that it is
-/// lost, and a lease of Redis runs out, so that another worker takes the job.
+/// Dropping it without completing it gives the job up: a request of this process gets an error, and a lease of Redis runs out,
+/// so that another worker takes the job.
 #[derive(Debug)]
 pub struct Leased {
     pub job: Job,
@@ -29,14 +29,11 @@ pub enum Receipt {
 }
 
 impl Leased {
-    /// A job that was submitted just now.
-    #[must_use]
     pub fn new(job: Job, receipt: Receipt) -> Self {
         Self::submitted_at(Instant::now(), job, receipt)
     }
 
-    /// A job that was submitted elsewhere, at a time told by this process's clock.
-    #[must_use]
+    /// `submitted` is by the clock of this process.
     pub fn submitted_at(submitted: Instant, job: Job, receipt: Receipt) -> Self {
         Self {
             job,
@@ -45,25 +42,23 @@ impl Leased {
         }
     }
 
-    #[must_use]
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
 
-    /// Why computing this job would help nobody, if so.
-    #[must_use]
+    /// Why this job should not be computed, if so.
     pub fn dead(&self, now: Instant) -> Option<DropReason> {
         let gone = match &self.receipt {
             Receipt::ReplySender(waiter) => waiter.is_gone(),
-            // It is for whoever has it now to answer, whatever the time.
+            // The worker that has it now answers it, also after its deadline.
             Receipt::Lease(lease) if lease.is_lost() => return Some(DropReason::LeaseLost),
-            // Neither says when somebody has left.
+            // Neither reports clients that have left.
             Receipt::Lease(_) | Receipt::Ticket(_) => false,
         };
         DropReason::of(self.job.envelope.deadline.is_over(now), gone)
     }
 
-    /// Gives the job back if it is worth computing; otherwise tells its waiter, if any, and counts it.
+    /// Returns the job if it should be computed; otherwise completes and counts it.
     #[must_use]
     pub fn unless_dead(self, now: Instant, metrics: &Metrics) -> Option<Self> {
         if self.dead(now).is_none() {
@@ -100,7 +95,7 @@ impl Leased {
         }
     }
 
-    /// Tells a waiter of this process that its job was not taken. A lease is given up.
+    /// Fails a job of this process. A lease is given up.
     pub fn refuse(self, error: Error) {
         match self.receipt {
             Receipt::ReplySender(waiter) => waiter.fail(error),

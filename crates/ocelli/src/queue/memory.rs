@@ -1,6 +1,4 @@
-//! The broker of one process: a submitted job goes straight to the worker's queue.
-//!
-//! A crash loses what clients are still waiting for, and nothing else.
+//! The broker of one process: a submitted job goes straight to the worker's queue. A crash loses the jobs of open requests.
 
 use super::job::Job;
 use super::job_queue::{JobQueue, QueueFull};
@@ -18,8 +16,6 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// A broker whose jobs go to `queue`.
-    #[must_use]
     pub fn new(queue: JobQueue) -> Self {
         Self { queue }
     }
@@ -35,30 +31,28 @@ impl MemoryBroker {
                 let full = queue_full(model, depth);
                 (leased, full)
             }
-            Err(QueueFull::Closed(leased)) => (leased, Error::NotReady("it stops, or unloads the model")),
+            Err(QueueFull::Closed(leased)) => {
+                (leased, Error::NotReady("it is stopping or unloading the model"))
+            }
         };
         leased.refuse(error);
     }
 
-    /// Whether the model's worker wants another job of this priority to be ready for it. One that has gone refuses it at once, so that nobody
-    /// waits for what will never be.
-    #[must_use]
+    /// See [`super::Broker::wants`]. True for a model that is gone, so that its photos are refused at once.
     pub fn wants(&self, model: &ModelId, priority: Priority) -> bool {
         self.queue.of(model).is_none_or(|queue| queue.wants(priority))
     }
 
-    /// Whether a job of this priority should be made before the next batch.
-    #[must_use]
+    /// See [`super::Broker::hurries`].
     pub fn hurries(&self, model: &ModelId, priority: Priority) -> bool {
         self.queue.of(model).is_some_and(|queue| queue.hurries(priority))
     }
 
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.queue.depth()
     }
 
-    /// Takes no more jobs. Those queued are still handed out.
+    /// Accepts no more jobs. Queued ones are still handed out.
     pub fn close(&self) {
         self.queue.close();
     }

@@ -1,8 +1,8 @@
-//! Whose turn it is: three queues by priority, none of which starves. Decisions only.
+//! Three queues by priority, none of which starves.
 //!
 //! Out of every thirteen turns, eight are high, four are normal and one is low, as long as each has something to take; a
-//! turn that finds its queue empty goes to the next. (Smooth weighted round robin, as nginx shares requests among
-//! servers: every queue gains its weight each turn, the richest one goes and pays the sum.)
+//! turn whose queue is empty goes to the next. (Smooth weighted round robin, as in nginx: each turn every queue gains its
+//! weight; the one with the most credit is served and pays the sum.)
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,6 @@ impl<T> Default for PriorityQueue<T> {
 }
 
 impl<T> PriorityQueue<T> {
-    /// Adds an item behind those of its priority.
     pub(crate) fn push(&mut self, priority: Priority, item: T) {
         self.queues[priority.index()].push_back(item);
     }
@@ -61,7 +60,6 @@ impl<T> PriorityQueue<T> {
         item
     }
 
-    /// Whether items of one of these priorities wait.
     pub(crate) fn any_of(&self, wanted: impl Fn(Priority) -> bool) -> bool {
         Priority::ALL
             .into_iter()
@@ -73,17 +71,15 @@ impl<T> PriorityQueue<T> {
         self.queues.into_iter().flatten()
     }
 
-    /// How many items there are.
     pub(crate) fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
 
-    /// How many items of a priority there are.
     pub(crate) fn len_of(&self, priority: Priority) -> usize {
         self.queues[priority.index()].len()
     }
 
-    /// Passes every item through `keep`, which may take it away.
+    /// Replaces every item by what `keep` returns, or removes it.
     pub(crate) fn filter(&mut self, mut keep: impl FnMut(T) -> Option<T>) {
         for queue in &mut self.queues {
             *queue = queue.drain(..).filter_map(&mut keep).collect();
@@ -114,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_shared_by_weight_and_nobody_starves() {
+    fn turns_are_shared_by_weight_and_no_priority_starves() {
         let mut turns = filled([100, 100, 100]);
         assert_eq!(taken(&mut turns, 13), [8, 4, 1]);
         assert_eq!(taken(&mut turns, 26), [16, 8, 2]);
     }
 
     #[test]
-    fn whoever_is_alone_has_every_turn() {
+    fn a_single_priority_has_every_turn() {
         assert_eq!(taken(&mut filled([0, 0, 5]), 5), [0, 0, 5]);
         assert_eq!(taken(&mut filled([0, 50, 50]), 10), [0, 8, 2]);
     }
@@ -172,7 +168,7 @@ mod tests {
             }
         }
 
-        /// Each priority keeps its order, nothing is lost, and nobody waits longer than a round of turns.
+        /// Each priority keeps its order, nothing is lost, and none waits longer than a round of turns.
         #[test]
         fn every_item_has_its_turn_in_order(steps in proptest::collection::vec((0_usize..4, 0_usize..4), 1..200)) {
             let mut turns: PriorityQueue<(Priority, u32)> = PriorityQueue::default();

@@ -1,9 +1,10 @@
 //! The broker across machines: jobs in streams of Redis or Valkey, workers in consumer groups.
 //!
-//! A web process admits a job with a script that bounds the model's queue, and hears replies on one stream of its own.
-//! A worker leases jobs, renews its leases while it computes, writes the reply, and only then takes the job away; a job
-//! whose worker died is leased by another one. So a job is computed at least once, and answered once, because the web
-//! process answers a request once and forgets it.
+//! A web process adds a job with a script that bounds the model's queue, and reads replies from one stream of its own. A worker
+//! leases jobs, renews its leases while it computes, writes the reply and then deletes the job. Another worker takes over the
+//! jobs of one that died. So a job is computed at least once, and its request is answered once.
+//!
+//! A process has one connection for all commands that do not block, and one heartbeat, whatever the number of its models.
 //!
 //! `docs/scale-out.md` explains the design, its guarantees and their limits.
 
@@ -28,7 +29,6 @@ mod socket;
 pub(crate) mod startup;
 pub(crate) mod url;
 
-pub use address::{EntryAddress, ReplyTo};
 pub use admin::{DeadLetter, QueueAdmin, QueueStatus};
 pub use async_jobs::records::{JobRecords, Record};
 pub use async_jobs::webhook_schedule::{DueWebhook, WebhookSchedule};
@@ -37,6 +37,6 @@ pub use consumer::lease::Lease;
 pub use consumer::{RedisWorker, RedisWorkers, WorkerSideConfig, WorkerTasks};
 pub use needs::{Needs, Role};
 pub use producer::{RedisBroker, WebConfig, WebTasks, web};
-pub use registry::{Announcement, watch};
+pub use registry::Announcement;
 pub use server::{Limits, ServerError, check};
-pub use url::{RedisUrl, TargetError};
+pub use url::RedisUrl;

@@ -1,4 +1,4 @@
-//! The way back: from whoever finishes an image to whoever waits for it.
+//! The way of a reply back to the request that waits for it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,30 +10,28 @@ use tokio::sync::oneshot;
 use super::job::Reply;
 use crate::error::Error;
 
-/// What preparing an image took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrepareTimes {
-    /// Waiting for a decoder and for a core.
+    /// Until a decoder and a core were free.
     pub wait: Duration,
     /// Decoding, orienting, resizing and cropping.
     pub decode: Duration,
 }
 
-/// What becomes of an image that was submitted.
 #[derive(Debug)]
 pub struct ImageReply {
     pub reply: Reply,
     pub prepare: PrepareTimes,
 }
 
-/// Answers one waiter, once. Dropping it tells the waiter that its image is lost.
+/// Answers one request for one image, once. Dropping it is an error for that image.
 #[derive(Debug)]
 pub struct ReplySender {
     sender: oneshot::Sender<Result<ImageReply, Error>>,
     prepare: PrepareTimes,
 }
 
-/// Resolves to the answer. Dropping it abandons the image.
+/// Dropping it abandons the image.
 #[derive(Debug)]
 pub struct ReplyReceiver {
     receiver: oneshot::Receiver<Result<ImageReply, Error>>,
@@ -52,8 +50,7 @@ pub fn waiter() -> (ReplySender, ReplyReceiver) {
 }
 
 impl ReplySender {
-    /// Whether nobody waits any more.
-    #[must_use]
+    /// Whether the receiver was dropped.
     pub fn is_gone(&self) -> bool {
         self.sender.is_closed()
     }
@@ -63,7 +60,6 @@ impl ReplySender {
         Self { prepare, ..self }
     }
 
-    /// Answers with a worker's reply. A waiter that has left in the meantime needs none.
     pub fn complete(self, reply: Reply) {
         let _ = self.sender.send(Ok(ImageReply {
             reply,
@@ -71,7 +67,6 @@ impl ReplySender {
         }));
     }
 
-    /// Answers that the image was not computed.
     pub fn fail(self, error: Error) {
         let _ = self.sender.send(Err(error));
     }

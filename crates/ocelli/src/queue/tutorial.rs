@@ -42,7 +42,7 @@ pub fn input() -> &'static InputSpec {
     &INPUT
 }
 
-/// The model process as a model. Whether it is there nobody can know, so that it counts as there.
+/// The model process as a model. Its state cannot be known, so it counts as ready.
 pub fn model() -> ServedModel {
     // Its digest is that of nothing, for its weights are not known.
     let digest = "0".repeat(64);

@@ -1,11 +1,11 @@
-//! How jobs and replies look on their way through Redis: binary and versioned.
+//! The binary, versioned form of jobs and replies in Redis.
 //!
 //! A message is a frame of three bytes and a Protocol Buffers message. Fields that a reader does not know are skipped and
-//! missing ones have their zero, so a web and a worker of neighbouring releases understand each other; where they cannot,
-//! the frame says so before anything is misunderstood, and the fields that a refusal needs (`id`, `reply_to`) never
-//! change. Pixels travel beside the job's message, not in it, so that they are not copied into it.
+//! missing ones are zero, so a web process and a worker of neighbouring releases understand each other. Where they cannot,
+//! the frame shows it, and the fields that a refusal needs (`id`, `reply_to`) never change. Pixels are stored beside the
+//! job's message, so that they are not copied into it.
 //!
-//! These are not the types that the rest of the program uses: [`super::job`] has those.
+//! The rest of the program uses the types of [`super::job`].
 
 pub(crate) mod record;
 
@@ -41,15 +41,15 @@ pub struct JobHeader {
     /// The key where the reply goes.
     #[prost(string, tag = "2")]
     pub reply_to: String,
-    /// Microseconds from submission, by Redis' clock, until nobody wants the answer any more. Of fixed length, so that a
-    /// job that is submitted again is as long as it was.
+    /// Microseconds from submission, by Redis' clock, to the deadline. Of fixed length, so that a job that is submitted again
+    /// is as long as before.
     #[prost(fixed64, tag = "3")]
     pub timeout_us: u64,
     /// 0 high, 1 normal, 2 low.
     #[prost(uint32, tag = "4")]
     pub priority: u32,
     // Tag 5 was the `traceparent` of form 2, which no reader used.
-    /// What the payload holds, one tensor after the other.
+    /// The tensors of the payload, one after the other.
     #[prost(message, repeated, tag = "6")]
     pub inputs: Vec<TensorHeader>,
     /// Where the reply goes: see [`ReplyKind`].
@@ -58,10 +58,10 @@ pub struct JobHeader {
     /// Which part of an asynchronous job this is.
     #[prost(uint32, tag = "9")]
     pub part: u32,
-    /// The outcomes that the job asks for, at least one, in the order of the reply.
+    /// The outputs that the job asks for, at least one, in the order of the reply.
     #[prost(message, repeated, tag = "10")]
     pub wants: Vec<WantMessage>,
-    /// The request that the job belongs to.
+    /// `X-Request-Id` of the request, for log lines.
     #[prost(string, tag = "11")]
     pub request_id: String,
 }
@@ -104,7 +104,7 @@ pub enum ElementKind {
 struct ReplyMessage {
     #[prost(bytes = "vec", tag = "1")]
     id: Vec<u8>,
-    /// 0 for outcomes.
+    /// 0 for outputs.
     #[prost(enumeration = "ErrorKind", tag = "2")]
     error: i32,
     #[prost(uint64, tag = "4")]
@@ -118,7 +118,7 @@ struct ReplyMessage {
     #[prost(string, tag = "8")]
     worker: String,
     #[prost(message, repeated, tag = "9")]
-    outcomes: Vec<OutcomeMessage>,
+    outputs: Vec<OutputMessage>,
     /// Why the engine failed, for the log of the web process.
     #[prost(string, tag = "10")]
     cause: String,
@@ -126,10 +126,10 @@ struct ReplyMessage {
 
 /// Classes, best first, or a feature vector.
 #[derive(Clone, PartialEq, Message)]
-struct OutcomeMessage {
-    #[prost(enumeration = "OutcomeKind", tag = "1")]
+struct OutputMessage {
+    #[prost(enumeration = "OutputForm", tag = "1")]
     kind: i32,
-    /// The places of the classes among the output's labels.
+    /// Indices of the classes among the output's labels.
     #[prost(uint32, repeated, tag = "2")]
     classes: Vec<u32>,
     /// The probability of each class, or the vector.
@@ -137,16 +137,16 @@ struct OutcomeMessage {
     numbers: Vec<f32>,
 }
 
-/// 0 is what a message says that does not say its kind.
+/// 0 is that of a message without a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
-enum OutcomeKind {
+enum OutputForm {
     Unknown = 0,
     Classes = 1,
     Vector = 2,
 }
 
-/// A reader that does not know an error's number takes it for a fault of the engine.
+/// An unknown number counts as a fault of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 enum ErrorKind {
@@ -160,17 +160,14 @@ enum ErrorKind {
 /// Why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// They never were one.
-    #[error("it is not a message of Ocelli's: {0}")]
+    #[error("it is not a message of Ocelli: {0}")]
     Garbage(String),
-    /// They are one of a later release, which says that this one cannot understand it.
     #[error(
         "it has form {version}, and this release knows forms up to {VERSION}; run the same release everywhere"
     )]
     Newer { version: u8 },
 }
 
-/// A reply and whom it is for.
 #[derive(Debug)]
 pub struct Received {
     pub id: JobId,
@@ -179,16 +176,12 @@ pub struct Received {
 }
 
 impl JobHeader {
-    /// The header as it travels.
-    #[must_use]
     pub fn encode_frame(&self) -> Vec<u8> {
         frame(JOB, self)
     }
 
-    /// Reads a header.
-    ///
     /// # Errors
-    /// [`WireError`]. With [`WireError::Newer`] comes what a refusal needs, where it can be found.
+    /// [`WireError`]; with [`WireError::Newer`] the fields that a refusal needs, where they can be read.
     pub fn decode_frame(bytes: &[u8]) -> Result<Self, (WireError, Option<Box<Self>>)> {
         let (body, newer) = unframe(JOB, bytes).map_err(|error| (error, None))?;
         let decoded = Self::decode(body).map_err(|error| WireError::Garbage(error.to_string()));
@@ -203,14 +196,12 @@ impl JobHeader {
         }
     }
 
-    /// The job's name; that of nothing where the bytes are not one.
-    #[must_use]
+    /// 0 where the bytes are not an id.
     pub fn job_id(&self) -> JobId {
         JobId(<[u8; 16]>::try_from(self.id.as_slice()).map_or(0, u128::from_be_bytes))
     }
 
-    /// The job's priority; what a later release may add counts as normal.
-    #[must_use]
+    /// An unknown priority counts as normal.
     pub fn job_priority(&self) -> Priority {
         Priority::ALL
             .get(self.priority as usize)
@@ -219,8 +210,7 @@ impl JobHeader {
     }
 }
 
-/// A reply as it travels, and the name of the worker that computed it.
-#[must_use]
+/// `worker` is the name of the worker that computed the reply.
 pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
     let mut cause = String::new();
     let error = match &reply.result {
@@ -233,7 +223,7 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
         Err(JobError::Poisonous) => ErrorKind::Poisonous,
         Err(JobError::Incompatible) => ErrorKind::Incompatible,
     };
-    let outcomes = reply.result.iter().flatten().map(OutcomeMessage::from);
+    let outputs = reply.result.iter().flatten().map(OutputMessage::from);
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let message = ReplyMessage {
         id: id.0.to_be_bytes().to_vec(),
@@ -243,7 +233,7 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
         infer_ns: nanoseconds(reply.cost.infer),
         batch_size: u32::try_from(reply.cost.batch_size).unwrap_or(u32::MAX),
         worker: worker.to_owned(),
-        outcomes: outcomes.collect(),
+        outputs: outputs.collect(),
         cause,
     };
     frame(REPLY, &message)
@@ -252,8 +242,7 @@ pub fn encode_reply(id: JobId, reply: &Reply, worker: &str) -> Vec<u8> {
 /// Reads a reply.
 ///
 /// # Errors
-/// [`WireError`], for an outcome too that is neither classes nor a vector; and whose reply it is, where that can be read, so that
-/// nobody waits for it in vain.
+/// [`WireError`], and the job that the reply is for, where that can be read, so that it can be failed.
 pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)> {
     let garbage = |what: &str| (WireError::Garbage(what.to_owned()), None);
     let (body, newer) = unframe(REPLY, bytes).map_err(|error| (error, None))?;
@@ -271,9 +260,9 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     let error = ErrorKind::try_from(message.error).unwrap_or(ErrorKind::EngineFault);
     let result = match error {
         ErrorKind::None => {
-            let outcomes = message.outcomes.into_iter().map(Output::try_from);
-            let outcomes: Result<Vec<Output>, WireError> = outcomes.collect();
-            Ok(outcomes.map_err(|error| (error, Some(id)))?)
+            let outputs = message.outputs.into_iter().map(Output::try_from);
+            let outputs: Result<Vec<Output>, WireError> = outputs.collect();
+            Ok(outputs.map_err(|error| (error, Some(id)))?)
         }
         ErrorKind::EngineFault => {
             let (worker, cause) = (&message.worker, &message.cause);
@@ -298,13 +287,13 @@ pub fn decode_reply(bytes: &[u8]) -> Result<Received, (WireError, Option<JobId>)
     })
 }
 
-impl From<&Output> for OutcomeMessage {
-    fn from(outcome: &Output) -> Self {
-        // A number that no reader takes for a class: only the tutorial's workers name classes, and they send JSON.
+impl From<&Output> for OutputMessage {
+    fn from(output: &Output) -> Self {
+        // No reader takes this number for a class. Only the tutorial's workers name classes, and they send JSON.
         let number = |class: &Class| class.index().map_or(u32::MAX, |index| index as u32);
-        match outcome {
+        match output {
             Output::Classes(predictions) => Self {
-                kind: OutcomeKind::Classes as i32,
+                kind: OutputForm::Classes as i32,
                 classes: predictions
                     .iter()
                     .map(|prediction| number(&prediction.class))
@@ -315,7 +304,7 @@ impl From<&Output> for OutcomeMessage {
                     .collect(),
             },
             Output::Vector(vector) => Self {
-                kind: OutcomeKind::Vector as i32,
+                kind: OutputForm::Vector as i32,
                 classes: Vec::new(),
                 numbers: vector.clone(),
             },
@@ -323,17 +312,17 @@ impl From<&Output> for OutcomeMessage {
     }
 }
 
-impl TryFrom<OutcomeMessage> for Output {
+impl TryFrom<OutputMessage> for Output {
     type Error = WireError;
 
-    fn try_from(message: OutcomeMessage) -> Result<Self, WireError> {
-        let OutcomeMessage {
+    fn try_from(message: OutputMessage) -> Result<Self, WireError> {
+        let OutputMessage {
             kind,
             classes,
             numbers,
         } = message;
-        match OutcomeKind::try_from(kind) {
-            Ok(OutcomeKind::Classes) if classes.len() == numbers.len() => {
+        match OutputForm::try_from(kind) {
+            Ok(OutputForm::Classes) if classes.len() == numbers.len() => {
                 let predictions = classes.into_iter().zip(numbers);
                 let predictions = predictions.map(|(class, probability)| Prediction {
                     class: Class::Index(class as usize),
@@ -341,15 +330,15 @@ impl TryFrom<OutcomeMessage> for Output {
                 });
                 Ok(Self::Classes(predictions.collect()))
             }
-            Ok(OutcomeKind::Classes) => Err(WireError::Garbage(format!(
+            Ok(OutputForm::Classes) => Err(WireError::Garbage(format!(
                 "it has {} classes and {} probabilities",
                 classes.len(),
                 numbers.len()
             ))),
-            Ok(OutcomeKind::Vector) => Ok(Self::Vector(numbers)),
-            Ok(OutcomeKind::Unknown) | Err(_) => Err(WireError::Garbage(format!(
-                "an outcome of kind {kind} is unknown"
-            ))),
+            Ok(OutputForm::Vector) => Ok(Self::Vector(numbers)),
+            Ok(OutputForm::Unknown) | Err(_) => {
+                Err(WireError::Garbage(format!("an output of kind {kind} is unknown")))
+            }
         }
     }
 }
@@ -361,16 +350,14 @@ fn frame(kind: u8, message: &impl Message) -> Vec<u8> {
     bytes
 }
 
-/// The message in a frame, and why it must not be used, if so.
+/// The message in a frame, and why this release must not use it, if so.
 fn unframe(kind: u8, bytes: &[u8]) -> Result<(&[u8], Option<WireError>), WireError> {
     match bytes {
         [first, version, needs, body @ ..] if *first == kind => {
             let newer = (*needs > VERSION).then_some(WireError::Newer { version: *version });
             Ok((body, newer))
         }
-        _ => Err(WireError::Garbage(
-            "it does not begin as a message does".to_owned(),
-        )),
+        _ => Err(WireError::Garbage("it has no frame".to_owned())),
     }
 }
 

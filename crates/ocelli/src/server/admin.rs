@@ -1,4 +1,4 @@
-//! The address at which models are loaded and unloaded, beside whatever role the process has.
+//! The address at which models are loaded and unloaded, in every role.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::metrics::Metrics;
 use crate::model_manager::Models;
 use crate::process::lifecycle::Lifecycle;
 
-/// It has no probes of its own; those of the role say what there is to say.
-struct Unasked;
+/// This address has no probes; the role has.
+struct NoProbes;
 
-impl Health for Unasked {
+impl Health for NoProbes {
     fn ready(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -22,10 +22,7 @@ impl Health for Unasked {
     fn report(&self, _metrics: &Metrics) {}
 }
 
-/// Lets whoever reaches `listener`, by one of `names`, change `models`, until the process ends.
-///
-/// # Errors
-/// When the listener has no address.
+/// Lets clients of `listener` change `models` until the process ends.
 pub async fn admin(
     listener: TcpListener,
     models: Models,
@@ -39,9 +36,9 @@ pub async fn admin(
     let probe = Probe {
         lifecycle: lifecycle.clone(),
         metrics: Arc::clone(&metrics),
-        health: Arc::new(Unasked),
+        health: Arc::new(NoProbes),
     };
-    tracing::info!("models are loaded and unloaded at http://{address}/v2/repository/index");
+    tracing::info!("listening for model control on http://{address}/v2/repository/index");
     let router = http::admin_router(models, names, probe);
     http::serve(listener, router, connections, lifecycle, metrics).await;
     Ok(())

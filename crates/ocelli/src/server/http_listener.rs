@@ -1,4 +1,4 @@
-//! The side of a role that clients see: HTTP on one listener, from its first connection to its last.
+//! HTTP on one listener, from its first connection to its last.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,15 +17,15 @@ use crate::inference::Infer;
 use crate::metrics::Metrics;
 use crate::process::lifecycle::{Lifecycle, Stage};
 
-/// Once no connection is accepted: how long the bodies of requests may go on arriving. What was on its way when the
-/// signal came arrives within that; a client that takes longer is refused and asks elsewhere.
+/// How long request bodies may still arrive once no connection is accepted. Bodies that were on their way arrive within that;
+/// slower clients are refused and can try another server.
 const LAST_BODIES: Duration = Duration::from_secs(1);
 
-/// Once every request has its response: how long clients may take nothing and end nothing, before they are cut off.
-/// Longer than what a lost packet and its retransmissions take.
+/// How long clients may make no progress once every request has its response. Longer than a lost packet and its
+/// retransmissions take.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// The least time that each part behind the connections has to end, however long the connections took.
+/// The time that each part has to end after the connections, however long those took.
 pub(super) const PART: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
@@ -36,28 +36,22 @@ pub struct DrainTimes {
     pub timeout: Duration,
 }
 
-/// What the role is made from.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// Limits and times of requests.
     pub http: HttpConfig,
-    /// Limits and times of connections.
     pub connections: ConnectionConfig,
     pub drain: DrainTimes,
-    /// How asynchronous jobs are kept.
     pub jobs: JobsConfig,
-    /// Whose web pages may read responses.
     pub cors: Cors,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeEnd {
     Drained,
-    /// Something accepted was not: its time was up first, or a second signal came.
+    /// Something accepted was not finished: the time was over, or a second signal came.
     CutShort,
 }
 
-/// A listener that answers, and what its role needs of it.
 pub(super) struct HttpListener {
     pub(super) jobs: Jobs,
     address: SocketAddr,
@@ -69,10 +63,7 @@ pub(super) struct HttpListener {
 }
 
 impl HttpListener {
-    /// Answers on `listener` from now on; what needs a model is refused until [`HttpListener::ready`].
-    ///
-    /// # Errors
-    /// When the listener has no address.
+    /// Accepts connections on `listener`. Requests for a model are refused until [`HttpListener::ready`].
     pub(super) fn open(listener: TcpListener, infer: &Infer, config: ServeConfig) -> anyhow::Result<Self> {
         let address = listener
             .local_addr()
@@ -116,7 +107,6 @@ impl HttpListener {
         })
     }
 
-    /// Says that requests are computed from now on.
     pub(super) fn ready(&self) {
         self.lifecycle.advance(Stage::Serving);
         tracing::info!(
@@ -125,17 +115,14 @@ impl HttpListener {
         );
     }
 
-    /// Drains because of `signal`: readiness fails, later no connection is accepted, and once the connections have ended,
-    /// or their time is up, asynchronous jobs and `rest` end. Each has a time of its own, so none is skipped.
-    ///
-    /// # Errors
-    /// When the HTTP server ended badly.
+    /// Drains: readiness fails, later no connection is accepted, and when the connections have ended, or their time is over,
+    /// asynchronous jobs and `rest` end. Each has its own time, so none is skipped.
     pub(super) async fn close(
         self,
         signal: &str,
         rest: impl Future<Output = ()>,
     ) -> anyhow::Result<ServeEnd> {
-        tracing::info!(signal, "draining: /readyz says no, what is accepted is finished");
+        tracing::info!(signal, "draining: finishing accepted requests");
         self.lifecycle.advance(Stage::Draining);
         sleep(self.drain.delay).await;
         let end = Instant::now() + self.drain.timeout;
@@ -168,8 +155,7 @@ impl HttpListener {
         Ok(ServeEnd::Drained)
     }
 
-    /// Waits until every connection has ended, or closes those that are left. Says how many requests that had arrived were
-    /// not answered.
+    /// Waits until every connection has ended, or closes those that are left. Returns the number of unanswered requests.
     async fn close_connections(mut self) -> anyhow::Result<usize> {
         let limit = self.drain.timeout;
         let refuse_bodies = async {
@@ -189,19 +175,16 @@ impl HttpListener {
         let connections = self.metrics.connections.get();
         self.lifecycle.advance(Stage::Closed);
         if let Some(ended) = ended {
-            ended.context("the HTTP server ended badly")?;
+            ended.context("the HTTP server panicked")?;
             return Ok(0);
         }
-        tracing::warn!(
-            connections,
-            "closing connections whose clients neither took their responses nor ended their requests in time"
-        );
-        self.serving.await.context("the HTTP server ended badly")?;
+        tracing::warn!(connections, "closing connections of slow clients");
+        self.serving.await.context("the HTTP server panicked")?;
         Ok(unanswered)
     }
 }
 
-/// Waits until every request has its response and clients have taken nothing for [`STALLED`].
+/// Waits until every request has its response and clients have made no progress for [`STALLED`].
 async fn stalled(lifecycle: &Lifecycle, metrics: &Metrics) {
     let mut progress = DrainProgress::new(Instant::now());
     loop {
@@ -213,12 +196,12 @@ async fn stalled(lifecycle: &Lifecycle, metrics: &Metrics) {
     }
 }
 
-/// How the connections of a server that closes get on.
+/// The progress of the connections of a server that is closing.
 #[derive(Debug)]
 struct DrainProgress {
-    /// Connections, and the bytes of responses that their clients have not taken.
+    /// Connections, and the unread bytes of responses.
     open: (i64, i64),
-    /// Since when that is so and every request has its response.
+    /// Since when that has not changed while every request has its response.
     since: Instant,
 }
 
@@ -230,7 +213,7 @@ impl DrainProgress {
         }
     }
 
-    /// Whether clients are all that is waited for, and do nothing.
+    /// Whether only clients are left, and make no progress.
     fn is_stalled(&mut self, unanswered: usize, open: (i64, i64), now: Instant) -> bool {
         if unanswered > 0 || open != self.open {
             self.open = open;
@@ -240,14 +223,11 @@ impl DrainProgress {
     }
 }
 
-/// Waits until a part of a role has ended, but no longer than `limit`. Says whether it has.
+/// Waits until a part of a role has ended, for at most `limit`. Returns whether it has.
 pub(super) async fn end_part(part: &str, limit: Duration, ending: impl Future<Output = ()>) -> bool {
     let ended = timeout(limit, ending).await.is_ok();
     if !ended {
-        tracing::warn!(
-            ?limit,
-            "{part} did not end in time, and the process ends without waiting longer"
-        );
+        tracing::warn!(?limit, "{part} did not end in time");
     }
     ended
 }
@@ -267,7 +247,7 @@ mod tests {
         assert!(!progress.is_stalled(0, (2, 900), at(65)));
         assert!(
             !progress.is_stalled(0, (2, 800), at(66)),
-            "a client takes its response"
+            "a client reads its response"
         );
         assert!(
             !progress.is_stalled(0, (1, 800), at(70)),

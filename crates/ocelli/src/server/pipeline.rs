@@ -1,4 +1,4 @@
-//! Everything of one process but its protocols: decoders, queue and worker, ready for images.
+//! One process without its protocols: decoders, queue and engines.
 
 use std::sync::Arc;
 
@@ -20,19 +20,16 @@ use crate::models::admission::{Admission, AdmissionLimits};
 use crate::models::catalog::Catalog;
 use crate::queue::{Broker, JobQueue, MemoryBroker};
 
-/// What a process with web side and worker in one is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineConfig {
     pub cores: usize,
     pub admission: AdmissionLimits,
     pub decode: DecodeConfig,
-    /// How the model is run.
     pub worker: WorkerConfig,
 }
 
-/// Built, and nothing of it running yet.
+/// Built, and not running yet.
 pub struct Pipeline {
-    /// The way in. It answers once the pipeline has started.
     pub infer: Infer,
     decode_work: Arc<DecodeWork>,
     models: Models,
@@ -82,16 +79,12 @@ impl Pipeline {
         }
     }
 
-    /// What it computes with, to be changed while it runs.
     #[must_use]
     pub fn models(&self) -> &Models {
         &self.models
     }
 
-    /// Loads and measures the models, and starts the threads. Afterwards the first image meets warm engines.
-    ///
-    /// # Errors
-    /// [`ModelsError`]; nothing is left running then.
+    /// Loads and measures the models, and starts the threads. Nothing is left running after an error.
     pub async fn start(self) -> Result<Running, ModelsError> {
         let threads = self.models.start(Some(self.decode_work)).await?;
         Ok(Running {
@@ -113,11 +106,11 @@ impl Running {
         self.models.stop_changing();
     }
 
-    /// Ends every thread and waits for it, once nobody waits for an image any more.
+    /// Ends every thread and waits for it. Called when every request has its response.
     pub async fn stop(self) {
         self.infer.decoders.close();
         self.infer.broker.close();
-        // Whatever is left was abandoned, and is dropped.
+        // Images that are left were abandoned, and are dropped.
         self.threads.stop().await;
         self.models.close().await;
     }
@@ -127,9 +120,9 @@ impl Health for Infer {
     fn ready(&self) -> Result<(), Error> {
         self.broker.available()?;
         if let Broker::Memory(_) = self.broker {
-            // With workers elsewhere, a model without one is answered for, and so the process is of use.
+            // With workers in other processes, a web process is of use without a model, too.
             self.catalog.occupied()?;
-            // One model without an engine must not take the others from whoever asks for them.
+            // One model without an engine must not take the other models offline.
             let models = self.catalog.all();
             if !models.is_empty() && !models.iter().any(|model| model.is_ready()) {
                 return Err(Error::NotReady("its engines are being rebuilt"));
@@ -140,7 +133,7 @@ impl Health for Infer {
 
     fn remark(&self) -> Option<&'static str> {
         let without_worker = matches!(self.broker, Broker::Redis(_)) && !self.catalog.answers();
-        without_worker.then_some("no worker serves any model, so predictions are refused (503 no_worker)")
+        without_worker.then_some("no worker serves a model, so predictions are refused (503 no_worker)")
     }
 
     fn awaits(&self) -> Option<Error> {

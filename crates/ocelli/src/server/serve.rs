@@ -1,4 +1,4 @@
-//! The role `serve`: web side and worker in one process.
+//! The role `serve`: HTTP and engines in one process.
 
 use std::future::Future;
 
@@ -8,9 +8,6 @@ use super::http_listener::{HttpListener, PART, ServeConfig, ServeEnd, end_part};
 use super::pipeline::Pipeline;
 
 /// Serves on `listener` until `stop` names a reason; then drains.
-///
-/// # Errors
-/// When the model does not load, or a part of the server ended badly.
 pub async fn serve(
     listener: TcpListener,
     pipeline: Pipeline,
@@ -30,7 +27,7 @@ pub async fn serve(
     let signal = stop.await;
     running.stop_changing();
     let rest = async {
-        end_part("computing what nobody waits for", PART, running.stop()).await;
+        end_part("the compute pool", PART, running.stop()).await;
     };
     front.close(signal, rest).await
 }

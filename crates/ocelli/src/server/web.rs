@@ -1,4 +1,4 @@
-//! The role `web`: everything of `serve` but the engines, which are wherever workers are.
+//! The role `web`: `serve` without the engines, which workers have.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,21 +20,18 @@ use crate::queue::redis::startup::{stopped, wait_for_redis};
 use crate::queue::redis::{Limits, Link, Needs, RedisUrl};
 use crate::queue::transport::web::{SideTasks, WebSide, WebWire};
 
-/// How long the tasks may take to sign off.
+/// How long the tasks may take to deregister.
 const SIGN_OFF: Duration = Duration::from_secs(2);
 
-/// What a web process is made from.
 #[derive(Clone, Debug)]
 pub struct WebTierConfig {
     pub cores: usize,
     pub admission: AdmissionLimits,
     pub decode: DecodeConfig,
-    /// What clients may call models.
     pub names: Names,
     pub wire: WebWire,
 }
 
-/// A web process, built and not running.
 pub struct WebTier {
     infer: Infer,
     cores: usize,
@@ -89,9 +86,6 @@ impl WebTier {
 }
 
 /// Serves on `listener` until `stop` names a reason; then drains.
-///
-/// # Errors
-/// When Redis is not as it must be, or a part of the server ended badly.
 pub async fn web(
     listener: TcpListener,
     tier: WebTier,
@@ -103,13 +97,13 @@ pub async fn web(
     tokio::select! {
         usable = wait_for_redis(&tier.link, tier.limits, tier.needs.as_ref()) => usable?,
         signal = &mut stop => {
-            tracing::info!(signal, "stopped before Redis could be used");
+            tracing::info!(signal, "stopped before Redis was ready");
             return Ok(ServeEnd::Drained);
         }
     }
     let mut threads = Threads::default();
     let work: Arc<dyn WorkSource> = tier.decode_work;
-    let members = tier.pool.members(tier.cores, Some(&work));
+    let members = tier.pool.threads(tier.cores, Some(&work));
     threads.start("core", tier.pool, members)?;
     let signed_off = CancellationToken::new();
     let mut tasks = tokio::spawn(tier.tasks.run(signed_off.clone()));
@@ -119,16 +113,16 @@ pub async fn web(
     let rest = async {
         let hooks = async {
             if let Err(error) = for_jobs.await {
-                tracing::error!(%error, "what calls webhooks ended badly");
+                tracing::error!(%error, "the webhook task panicked");
             }
         };
-        end_part("calling webhooks", PART, hooks).await;
+        end_part("the webhook task", PART, hooks).await;
         tier.infer.decoders.close();
         tier.infer.broker.close();
-        end_part("decoding what nobody waits for", PART, threads.stop()).await;
+        end_part("the decoders", PART, threads.stop()).await;
         signed_off.cancel();
         if tokio::time::timeout(SIGN_OFF, tasks).await.is_err() {
-            tracing::debug!("Redis did not hear that this process has ended");
+            tracing::debug!("could not deregister from Redis");
         }
     };
     front.close(signal, rest).await

@@ -1,4 +1,4 @@
-//! The role `worker`: models' engines, for web processes anywhere.
+//! The role `worker`: engines for web processes.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,18 +27,16 @@ use crate::queue::redis::startup::{process_link, wait_for_redis};
 use crate::queue::redis::{Limits, Link, Needs, RedisUrl};
 use crate::queue::transport::worker::WorkerWire;
 
-/// What a worker process is made from.
 #[derive(Clone, Debug)]
 pub struct WorkerTierConfig {
     pub cores: usize,
     pub worker: WorkerConfig,
-    /// Limits and times of connections to the probes.
+    /// For the probes.
     pub connections: ConnectionConfig,
     pub drain: DrainTimes,
     pub wire: WorkerWire,
 }
 
-/// A worker process, built and not running.
 pub struct WorkerTier {
     connections: ConnectionConfig,
     drain: DrainTimes,
@@ -84,14 +82,12 @@ impl WorkerTier {
         }
     }
 
-    /// What it computes with, to be changed while it runs.
     #[must_use]
     pub fn models(&self) -> &Models {
         &self.models
     }
 }
 
-/// What the probes of a worker ask.
 struct WorkerHealth {
     link: Link,
     queues: JobQueue,
@@ -114,10 +110,7 @@ impl Health for WorkerHealth {
     }
 }
 
-/// Computes jobs until `stop` names a reason; then finishes what it has taken. `listener` is for the probes.
-///
-/// # Errors
-/// When Redis is not as it must be, or no model loads.
+/// Computes jobs until `stop` names a reason; then finishes the jobs that it holds. `listener` is for the probes.
 pub async fn worker(
     listener: TcpListener,
     tier: WorkerTier,
@@ -161,16 +154,13 @@ pub async fn worker(
         }
     };
     lifecycle.advance(Stage::Serving);
-    tracing::info!(
-        models = models.catalog().known(),
-        "ready; computing what web processes ask for"
-    );
+    tracing::info!(models = models.catalog().known(), "ready; computing jobs");
 
     let signal = tokio::select! {
         signal = stop => signal,
-        () = models.broken() => anyhow::bail!("the tasks that talk to Redis ended"),
+        () = models.broken() => anyhow::bail!("the Redis tasks ended"),
     };
-    tracing::info!(signal, "leaving: what was taken is finished");
+    tracing::info!(signal, "draining: finishing the jobs that this worker holds");
     lifecycle.advance(Stage::Draining);
     let ending = leave(models, tier.drain, threads).await;
     lifecycle.advance(Stage::Closing);
@@ -179,34 +169,34 @@ pub async fn worker(
     Ok(ending)
 }
 
-/// Goes on taking jobs until the web processes know and others go on, and finishes what was taken. Whether it was cut short
-/// is decided by what it still holds when its time is up: waiting for other processes in vain loses nothing.
+/// Takes jobs until the web processes know that it leaves and other workers serve its models, then finishes those that it holds.
+/// The drain was cut short only if it still holds jobs when the time is over.
 async fn leave(models: &Models, drain: DrainTimes, threads: Threads) -> ServeEnd {
     let finish = async {
         models.leave(drain.delay).await;
         threads.stop().await;
         models.close().await;
     };
-    // Web processes learn of it first, which the drain's own time does not count.
+    // The time until web processes know does not count.
     match timeout(drain.delay + drain.timeout, finish).await {
         Ok(()) => ServeEnd::Drained,
         Err(_) => {
-            // Takes nothing more, so that what is held then is all that is not answered.
+            // It takes no more jobs, so those that it still holds are all that are unanswered.
             models.sign_off().await;
             overrun(models.leases())
         }
     }
 }
 
-/// How a drain ended that took all of its time and left this many jobs without an answer.
+/// How a drain ended that ran out of time with this many unanswered jobs.
 fn overrun(jobs: usize) -> ServeEnd {
     if jobs == 0 {
-        tracing::warn!("the drain took all of its time, but every job that was taken is answered");
+        tracing::warn!("the drain took all of its time, but every job was answered");
         return ServeEnd::Drained;
     }
     tracing::error!(
         jobs,
-        "the drain ended before these jobs were answered; other workers take them over"
+        "drain timeout with unanswered jobs; other workers take them over"
     );
     ServeEnd::CutShort
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, so that every byte that comes is accounted for: an answer that nobody asked for is one too many.
+//! A minimal HTTP/1.1 client that accounts for every byte: an unrequested answer is an error.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// For a connection to a process of this machine to be there; a frozen one does not accept.
+/// Time to connect to a local process; a frozen one does not accept.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Far more than any head of ours has.
+/// Maximum size of a response head.
 const MOST_HEAD: usize = 16 << 10;
 
 /// A connection to a web process.
@@ -20,25 +20,25 @@ pub(crate) struct Connection {
     stream: TcpStream,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// What the server says that the request was called.
+    /// The request id of the response.
     pub(crate) request_id: String,
-    /// Whether the server closes the connection now.
+    /// Whether the server closes the connection.
     pub(crate) closes: bool,
     pub(crate) body: Bytes,
 }
 
-/// What a connection is found to be between two requests.
+/// The state of a connection between two requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Between {
-    /// Nothing came.
+    /// No bytes have arrived.
     Quiet,
-    /// The server has closed it, as servers may.
+    /// The server has closed the connection.
     Closed,
-    /// Bytes came that answer nothing.
+    /// Bytes have arrived that belong to no response.
     Talking,
 }
 
@@ -49,7 +49,7 @@ impl Connection {
         Ok(Self { stream })
     }
 
-    /// What has happened since the last answer.
+    /// The state since the last response.
     pub(crate) fn look(&self) -> Between {
         let mut byte = [0];
         match self.stream.try_read(&mut byte) {
@@ -95,7 +95,7 @@ impl Connection {
     }
 }
 
-/// Asks for a page on a connection of its own.
+/// Sends a GET request on a new connection.
 ///
 /// # Errors
 /// When there is no answer within `limit`.

@@ -1,21 +1,21 @@
-//! What became of every request of a scenario.
+//! The results of all requests of a scenario.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// What became of one request.
+/// The result of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The label that this photo has.
+    /// The correct label.
     Right,
-    /// Another photo's label, another request's id, or something that is no answer.
+    /// A wrong label, a wrong request id, or an invalid response.
     Wrong(String),
     /// An error body with this code.
     Refused(String),
-    /// The connection ended first.
+    /// The connection was closed before a response.
     Broken,
-    /// Nothing came, long after the deadline.
+    /// No response, long after the deadline.
     Silent,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Record {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) records: Vec<Record>,
-    /// Answers that came without a question.
+    /// Responses without a request.
     pub(crate) unasked: usize,
 }
 
@@ -56,7 +56,7 @@ impl Counts {
         self.records.iter().filter(|record| record.is_right()).count()
     }
 
-    /// How often each error was the answer; a connection that broke with its web process is one of them.
+    /// Number of each error; a connection that broke with its web process counts as one.
     pub(crate) fn errors(&self) -> BTreeMap<String, usize> {
         let mut errors = BTreeMap::new();
         for record in &self.records {
@@ -71,8 +71,8 @@ impl Counts {
         errors
     }
 
-    /// Requests that nothing came of although their web process lived: all silent ones, and those whose connection
-    /// ended although nobody had killed the other end.
+    /// Requests without an answer although their web process was alive: all silent ones, and those whose connection broke
+    /// without a kill at the other end.
     pub(crate) fn unanswered(&self, killed: &[SocketAddr]) -> usize {
         let lost = self.records.iter().filter(|record| match record.outcome {
             Outcome::Silent => true,
@@ -82,7 +82,7 @@ impl Counts {
         lost.count()
     }
 
-    /// The longest that an answer took, of whatever kind.
+    /// The longest time until a response of any kind.
     pub(crate) fn longest(&self) -> Duration {
         let answered = self
             .records
@@ -91,7 +91,7 @@ impl Counts {
         answered.map(Record::took).max().unwrap_or_default()
     }
 
-    /// How long the first right answer after a moment took from there on.
+    /// Time from a moment until the first correct answer after it.
     pub(crate) fn first_right_after(&self, moment: Instant) -> Option<Duration> {
         let after = self
             .records
@@ -100,7 +100,7 @@ impl Counts {
         after.map(|record| record.ended - moment).min()
     }
 
-    /// The longest that a request was answered after the last of these moments that fell into its time.
+    /// The longest time from one of these moments to the response of a request that was in progress.
     pub(crate) fn longest_after(&self, moments: &[Instant]) -> Duration {
         let waits = self.records.iter().filter_map(|record| {
             let within = |moment: &&Instant| record.sent <= **moment && **moment <= record.ended;

@@ -1,4 +1,4 @@
-//! Asynchronous jobs beside the load: accepted once, and asked about until they have ended.
+//! Asynchronous jobs beside the load: submitted once, and polled until they have ended.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::client::{self, Connection};
 use crate::photos;
 use crate::processes::pause;
 
-/// How long one answer may take.
+/// Maximum time of one response.
 const ASK: Duration = Duration::from_secs(5);
 
 /// An accepted job.

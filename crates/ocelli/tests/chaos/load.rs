@@ -1,4 +1,4 @@
-//! A steady, bounded load: clients that send their next photo a moment after they have their answer, and never try again.
+//! A steady, bounded load: clients that send their next photo shortly after each response, and never retry.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,40 +15,40 @@ use crate::client::{Answer, Between, Connection};
 use crate::counts::{Counts, Outcome, Record};
 use crate::photos;
 
-/// Clients. Each has one request under way.
+/// Number of clients. Each has one request in progress.
 const CLIENTS: usize = 24;
 
-/// Between an answer and the next request of a client: with it the load is steady, and refusals are no flood.
+/// Pause between a response and the next request, which keeps the load steady even if requests are refused.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// What a request may take, as its header says.
+/// Deadline of a request, in its header.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// How much later an answer still counts as one.
+/// Additional time to wait for a response.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Between looks for a web process while there is none.
+/// Interval between attempts to find a web process.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The greys that are sent; those above are for scenarios.
+/// The greys of the load; higher ones are for scenarios.
 const GREYS: u8 = 60;
 
-/// The web processes, as a load balancer knows them: those that are not there are passed over.
+/// The web processes, as seen by a load balancer that skips missing ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Balancer {
     webs: Arc<Mutex<Vec<SocketAddr>>>,
 }
 
-/// A photo, and what is right to say about it.
+/// A photo, and its correct labels.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) body: Arc<[u8]>,
-    /// The label by the version of the model; under `*` whatever the version.
+    /// The label for each version of the model; `*` means any version.
     pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) deadline: Duration,
 }
 
-/// Clients at work.
+/// The running clients.
 pub(crate) struct Load {
     stop: CancellationToken,
     clients: JoinSet<Counts>,
@@ -68,7 +68,7 @@ impl Balancer {
         *self.webs.lock() = webs;
     }
 
-    /// A connection to one of them, `first` before the others; nothing while none accepts.
+    /// A connection to one of them, preferably `first`; `None` while none accepts.
     async fn connect(&self, first: usize) -> Option<(SocketAddr, Connection)> {
         let webs = self.webs.lock().clone();
         for offset in 0..webs.len() {
@@ -82,7 +82,7 @@ impl Balancer {
 }
 
 impl Question {
-    /// What clients ask where a scenario says nothing else.
+    /// The default requests of the clients.
     pub(crate) fn usual() -> Vec<Self> {
         (1..=GREYS).map(Self::grey).collect()
     }
@@ -97,7 +97,7 @@ impl Question {
         }
     }
 
-    /// Asks once.
+    /// Sends one request.
     pub(crate) async fn ask(&self, web: SocketAddr, connection: &mut Connection) -> (Record, bool) {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let id = format!("chaos-{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -130,7 +130,7 @@ impl Question {
         let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
             return wrong("the answer is not JSON");
         };
-        // With one image, its error is the request's.
+        // With one image, its error is that of the request.
         let code = body["code"]
             .as_str()
             .or_else(|| body["results"][0]["error"]["code"].as_str());
@@ -148,7 +148,7 @@ impl Question {
 }
 
 impl Load {
-    /// Has clients ask these questions in turn.
+    /// Makes clients send these requests in turn.
     pub(crate) fn start(balancer: &Balancer, questions: Arc<[Question]>) -> Self {
         let stop = CancellationToken::new();
         let seen = Arc::default();
@@ -166,7 +166,7 @@ impl Load {
         Self { stop, clients, seen }
     }
 
-    /// Lets every client have the answer that it waits for, and adds them up.
+    /// Waits for the pending responses of all clients, and counts the results.
     pub(crate) async fn stop(mut self) -> Counts {
         self.stop.cancel();
         let mut all = Counts::default();
@@ -206,7 +206,7 @@ impl Client {
             }
             sleep(PAUSE).await;
         }
-        // Long enough for a second answer to show itself.
+        // Long enough to notice a second response.
         sleep(PAUSE).await;
         if let Some((_, connection)) = connected {
             counts.unasked += usize::from(connection.look() == Between::Talking);

@@ -1,10 +1,10 @@
-//! Real processes under a steady load, and everything that may happen to them: `make chaos`.
+//! Fault scenarios with real processes under a steady load: `make chaos`.
 //!
-//! Each scenario starts two web processes and three workers over a Redis of its own, lets clients ask them, does what
-//! its name says, and counts what became of every request. The table says what was promised and what was seen; the exit
-//! status is not 0 where these differ. `make chaos CHAOS_ARGS='killed-workers redis-back'` plays only those.
+//! Each scenario starts two web processes and three workers over a separate Redis, runs clients against them, causes the
+//! fault in its name, and counts the results of all requests. The table compares them with the guarantees; the exit status
+//! is not 0 if they differ. `make chaos CHAOS_ARGS='killed-workers redis-back'` runs only these scenarios.
 //!
-//! `make test` does not run this: it judges by the clock. The same faults are tested without one in `tests/it`.
+//! `make test` does not run this, because it depends on the clock. `tests/it` tests the same faults without one.
 
 #![expect(
     clippy::unwrap_used,

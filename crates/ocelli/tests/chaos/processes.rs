@@ -1,4 +1,4 @@
-//! The processes of a scenario: two of the web, three workers, and those that take their places.
+//! The processes of a scenario: two web processes, three workers, and their replacements.
 
 use std::fs;
 use std::mem;
@@ -14,13 +14,13 @@ use crate::support::eventually;
 
 const WEBS: usize = 2;
 
-/// What an image costs each worker: they are not alike.
+/// Time per image of each worker.
 const IMAGE_TIMES: [&str; 3] = ["5ms", "10ms", "20ms"];
 
-/// Dead letters go soon, so that one can wait until nothing is left.
+/// A short TTL of dead letters, so that a scenario can wait until no key is left.
 const DEAD_LETTERS_LIVE: &str = "20s";
 
-/// What a scenario wants to be different.
+/// Additional options of a scenario.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extras {
     pub(crate) web: Vec<String>,
@@ -32,19 +32,19 @@ pub(crate) struct Processes {
     pub(crate) balancer: Balancer,
     pub(crate) webs: Vec<Program>,
     pub(crate) workers: Vec<Program>,
-    /// Where web processes listened that were killed.
+    /// Addresses of killed web processes.
     pub(crate) killed_webs: Vec<SocketAddr>,
-    /// What is the same for all processes of a role.
+    /// Common options of all processes of a role.
     pub(crate) extras: Extras,
     url: String,
     folder: PathBuf,
     started: usize,
-    /// Those that were asked to end and did not end well.
+    /// Processes that did not stop successfully.
     unwell: Vec<String>,
 }
 
 impl Processes {
-    /// Starts everybody; returns when everybody is ready. Logs go to `folder`.
+    /// Starts all processes; returns when they are ready. Logs go to `folder`.
     pub(crate) async fn open(url: &str, folder: &Path, extras: Extras) -> Self {
         fs::create_dir_all(folder).unwrap();
         let mut processes = Self {
@@ -110,13 +110,13 @@ impl Processes {
         Program::start(format!("{role}-{}", self.started), role, arguments, &self.folder).await
     }
 
-    /// Tells the clients where the web processes are.
+    /// Updates the addresses of the web processes for the clients.
     pub(crate) fn publish(&self) {
         self.balancer
             .set(self.webs.iter().map(|web| web.address).collect());
     }
 
-    /// A worker that has jobs in its hands.
+    /// A worker that has jobs.
     pub(crate) async fn busy_worker(&self) -> usize {
         let mut index = fastrand::usize(..self.workers.len());
         eventually("a worker is busy", async || {
@@ -128,13 +128,13 @@ impl Processes {
         index
     }
 
-    /// Kills a worker, and starts another one in its place without waiting for it.
+    /// Kills a worker, and starts a replacement without waiting for it.
     pub(crate) async fn kill_worker(&mut self, index: usize) {
         self.workers[index].signal(Signal::KILL);
         self.workers[index] = self.start_worker().await;
     }
 
-    /// Asks a worker to end, and starts another one in its place; returns when the one has ended and the other is ready.
+    /// Stops a worker and starts a replacement; returns when the first has ended and the second is ready.
     pub(crate) async fn restart_worker(&mut self, index: usize) {
         self.workers[index].signal(Signal::TERM);
         let new = self.start_worker().await;
@@ -143,7 +143,7 @@ impl Processes {
         self.workers[index].ready().await;
     }
 
-    /// The same with a web process. New clients are sent to the new one as soon as it is ready; the old one refuses them.
+    /// The same for a web process. New clients use the new one as soon as it is ready.
     pub(crate) async fn restart_web(&mut self, index: usize) {
         self.webs[index].signal(Signal::TERM);
         let mut new = self.start_web().await;
@@ -160,7 +160,7 @@ impl Processes {
         }
     }
 
-    /// Starts workers in the places of those that have ended of themselves; gives how many these were.
+    /// Replaces workers that have crashed; returns their number.
     pub(crate) async fn replace_fallen_workers(&mut self) -> usize {
         let mut fallen = 0;
         for index in 0..self.workers.len() {
@@ -172,7 +172,7 @@ impl Processes {
         fallen
     }
 
-    /// Kills a web process. Clients that are with it notice, the others are with the other one.
+    /// Kills a web process. Only its own clients are affected.
     pub(crate) async fn kill_web(&mut self, index: usize) {
         self.killed_webs.push(self.webs[index].address);
         self.webs[index].signal(Signal::KILL);
@@ -191,7 +191,7 @@ impl Processes {
         sum
     }
 
-    /// The most memory that a web process holds now, in bytes.
+    /// The largest memory use of a web process, in bytes.
     pub(crate) fn largest_web(&self) -> u64 {
         self.webs
             .iter()
@@ -200,14 +200,14 @@ impl Processes {
             .unwrap_or_default()
     }
 
-    /// The names of processes that have ended although nobody asked them to.
+    /// The names of processes that have ended unexpectedly.
     pub(crate) fn fallen(&mut self) -> Vec<String> {
         let all = self.webs.iter_mut().chain(&mut self.workers);
         all.filter_map(|program| program.has_ended().then(|| program.name.clone()))
             .collect()
     }
 
-    /// Asks everybody to end, the web processes first; gives the names of those that did not end well.
+    /// Stops all processes, the web processes first; returns the names of those that failed.
     pub(crate) async fn close(mut self) -> Vec<String> {
         for programs in [mem::take(&mut self.webs), mem::take(&mut self.workers)] {
             for program in &programs {
@@ -221,7 +221,7 @@ impl Processes {
     }
 }
 
-/// Between two things that a scenario does.
+/// Waits between two steps of a scenario.
 pub(crate) async fn pause(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }

@@ -1,4 +1,4 @@
-//! The real program as a process: started, watched, and sent the signals that faults are made of.
+//! The real program as a process: started, observed, and sent signals.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::client;
 use crate::support::eventually;
 
-/// How long the metrics of a process that may be frozen are waited for.
+/// Time limit for the metrics of a process that may be frozen.
 const ASK: Duration = Duration::from_secs(2);
 
 /// A running `ocelli`. It is killed when it is dropped.
 pub(crate) struct Program {
-    /// What the harness calls it: `web-2`, `worker-7`.
+    /// Name in the harness: `web-2`, `worker-7`.
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     child: Child,
@@ -25,8 +25,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts a role on a free port, untouched by the settings of whoever runs this; returns when it listens, which is
-    /// long before it is ready. What it says goes into a file of `folder`.
+    /// Starts a role on a free port, without the user's OCELLI_ variables; returns when it listens, which is long before
+    /// it is ready. Its log goes into a file in `folder`.
     pub(crate) async fn start(name: String, role: &str, arguments: &[String], folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
@@ -68,7 +68,7 @@ impl Program {
         program
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it is ready.
     pub(crate) async fn ready(&mut self) {
         eventually(&format!("{} is ready", self.name), async || {
             assert!(
@@ -92,13 +92,13 @@ impl Program {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits until it has ended, and gives its exit status; nothing where a signal ended it.
+    /// Waits until it has ended; returns its exit status, or `None` after a signal.
     pub(crate) async fn ended(mut self) -> Option<i32> {
         eventually(&format!("{} ends", self.name), async || self.has_ended()).await;
         self.child.wait().unwrap().code()
     }
 
-    /// The sum of all metrics whose names begin so, whatever their labels; nothing while it does not answer.
+    /// The sum of all metrics with this prefix; `None` while the process does not answer.
     pub(crate) async fn metric(&self, name: &str) -> io::Result<f64> {
         let answer = client::get(self.address, "/metrics", ASK).await?;
         let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -110,7 +110,7 @@ impl Program {
         Ok(values.sum())
     }
 
-    /// Bytes that it holds in memory; nothing once it has ended.
+    /// Memory use in bytes; `None` once it has ended.
     pub(crate) fn resident(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

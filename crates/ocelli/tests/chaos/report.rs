@@ -1,4 +1,4 @@
-//! The table.
+//! Prints the results.
 
 use std::io::{self, Write};
 
@@ -7,8 +7,8 @@ use crate::setup::Finished;
 const HEAD: [&str; 9] = [
     "scenario",
     "requests",
-    "answered right",
-    "answered with an error",
+    "correct answers",
+    "errors",
     "answered twice",
     "never answered",
     "keys left",
@@ -45,12 +45,12 @@ pub(crate) fn write(mut to: impl Write, all: &[Finished]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what was measured besides: facts that hold, and those that should.
+/// Writes the other measurements, and marks those that failed.
 pub(crate) fn details(mut to: impl Write, played: &Finished) -> io::Result<()> {
     writeln!(to, "- {}", played.title)?;
     writeln!(to, "  - {} second replies were dropped", played.orphaned)?;
     for fact in &played.facts {
-        let mark = if fact.holds { "" } else { "NOT AS IT MUST BE: " };
+        let mark = if fact.holds { "" } else { "FAILED: " };
         writeln!(to, "  - {mark}{}", fact.text)?;
     }
     Ok(())
@@ -76,11 +76,6 @@ fn row(played: &Finished) -> [String; 9] {
         played.unanswered.to_string(),
         played.left.to_string(),
         counts.longest().as_millis().to_string(),
-        if played.is_well() {
-            "as it must be"
-        } else {
-            "FAILED"
-        }
-        .to_owned(),
+        if played.is_well() { "ok" } else { "FAILED" }.to_owned(),
     ]
 }

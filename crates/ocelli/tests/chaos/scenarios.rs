@@ -1,4 +1,4 @@
-//! What is done to the processes while clients ask.
+//! The fault scenarios.
 
 mod full_and_slow;
 mod models;
@@ -9,7 +9,7 @@ mod workers;
 use crate::setup::Finished;
 use crate::support::redis::Binary;
 
-/// One thing that may happen.
+/// A fault scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     KilledWorkers,
@@ -31,7 +31,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// All of them, by what they are called on the command line.
+    /// All scenarios, by their names on the command line.
     pub(crate) const ALL: &[(&str, Self)] = &[
         ("killed-workers", Self::KilledWorkers),
         ("killed-webs", Self::KilledWebs),

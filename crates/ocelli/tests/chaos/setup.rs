@@ -1,4 +1,4 @@
-//! A scenario from the first process to the last key, and what it is judged by.
+//! Runs a scenario from the first process to the last key, and checks its results.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::store::{Left, Store};
 /// longest job that a scenario submits (25 s), and some.
 const KEYS_LIVE: Duration = Duration::from_secs(90);
 
-/// What is different in a scenario.
+/// The settings of a scenario that differ from the default.
 #[derive(Default)]
 pub(crate) struct Setup {
-    /// The way to the store, where it is not the direct one.
+    /// URL of the store, if not the direct one.
     pub(crate) url: Option<String>,
     pub(crate) extras: Extras,
     pub(crate) questions: Option<Vec<Question>>,
@@ -29,7 +29,7 @@ pub(crate) struct Run {
     title: &'static str,
 }
 
-/// A scenario that is over, but for what is left in Redis.
+/// A finished scenario, except for the keys in Redis.
 pub(crate) struct Finished {
     pub(crate) title: &'static str,
     pub(crate) counts: Counts,
@@ -42,7 +42,7 @@ pub(crate) struct Finished {
     over: Instant,
 }
 
-/// Something that was measured, and whether it is as it must be.
+/// A measurement, and whether it is as expected.
 #[derive(Clone, Debug)]
 pub(crate) struct Fact {
     pub(crate) holds: bool,
@@ -55,7 +55,7 @@ impl Run {
         Self::open_with(title, store, Setup::default()).await
     }
 
-    /// The same, with what is different in this scenario.
+    /// The same, with other settings.
     pub(crate) async fn open_with(title: &'static str, store: Store, setup: Setup) -> Self {
         let url = setup.url.unwrap_or_else(|| store.url());
         let folder: String = title
@@ -142,19 +142,19 @@ fn is_endless((_, ends_in): &Left) -> bool {
 }
 
 impl Finished {
-    /// Notes something that was measured, and whether it is as it must be.
+    /// Records a measurement, and whether it is as expected.
     pub(crate) fn fact(&mut self, holds: bool, text: String) {
         self.facts.push(Fact { holds, text });
     }
 
-    /// Notes something only if it is not as it must be.
+    /// Records a measurement only if it is not as expected.
     pub(crate) fn must(&mut self, holds: bool, text: impl FnOnce() -> String) {
         if !holds {
             self.fact(false, text());
         }
     }
 
-    /// Whether everything is as it must be.
+    /// Whether all results are as expected.
     pub(crate) fn is_well(&self) -> bool {
         self.facts.iter().all(|fact| fact.holds)
             && self.counts.unasked == 0
@@ -162,7 +162,7 @@ impl Finished {
             && self.left == 0
     }
 
-    /// Waits until the keys that may still be there have gone, and counts the others.
+    /// Waits until all keys should have expired, and counts the remaining ones.
     pub(crate) async fn wait_for_keys(&mut self) {
         loop {
             self.left = self.store.left().await.len();

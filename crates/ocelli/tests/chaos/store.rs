@@ -1,15 +1,15 @@
-//! The Redis of a scenario, in each of the forms that it may have.
+//! The Redis of a scenario: a server, Sentinels or a cluster.
 
 use crate::support::redis::{Binary, Cluster, Options, RedisServer, Sentinels};
 
-/// Servers that live until their keys have gone.
+/// Servers that run until their keys have expired.
 pub(crate) enum Store {
     One(Box<RedisServer>),
     Sentinels(Box<Sentinels>),
     Cluster(Box<Cluster>),
 }
 
-/// A key, and how many milliseconds it still has; fewer than none where it has no end.
+/// A key and its TTL in milliseconds, negative if it has none.
 pub(crate) type Left = (String, i64);
 
 impl Store {
@@ -17,7 +17,7 @@ impl Store {
         Self::One(Box::new(RedisServer::start(binary, options).await))
     }
 
-    /// What processes are told of it.
+    /// The URL for processes.
     pub(crate) fn url(&self) -> String {
         let hosts = |urls: Vec<String>| {
             let hosts: Vec<_> = urls
@@ -41,7 +41,7 @@ impl Store {
         }
     }
 
-    /// All keys that are there.
+    /// All keys.
     pub(crate) async fn left(&mut self) -> Vec<Left> {
         let mut left = Vec::new();
         match self {
@@ -62,7 +62,7 @@ impl Store {
     }
 }
 
-/// What `PTTL` says of a key that is not there.
+/// The result of `PTTL` for a missing key.
 const GONE: i64 = -2;
 
 async fn left_on(server: &RedisServer, left: &mut Vec<Left>) {

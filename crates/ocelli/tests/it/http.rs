@@ -12,6 +12,7 @@ pub(crate) mod cross_site;
 pub(crate) mod deadlines;
 pub(crate) mod disconnects;
 pub(crate) mod error_messages;
+pub(crate) mod hostile_bodies;
 pub(crate) mod hostile_requests;
 pub(crate) mod info;
 pub(crate) mod predict;

@@ -16,16 +16,15 @@ use crate::harness::client::{Answer, Call};
 use crate::harness::photos::{self, Photo};
 use crate::harness::server::{Server, Setup};
 
-/// Where jobs are sent.
 const JOBS: &str = "/v1/jobs";
 
-/// A job of these photos, to be sent.
+/// A request that submits these photos as a job.
 pub(crate) fn job(address: SocketAddr, photos: &[Photo]) -> Call {
     let parts = photos.iter().map(|photo| ("image", &photo.bytes[..]));
     Call::new(address, Method::POST, JOBS).form(parts)
 }
 
-/// The job was accepted; gives where to ask for it.
+/// Checks that the job was accepted; returns its path.
 #[track_caller]
 pub(crate) fn accepted(answer: &Answer) -> String {
     assert_eq!(answer.status, 202, "{answer:?}");
@@ -45,7 +44,7 @@ pub(crate) async fn ask(address: SocketAddr, job: &str) -> Answer {
     Call::new(address, Method::GET, job).send().await
 }
 
-/// Waits until a job is in this state, and gives it.
+/// Waits until a job is in this state, and returns it.
 pub(crate) async fn until(address: SocketAddr, job: &str, state: &str) -> Value {
     let mut last = Value::Null;
     eventually(&format!("the job is {state}"), async || {
@@ -56,7 +55,7 @@ pub(crate) async fn until(address: SocketAddr, job: &str, state: &str) -> Value 
     last
 }
 
-/// Waits until nobody knows a job any more.
+/// Waits until a job is unknown.
 pub(crate) async fn until_gone(address: SocketAddr, job: &str) {
     eventually("the job is forgotten", async || {
         ask(address, job).await.status == 404
@@ -65,7 +64,7 @@ pub(crate) async fn until_gone(address: SocketAddr, job: &str) {
     ask(address, job).await.refused(404, "unknown_job");
 }
 
-/// The results are those of these photos, in their order.
+/// Checks that the results are those of these photos, in order.
 #[track_caller]
 pub(crate) fn shows(job: &Value, photos: &[Photo]) {
     let results = job["results"].as_array().unwrap();
@@ -249,7 +248,7 @@ async fn only_so_many_are_kept() {
 #[tokio::test]
 async fn only_so_many_bytes_of_results_are_kept() {
     let mut setup = Setup::default();
-    // Room for the results of two images with a few classes, and for no image with all of them.
+    // Room for the results of two images with a few classes, but not for one image with all classes.
     setup.jobs.limit.bytes = 3000;
     let server = setup.start().await;
     let two = [photos::grey(1), photos::grey(2)];

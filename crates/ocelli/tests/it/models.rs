@@ -1,4 +1,4 @@
-//! Models as people keep them, through the real binary: what it makes of them, says of them and answers with them.
+//! Models in common layouts, through the real binary: how they are interpreted, reported and served.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn small() -> Small<'static> {
     }
 }
 
-/// The same, which ends in a softmax that nobody sees who reads the graph.
+/// The same, ending in a softmax that the graph reader does not detect.
 fn softmax_in_disguise() -> Vec<u8> {
     let mut graph = small().graph();
     graph.node.pop();
@@ -48,7 +48,7 @@ fn softmax_in_disguise() -> Vec<u8> {
     onnx::model(graph).encode_to_vec()
 }
 
-/// A folder with files, and the program in it.
+/// A folder of files in which to run the program.
 struct ModelFolder {
     folder: TempDir,
 }
@@ -81,7 +81,7 @@ impl ModelFolder {
         self.folder.path().join(name)
     }
 
-    /// The exit status, what was printed and what was said.
+    /// The exit status, standard output and standard error.
     async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         self.run_with(arguments, None).await
     }
@@ -102,14 +102,14 @@ impl ModelFolder {
         (status.code().unwrap(), text(stdout), text(stderr))
     }
 
-    /// What a command prints that succeeds.
+    /// The output of a command that must succeed.
     async fn prints(&self, arguments: &[&str]) -> String {
         let (status, printed, said) = self.run(arguments).await;
         assert_eq!(status, 0, "{arguments:?}: {said}");
         printed
     }
 
-    /// Why a command does not begin, after what it logged.
+    /// The error of a command that cannot start, after its log.
     async fn fails(&self, arguments: &[&str]) -> String {
         let (status, printed, said) = self.run(arguments).await;
         assert_eq!((status, printed.as_str()), (2, ""), "{arguments:?}: {said}");

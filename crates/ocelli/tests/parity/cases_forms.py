@@ -1,4 +1,4 @@
-"""Goldens of what a model may look like, whoever made it: element types, open sizes, graphs that end in probabilities."""
+"""Goldens of other properties of models: element types, open sizes, graphs that end in probabilities."""
 
 import numpy as np
 import torch

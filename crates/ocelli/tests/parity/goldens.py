@@ -61,7 +61,7 @@ class Case:
         return CASES / self.name
 
     def write(self):
-        """Writes everything but `model/`, which whoever made the case has filled."""
+        """Writes everything except `model/`, which the case has filled."""
         for old in [*self.folder.glob("*.png"), *self.folder.glob("*.json")]:
             old.unlink()
         form = Form.measured(self.prepare)

@@ -1,4 +1,4 @@
-"""Small PyTorch networks with weights that nobody trained, yet alive: each photo gets another answer. And their export.
+"""Small PyTorch networks with random weights whose output differs for each photo, and their export.
 
 The weights are random, the statistics of batch norms are those of the photos, and the head is scaled so that its
 answers spread as a trained one's do.

@@ -20,49 +20,49 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// The hub. Its tasks end with it.
+/// A test hub. Its tasks end with it.
 pub(crate) struct Hub {
     endpoint: String,
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What goes wrong.
+/// Faults of the hub.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
-    /// Bodies of large files end after so many bytes.
+    /// Bodies of large files end after this many bytes.
     pub(crate) cut_after: Option<usize>,
-    /// They stop after so many bytes and stay open.
+    /// Bodies of large files stall after this many bytes.
     pub(crate) stall_after: Option<usize>,
-    /// One of their bytes is another one.
+    /// One byte of large files is wrong.
     pub(crate) wrong_byte: bool,
-    /// They come from the beginning, whatever was asked for.
+    /// Large files always start at the first byte, ignoring ranges.
     pub(crate) no_ranges: bool,
-    /// Lists name this file, too.
+    /// Lists contain this additional file.
     pub(crate) listed: Option<&'static str>,
-    /// Lists say that this file has so many bytes.
+    /// Lists declare this size of a file.
     pub(crate) sized: Option<(&'static str, u64)>,
-    /// Lists do not say sizes and hashes, as those of some mirrors.
+    /// Lists have no sizes and hashes, like those of some mirrors.
     pub(crate) bare_lists: bool,
-    /// Everything is refused with this status and this code.
+    /// All requests are refused with this status and code.
     pub(crate) refusal: Option<(u16, &'static str)>,
-    /// The same, but only files are.
+    /// Only requests for files are refused.
     pub(crate) file_refusal: Option<(u16, &'static str)>,
-    /// Everything is a web page.
+    /// All responses are a web page.
     pub(crate) web_page: bool,
-    /// Every answer leads to another address of the hub.
+    /// All responses redirect to another path of the hub.
     pub(crate) endless: bool,
-    /// Large files are sent to this address instead.
+    /// Large files are redirected to this address.
     pub(crate) elsewhere: Option<String>,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// Whether it came to the server of large files.
+    /// Whether the server of large files received it.
     pub(crate) of_cdn: bool,
     pub(crate) method: String,
-    /// With its query.
+    /// Includes the query.
     pub(crate) target: String,
     pub(crate) authorization: Option<String>,
     pub(crate) range: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) struct Asked {
 struct Shared {
     cdn: String,
     state: Mutex<State>,
-    /// Counts up when bodies that stall may go on.
+    /// Increases when stalled bodies may continue.
     resumed: watch::Sender<u64>,
 }
 
@@ -82,7 +82,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// Files by name, for each commit, and the commit that each branch stands for.
+/// The files of each commit, and the commit of each branch.
 #[derive(Clone, Default)]
 struct Repository {
     branches: BTreeMap<String, String>,
@@ -90,7 +90,7 @@ struct Repository {
 }
 
 impl Hub {
-    /// A hub without repositories and without faults.
+    /// A hub without repositories or faults.
     pub(crate) async fn start() -> Self {
         Self::start_with(None).await
     }
@@ -117,12 +117,12 @@ impl Hub {
         }
     }
 
-    /// What to set `HF_ENDPOINT` to.
+    /// The value of `HF_ENDPOINT`.
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Makes a commit that is all of these files, on branch `main`, and gives its hash.
+    /// Creates a commit of these files on branch `main`; returns its hash.
     pub(crate) fn commit<'a>(
         &self,
         repository: &str,
@@ -144,23 +144,23 @@ impl Hub {
         commit
     }
 
-    /// Changes what goes wrong.
+    /// Sets the faults.
     pub(crate) fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.shared.state.lock().unwrap().faults);
     }
 
-    /// Lets stalled bodies go on.
+    /// Continues stalled bodies.
     pub(crate) fn resume(&self) {
         self.faults(|faults| faults.stall_after = None);
         self.shared.resumed.send_modify(|count| *count += 1);
     }
 
-    /// What was asked since this was last called.
+    /// The requests since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.state.lock().unwrap().asked)
     }
 
-    /// How many requests have come since [`Hub::asked`] was last called.
+    /// Number of requests since the last call of [`Hub::asked`].
     pub(crate) fn count(&self) -> usize {
         self.shared.state.lock().unwrap().asked.len()
     }
@@ -181,7 +181,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAccep
             let Some(tls) = tls else {
                 return serve(stream, shared, of_cdn).await;
             };
-            // Who does not trust the certificate leaves.
+            // A client that does not trust the certificate disconnects.
             if let Ok(stream) = tls.accept(stream).await {
                 serve(stream, shared, of_cdn).await;
             }
@@ -198,13 +198,13 @@ async fn serve(
         let answer = answers::answer(&shared, of_cdn, &request);
         async { Ok::<_, Infallible>(answer) }
     });
-    // A client that leaves is no failure here.
+    // A client may disconnect.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), answer)
         .await;
 }
 
-/// What Git calls a file of these bytes, which is also how small files are named on the hub.
+/// The Git hash of these bytes, which is the name of a small file on the hub.
 pub(crate) fn git_blob(bytes: &[u8]) -> String {
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
     context.update(format!("blob {}\0", bytes.len()).as_bytes());
@@ -212,7 +212,7 @@ pub(crate) fn git_blob(bytes: &[u8]) -> String {
     hexadecimal(context.finish().as_ref())
 }
 
-/// How large files are named on the hub.
+/// The name of a large file on the hub.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(digest::digest(&digest::SHA256, bytes).as_ref())
 }

@@ -1,6 +1,6 @@
-//! What the integration binaries share: how to wait, and the servers and networks that Ocelli is tried with.
+//! Shared by the integration test binaries: waiting, servers and networks.
 //!
-//! A binary takes it in at its root, with `#[path = "../support/mod.rs"] mod support;`. Nothing in here knows Ocelli.
+//! A binary includes it at its root, with `#[path = "../support/mod.rs"] mod support;`. Nothing here knows Ocelli.
 
 pub(crate) mod hub;
 pub(crate) mod proxy;
@@ -9,18 +9,18 @@ pub(crate) mod tutorial;
 
 use std::time::Duration;
 
-/// How long to wait for what must happen. Far longer than anything takes, also on a machine that compiles meanwhile.
+/// Maximum time to wait for a condition: far longer than anything takes, even on a machine that is compiling.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two looks at something that nobody announces.
+/// Interval between checks of a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Looks until `condition` holds. `what` says what was waited for if it never does.
+/// Waits until `condition` holds, or panics with `what`.
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
-    assert!(comes_to_hold(condition).await, "waited in vain until {what}");
+    assert!(comes_to_hold(condition).await, "timed out waiting until {what}");
 }
 
-/// Looks until `condition` holds, and says whether it ever did.
+/// Waits until `condition` holds; returns whether it did in time.
 pub(crate) async fn comes_to_hold(mut condition: impl AsyncFnMut() -> bool) -> bool {
     let wait = async {
         while !condition().await {

@@ -1,4 +1,4 @@
-//! A network between two ends that a test makes as bad as it likes.
+//! A proxy that simulates a faulty network.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
-/// What is read at once, at most, in bytes.
+/// Maximum bytes per read.
 const CHUNK: usize = 64 << 10;
 
-/// How many chunks of one direction are under way, at most. Far more than anything sends within the delays that are
-/// tried here, so that a delay does not limit the throughput.
+/// Maximum chunks in flight per direction: far more than anything sends within the tested delays, so that a delay does
+/// not limit the throughput.
 const CHUNKS: usize = 16 << 10;
 
-/// What the network is like now.
+/// The current state of the network.
 #[derive(Clone, Debug, Default)]
 struct Weather {
     to_server: Duration,
@@ -41,7 +41,7 @@ pub(crate) enum Spring {
     Cut,
 }
 
-/// Passes on to one address what comes to another, on a free port of the loopback. Its tasks end with it.
+/// Forwards connections from a free loopback port to another address. Its tasks end with it.
 pub(crate) struct Proxy {
     address: SocketAddr,
     weather: Arc<watch::Sender<Weather>>,
@@ -79,7 +79,7 @@ impl Proxy {
         });
     }
 
-    /// Closes all connections. New ones are welcome.
+    /// Closes all connections. New ones are accepted.
     pub(crate) fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
     }
@@ -101,7 +101,7 @@ impl Proxy {
             .send_modify(|weather| weather.trap = Some((texts, spring)));
     }
 
-    /// Waits until the trap is sprung.
+    /// Waits until the trap has triggered.
     pub(crate) async fn sprung(&self) {
         let mut weather = self.weather.subscribe();
         let sprung = weather.wait_for(|weather| weather.trap.is_none());
@@ -109,7 +109,7 @@ impl Proxy {
         sprung.expect("the trap is sprung").unwrap();
     }
 
-    /// How many connections are open.
+    /// Number of open connections.
     pub(crate) fn connections(&self) -> usize {
         self.connections.len()
     }
@@ -118,12 +118,12 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        // The connections would otherwise live as long as their ends do.
+        // Otherwise the connections would stay open as long as their ends.
         self.cut();
     }
 }
 
-/// Takes connections, each into a task of its own, which ends with it or with the next cut.
+/// Accepts connections, each in its own task, which ends with it or with the next cut.
 async fn accept(
     listener: TcpListener,
     target: SocketAddr,
@@ -139,7 +139,7 @@ async fn accept(
                 let _ = watching.wait_for(|weather| weather.cuts != cuts).await;
             };
             tokio::select! {
-                // An end that fails, or was never there, closes the other one.
+                // A failed or missing end closes the other one.
                 _ = carry(client, target, weather) => {}
                 () = cut => {}
             }
@@ -147,7 +147,7 @@ async fn accept(
     }
 }
 
-/// One connection, until both ends have finished or one has failed.
+/// Forwards one connection until both ends have finished or one has failed.
 async fn carry(
     client: TcpStream,
     target: SocketAddr,
@@ -190,7 +190,7 @@ fn spring(weather: &watch::Sender<Weather>, chunk: &[u8]) -> io::Result<()> {
     }
 }
 
-/// One direction: every chunk leaves `delay` after it came, when the network is not stalled.
+/// One direction: each chunk is sent `delay` after its arrival, unless the network is stalled.
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -208,7 +208,7 @@ async fn forward(
             }
             look(&chunk)?;
             let delay = delay(&forecast.borrow());
-            // A timer is due a millisecond late, which is much where nothing is to be added.
+            // A timer fires a millisecond late, which is too much without a delay.
             let due = (!delay.is_zero()).then(|| Instant::now() + delay);
             if depart.send((due, chunk.freeze())).await.is_err() {
                 return Ok(());

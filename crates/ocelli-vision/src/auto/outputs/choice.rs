@@ -1,6 +1,6 @@
 //! Which output is meant, and which graphs have none that can be answered.
 
-use super::{Said, metadata, names_features};
+use super::{OutputHints, metadata, names_features};
 use crate::{
     Graph, GraphOutput, PerImage, Task,
     graph::{Element, TensorInfo},
@@ -22,15 +22,12 @@ const OF_DETECTORS: [&str; 3] = ["box", "detection", "num_dets"];
 pub(super) type Choice<'a> = (&'a GraphOutput, PerImage);
 
 /// The output that the user names, or the one that is most likely meant.
-///
-/// # Errors
-/// When no output can be answered: what the outputs look like, and what to do.
-pub(super) fn choose<'a>(graph: &'a Graph, said: &Said<'_>) -> Result<Choice<'a>, String> {
-    if let Some(name) = said.output {
+pub(super) fn choose<'a>(graph: &'a Graph, hints: &OutputHints<'_>) -> Result<Choice<'a>, String> {
+    if let Some(name) = hints.output {
         return named(graph, name);
     }
     // What files or the user say of the task wins over how things are called.
-    if said.task.is_none() {
+    if hints.task.is_none() {
         refuse_detectors(graph)?;
     }
     let outputs: Vec<Choice<'a>> = graph
@@ -43,7 +40,7 @@ pub(super) fn choose<'a>(graph: &'a Graph, said: &Said<'_>) -> Result<Choice<'a>
     let is_row = |choice: &Choice<'_>| matches!(choice.1, PerImage::Row(_));
     let is_open = |choice: &Choice<'_>| choice.1 == PerImage::Open;
     let is_logits = |choice: &Choice<'_>| choice.0.tensor.name == "logits";
-    let wants_features = said.wants_features();
+    let wants_features = hints.wants_features();
     let can_be_features = |choice: &Choice<'_>| is_row(choice) || is_open(choice) || is_tokens(*choice);
     let by_name = FEATURES
         .iter()
@@ -65,9 +62,6 @@ pub(super) fn is_tokens((output, gives): Choice<'_>) -> bool {
 }
 
 /// Checks that a `task` can be made of an output.
-///
-/// # Errors
-/// When the output is more than a row of numbers, and is not pooled to one.
 pub(super) fn check(graph: &Graph, (output, gives): Choice<'_>, task: Task) -> Result<(), String> {
     match gives {
         PerImage::Row(_) | PerImage::Open => Ok(()),
@@ -87,7 +81,6 @@ const WHAT_IS_ANSWERED: &str = "Ocelli answers one row of numbers for each image
                                 output is one, name it with --model-output NAME; if an output is tokens x features, add \
                                 --task embedding, which takes the first token";
 
-/// The output that `--model-output` names.
 fn named<'a>(graph: &'a Graph, name: &str) -> Result<Choice<'a>, String> {
     let Some(output) = graph.output(name) else {
         return Err(format!(

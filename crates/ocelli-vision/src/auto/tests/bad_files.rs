@@ -34,7 +34,7 @@ fn a_newer_opset_is_a_warning_for_the_engine_has_the_last_word() {
 
 #[test]
 fn files_of_weights_are_never_opened() {
-    // Nobody may read them, so that opening one would be another error.
+    // Opening one of these would be another error.
     for name in [
         "net.pt",
         "net.PTH",

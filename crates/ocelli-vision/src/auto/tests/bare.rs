@@ -6,7 +6,7 @@ fn bare(model: &Small<'_>, hints: &Hints) -> Resolved {
 }
 
 #[test]
-fn what_nobody_says_is_called_a_guess() {
+fn what_no_file_states_is_called_a_guess() {
     let resolved = bare(&small(), &Hints::default());
     let manifest = &resolved.package.card.manifest;
     assert_eq!((manifest.name.as_str(), resolved.kind), ("birds", Kind::Onnx));
@@ -108,13 +108,36 @@ fn layouts_types_and_channels_come_from_the_graph() {
         );
         assert_eq!((input.scale, input.width), (scale, 32));
     }
-    let open = Small {
-        input: &[0, 3, 0, 0],
-        ..small()
-    };
-    let resolved = bare(&open, &Hints::default());
-    assert_eq!(input(&resolved).width, 224);
-    assert!(notes(&resolved).contains("guessed: 224 x 224"));
+}
+
+#[test]
+fn sides_that_the_graph_leaves_open_are_guessed() {
+    for (shape, side, words) in [
+        (&[0, 3, 0, 0], 224, "for the graph leaves the size open and"),
+        (
+            &[0, 3, 32, 0],
+            32,
+            "for the graph leaves the width open (its height is 32), and",
+        ),
+        (
+            &[0, 3, 0, 32],
+            32,
+            "for the graph leaves the height open (its width is 32), and",
+        ),
+    ] {
+        let open = Small {
+            input: shape,
+            ..small()
+        };
+        let resolved = bare(&open, &Hints::default());
+        assert_eq!((input(&resolved).width, input(&resolved).height), (side, side));
+        let notes = notes(&resolved);
+        assert!(
+            notes.contains(&format!("guessed: {side} x {side} pixels, {words}")),
+            "{notes}"
+        );
+        assert!(notes.contains("`ocelli model init`"), "{notes}");
+    }
 }
 
 #[test]

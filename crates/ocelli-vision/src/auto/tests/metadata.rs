@@ -47,11 +47,11 @@ fn labels_are_read_and_their_source_is_named() {
     ] {
         let resolved = made(&[(key, text)]);
         assert_eq!(labels(&resolved), ["tit", "owl's", "robin"], "{key}");
+        let source = format!("the ONNX metadata `{key}`");
+        let output = &resolved.package.card.manifest.outputs[0];
+        assert_eq!(output.labels_source.as_deref(), Some(source.as_str()));
         let said = notes(&resolved);
-        assert!(
-            said.contains(&format!("3 labels from the ONNX metadata `{key}`")),
-            "{said}"
-        );
+        assert!(said.contains(&format!("3 labels from {source}")), "{said}");
         // These keys alone do not say how photos are prepared.
         assert!(
             said.contains("guessed: photos are prepared as preset torchvision"),
@@ -186,7 +186,7 @@ fn the_preset_can_be_named() {
     ));
 }
 
-/// Even where its output looks like a row of classes, unless somebody says what it is.
+/// Even where its output looks like a row of classes, unless the user says what it is.
 #[test]
 fn another_task_is_refused() {
     let onnx = with(&[("author", "Ultralytics"), ("task", "obb")], &[0, 3, 32, 32]);

@@ -213,7 +213,7 @@ fn tokens_are_told_by_their_name() {
     assert!(refusal(&one("out", &[0, 197, 768]), &Hints::default()).contains("--task embedding"));
 }
 
-/// A model.toml names an output: what cannot be answered is refused before an engine is asked.
+/// A model.toml names an output: an unusable one is refused before an engine loads it.
 #[test]
 fn a_package_cannot_make_classes_of_a_map() {
     let toml = |activation: &str, more: &str| {

@@ -81,7 +81,6 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Entries of the colour cache.
     fn cache(&mut self) -> Option<usize> {
         if self.bits.take(1)? == 0 {
             return Some(0);
@@ -192,7 +191,6 @@ fn blocks(side: u32, bits: u32) -> u32 {
 }
 
 struct Code {
-    /// Symbols of each length.
     counts: [u16; MAX_LENGTH + 1],
     /// By length, then in their order. A code of a single one takes no bits.
     symbols: [u16; MAX_SYMBOLS],

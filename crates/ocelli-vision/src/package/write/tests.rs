@@ -1,7 +1,7 @@
 use proptest::{option, prelude::*, sample::select, strategy::Union};
 
 use super::*;
-use crate::{Channels, Interpolation, RunSpec};
+use crate::{Activation, Channels, Interpolation, Layout, RunSpec, Task};
 
 /// Boxed, like every part below: nested strategies are types that take minutes to compile.
 fn text() -> BoxedStrategy<String> {
@@ -147,6 +147,7 @@ fn output() -> BoxedStrategy<OutputSpec> {
                 name,
                 activation,
                 labels: labels.then(|| "class \"names\".txt".to_owned()),
+                labels_source: labels.then(|| "config.json (id2label), \"by hand\"".to_owned()),
                 threshold: threshold.then_some(score),
                 normalize,
                 pool,

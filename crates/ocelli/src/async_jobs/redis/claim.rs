@@ -1,4 +1,4 @@
-//! What idempotency keys stand for.
+//! Claims on idempotency keys.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use ring::digest::{SHA256, digest};
 
 use crate::queue::job::JobId;
 
-/// What an idempotency key stands for, as Redis keeps it: `state:id:fingerprint`.
+/// The value of an idempotency key in Redis: `state:id:fingerprint`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// Whether its job was accepted; until then others wait.
@@ -15,7 +15,7 @@ pub(super) struct Claim {
     pub(super) fingerprint: [u8; 32],
 }
 
-/// Keys of clients are not written down anywhere, and may have any form.
+/// Only hashes of clients' keys are stored.
 pub(super) fn hashed(key: &str) -> String {
     hex(digest(&SHA256, key.as_bytes()).as_ref())
 }

@@ -1,22 +1,22 @@
-//! One idempotency key, one job: claiming a key, keeping the claim while its job is being accepted, and what repeats get.
+//! One idempotency key, one job: claims on keys, their renewal while a job is being accepted, and the answer to repeats.
 
 use std::time::Duration;
 
-use super::RedisJobsShared;
 use super::claim::{Claim, hashed};
 use super::reading::ticket;
+use super::state::RedisJobsShared;
 use crate::async_jobs::{Idempotency, JobTicket};
 use crate::error::Error;
 use crate::queue::job::JobId;
 
-/// How long a claim on an idempotency key, and the record of a job that is being accepted, hold without being renewed.
-/// Longer than Redis is usually away; short, because a process that dies leaves them behind.
+/// How long a claim on an idempotency key, and the record of a job that is being accepted, last without being renewed. Longer
+/// than usual outages of Redis; short, because a process that dies leaves them behind.
 pub(super) const HOLD: Duration = Duration::from_secs(15);
 
 /// Between renewals: two may fail.
 const RENEW: Duration = Duration::from_secs(4);
 
-/// How often a key is claimed that stands for a job which is gone. Once is enough unless others claim it too.
+/// How often to claim a key whose job is gone. Once is enough unless others claim it, too.
 const CLAIMS: u32 = 3;
 
 /// The claim of one request on its idempotency key.
@@ -48,7 +48,7 @@ impl Once {
     }
 }
 
-/// Does `work`, and calls `renew` now and then until it is done.
+/// Calls `renew` now and then until `work` is done.
 pub(super) async fn holding<T, F: Future<Output = ()>>(
     work: impl Future<Output = T>,
     renew: impl Fn() -> F,
@@ -67,7 +67,7 @@ pub(super) async fn holding<T, F: Future<Output = ()>>(
 }
 
 impl RedisJobsShared {
-    /// Claims a key, or gives the job that it stands for already.
+    /// Claims a key, or returns the job that it stands for.
     pub(super) async fn claim(
         &self,
         once: &Once,
@@ -85,7 +85,7 @@ impl RedisJobsShared {
         Err(Error::IdempotencyInProgress)
     }
 
-    /// Whether a key stands for an accepted job, as far as can be told without the rest of the request.
+    /// Whether a key stands for an accepted job, of this request or another.
     pub(super) async fn knows(&self, key: &str) -> Result<bool, Error> {
         let claim = self.records.claimed(&hashed(key)).await?;
         Ok(claim
@@ -93,7 +93,6 @@ impl RedisJobsShared {
             .is_some_and(|claim| claim.accepted))
     }
 
-    /// The accepted job that a key stands for.
     pub(super) async fn known(&self, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         match self.records.claimed(&hashed(&idempotency.key)).await? {
             Some(claim) => self.stands_for(&claim, idempotency).await,
@@ -101,8 +100,7 @@ impl RedisJobsShared {
         }
     }
 
-    /// The accepted job of a claim; `None` where the claim is worth nothing: its job is gone or never was accepted, or the
-    /// claim cannot be read.
+    /// The accepted job of a claim; `None` where its job is gone or was never accepted, or the claim cannot be read.
     async fn stands_for(&self, claim: &str, idempotency: &Idempotency) -> Result<Option<JobTicket>, Error> {
         let Some(claim) = Claim::parse(claim) else {
             return Ok(None);
@@ -120,13 +118,13 @@ impl RedisJobsShared {
         }
     }
 
-    /// Has the key stand for the job's record for `keep`. False where another request has claimed it since.
+    /// Makes the key stand for the job's record for `keep`. False if another request has claimed it.
     pub(super) async fn settle(&self, once: &Once, keep: Duration) -> Result<bool, Error> {
         let claims = (once.claim.as_str(), once.settled.as_str());
         Ok(self.records.settle(&once.key, claims, keep).await?)
     }
 
-    /// Gives a key up, however far its job had come.
+    /// Gives up a key, whichever claim is on it.
     pub(super) async fn give_up(&self, once: &Once) -> Result<(), Error> {
         self.records.give_up(&once.key, &once.settled).await?;
         self.records.give_up(&once.key, &once.claim).await?;
@@ -137,13 +135,13 @@ impl RedisJobsShared {
         if let Some(once) = once
             && let Err(error) = self.records.renew_claim(&once.key, &once.claim, HOLD).await
         {
-            tracing::debug!(%error, "a claim on an idempotency key was not renewed");
+            tracing::debug!(%error, "cannot renew a claim on an idempotency key");
         }
     }
 
     pub(super) async fn renew_record(&self, id: JobId) {
         if let Err(error) = self.records.renew(id, HOLD).await {
-            tracing::debug!(%error, job = %id, "the record of a job was not renewed");
+            tracing::debug!(%error, job = %id, "cannot renew the record of a job");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What a record in Redis says of its job.
+//! From a record in Redis to a job.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,14 +27,20 @@ impl JobTicket {
     }
 }
 
-/// What a record says of its job. Parts without a reply at the deadline never get one.
+/// Parts without a reply at the deadline have failed.
 pub(super) fn snapshot(id: JobId, record: &Record, model: Arc<ServedModel>) -> Snapshot {
     let timeout = Duration::from_millis(record.asked.timeout_ms);
     let late = record.now_us >= record.deadline_us;
     let want = record.asked.want(&model);
+    let bad: HashMap<u32, &str> = record
+        .asked
+        .bad
+        .iter()
+        .map(|bad| (bad.part, bad.error.as_str()))
+        .collect();
     let result = |part| -> Option<Result<Scored, Error>> {
-        if let Some(bad) = record.asked.bad.iter().find(|bad| bad.part == part) {
-            return Some(Err(Error::InvalidImage(bad.error.clone())));
+        if let Some(error) = bad.get(&part) {
+            return Some(Err(Error::InvalidImage((*error).to_owned())));
         }
         match record.replies.get(&part) {
             Some(frame) => Some(answer(frame, record, (&model, &want))),
@@ -60,8 +67,6 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
     use crate::async_jobs::JobState;
     use crate::models::served_model;

@@ -1,7 +1,7 @@
 //! Calls webhooks of jobs in Redis, whichever process accepted them.
 //!
-//! Redis says which webhooks are due. Few of them are taken up at once, and only a share of those for each receiver: the others
-//! are put off, so that those of a slow or silent receiver are never in the way of another's.
+//! Redis has the schedule. Few calls are taken at once, and a limited number for each receiver; the others are postponed, so that
+//! a slow or silent receiver does not hold up another one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,38 +10,38 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::RedisJobsShared;
+use super::state::RedisJobsShared;
 use crate::async_jobs::webhook::{self, Receiver};
-use crate::async_jobs::{JobState, JobView, Sender};
+use crate::async_jobs::{JobState, Sender};
 use crate::queue::job::JobId;
 use crate::queue::redis::{DueWebhook, LinkError};
 
-/// Between looks at what is to be called. Whoever asked to be called is in no hurry, and a look costs one command.
+/// Between reads of the schedule.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Jobs that are taken from Redis with one command, and how often that is done in one look: all jobs that a silent receiver
-/// may have, so that another's is not behind them.
+/// Calls that one command takes, and commands of one read: enough for all jobs of a silent receiver, so that those of another
+/// are not behind them.
 const BATCH: usize = 256;
 const BATCHES: usize = 64;
 
-/// Jobs of one receiver that are taken up at once: those being called, and as many as are called until the next look.
+/// Calls of one receiver that are taken at once: those in progress, and those that start before the next read.
 const TAKEN_UP: usize = 16;
 
-/// How long a job that was taken up waits for its turn; then it is put off.
+/// How long a call waits for its turn; then it is postponed.
 const WAIT: Duration = Duration::from_secs(15);
 
-/// When another process takes a call that this one did not end: longer than a wait, a call and what belongs to it may take.
+/// When another process takes a call that this one did not end: longer than a wait and a call take.
 const HOLD: Duration = Duration::from_secs(30);
 
-/// The longest that a job is put off because of those before it.
+/// The longest time that a call is postponed because of those before it.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How many jobs of each receiver are taken up.
+/// How many calls of each receiver are taken.
 type TakenUp = HashMap<String, usize>;
 
-/// Calls until `stop`. What is under way then is called again by others.
+/// Runs until `stop`. Other processes repeat calls that are in progress then.
 pub(crate) async fn run(shared: &RedisJobsShared, sender: &Sender, stop: &CancellationToken) {
-    let most = sender.limits().total;
+    let most = sender.config().calls.total;
     let mut under_way = FuturesUnordered::new();
     let mut taken_up = TakenUp::new();
     let mut next_look = Instant::now();
@@ -53,14 +53,14 @@ pub(crate) async fn run(shared: &RedisJobsShared, sender: &Sender, stop: &Cancel
                 next_look = Instant::now() + LOOK;
                 match look(shared, sender, &mut taken_up, most - under_way.len()).await {
                     Ok(calls) => under_way.extend(calls.into_iter().map(|call| handle(shared, sender, call))),
-                    Err(error) => tracing::debug!(%error, "which webhooks are to be called is not known"),
+                    Err(error) => tracing::debug!(%error, "cannot read the schedule of webhooks"),
                 }
             }
         }
     }
 }
 
-/// What is to be called now, `room` jobs at most. All else that is due is put off.
+/// Takes at most `room` calls. All others that are due are postponed.
 async fn look(
     shared: &RedisJobsShared,
     sender: &Sender,
@@ -69,16 +69,16 @@ async fn look(
 ) -> Result<Vec<DueWebhook>, LinkError> {
     let mut calls = Vec::new();
     let mut put_off = TakenUp::new();
-    let pause = |receiver: &str| sender.paused_for(&Receiver(receiver.into()));
+    let pause = |receiver: &str| sender.dispatcher.paused_for(&Receiver(receiver.into()));
     for _ in 0..BATCHES {
         let due = shared.due.take(BATCH, HOLD).await?;
         let last = due.len() < BATCH;
         let plan = plan(due, (taken_up, &mut put_off), room, pause);
         room -= plan.now.len();
         calls.extend(plan.now);
-        // Who is not put off is taken again after a while, so this may fail.
+        // Calls that are not postponed are taken again after a while, so this may fail.
         if let Err(error) = shared.due.postpone(&plan.later).await {
-            tracing::debug!(%error, "webhooks were not put off");
+            tracing::debug!(%error, "cannot postpone webhooks");
             break;
         }
         if last {
@@ -88,15 +88,14 @@ async fn look(
     Ok(calls)
 }
 
-/// What becomes of webhooks that are due.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
     now: Vec<DueWebhook>,
     later: Vec<(JobId, Duration)>,
 }
 
-/// Decides which webhooks are called now, `room` at most, and until when the others are put off: those of a receiver that is
-/// paused for some time until it is over, and the others for about as long as those before them take.
+/// Decides which calls are made now, `room` at most, and how long the others are postponed: those of a paused receiver until
+/// its pause is over, the others for about as long as those before them take.
 fn plan(
     due: Vec<DueWebhook>,
     (taken_up, put_off): (&mut TakenUp, &mut TakenUp),
@@ -131,11 +130,10 @@ fn leave(taken_up: &mut TakenUp, call: &DueWebhook) {
     }
 }
 
-/// Sees to a call and gives it back.
 async fn handle(shared: &RedisJobsShared, sender: &Sender, due: DueWebhook) -> DueWebhook {
     if let Err(error) = call(shared, sender, &due).await {
-        // Somebody takes it again.
-        tracing::debug!(%error, job = %due.id, "a webhook could not be seen to");
+        // It is taken again.
+        tracing::debug!(%error, job = %due.id, "cannot handle a webhook");
     }
     due
 }
@@ -166,16 +164,16 @@ async fn call(shared: &RedisJobsShared, sender: &Sender, due: &DueWebhook) -> Re
     if !JobState::of(&job.results).is_final() {
         return shared.due.call_in(id, LOOK).await;
     }
-    let Ok(body) = JobView::new(&job).body() else {
+    let Ok(body) = job.webhook_body(due.tries + 1) else {
         tracing::error!(job = %id, "a job could not be written as JSON");
         return shared.due.leave(id).await;
     };
     let receiver = url.receiver();
     let turn = tokio::select! {
         biased;
-        turn = sender.turn(&receiver) => turn,
-        () = sender.paused(&receiver) => {
-            let pause = sender.paused_for(&receiver).unwrap_or_default();
+        turn = sender.dispatcher.turn(&receiver) => turn,
+        () = sender.dispatcher.paused(&receiver) => {
+            let pause = sender.dispatcher.paused_for(&receiver).unwrap_or_default();
             return shared.due.call_in(id, pause.max(LOOK)).await;
         }
         () = sleep(WAIT) => return shared.due.call_in(id, LOOK).await,

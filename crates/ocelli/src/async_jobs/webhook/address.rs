@@ -1,9 +1,9 @@
-//! Which addresses are of the public internet.
+//! Tells addresses of the public internet from others.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is of the public internet: not of this machine, its network, or anybody's own network, and not
-/// another way to write such an address (IANA's registries of special-purpose addresses).
+/// Whether an address belongs to the public internet: not to this machine or a private network, in any notation (IANA's
+/// registries of special-purpose addresses).
 #[must_use]
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
@@ -46,8 +46,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         (0x2002, ..) => embedded(b, c),
         // Protocol assignments with Teredo, documentation.
         (0x2001, 0..=0x1ff, ..) | (0x2001, 0xdb8, ..) | (0x3fff, 0..=0xfff, ..) => false,
-        // All else outside of global unicast: mapped IPv4, loopback, unique local, link-local, multicast. Mapped addresses
-        // are what the system makes of IPv4 itself, so nobody needs to write them.
+        // All else outside of global unicast: mapped IPv4, loopback, unique local, link-local, multicast.
         _ => a & 0xe000 == 0x2000,
     }
 }

@@ -1,8 +1,7 @@
-//! When a webhook may be called, for all jobs of this process, wherever they are kept.
+//! Schedules the webhook calls of all jobs of this process.
 //!
-//! There is a bound on all calls in flight and a small one on those to each receiver, so that a receiver that is slow or
-//! silent costs others nothing. One that fails as a whole is paused as a whole: its jobs wait together and are not each
-//! tried in vain.
+//! There is a limit on all calls in flight and a smaller one for each receiver, so that a slow receiver does not delay others.
+//! A receiver that fails is paused for all its jobs.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,31 +12,30 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
-/// The pause after the first call in vain; each one after that is three times the one before, up to the longest.
+/// The pause after the first failed call; each later one is three times the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_FAILURES: u32 = 5;
 
-/// How many calls may be in flight.
+/// Calls in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct CallLimits {
     pub total: usize,
     pub per_receiver: usize,
 }
 
-/// Who is called: a host and a port.
+/// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::async_jobs) struct Receiver(pub(in crate::async_jobs) Arc<str>);
 
-/// Gives turns to call. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Dispatcher {
+pub(in crate::async_jobs) struct Dispatcher {
     limits: CallLimits,
     total: Arc<Semaphore>,
-    /// Those that are called, waited for or paused now.
+    /// Those with calls in flight or waiting, or that are paused.
     receivers: Arc<Mutex<HashMap<Receiver, Arc<ReceiverLine>>>>,
 }
 
-/// The calls to one receiver.
 #[derive(Debug)]
 struct ReceiverLine {
     places: Arc<Semaphore>,
@@ -46,13 +44,13 @@ struct ReceiverLine {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pause {
-    /// Rounds of calls in vain, since the last that was answered.
+    /// Rounds of failed calls since the last success.
     failures: u32,
-    /// When the last of them ended, and when it is called again.
+    /// When the last of them ended, and when the pause ends.
     times: Option<(Instant, Instant)>,
 }
 
-/// The right to make one call, which takes a place until it is dropped.
+/// Permission for one call. Holds its places until it is dropped.
 #[derive(Debug)]
 pub(in crate::async_jobs) struct Turn {
     line: Arc<ReceiverLine>,
@@ -83,7 +81,7 @@ impl Pause {
         }
     }
 
-    /// When it is called again, if it is paused.
+    /// The end of the pause, if it is paused.
     fn until(&self, now: Instant) -> Option<Instant> {
         let (_, until) = self.times?;
         (until > now).then_some(until)
@@ -91,7 +89,6 @@ impl Pause {
 }
 
 impl ReceiverLine {
-    /// Waits until the receiver is not paused.
     async fn open(&self) {
         let mut changes = self.pause.subscribe();
         loop {
@@ -101,7 +98,7 @@ impl ReceiverLine {
             };
             tokio::select! {
                 () = sleep_until(until) => {}
-                // The sender is in the line itself.
+                // The sender lives as long as the line.
                 _ = changes.changed() => {}
             }
         }
@@ -109,7 +106,7 @@ impl ReceiverLine {
 }
 
 impl Turn {
-    /// Ends the call. `answered` says whether the receiver as a whole does its work.
+    /// Ends the call. `answered` is whether the receiver as a whole works.
     pub(super) fn end(self, answered: bool) {
         let (began, now) = (self.began, Instant::now());
         self.line
@@ -127,12 +124,8 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn limits(&self) -> CallLimits {
-        self.limits
-    }
-
     /// Waits until `receiver` may be called, first come, first served.
-    pub(super) async fn turn(&self, receiver: &Receiver) -> Turn {
+    pub(in crate::async_jobs) async fn turn(&self, receiver: &Receiver) -> Turn {
         let line = self.line(receiver);
         // Neither semaphore is ever closed.
         let place = Arc::clone(&line.places).acquire_owned().await.ok();
@@ -140,7 +133,7 @@ impl Dispatcher {
             line.open().await;
             let any = Arc::clone(&self.total).acquire_owned().await.ok();
             let began = Instant::now();
-            // Others may have failed while this one waited for a place among all.
+            // Another call may have failed while this one waited.
             if line.pause.borrow().until(began).is_none() {
                 return Turn {
                     line,
@@ -152,18 +145,17 @@ impl Dispatcher {
     }
 
     /// How long `receiver` is still paused, if it is.
-    pub(super) fn paused_for(&self, receiver: &Receiver) -> Option<Duration> {
+    pub(in crate::async_jobs) fn paused_for(&self, receiver: &Receiver) -> Option<Duration> {
         let line = self.receivers.lock().get(receiver).cloned()?;
         let now = Instant::now();
         line.pause.borrow().until(now).map(|until| until - now)
     }
 
-    /// Waits until `receiver` is paused.
-    pub(super) async fn paused(&self, receiver: &Receiver) {
+    pub(in crate::async_jobs) async fn paused(&self, receiver: &Receiver) {
         let line = self.line(receiver);
         let mut changes = line.pause.subscribe();
         let is_paused = |pause: &Pause| pause.until(Instant::now()).is_some();
-        // The sender is in the line itself.
+        // The sender lives as long as the line.
         let _ = changes.wait_for(is_paused).await;
     }
 
@@ -172,7 +164,7 @@ impl Dispatcher {
         if let Some(line) = receivers.get(receiver) {
             return Arc::clone(line);
         }
-        // As many as are called, waited for or paused: clients may name any number of hosts in time.
+        // Clients may name any number of hosts over time, so unused ones are removed.
         let now = Instant::now();
         receivers.retain(|_, line| Arc::strong_count(line) > 1 || line.pause.borrow().until(now).is_some());
         let line = Arc::new(ReceiverLine {

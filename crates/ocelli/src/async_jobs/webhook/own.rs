@@ -1,12 +1,12 @@
-//! The addresses that this process listens on, which webhooks must not call: whoever may choose a URL would otherwise ask
-//! this server things in its own name.
+//! The addresses that this process listens on. Webhooks must not call them: a client could otherwise send requests in this
+//! server's name.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The addresses that this process listens on. Cheap to clone; clones share them.
+/// Cheap to clone; clones share the addresses.
 #[derive(Clone, Debug, Default)]
 pub struct OwnListeners(Arc<Mutex<Vec<SocketAddr>>>);
 
@@ -15,8 +15,8 @@ impl OwnListeners {
         self.0.lock().push(address);
     }
 
-    /// Whether a connection to `address` might come out at one of them: it is of this machine and has the port. An address
-    /// of this machine at which nothing of ours listens counts, too, for there are many ways to write one.
+    /// Whether a connection to `address` might reach a listener: it is an address of this machine with the port of one. Every
+    /// address of this machine counts, because there are many ways to write one.
     #[must_use]
     pub(super) fn include(&self, address: SocketAddr) -> bool {
         let known = |own: &SocketAddr| own.port() == address.port();
@@ -25,7 +25,6 @@ impl OwnListeners {
     }
 }
 
-/// Whether an address is one of this machine's.
 fn is_here(address: IpAddr) -> bool {
     let address = address.to_canonical();
     // A socket can be bound to the machine's own addresses only; nothing is sent.
@@ -37,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_of_this_machine_with_a_port_of_ours_is_ours() {
+    fn every_address_of_this_machine_with_a_port_of_a_listener_counts() {
         let own = OwnListeners::default();
         let include = |text: &str| own.include(text.parse().expect("an address"));
         assert!(!include("127.0.0.1:5000"), "nothing listens yet");
@@ -53,7 +52,7 @@ mod tests {
         ] {
             assert!(include(ours), "{ours}");
         }
-        // 192.0.2.0/24 is for documentation, so it is nobody's.
+        // 192.0.2.0/24 is for documentation.
         for other in ["127.0.0.1:5001", "192.0.2.1:5000", "[2001:db8::1]:5002"] {
             assert!(!include(other), "{other}");
         }

@@ -1,4 +1,4 @@
-//! One call of a webhook: name, address, connection, answer.
+//! One call of a webhook: resolves the name, checks the address, connects, sends.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,15 +22,14 @@ use crate::error::Error;
 use crate::process::tls;
 
 use super::dispatch::Dispatcher;
-use super::{CallLimits, OwnListeners, Receiver, Turn, WebhookConfig, WebhookUrl};
+use super::{OwnListeners, Turn, WebhookConfig, WebhookUrl};
 
-/// How long one call may take, from looking up the host to the head of the answer.
+/// From resolving the host to the head of the response.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who calls, and that it was them.
+/// Proves that this server made the call.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("x-ocelli-signature");
 
-/// Addresses of a host that are tried.
 const ADDRESSES: usize = 4;
 
 const AGENT: &str = concat!("ocelli/", env!("CARGO_PKG_VERSION"));
@@ -40,56 +39,44 @@ const AGENT: &str = concat!("ocelli/", env!("CARGO_PKG_VERSION"));
 pub struct Sender {
     config: Arc<WebhookConfig>,
     own: OwnListeners,
-    dispatcher: Dispatcher,
+    pub(in crate::async_jobs) dispatcher: Dispatcher,
     tls: TlsConnector,
 }
 
 #[derive(Debug)]
 pub(in crate::async_jobs) enum Attempt {
     Delivered,
-    /// It was not, and may be when it is tried again.
+    /// Failed, and may succeed later.
     Later(SenderError),
-    /// It was not, and never will be.
+    /// Failed for good.
     Never(SenderError),
 }
 
-/// Why a call was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::async_jobs) enum SenderError {
-    /// The host has no address that may be called.
     #[error(
         "{0} has no address of the public internet; if it is meant to be called, start with --webhook-allow-private"
     )]
     Private(String),
-    /// The host is this process.
-    #[error("{0} is an address that this server listens on itself")]
+    #[error("{0} is an address that this server listens on")]
     Own(String),
-    /// The host cannot be reached.
     #[error("{host} cannot be reached: {source}")]
     Unreachable { host: String, source: io::Error },
-    /// The host's name cannot be that of a certificate.
     #[error("{0}")]
     Name(#[from] InvalidDnsNameError),
-    #[error("the call broke off: {0}")]
+    #[error("the connection failed: {0}")]
     Broken(#[from] hyper::Error),
-    /// There was no answer in time.
-    #[error("no answer within {CALL_TIMEOUT:?}")]
+    #[error("no response within {CALL_TIMEOUT:?}")]
     Late,
-    /// The answer was not a success.
-    #[error("the answer was {0}")]
+    #[error("the response was {0}")]
     Status(StatusCode),
 }
 
-/// What can be read from and written to, encrypted or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Sender {
-    /// A sender that calls whom `config` allows.
-    ///
-    /// # Errors
-    /// When the cryptography that this program is built with cannot speak TLS.
     pub fn new(config: WebhookConfig) -> Result<Self, rustls::Error> {
         let authorities = tls::system_authorities();
         tls::warn_of_none(&authorities, "no webhook can be called with https");
@@ -107,11 +94,7 @@ impl Sender {
         &self.config
     }
 
-    /// The URL that a client wants to be called.
-    ///
-    /// # Errors
-    /// As [`WebhookConfig::url`], and for an address of this server itself. What a name stands for is known only when it is
-    /// called.
+    /// As [`WebhookConfig::url`], without addresses of this server itself. Names are resolved only when they are called.
     pub fn url(&self, text: &str) -> Result<WebhookUrl, Error> {
         let url = self.config.url(text)?;
         match url.host.parse() {
@@ -123,31 +106,9 @@ impl Sender {
         }
     }
 
-    /// The addresses that are never called, since this process listens on them.
     #[must_use]
     pub fn own_listeners(&self) -> &OwnListeners {
         &self.own
-    }
-
-    /// How many calls may be in flight.
-    #[must_use]
-    pub fn limits(&self) -> CallLimits {
-        self.dispatcher.limits()
-    }
-
-    /// Waits until `receiver` may be called.
-    pub(in crate::async_jobs) async fn turn(&self, receiver: &Receiver) -> Turn {
-        self.dispatcher.turn(receiver).await
-    }
-
-    /// How long `receiver` is still paused, if it is.
-    pub(in crate::async_jobs) fn paused_for(&self, receiver: &Receiver) -> Option<Duration> {
-        self.dispatcher.paused_for(receiver)
-    }
-
-    /// Waits until `receiver` is paused.
-    pub(in crate::async_jobs) async fn paused(&self, receiver: &Receiver) {
-        self.dispatcher.paused(receiver).await;
     }
 
     /// Calls a webhook once, in its receiver's turn.
@@ -173,10 +134,10 @@ impl Sender {
         let request = self.request(url, body);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let (mut connection, mut response) = (pin!(connection), pin!(sender.send_request(request)));
-        // The body of the answer is of no interest, and goes with the connection.
+        // The body of the response is not read.
         let response = tokio::select! {
             response = &mut response => response,
-            // One that is closed behind the answer has handed it over.
+            // A connection that closes after the response has delivered it.
             _ = &mut connection => response.await,
         };
         Ok(response?.status())
@@ -199,7 +160,7 @@ impl Sender {
             (HOST, host.map_or("", |host| host.as_str())),
             (SIGNATURE, &signature),
         ] {
-            // What came out of a URL, and digits, are always a header.
+            // A part of a URL and hexadecimal digits are always valid.
             if let Ok(value) = HeaderValue::from_str(text) {
                 headers.insert(name, value);
             }
@@ -207,8 +168,7 @@ impl Sender {
         request
     }
 
-    /// A connection to one of the host's addresses that may be called: to the address that was checked, not to the name,
-    /// which might stand for another one by then.
+    /// Connects to an address that was checked, not to the name, which might resolve to another one by then.
     async fn connect(&self, url: &WebhookUrl) -> Result<Box<dyn Stream>, SenderError> {
         let unreachable = |source| SenderError::Unreachable {
             host: url.host.clone(),
@@ -221,7 +181,7 @@ impl Sender {
             .filter(|address| self.config.allows_address(address.ip()))
             .take(ADDRESSES)
             .collect();
-        // Also where others remain: a name that stands for this server among others is no accident.
+        // Even if there are other addresses: a name that resolves to this server among others is no accident.
         if addresses.iter().any(|address| self.own.include(*address)) {
             return Err(SenderError::Own(url.host.clone()));
         }
@@ -240,7 +200,7 @@ impl Sender {
 }
 
 impl Attempt {
-    /// Whether the receiver as a whole does its work, whatever it says of this call: it is there, and not overloaded.
+    /// Whether the receiver is up and not overloaded, whatever it answered to this call.
     fn is_answered(&self) -> bool {
         match self {
             Self::Delivered | Self::Never(_) => true,
@@ -250,7 +210,7 @@ impl Attempt {
     }
 }
 
-/// What an answer says. A redirect is none that helps: it may lead anywhere.
+/// Redirects count as failures, because they may lead anywhere.
 fn judge(status: StatusCode) -> Attempt {
     match status.as_u16() {
         200..=299 => Attempt::Delivered,

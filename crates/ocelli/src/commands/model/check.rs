@@ -18,7 +18,7 @@ use crate::cli::CheckArgs;
 use crate::commands::photos::{self, Source};
 use crate::commands::settings;
 use crate::executor::{batch, output_check};
-use crate::inference::preprocess::survive;
+use crate::inference::preprocess::{DecodeConfig, survive};
 use crate::models::served_model::ServedModel;
 use crate::output::params::OutputParams;
 use crate::output::postprocess::OutputRequest;
@@ -52,18 +52,14 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let blamed = |error| file.blamed(error);
     let mut engine = backend.load(&file.source(), &options).map_err(blamed)?;
-    let warnings: Vec<String> = output_check::twice(&model, engine.as_mut())
-        .map_err(blamed)?
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    output_check::vector_lengths(&model, engine.as_mut()).map_err(blamed)?;
+    let checked = output_check::check(&model, engine.as_mut()).map_err(blamed)?;
+    let warnings: Vec<String> = checked.twice.iter().map(ToString::to_string).collect();
     if !args.json {
         print_warnings(&warnings)?;
     }
     let want = OutputParams::default().by_task(&model)?;
     let mut check = Check {
-        limits: settings::decode(&args.image).image,
+        decode: settings::decode(&args.image),
         decoder: Decoder::new()?,
         model,
         engine,
@@ -99,7 +95,6 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Prints why each source cannot be read.
 fn print_problems(sources: &[Source], json: bool) -> anyhow::Result<()> {
     for source in sources {
         let problem = anyhow::Error::msg(source.problem().unwrap_or_default());
@@ -109,7 +104,7 @@ fn print_problems(sources: &[Source], json: bool) -> anyhow::Result<()> {
 }
 
 struct Check {
-    limits: ocelli_vision::DecodeLimits,
+    decode: DecodeConfig,
     decoder: Decoder,
     model: ServedModel,
     engine: Box<dyn Engine>,
@@ -122,7 +117,8 @@ impl Check {
         let bytes = source.read().map_err(anyhow::Error::msg)?;
         let spec = self.model.input();
         let pixels = survive(|| {
-            let header = ImageHeader::read(&bytes, &self.limits)?;
+            let header = ImageHeader::read(&bytes, &self.decode.image)?;
+            self.decode.charge(&bytes, &header, spec)?;
             Ok(self.decoder.prepare(&bytes, &header, spec)?)
         })?;
         let input = batch::input(spec, &[&pixels], None)?;

@@ -281,6 +281,7 @@ mod tests {
             name: "tokens".to_owned(),
             activation: Activation::None,
             labels: None,
+            labels_source: None,
             threshold: None,
             normalize: true,
             pool: Pool::Mean,

@@ -1,7 +1,7 @@
 //! Requests whose bodies are still arriving.
 //!
-//! A request takes no queue slot before its body is complete, so a client that is slow or silent costs others nothing
-//! but an entry here. This module limits the entries, the bytes that they hold, the time that a body may take and how
+//! A request takes no queue slot before its body is complete, so a client that is slow or silent costs others only
+//! an entry here. This module limits the entries, the bytes that they hold, the time that a body may take and how
 //! slow it may be. When there is no room, the slowest body makes room for the next one: a client that sends at once is
 //! never refused because others are silent.
 
@@ -17,11 +17,9 @@ use tokio::time::sleep_until;
 use crate::error::Error;
 use crate::metrics::Metrics;
 
-/// Limits of bodies that are still arriving.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceivingLimits {
     pub requests: usize,
-    /// Bytes that have arrived for them.
     pub bytes: u64,
     /// From the end of a request's headers to the end of its body.
     pub timeout: Duration,
@@ -32,8 +30,8 @@ pub struct ReceivingLimits {
 }
 
 impl ReceivingLimits {
-    /// The grace of every server: it covers a lost packet and its retransmissions. A client that has sent a lot earns no
-    /// more, so this is also the longest silence.
+    /// Covers a lost packet and its retransmissions. It does not grow with what a client has sent, so it is also the longest
+    /// pause.
     pub const GRACE: Duration = Duration::from_secs(5);
 
     /// A body that has used up half of its grace counts as stalled, and makes room for any other.
@@ -60,7 +58,7 @@ struct ReceivingTable {
     entries: HashMap<u64, ReceivingEntry>,
     bytes: u64,
     next_id: u64,
-    /// Why no more bodies are read, once that is so.
+    /// The error for all bodies once reading has stopped.
     stopped: Option<Error>,
 }
 
@@ -71,10 +69,9 @@ struct ReceivingEntry {
     evict: Option<oneshot::Sender<Error>>,
 }
 
-/// How a body gets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ReceivingProgress {
-    /// When it is too slow unless more arrives. The earlier, the slower the body.
+    /// When it counts as too slow unless more arrives. The earlier, the slower the body.
     due: Instant,
     bytes: u64,
 }
@@ -87,11 +84,11 @@ impl ReceivingProgress {
         }
     }
 
-    /// Notes that `bytes` more have arrived: each buys the time that it may take at the minimum rate.
+    /// Extends the time by what `bytes` may take at the minimum rate.
     fn arrived(&mut self, bytes: u64, limits: &ReceivingLimits, now: Instant) {
         let latest = now + limits.grace;
         let bought = Duration::from_secs_f64(bytes as f64 / limits.min_rate as f64);
-        // Bytes that are read after the time was up were late in this process, not on their way.
+        // Bytes that are read after the time was up were delayed by this process, not by the client.
         self.due = if self.due < now {
             latest
         } else {
@@ -109,7 +106,7 @@ fn slowest<K: Copy + Ord>(bodies: impl Iterator<Item = (K, ReceivingProgress)>) 
 }
 
 /// The body that makes room for the bytes of one that holds `own`: the slowest of those that are due before `stalled`,
-/// or else the largest of those that hold more. So a large body never takes the room of small ones that get on.
+/// or else the largest of those that hold more. So a large body never takes the room of small ones that make progress.
 fn holder<K: Copy + Ord>(
     bodies: impl Iterator<Item = (K, ReceivingProgress)> + Clone,
     own: u64,
@@ -125,7 +122,6 @@ fn holder<K: Copy + Ord>(
 }
 
 impl ReceivingTable {
-    /// The bodies that can be ended.
     fn arriving(&self) -> impl Iterator<Item = (u64, ReceivingProgress)> + Clone {
         let arriving = self.entries.iter().filter(|(_, entry)| entry.evict.is_some());
         arriving.map(|(id, entry)| (*id, entry.progress))
@@ -137,10 +133,10 @@ impl ReceivingTable {
         Some(entry)
     }
 
-    /// Ends a body. Its task lets go of the bytes as soon as it runs, which is why they no longer count.
+    /// Ends a body. Its task frees the bytes as soon as it runs, so they no longer count.
     fn evict(&mut self, id: u64, why: Error) {
         if let Some(evict) = self.remove(id).and_then(|entry| entry.evict) {
-            // A task that has just ended needs no error.
+            // The task may just have ended.
             let _ = evict.send(why);
         }
     }
@@ -157,7 +153,7 @@ impl Receiving {
         Self { shared }
     }
 
-    /// A body begins to arrive; `since` is when its request's headers had.
+    /// A body begins to arrive. `since` is when the headers of its request had arrived.
     ///
     /// # Errors
     /// What [`Receiving::stop`] was given, and [`Error::QueueFull`] when all places are taken by complete bodies.
@@ -192,7 +188,7 @@ impl Receiving {
         Ok((arriving, evicted))
     }
 
-    /// Ends the reading of all bodies with an error, now and from now on: for a server that stops.
+    /// Ends the reading of all bodies with an error, now and in the future, because the server stops.
     pub fn stop(&self, why: &Error) {
         let mut table = self.shared.table.lock();
         table.stopped = Some(why.clone());
@@ -219,11 +215,11 @@ pub(crate) struct Arriving {
     since: Instant,
 }
 
-/// Hears that a body has to make room, and why.
+/// Receives the error of a body that has to make room.
 pub(crate) type Evicted = oneshot::Receiver<Error>;
 
 impl Arriving {
-    /// Counts bytes that have arrived, or that are made of them.
+    /// Counts bytes that have arrived, or that were copied from them.
     ///
     /// # Errors
     /// [`Error::QueueFull`] when there is no room for them and no other body has to make some.
@@ -232,7 +228,7 @@ impl Arriving {
         let now = Instant::now();
         let mut table = table.lock();
         let Some(entry) = table.entries.get_mut(&self.id) else {
-            // It was evicted in this moment, and `watch` says so.
+            // It was just evicted, and `watch` returns the error.
             return Ok(());
         };
         entry.progress.arrived(bytes, limits, now);
@@ -241,7 +237,7 @@ impl Arriving {
         while table.bytes > limits.bytes {
             let others = table.arriving().filter(|(id, _)| *id != self.id);
             let Some(id) = holder(others, own, now + limits.stalled()) else {
-                // By then every body that stands still counts as stalled.
+                // By then every body that makes no progress counts as stalled.
                 let retry_after = limits.stalled();
                 return Err(Error::QueueFull { retry_after });
             };
@@ -251,8 +247,8 @@ impl Arriving {
         Ok(())
     }
 
-    /// Waits for what `reading` comes to, as long as the body gets on. After that the body is complete: it keeps its place
-    /// until it is dropped.
+    /// Waits for `reading` while the body makes progress. After that the body is complete: it keeps its place until it is
+    /// dropped.
     ///
     /// # Errors
     /// [`Error::BodyTimeout`], the error of [`Receiving::stop`], and those of `reading`.
@@ -293,7 +289,7 @@ impl Arriving {
         self.since + self.receiving.shared.limits.timeout
     }
 
-    /// When the body is too late, should nothing more arrive.
+    /// When the body is too late unless more arrives.
     fn late_at(&self) -> Instant {
         let table = self.receiving.shared.table.lock();
         let due = table.entries.get(&self.id).map(|entry| entry.progress.due);
@@ -309,7 +305,7 @@ impl Arriving {
             )
         } else {
             format!(
-                "the request's body stopped arriving or came at less than {} bytes/s; send it at once, or lower \
+                "the request's body stopped arriving or came at less than {} bytes/s; send it faster, or lower \
                  --min-body-rate",
                 limits.min_rate
             )
@@ -327,7 +323,7 @@ impl Drop for Arriving {
 
 fn evicted_error() -> Error {
     Error::BodyTimeout(
-        "the request's body arrived more slowly than others while the server had no room for more; send it again"
+        "the request's body arrived more slowly than others while the server had no room for more; try again"
             .to_owned(),
     )
 }

@@ -1,9 +1,8 @@
-//! Responses that clients have not taken yet.
+//! Responses that clients have not read yet.
 //!
-//! A client may ask and never read: over HTTP/2 it can even forbid the server to send, and ask again. So every response
-//! counts while it waits, and one that its client does not take in time is dropped. Over HTTP/2 only that response is
-//! lost; the library reports a stream that fails once the client lets the server send again. An HTTP/1.1 connection cannot
-//! go on without it and is closed.
+//! A client may send requests and never read: over HTTP/2 it can even forbid the server to send. So every response counts
+//! until it is read, and is dropped if that takes too long. Over HTTP/2 only that response is lost. An HTTP/1.1 connection
+//! cannot continue without it and is closed.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -25,22 +24,22 @@ use super::stream::RequestGuard;
 use crate::http::access_log::AccessLine;
 use crate::metrics::Metrics;
 
-/// The largest piece that the HTTP library gets at once.
+/// The largest piece to give to the HTTP library.
 const LARGEST_PIECE: usize = 32 * 1024;
 
-/// The first piece of a response over HTTP/2. The library keeps a piece until the client takes it, whatever becomes of the
-/// response, so a client that has taken nothing should cost little. Each later piece may be as large as all before it.
+/// The first piece of a response over HTTP/2. The library keeps a piece until the client reads it, even if the response is
+/// dropped, so it is small. Each later piece may be as large as all before it.
 const FIRST_PIECE: usize = 1024;
 
-/// Limits of responses that wait for their clients.
+/// Limits of unread responses.
 #[derive(Clone, Copy, Debug)]
 pub struct SendingLimits {
-    /// Between two pieces that a client takes of a response.
+    /// Between two pieces that a client reads.
     pub timeout: Duration,
     pub bytes: u64,
 }
 
-/// All responses that wait for their clients. Cheap to clone.
+/// All unread responses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending {
     shared: Arc<SendingShared>,
@@ -53,8 +52,8 @@ struct SendingShared {
     table: Mutex<ResponseTable>,
 }
 
-/// The responses in the order in which clients last took something of them. Each piece moves its response to the end, so
-/// neither the late ones nor those that make room are ever looked for.
+/// The responses in the order in which clients last read of them. Each piece moves its response to the end, so the late ones
+/// and those that make room are always first.
 #[derive(Debug, Default)]
 struct ResponseTable {
     waiting: BTreeMap<Turn, PendingResponse>,
@@ -62,45 +61,43 @@ struct ResponseTable {
     next: Turn,
 }
 
-/// A response's place in the order.
 type Turn = u64;
 
 #[derive(Debug)]
 struct PendingResponse {
-    /// When the client last took a piece, or when there was something to take.
+    /// When the client last read a piece, or when the response began.
     progress: Instant,
-    /// What counts: what is left, and the piece that the library got last.
+    /// What is left, and the piece that the library got last.
     bytes: u64,
-    /// What the library has not got yet.
     left: Bytes,
     kept: Kept,
 }
 
-/// What a response keeps while it waits.
+/// What is dropped with a response.
 #[derive(Debug, Default)]
 struct Kept {
-    /// The connection counts as busy as long as this is here.
+    /// Marks the connection as busy.
     guard: Option<RequestGuard>,
-    /// The request's line in the log, which is written once this is gone.
+    /// The request's line in the access log, which is written when this is dropped.
     line: Option<Arc<AccessLine>>,
-    /// The connection, where it cannot go on without the response.
+    /// The connection, if it cannot continue without the response.
     connection: Option<Arc<TcpStream>>,
 }
 
 impl PendingResponse {
-    /// Ends a response that its client does not take, and the connection that cannot go on without it.
+    /// Ends a response that its client does not read, and a connection that cannot continue without it.
     fn cut_off(mut self) {
         let connection = self.kept.connection.take();
         self.end();
         if let Some(socket) = connection {
             let socket = SockRef::from(&*socket);
-            // What the kernel holds for the client goes too. A socket that is gone already needs neither.
+            // The kernel's buffer for the client goes too. The socket may be closed already.
             let _ = socket.set_linger(Some(Duration::ZERO));
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
 
-    /// Notes what the client did not take, and lets go of everything. The connection may have other requests, and goes on.
+    /// Notes what the client did not read. The connection may have other requests, and stays.
     fn end(self) {
         let unsent = self.left.len() as u64;
         drop(self.kept.guard);
@@ -121,15 +118,14 @@ impl Sending {
         }
     }
 
-    /// A body that counts until its client has taken it, and keeps `guard` and the request's `line` as long. `socket` is its
-    /// connection.
+    /// A body that counts until its client has read it, and keeps `guard` and the request's `line` until then.
     pub(crate) fn watch(
         &self,
         body: Body,
         (guard, line): (RequestGuard, Option<Arc<AccessLine>>),
         (version, socket): (Version, &Arc<TcpStream>),
     ) -> Body {
-        // Every handler answers with a whole body, which is there at once.
+        // Every handler returns a whole body, which is ready at once.
         let whole = body.collect().now_or_never().and_then(Result::ok);
         let left = whole.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         if let Some(line) = &line {
@@ -174,8 +170,8 @@ impl Sending {
         turn
     }
 
-    /// The next piece of a response, and its new place. The library asks for a piece once the last one was taken. `None` for a
-    /// response that was dropped.
+    /// The next piece of a response, and its new place; `None` for a response that was dropped. The library polls for a piece
+    /// when the last one was read.
     fn next_piece(&self, turn: Turn, size: usize) -> Option<(Turn, Bytes)> {
         let mut table = self.shared.table.lock();
         let next = table.next_piece(turn, size, Instant::now());
@@ -193,9 +189,9 @@ impl Sending {
         }
     }
 
-    /// Drops what clients have not taken in time, again and again.
+    /// Drops late responses periodically.
     pub(crate) async fn sweep_forever(&self) {
-        /// How much later than its time a response may be dropped, as a part of that time.
+        /// A response may be dropped later than its time by this part of it.
         const LATENESS: u32 = 4;
         let pause = (self.shared.limits.timeout / LATENESS).min(Duration::from_secs(1));
         loop {
@@ -212,7 +208,7 @@ impl Sending {
         self.cut_off_all(late);
     }
 
-    /// Ends responses that are in the table no more, without its lock.
+    /// Ends responses that have left the table, without its lock.
     fn cut_off_all(&self, dropped: Vec<PendingResponse>) {
         self.shared.metrics.dropped_responses.inc_by(dropped.len() as u64);
         for response in dropped {
@@ -250,7 +246,7 @@ impl ResponseTable {
         Some((self.append(response), piece))
     }
 
-    /// Takes out the responses of which nothing was taken for `timeout`.
+    /// Removes the responses without progress for `timeout`.
     fn late(&mut self, timeout: Duration, now: Instant) -> Vec<PendingResponse> {
         let mut late = Vec::new();
         while let Some((turn, response)) = self.waiting.first_key_value()
@@ -261,8 +257,8 @@ impl ResponseTable {
         late
     }
 
-    /// Takes out responses until the others hold at most `limit` bytes: those first of which nothing was taken for the longest
-    /// time, and never the last one, whose client has had no time at all.
+    /// Removes responses until the others hold at most `limit` bytes: those without progress for the longest time first, and
+    /// never the last one, whose client has had no time yet.
     fn over(&mut self, limit: u64) -> Vec<PendingResponse> {
         let mut dropped = Vec::new();
         while self.bytes > limit
@@ -279,9 +275,7 @@ impl ResponseTable {
 struct WatchedBody {
     sending: Sending,
     turn: Turn,
-    /// Bytes that have not been handed over.
     left: u64,
-    /// The size of the next piece.
     piece: usize,
 }
 
@@ -297,7 +291,7 @@ impl HttpBody for WatchedBody {
             return Poll::Ready(None);
         }
         let Some((turn, piece)) = self.sending.next_piece(self.turn, self.piece) else {
-            let late = "the client did not take the response in time";
+            let late = "the client did not read the response in time";
             return Poll::Ready(Some(Err(axum::Error::new(late))));
         };
         self.turn = turn;

@@ -1,9 +1,9 @@
 //! A client's connection as hyper reads and writes it, watched by a clock.
 //!
 //! The HTTP library times only the headers of HTTP/1.1, and not the bytes before it knows which protocol is spoken.
-//! This clock covers both: from the first moment, and again from the first byte after an answer, a request's head
+//! This clock covers both: from the first moment, and again from the first byte after a response, a request's head
 //! has to arrive in time; between requests a connection may idle for longer; while a request is answered the clock
-//! stands still, for then the request's own deadline counts.
+//! is stopped, because then the request's own deadline applies.
 
 use std::future::Future;
 use std::io;
@@ -24,23 +24,19 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What every TLS connection begins with: a handshake record. No HTTP method does.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Error responses that are written past the HTTP library.
+/// Error responses that bypass the HTTP library.
 #[derive(Clone, Debug)]
-pub(crate) struct RawAnswers {
+pub(crate) struct RawResponses {
     /// For a client whose head did not arrive in time.
     pub(crate) late: Arc<[u8]>,
-    /// For a client that begins with TLS.
     pub(crate) tls: Arc<[u8]>,
 }
 
-/// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientTimes {
-    /// For the head of a request.
     pub(crate) head: Duration,
-    /// Between requests.
     pub(crate) idle: Duration,
-    /// To take some of what is sent.
+    /// To read some of a response.
     pub(crate) take: Duration,
 }
 
@@ -62,12 +58,11 @@ struct ClockState {
     http1: bool,
     /// Whether the first byte was one of TLS.
     tls: bool,
-    /// Whether part of a head has arrived.
     head_begun: bool,
     reader: Option<HeadReader>,
 }
 
-/// Who reads the connection, and until when they sleep.
+/// The task that reads the connection, and until when it sleeps.
 #[derive(Debug)]
 struct HeadReader {
     waker: Waker,
@@ -93,7 +88,7 @@ impl Clock {
         })
     }
 
-    /// A request's head has arrived; the clock stands still until the returned value is dropped.
+    /// A request's head has arrived; the clock is stopped until the returned guard is dropped.
     pub(crate) fn request(self: &Arc<Self>) -> RequestGuard {
         let mut state = self.state.lock();
         state.requests += 1;
@@ -105,7 +100,7 @@ impl Clock {
         }
     }
 
-    /// The request is answered before its body was read, so closing the connection must be gentle.
+    /// The response precedes the end of the body, so the connection has to be closed gently.
     pub(crate) fn leave_body_unread(&self) {
         self.state.lock().unread_body = true;
     }
@@ -114,12 +109,11 @@ impl Clock {
         self.state.lock().unread_body
     }
 
-    /// Whether the client began with TLS.
     pub(crate) fn saw_tls(&self) -> bool {
         self.state.lock().tls
     }
 
-    /// When to give up, if the clock does not stand still. Should that come to be earlier, `waker` is woken.
+    /// When to give up; `None` while the clock is stopped. `waker` is woken if that moves forward.
     fn deadline(&self, waker: &Waker) -> Option<Instant> {
         let mut state = self.state.lock();
         state.reader = Some(HeadReader {
@@ -150,7 +144,7 @@ impl Clock {
         }
     }
 
-    /// Whether an HTTP/1.1 client began a request that it did not finish, and can be told so.
+    /// Whether an HTTP/1.1 client began a request that it did not finish, so that it can get an error response.
     fn owes_head(&self) -> bool {
         let state = self.state.lock();
         state.http1 && state.head_begun && state.requests == 0
@@ -180,25 +174,25 @@ impl Drop for RequestGuard {
     }
 }
 
-/// The bytes of a connection, as long as its client keeps to the clock.
+/// The bytes of a connection, until its client is too slow.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
     socket: Arc<TcpStream>,
     clock: Arc<Clock>,
     timer: Pin<Box<Sleep>>,
-    /// Ends the time of a client that takes nothing of what is sent; `None` while it takes some.
+    /// The time limit of a client that reads nothing; `None` while it reads.
     stalled: Option<Pin<Box<Sleep>>>,
-    answers: RawAnswers,
+    responses: RawResponses,
 }
 
 impl ClientStream {
-    pub(crate) fn new(socket: Arc<TcpStream>, clock: Arc<Clock>, answers: RawAnswers) -> Self {
+    pub(crate) fn new(socket: Arc<TcpStream>, clock: Arc<Clock>, responses: RawResponses) -> Self {
         Self {
             socket,
             clock,
             timer: Box::pin(sleep_until(Instant::now())),
             stalled: None,
-            answers,
+            responses,
         }
     }
 
@@ -212,9 +206,9 @@ impl ClientStream {
         }
         self.timer.as_mut().poll(context).map(|()| {
             if self.clock.owes_head() {
-                // Nothing else is being written, for no request is in hand. A client that does not take these
-                // few bytes goes without them.
-                let _ = self.socket.try_write(&self.answers.late);
+                // Nothing else is being written, because there is no request. A client that does not read these few bytes
+                // goes without them.
+                let _ = self.socket.try_write(&self.responses.late);
             }
             io::ErrorKind::TimedOut.into()
         })
@@ -222,7 +216,7 @@ impl ClientStream {
 }
 
 impl ClientStream {
-    /// Pending while a client that takes nothing has time.
+    /// Pending until the time of a client that reads nothing is over.
     fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let time = self.clock.times.take;
         let stalled = self
@@ -254,7 +248,7 @@ impl AsyncRead for ClientStream {
                         self.clock.received(arrived);
                         if self.clock.saw_tls() {
                             // As above: nothing else is being written.
-                            let _ = self.socket.try_write(&self.answers.tls);
+                            let _ = self.socket.try_write(&self.responses.tls);
                             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                         }
                     }

@@ -1,4 +1,4 @@
-//! Base64 as clients write it: either alphabet, with or without padding, in one line or many.
+//! Base64 in either alphabet, with or without padding, in one line or many.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, STANDARD_PAD_INDIFFERENT};
@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// Characters decoded at once when a text has to be cleaned first. A multiple of 4, so that each block stands alone.
 const BLOCK: usize = 4096;
 
-/// The bytes of a text, or what is wrong with it. A `data:` URL's prefix is skipped.
+/// Decodes a text, whose `data:` URL prefix is skipped.
 pub(super) fn decode(text: &str) -> Result<Bytes, String> {
     let text = payload(text)?.trim_ascii();
     let decoded = match STANDARD_PAD_INDIFFERENT.decode(text) {
@@ -17,7 +17,7 @@ pub(super) fn decode(text: &str) -> Result<Bytes, String> {
     Ok(decoded.into())
 }
 
-/// What is to be decoded, for a text may be a URL by mistake.
+/// The text without the prefix of a `data:` URL. Other URLs are a mistake.
 fn payload(text: &str) -> Result<&str, String> {
     let scheme = text.split(':').next().unwrap_or_default();
     if scheme.len() == text.len() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -32,8 +32,7 @@ fn payload(text: &str) -> Result<&str, String> {
     }
 }
 
-/// Decodes what is not plain standard base64: skips white space and takes the URL-safe alphabet. Needs no copy of the
-/// text, which may be large.
+/// Decodes base64 with white space or in the URL-safe alphabet, without a copy of the text, which may be large.
 fn clean(text: &str) -> Result<Vec<u8>, String> {
     let unpadded = text.trim_end_matches(|end: char| end == '=' || end.is_ascii_whitespace());
     let padding = text[unpadded.len()..]

@@ -1,7 +1,7 @@
 //! Images in JSON: `{"image":"<base64>"}` or `{"images":["<base64>", ..]}`.
 //!
-//! Each string is decoded where it stands in the body, so no tree of the JSON is built, and the images are counted as they
-//! come: what is over the limit is refused before the rest is looked at.
+//! Each string is decoded in place, so no tree of the JSON is built, and images over the limit are refused before the rest is
+//! parsed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,10 +14,6 @@ use crate::error::Error;
 
 const SHAPE: &str = "{\"image\":\"<base64>\"} or {\"images\":[..]}";
 
-/// The images of a JSON body.
-///
-/// # Errors
-/// [`Error::InvalidRequest`] and [`Error::TooLarge`].
 pub(super) fn images(body: &[u8], most: Most) -> Result<Vec<Bytes>, Error> {
     let refusal = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -46,10 +42,9 @@ pub(super) fn images(body: &[u8], most: Most) -> Result<Vec<Bytes>, Error> {
     })
 }
 
-/// Where an error goes that is not one of JSON.
+/// Where the parser leaves an error that is not about JSON.
 type Refusal<'a> = &'a RefCell<Option<Error>>;
 
-/// Ends the parsing with an error of ours.
 fn refuse<T, E: de::Error>(refusal: Refusal<'_>, error: Error) -> Result<T, E> {
     let text = error.to_string();
     *refusal.borrow_mut() = Some(error);
@@ -78,11 +73,11 @@ impl<'de> Visitor<'de> for Object<'_> {
                 Field::Images => (&mut images, true),
             };
             if target.is_some() {
-                return Err(de::Error::custom("a field is there twice"));
+                return Err(de::Error::custom("a field appears twice"));
             }
             *target = Some(map.next_value_seed(Value { list, most, refusal })?);
         }
-        // A field that is null is as good as none.
+        // A field that is null counts as missing.
         Ok(match (image.flatten(), images.flatten()) {
             (Some(images), None) | (None, Some(images)) => Some(images),
             _ => None,
@@ -154,7 +149,6 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// A base64 string, decoded.
 struct Text<'a> {
     index: usize,
     refusal: Refusal<'a>,
@@ -248,7 +242,7 @@ mod tests {
         assert!(invalid(r#"{"images":[["#).contains("expected a base64 string"));
     }
 
-    /// What comes after the limit is not even looked at.
+    /// What comes after the limit is not parsed.
     #[test]
     fn images_are_counted_while_they_are_parsed() {
         let error = parse(r#"{"images":["","","" no JSON any more"#).unwrap_err();

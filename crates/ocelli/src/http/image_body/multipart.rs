@@ -1,7 +1,5 @@
-//! Images in a form: `multipart/form-data` (RFC 7578) that is in memory already.
-//!
-//! The parts are slices of the body: nothing is copied. Names of headers and parameters, and the word `form-data`, are
-//! the same in any case.
+//! Images in a form: `multipart/form-data` (RFC 7578) that is in memory already. The parts are slices of the body, so nothing is
+//! copied. Names of headers and parameters, and the word `form-data`, are case-insensitive.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -9,24 +7,18 @@ use memchr::memmem;
 use super::Most;
 use crate::error::Error;
 
-/// Other parts than images that a form may have. Forms of people have a few; a body full of tiny ones costs time.
+/// The most parts that are not images. Real forms have a few; a body full of tiny ones costs time.
 const OTHER_PARTS: usize = 64;
 
-/// Bytes of a part's headers.
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// The longest boundary (RFC 2046, section 5.1.1).
 const BOUNDARY_BYTES: usize = 70;
 
-/// The boundary that a Content-Type names.
 pub(super) fn boundary(content_type: &str) -> Option<String> {
     parameter(content_type, "boundary").filter(|boundary| (1..=BOUNDARY_BYTES).contains(&boundary.len()))
 }
 
-/// The images of a form.
-///
-/// # Errors
-/// [`Error::InvalidRequest`] and [`Error::TooLarge`].
 pub(super) fn images(body: &Bytes, boundary: &str, most: Most) -> Result<Vec<Bytes>, Error> {
     let mut images = Vec::new();
     let mut others = Vec::new();
@@ -41,7 +33,7 @@ pub(super) fn images(body: &Bytes, boundary: &str, most: Most) -> Result<Vec<Byt
         }
         if others.len() == OTHER_PARTS {
             return Err(Error::TooLarge(format!(
-                "the form has more than {OTHER_PARTS} parts that are no images; send only parts named 'image'"
+                "the form has more than {OTHER_PARTS} parts that are not images; send only parts named 'image'"
             )));
         }
         others.push(name);
@@ -64,12 +56,12 @@ pub(super) fn images(body: &Bytes, boundary: &str, most: Most) -> Result<Vec<Byt
     Ok(images)
 }
 
-/// What is left of a form.
+/// The unread parts of a form.
 struct FormParts<'a> {
     body: &'a Bytes,
     /// `\r\n--` and the boundary, which ends every part.
     delimiter: memmem::Finder<'static>,
-    /// Where the next part's headers begin; `None` after the last.
+    /// The start of the next part's headers; `None` after the last part.
     at: Option<usize>,
 }
 
@@ -115,11 +107,11 @@ impl<'a> FormParts<'a> {
         Ok(Some((name, self.body.slice(start..end.max(start)))))
     }
 
-    /// Where the first delimiter at or after `from` begins, and where the part after it does.
+    /// The start of the first delimiter at or after `from`, and of the part after it.
     fn delimited(&self, mut from: usize) -> Result<(usize, Option<usize>), Error> {
         loop {
             let found = self.delimiter.find(&self.body[from..]);
-            let begin = from + found.ok_or_else(|| malformed("it ends in the middle of a part"))?;
+            let begin = from + found.ok_or_else(|| malformed("it ends inside a part"))?;
             let end = begin + self.delimiter.needle().len();
             if let Some(next) = self.after(end) {
                 return Ok((begin, next));
@@ -129,8 +121,8 @@ impl<'a> FormParts<'a> {
         }
     }
 
-    /// Where the part begins that follows a delimiter which ends at `end`: `Some(None)` if it is the last one, `None` if it
-    /// is no delimiter.
+    /// The start of the part after a delimiter that ends at `end`: `Some(None)` after the last part, `None` where it is not a
+    /// delimiter.
     fn after(&self, end: usize) -> Option<Option<usize>> {
         let rest = &self.body[end..];
         if rest.starts_with(b"--") {
@@ -256,7 +248,7 @@ mod tests {
         }
     }
 
-    /// What comes after the limit is not even looked at.
+    /// What comes after the limit is not parsed.
     #[test]
     fn parts_are_counted_while_they_are_parsed() {
         let cut = |name: &str, count: usize| parse(part(name, "x").repeat(count)).unwrap_err().status().code;

@@ -14,11 +14,11 @@ use crate::queue::ReplySender;
 use crate::queue::job::Job;
 use crate::queue::priority_queue::PriorityQueue;
 
-/// Photos that wait, in a line for each model: one that many photos are sent to keeps nobody else waiting.
+/// Queued photos, in a line for each model, so that a busy model does not delay the others.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) closed: bool,
-    /// The model whose turn it is comes first. None is empty.
+    /// The next model in turn comes first. No line is empty.
     lines: VecDeque<ModelLine>,
 }
 
@@ -42,8 +42,7 @@ impl Queue {
         }
     }
 
-    /// The photo whose turn it is, of the first model that wants one of a priority that waits. The model's next turn comes
-    /// after those of the others.
+    /// The next photo of the first model that wants one. The model then goes to the end.
     pub(super) fn next(&mut self, wants: impl Fn(&ServedModel, Priority) -> bool) -> Option<WaitingPhoto> {
         let wanted = self
             .lines
@@ -57,7 +56,6 @@ impl Queue {
         task
     }
 
-    /// Whether a photo of such a model and priority waits.
     pub(super) fn any(&self, wanted: impl Fn(&ServedModel, Priority) -> bool) -> bool {
         self.lines
             .iter()
@@ -79,16 +77,16 @@ pub(super) struct WaitingPhoto {
     pub(super) goal: Completion,
 }
 
-/// What is to become of the job that a photo is made into.
+/// Where the job of a photo goes.
 #[derive(Debug)]
 pub(super) enum Completion {
-    /// It is submitted, and the waiter hears its reply.
+    /// To the broker, which sends its reply here.
     Submit(ReplySender),
     Return(oneshot::Sender<Result<Job, Error>>),
 }
 
 impl Completion {
-    /// Whether nobody waits any more.
+    /// Whether the receiver is gone.
     pub(super) fn is_gone(&self) -> bool {
         match self {
             Self::Submit(waiter) => waiter.is_gone(),
@@ -99,7 +97,7 @@ impl Completion {
     pub(super) fn fail(self, error: Error) {
         match self {
             Self::Submit(waiter) => waiter.fail(error),
-            // Whoever has left in the meantime needs no answer.
+            // The receiver is gone if the client has left.
             Self::Return(sender) => drop(sender.send(Err(error))),
         }
     }
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn models_take_turns_and_one_that_wants_nothing_keeps_nobody_waiting() {
+    fn models_take_turns_and_one_that_wants_nothing_delays_no_other() {
         let [busy, other, full] = [0; 3].map(|_| {
             let (model, _) = ServedModel::split(served_model::builtin().expect("it is valid"));
             Arc::new(model)

@@ -6,36 +6,36 @@ use crate::models::admission::*;
 
 #[test]
 fn either_limit_refuses_and_a_refusal_takes_nothing() {
-    let door = Admission::new(AdmissionLimits { jobs: 2, bytes: 100 });
-    let first = door.admit(1, 60, High).expect("room");
+    let admission = Admission::new(AdmissionLimits { jobs: 2, bytes: 100 });
+    let first = admission.admit(1, 60, High).expect("room");
     assert_eq!(
-        door.admit(1, 41, High).unwrap_err(),
+        admission.admit(1, 41, High).unwrap_err(),
         Full {
             load: Load { jobs: 1, bytes: 60 },
             closed: false
         }
     );
-    assert_eq!(door.admit(2, 1, High).unwrap_err().load.jobs, 1);
-    let second = door.admit(1, 40, High).expect("exactly full is allowed");
-    assert_eq!(door.load(), Load { jobs: 2, bytes: 100 });
+    assert_eq!(admission.admit(2, 1, High).unwrap_err().load.jobs, 1);
+    let second = admission.admit(1, 40, High).expect("exactly full is allowed");
+    assert_eq!(admission.load(), Load { jobs: 2, bytes: 100 });
     drop(first);
     drop(second);
-    assert_eq!(door.load(), Load::default());
+    assert_eq!(admission.load(), Load::default());
 }
 
 #[test]
 fn a_check_says_what_admission_would_and_takes_nothing() {
     for models in [1, 2] {
-        let house = Admission::new(AdmissionLimits { jobs: 8, bytes: 800 });
+        let global = Admission::new(AdmissionLimits { jobs: 8, bytes: 800 });
         let model = Admission::new(AdmissionLimits {
             jobs: 6,
             bytes: u64::MAX,
         });
         let mut inside = Vec::new();
         loop {
-            let checked = check(&house, &model, models, Load { jobs: 1, bytes: 10 }, High);
-            let load = house.load();
-            let admitted = house
+            let checked = check(&global, &model, models, Load { jobs: 1, bytes: 10 }, High);
+            let load = global.load();
+            let admitted = global
                 .admit(1, 10, High)
                 .and_then(|permit| permit.with(&model, models));
             assert_eq!(checked.is_ok(), admitted.is_ok(), "{models} models, {load:?}");
@@ -45,10 +45,10 @@ fn a_check_says_what_admission_would_and_takes_nothing() {
             }
         }
         assert_eq!(inside.len(), if models == 1 { 6 } else { 4 });
-        assert!(check(&house, &model, models, Load { jobs: 0, bytes: 801 }, High).is_err());
+        assert!(check(&global, &model, models, Load { jobs: 0, bytes: 801 }, High).is_err());
         model.close();
         assert!(
-            check(&house, &model, models, Load::default(), High)
+            check(&global, &model, models, Load::default(), High)
                 .unwrap_err()
                 .closed
         );
@@ -57,38 +57,38 @@ fn a_check_says_what_admission_would_and_takes_nothing() {
 
 #[test]
 fn what_an_empty_house_cannot_hold_never_fits() {
-    let house = AdmissionLimits { jobs: 8, bytes: 80 };
+    let global = AdmissionLimits { jobs: 8, bytes: 80 };
     let model = AdmissionLimits { jobs: 6, bytes: 800 };
-    let fits = |models, jobs, bytes| fits_empty(house, model, models, Load { jobs, bytes }, High);
+    let fits = |models, jobs, bytes| fits_empty(global, model, models, Load { jobs, bytes }, High);
     assert!(fits(1, 6, 80) && fits(2, 4, 40));
     assert!(!fits(1, 7, 1) && !fits(1, 1, 81), "of either limit");
     assert!(
         !fits(2, 5, 1) && !fits(2, 1, 41),
-        "half of the house is for others"
+        "half of the limit is for other models"
     );
 }
 
 #[test]
 fn absurd_sizes_do_not_wrap_around() {
-    let door = Admission::new(AdmissionLimits { jobs: 1, bytes: 1 });
-    assert!(door.admit(usize::MAX, u64::MAX, High).is_err());
+    let admission = Admission::new(AdmissionLimits { jobs: 1, bytes: 1 });
+    assert!(admission.admit(usize::MAX, u64::MAX, High).is_err());
 }
 
 #[test]
 fn a_model_s_limit_is_kept_beside_the_house_s_and_a_refusal_takes_nothing_of_either() {
-    let house = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
+    let global = Admission::new(AdmissionLimits { jobs: 9, bytes: 900 });
     let bytes = u64::MAX;
     let model = Admission::new(AdmissionLimits { jobs: 3, bytes });
-    let enter = |jobs| house.admit(jobs, 10, High)?.with(&model, 1);
+    let enter = |jobs| global.admit(jobs, 10, High)?.with(&model, 1);
     let permit = enter(2).expect("room");
     assert_eq!(enter(2).unwrap_err().load.jobs, 2, "the model is full");
-    assert_eq!(house.load(), model.load());
-    assert_eq!(house.load(), Load { jobs: 2, bytes: 10 });
+    assert_eq!(global.load(), model.load());
+    assert_eq!(global.load(), Load { jobs: 2, bytes: 10 });
     drop(permit);
-    assert_eq!((house.load(), model.load()), Default::default());
+    assert_eq!((global.load(), model.load()), Default::default());
 }
 
-fn doors(count: usize) -> Vec<Arc<Admission>> {
+fn model_admissions(count: usize) -> Vec<Arc<Admission>> {
     (0..count)
         .map(|_| Admission::new(AdmissionLimits::NONE))
         .collect()
@@ -97,13 +97,13 @@ fn doors(count: usize) -> Vec<Arc<Admission>> {
 #[test]
 fn one_of_several_models_gets_half_of_the_house_and_a_single_one_all_of_it() {
     for (models, room) in [(1, 12), (2, 6), (3, 6)] {
-        let house = Admission::new(AdmissionLimits { jobs: 12, bytes: 12 });
-        let door = &doors(1)[0];
-        let enter = || house.admit(1, 1, High)?.with(door, models);
+        let global = Admission::new(AdmissionLimits { jobs: 12, bytes: 12 });
+        let admission = &model_admissions(1)[0];
+        let enter = || global.admit(1, 1, High)?.with(admission, models);
         let inside: Vec<Permit> = std::iter::from_fn(|| enter().ok()).collect();
         assert_eq!(inside.len(), room, "{models} models");
-        assert_eq!(door.load().jobs, room);
-        assert_eq!(house.load(), door.load());
+        assert_eq!(admission.load().jobs, room);
+        assert_eq!(global.load(), admission.load());
     }
 }
 
@@ -122,16 +122,16 @@ fn lower_priorities_leave_a_part_free_and_small_queues_are_open_to_all() {
 fn a_house_full_of_low_takes_normal_and_one_full_of_both_takes_high() {
     for (jobs, bytes) in [(20, u64::MAX), (usize::MAX, 20)] {
         for models in [1, 2] {
-            let house = Admission::new(AdmissionLimits { jobs, bytes });
-            let door = &doors(1)[0];
+            let global = Admission::new(AdmissionLimits { jobs, bytes });
+            let admission = &model_admissions(1)[0];
             let mut inside = Vec::new();
             let counts = [Low, Normal, High].map(|priority| {
                 let before = inside.len();
                 inside.extend(std::iter::from_fn(|| {
-                    let checked = check(&house, door, models, Load { jobs: 1, bytes: 1 }, priority);
-                    let entered = house
+                    let checked = check(&global, admission, models, Load { jobs: 1, bytes: 1 }, priority);
+                    let entered = global
                         .admit(1, 1, priority)
-                        .and_then(|permit| permit.with(door, models));
+                        .and_then(|permit| permit.with(admission, models));
                     assert_eq!(checked.is_ok(), entered.is_ok());
                     entered.ok()
                 }));
@@ -145,20 +145,20 @@ fn a_house_full_of_low_takes_normal_and_one_full_of_both_takes_high() {
 
 #[test]
 fn an_empty_house_is_open_to_the_slots_of_a_priority_and_to_all_bytes() {
-    let house = AdmissionLimits { jobs: 10, bytes: 100 };
+    let global = AdmissionLimits { jobs: 10, bytes: 100 };
     let fits =
-        |jobs, bytes, priority| fits_empty(house, AdmissionLimits::NONE, 1, Load { jobs, bytes }, priority);
+        |jobs, bytes, priority| fits_empty(global, AdmissionLimits::NONE, 1, Load { jobs, bytes }, priority);
     assert!(fits(10, 100, High) && fits(9, 100, Normal) && fits(8, 100, Low));
     assert!(!fits(10, 1, Normal) && !fits(9, 1, Low));
     assert!(!fits(1, 101, High) && !fits(1, 101, Low));
-    let house = Admission::new(house);
+    let global = Admission::new(global);
     drop(
-        house
+        global
             .admit(1, 100, Low)
             .expect("an empty queue takes an image of any size that it can hold"),
     );
-    let _one = house.admit(1, 10, Low).expect("room");
-    assert!(house.admit(1, 80, Low).is_err() && house.admit(1, 80, Normal).is_ok());
+    let _one = global.admit(1, 10, Low).expect("room");
+    assert!(global.admit(1, 80, Low).is_err() && global.admit(1, 80, Normal).is_ok());
 }
 
 proptest! {
@@ -169,12 +169,12 @@ proptest! {
         visits in prop::collection::vec((0_usize..5, any::<bool>(), 0_usize..60, 0_usize..3), 1..300),
     ) {
         let bytes = limit as u64;
-        let house = Admission::new(AdmissionLimits { jobs: limit, bytes });
-        let doors = doors(models);
-        let mut inside: Vec<Vec<Permit>> = doors.iter().map(|_| Vec::new()).collect();
+        let global = Admission::new(AdmissionLimits { jobs: limit, bytes });
+        let model_admissions = model_admissions(models);
+        let mut inside: Vec<Vec<Permit>> = model_admissions.iter().map(|_| Vec::new()).collect();
         for (model, comes, which, priority) in visits {
             let priority = Priority::ALL[priority];
-            let (door, own) = (&doors[model % models], &mut inside[model % models]);
+            let (admission, own) = (&model_admissions[model % models], &mut inside[model % models]);
             if !comes {
                 let many = own.len().max(1);
                 drop((which % many < own.len()).then(|| own.swap_remove(which % many)));
@@ -182,9 +182,9 @@ proptest! {
             }
             // Lower priorities may find what is open to them taken by higher ones.
             let within = priority == High && own.len() < limit / 2 / models;
-            match house.admit(1, 1, priority).and_then(|permit| permit.with(door, models)) {
+            match global.admit(1, 1, priority).and_then(|permit| permit.with(admission, models)) {
                 Ok(permit) => own.push(permit),
-                Err(full) => prop_assert!(!within, "{full:?} {:?}", house.load()),
+                Err(full) => prop_assert!(!within, "{full:?} {:?}", global.load()),
             }
         }
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::models::served_model::ServedModel;
 
-/// The choice and its history.
 #[derive(Debug, Default)]
 pub(super) struct DefaultModel {
     /// The first choice, as long as it exists.
@@ -29,7 +28,6 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    /// Writes it to the log.
     pub(super) fn log(&self) {
         match self {
             Self::Chosen(model) => tracing::warn!(
@@ -111,7 +109,7 @@ mod tests {
         assert_eq!(default.choose(&[("plain", true)]), None);
         let both = [("aardvark", true), ("plain", true)];
         assert_eq!(default.choose(&both), Some(Notice::Chosen("plain".to_owned())));
-        assert_eq!(default.choose(&both), None, "it is said once");
+        assert_eq!(default.choose(&both), None, "it is logged once");
         assert_eq!(default.choose(&[("aardvark", false), ("plain", true)]), None);
         assert_eq!(default.current(), Some("plain"));
     }
@@ -126,8 +124,8 @@ mod tests {
         // The first choice is back.
         let both = [("aardvark", true), ("plain", true)];
         assert_eq!(default.choose(&both), changed("aardvark", "plain"));
-        let nobody = [("aardvark", false), ("plain", false)];
-        assert_eq!(default.choose(&nobody), None);
+        let neither = [("aardvark", false), ("plain", false)];
+        assert_eq!(default.choose(&neither), None);
         assert_eq!(default.current(), Some("plain"), "it is the one to wait for");
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::models::model_id::ModelId;
 use crate::models::served_model::ServedModel;
 
-/// Names beside those that models have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// What is meant where none is named: an alias, or a model in any version or in one.
@@ -17,11 +16,9 @@ pub struct Names {
     pub aliases: BTreeMap<String, ModelRef>,
 }
 
-/// A model that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRef {
     pub name: String,
-    /// Its version, where one is named.
     pub version: Option<String>,
 }
 
@@ -62,7 +59,6 @@ impl ModelRef {
         Self { name, version: None }
     }
 
-    /// Reads `NAME` or `NAME/VERSION`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {

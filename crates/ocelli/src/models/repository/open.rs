@@ -9,21 +9,16 @@ use crate::models::served_model::IMAGENET;
 /// Why a package of a repository cannot be served. Each text names the folder and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// It must not be opened.
     #[error(transparent)]
     Barred(#[from] Barred),
     /// It is broken, or does not say enough.
     #[error(transparent)]
     Auto(#[from] AutoError),
-    /// The model cannot have the folder's name.
     #[error(transparent)]
     Name(#[from] PackageError),
 }
 
 /// Reads the package of an entry, or makes one from what is there. Links may lead anywhere within the repository.
-///
-/// # Errors
-/// [`OpenError`].
 pub fn open(entry: &Entry) -> Result<Resolved, OpenError> {
     if let Err(reason) = &entry.fingerprint {
         return Err(reason.clone().into());

@@ -8,12 +8,10 @@ use super::{Barred, Entry, Fingerprint, Key};
 pub enum Step {
     /// Load this package, in the place of the one of the same key, if there is one.
     Load(Entry),
-    /// Unload the package of this key.
     Unload(Key),
 }
 
 impl Step {
-    /// The key of the package.
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
@@ -25,7 +23,7 @@ impl Step {
 
 /// The way from what is `current` (`None` for what could not be loaded, which is tried again) to what is `wanted`: first
 /// what is new, then what has changed, and last what goes, so that a version is there before the one that it replaces
-/// leaves. What nobody can look at has not gone.
+/// leaves. A folder that cannot be read counts as unchanged.
 #[must_use]
 pub fn plan(current: &BTreeMap<Key, Option<Fingerprint>>, wanted: Vec<Entry>) -> Vec<Step> {
     let keys: BTreeSet<Key> = wanted.iter().map(|entry| entry.key.clone()).collect();

@@ -8,29 +8,25 @@ use ocelli_vision::auto::model_name;
 
 use super::{Barred, Entry, Fingerprint, Key};
 
-/// The manifest of a package.
 const MANIFEST: &str = "model.toml";
 
 /// Models and versions that one repository may hold.
 const MOST_PACKAGES: usize = 1000;
 
-/// Files that one package may have.
 const MOST_FILES: usize = 1000;
 
 /// How deep folders in a package may lie.
 const MOST_LEVELS: usize = 4;
 
-/// Why a repository cannot be looked through.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     #[error(
         "--model-dir {path}: it cannot be read: {source}; name a folder that holds a folder for each model"
     )]
     Unreadable { path: PathBuf, source: io::Error },
-    /// It holds more than anybody would put there on purpose.
+    /// It has too many entries to be a repository.
     #[error("--model-dir {0}: it holds more than {MOST_PACKAGES} models; is it the right folder?")]
     TooMany(PathBuf),
-    /// It is a model itself.
     #[error(
         "--model-dir {0}: this is a single model, not a folder with a folder for each model; use --model {0}"
     )]
@@ -38,9 +34,6 @@ pub enum ScanError {
 }
 
 /// All packages of a repository, by name and version.
-///
-/// # Errors
-/// [`ScanError`]. What is wrong with one package only is said in its entry.
 pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
     if is_model(dir) {
         return Err(ScanError::Single(dir.to_owned()));
@@ -170,7 +163,7 @@ fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         };
         let is_folder = match fs::metadata(&path) {
             Ok(found) => found.is_dir(),
-            // A link that leads nowhere is somebody's mistake, which should be seen, and what cannot be looked at may be
+            // A link that leads nowhere is a mistake, which should be seen, and what cannot be looked at may be
             // a folder. Whatever else is not found went away just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => path.is_symlink(),
             Err(_) => !item.file_type()?.is_file(),
@@ -221,9 +214,6 @@ fn fingerprint(path: &Path, shared: Option<&Path>) -> Result<Fingerprint, Barred
 type File = (PathBuf, u64, Option<std::time::SystemTime>);
 
 /// The files in a folder of the package `base`.
-///
-/// # Errors
-/// What keeps the package from being served: the path, what is wrong and what to do.
 fn collect(base: &Path, folder: &Path, level: usize, files: &mut Vec<File>) -> Result<(), String> {
     let unreadable = |error: io::Error| {
         format!(
@@ -374,7 +364,7 @@ mod tests {
             drop(fs::remove_dir_all(&name));
             symlink(to, name).expect("a link");
         };
-        // Whoever may read everything still cannot follow links in a circle, or through a file.
+        // Even root cannot follow links in a circle, or through a file.
         link("circle", "circle");
         link("../file/model.toml", "m/model.toml");
         link("file/below", "through");

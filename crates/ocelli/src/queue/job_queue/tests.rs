@@ -168,7 +168,7 @@ fn jobs_of_a_priority_are_wanted_until_enough_of_it_wait_for_a_worker() {
     assert_eq!(
         (wants(), hurries()),
         ([false; 3], [false; 3]),
-        "nobody serves the model"
+        "the model has no queue"
     );
     queue.serve(Pool::default(), 2);
     assert_eq!(
@@ -206,7 +206,7 @@ fn a_model_that_is_gone_leaves_no_queue_behind_and_none_is_made_for_it() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_removed_refuses_what_is_left_although_somebody_still_has_it() {
+async fn a_removed_queue_refuses_its_jobs_while_references_to_it_remain() {
     let queues = JobQueue::new(Arc::default());
     let held = queues.open(&MODEL.id, 2, Refill::Pool(Pool::default()));
     let pending = submit(&held, 1, LONG).expect("room");

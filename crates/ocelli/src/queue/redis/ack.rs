@@ -1,21 +1,18 @@
-//! Taking jobs away.
+//! Deletes jobs that were answered or abandoned.
 
 use super::connection::{Link, LinkError};
 use super::keys::{GROUP, ModelKeys};
 use super::scripts::FINISH;
 use crate::models::priority::Priority;
 
-/// Takes jobs of one priority out of their stream, and says how many were still there. That some were not is no error.
-///
-/// # Errors
-/// [`LinkError`].
+/// Deletes jobs of one priority from their stream, and returns how many were still there.
 pub(crate) async fn finish<'a>(
     link: &Link,
     keys: &ModelKeys,
     priority: Priority,
     entries: impl Iterator<Item = &'a str>,
 ) -> Result<u64, LinkError> {
-    let mut script = FINISH.prepare_invoke();
+    let mut script = FINISH.call();
     script
         .key(&keys.jobs[priority.index()])
         .key(&keys.bytes)

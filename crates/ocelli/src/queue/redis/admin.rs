@@ -1,4 +1,4 @@
-//! What stands in Redis, for whoever looks after it.
+//! Shows the queues in Redis and manages dead letters, for `ocelli queue`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::models::priority::Priority;
 use crate::queue::job::JobId;
 use crate::queue::wire::JobHeader;
 
-/// How long the keys of a job are kept that is queued again, beyond its own time.
+/// How long the keys of a job that is queued again are kept after its deadline.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// Dead letters that one listing reads.
@@ -25,31 +25,28 @@ pub struct QueueStatus {
     pub model: ModelName,
     /// Jobs that wait or are being computed, by priority.
     pub depth: [usize; 3],
-    /// Those of them that a worker has.
+    /// Jobs that a worker has.
     pub in_flight: usize,
-    /// How long the oldest has been there.
+    /// The age of the oldest job.
     pub oldest: Option<Duration>,
-    /// Workers that live and serve the model.
+    /// Live workers of the model.
     pub workers: usize,
-    /// Names that have leased jobs, those of ended workers included.
+    /// Consumers that have leased jobs, also of workers that have ended.
     pub consumers: usize,
     pub dead: usize,
 }
 
-/// A job that was set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its entry, which names it to `retry` and `drop`.
+    /// Its entry, for `retry` and `drop`.
     pub entry: String,
     pub job: JobId,
-    /// How long it has been there.
     pub age: Duration,
     pub reason: String,
     pub worker: String,
     pub bytes: usize,
 }
 
-/// Looks at the keys that begin with a prefix.
 #[derive(Clone, Debug)]
 pub struct QueueAdmin {
     link: Link,
@@ -57,16 +54,11 @@ pub struct QueueAdmin {
 }
 
 impl QueueAdmin {
-    /// One that uses `link`.
-    #[must_use]
     pub fn new(link: Link, prefix: String) -> Self {
         Self { link, prefix }
     }
 
-    /// Every queue that is there, by name.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// All queues, by name.
     pub async fn status(&self) -> Result<Vec<QueueStatus>, LinkError> {
         let live = registry::watch(&self.link, &self.prefix).await?;
         let mut workers: BTreeMap<ModelName, usize> = BTreeMap::new();
@@ -90,9 +82,6 @@ impl QueueAdmin {
     }
 
     /// The dead letters of a model, oldest first; at most a thousand.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn dead(&self, model: &ModelName) -> Result<Vec<DeadLetter>, LinkError> {
         let now = self.now().await?;
         let letters = self.dead_entries(model, "-", "+", MOST_LISTED).await?;
@@ -100,9 +89,6 @@ impl QueueAdmin {
     }
 
     /// Queues a dead letter again. False where it is gone.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn retry(&self, model: &ModelName, entry: &str) -> Result<bool, LinkError> {
         let Some(mut letter) = self.dead_entries(model, entry, entry, 1).await?.pop() else {
             return Ok(false);
@@ -112,7 +98,7 @@ impl QueueAdmin {
             (header.job_priority(), Duration::from_micros(header.timeout_us))
         });
         let keys = self.keys(model);
-        let mut retry = RETRY.prepare_invoke();
+        let mut retry = RETRY.call();
         retry
             .key(&keys.dead)
             .key(&keys.jobs[priority.index()])
@@ -126,9 +112,6 @@ impl QueueAdmin {
     }
 
     /// Deletes a dead letter. False where it is gone.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn drop_dead(&self, model: &ModelName, entry: &str) -> Result<bool, LinkError> {
         let deleted: i64 = self.ask("XDEL", &[&self.keys(model).dead, entry]).await?;
         Ok(deleted == 1)
@@ -143,17 +126,17 @@ impl QueueAdmin {
         self.link.query(asked.arg(words)).await
     }
 
-    /// Milliseconds of Redis' clock, which entries count by.
+    /// Milliseconds of Redis' clock.
     async fn now(&self) -> Result<u64, LinkError> {
         let (seconds, micros): (u64, u64) = self.ask("TIME", &[]).await?;
         Ok(seconds * 1000 + micros / 1000)
     }
 
-    /// The models whose keys are there.
+    /// The models that have keys.
     async fn models(&self) -> Result<BTreeSet<ModelName>, LinkError> {
         let pattern = format!("{}:{{*}}:*", self.prefix);
         let keys = if self.link.is_cluster() {
-            // Asked of every node; a cursor belongs to one.
+            // KEYS goes to every node; a cursor belongs to one.
             self.ask("KEYS", &[&pattern]).await?
         } else {
             self.scan(&pattern).await?
@@ -245,7 +228,7 @@ fn letter(mut entry: StreamEntry, now: u64) -> DeadLetter {
     }
 }
 
-/// How old an entry is, whose id begins with the time in milliseconds.
+/// The age of an entry, whose id begins with the time in milliseconds.
 fn age(entry: &str, now: u64) -> Duration {
     let added = entry.split('-').next().and_then(|millis| millis.parse().ok());
     Duration::from_millis(now.saturating_sub(added.unwrap_or(now)))

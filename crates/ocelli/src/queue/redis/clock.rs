@@ -1,10 +1,10 @@
-//! Redis' clock, told by this process's. Deadlines of jobs count by it, for no two hosts have the same time.
+//! Redis' clock, by which the deadlines of jobs are counted, because clocks of hosts differ.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Translates microseconds of Redis' clock.
+/// Converts microseconds of Redis' clock to this process's clock.
 #[derive(Debug, Default)]
 pub(super) struct RedisClock {
     /// A moment by both clocks.
@@ -12,13 +12,13 @@ pub(super) struct RedisClock {
 }
 
 impl RedisClock {
-    /// Notes that Redis read `micros` at some moment between `sent` and `received`.
+    /// Redis' clock was at `micros` at some moment between `sent` and `received`.
     pub(super) fn set(&self, sent: Instant, received: Instant, micros: u64) {
         let middle = sent + received.saturating_duration_since(sent) / 2;
         *self.known.lock() = Some((middle, micros));
     }
 
-    /// The moment at which Redis' clock reads `micros`; `now` where its clock is not known.
+    /// The moment at which Redis' clock is at `micros`; `now` where its clock is not known.
     pub(super) fn instant(&self, micros: u64, now: Instant) -> Instant {
         let Some((moment, known)) = *self.known.lock() else {
             return now;

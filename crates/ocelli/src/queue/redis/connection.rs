@@ -1,9 +1,8 @@
-//! A connection to Redis that comes back: one server, the master that sentinels name, or a cluster.
+//! A connection to Redis that reconnects: one server, the master that sentinels name, or a cluster.
 //!
-//! A link is down from the first failure until a command succeeds again. While it is down, callers are told at once and
-//! only one of them tries to connect, now and then. A command that Redis does not let this user send says nothing of the
-//! others: the link is not down, but counts as in trouble until that command is allowed. Commands that block have a link of their own, whose patience is
-//! longer than they block.
+//! A link is down from the first failure until a command succeeds again. Meanwhile callers fail at once, and only one of them
+//! at a time tries to connect. A command that Redis does not allow this user is no outage: the link is in trouble until that
+//! command is allowed. Commands that block need a link of their own, with a timeout that is longer than they block.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,17 +18,16 @@ use super::socket::Socket;
 use super::url::RedisUrl;
 use crate::error::{Cause, Error};
 
-/// For a connection to be there.
+/// For connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Between attempts to connect: the first pause, doubled each time up to [`RETRY_EVERY`]. Short, so that a Redis that is back is
-/// noticed soon; one attempt costs next to nothing.
+/// Between attempts to connect: the first pause, doubled each time up to [`RETRY_EVERY`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long every command to a cluster may fail until the connection to all of it is made anew.
+/// How long all commands to a cluster must fail before the link reconnects to all nodes.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A connection that comes back. Cheap to clone; clones share it.
+/// Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct Link {
     shared: Arc<ConnectionShared>,
@@ -39,11 +37,11 @@ struct ConnectionShared {
     target: RedisUrl,
     name: String,
     patience: Duration,
-    /// Held while connecting, so that one does and the others wait for what comes of it.
+    /// Locked while one caller connects.
     connection: tokio::sync::Mutex<ConnectionSlot>,
     trouble: Mutex<Option<Trouble>>,
     refusal: Mutex<Option<Refusal>>,
-    /// What this and other links of the process log together; `None` where callers say what fails.
+    /// Shared with other links of the process; `None` where callers report failures.
     notices: Option<(u64, Arc<Notices>)>,
 }
 
@@ -52,13 +50,13 @@ struct ConnectionShared {
 struct Refusal {
     command: String,
     text: String,
-    /// Whether it is the command itself that is refused, and not one of those that a script sends.
+    /// Whether the command itself is refused, not one that a script sends.
     exact: bool,
 }
 
 impl Refusal {
-    /// Notes another refusal. The first exact one stays until that command is allowed: of a user who lacks several rights,
-    /// one after the other is named, and not all in turn.
+    /// Notes another refusal. The first exact one stays until that command is allowed, so that the missing rights of a user are
+    /// reported one after the other.
     fn note(known: &mut Option<Self>, other: Self) -> bool {
         let is_news = !known.as_ref().is_some_and(|known| known.exact);
         if is_news {
@@ -68,7 +66,6 @@ impl Refusal {
     }
 }
 
-/// What keeps a link from working, and since when.
 #[derive(Clone, Debug)]
 struct Trouble {
     outage: Outage,
@@ -78,14 +75,13 @@ struct Trouble {
 #[derive(Default)]
 struct ConnectionSlot {
     connection: Option<Socket>,
-    /// Tells connections apart, so that a late failure of an old one does not end a new one.
+    /// The number of this connection, so that a late failure of an old one does not close a new one.
     generation: u64,
     pause: Option<(Instant, Duration)>,
-    /// No command has succeeded since.
+    /// No command has succeeded since then.
     failing_since: Option<Instant>,
 }
 
-/// What clients hear of it.
 impl From<LinkError> for Error {
     fn from(error: LinkError) -> Self {
         Self::BrokerFailed(Cause::new(error))
@@ -93,22 +89,19 @@ impl From<LinkError> for Error {
 }
 
 impl Link {
-    /// A link to `target` that is not connected yet. Redis lists it as `name`. A command that takes longer than
-    /// `patience` has failed. Callers have to say what fails.
-    #[must_use]
+    /// A link to `target` that is not connected yet and logs nothing. Redis lists it as `name`. `patience` is the timeout of a
+    /// command.
     pub fn new(target: RedisUrl, name: String, patience: Duration) -> Self {
         Self::with(target, name, patience, None)
     }
 
-    /// The same for a process that serves, which logs when Redis is away and when it is back.
-    #[must_use]
+    /// The same for a process that serves: it logs outages.
     pub fn logged(target: RedisUrl, name: String, patience: Duration) -> Self {
         let notices = Arc::new(Notices::new(&target));
         Self::with(target, name, patience, Some(notices))
     }
 
     /// Another link of the same process to the same Redis.
-    #[must_use]
     pub fn beside(&self, name: String, patience: Duration) -> Self {
         let notices = self.shared.notices.as_ref();
         let notices = notices.map(|(_, notices)| Arc::clone(notices));
@@ -132,15 +125,14 @@ impl Link {
         }
     }
 
-    /// Says that the process no longer ends with what Redis refuses, so that refusals are logged from now on.
+    /// Called at the end of the start, which refused commands end, so that they are logged from now on.
     pub fn start_logging_refusals(&self) {
         if let Some((_, notices)) = &self.shared.notices {
             notices.start();
         }
     }
 
-    /// What keeps the link from working, if anything does.
-    #[must_use]
+    /// Why the link does not work, if so.
     pub fn trouble(&self) -> Option<String> {
         self.down().map(|outage| outage.to_string()).or_else(|| {
             let refusal = self.shared.refusal.lock();
@@ -153,57 +145,45 @@ impl Link {
         trouble.as_ref().map(|trouble| trouble.outage.clone())
     }
 
-    /// Whether Redis refuses this user a command.
     pub(super) fn is_refused(&self) -> bool {
         self.shared.refusal.lock().is_some()
     }
 
-    /// Forgets what was refused, for it is allowed now.
     pub(super) fn forgive(&self) {
         *self.shared.refusal.lock() = None;
     }
 
-    /// What Redis lists it as.
     pub(super) fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// How long the link has not worked; `None` while it does.
-    #[must_use]
+    /// How long the link has been down; `None` while it is not.
     pub fn down_for(&self) -> Option<Duration> {
         let trouble = self.shared.trouble.lock();
         trouble.as_ref().map(|trouble| trouble.since.elapsed())
     }
 
-    /// Refuses to wait for a Redis that was out of reach when it was last asked.
+    /// Fails at once where the link is down.
     pub(super) fn expect_up(&self) -> Result<(), LinkError> {
         self.down().map_or(Ok(()), |outage| Err(LinkError::Down(outage)))
     }
 
     /// Where Redis is, without a login.
-    #[must_use]
     pub fn target(&self) -> String {
         self.shared.target.to_string()
     }
 
     /// Whether Redis is a cluster, where keys of different slots cannot be used together.
-    #[must_use]
     pub fn is_cluster(&self) -> bool {
         matches!(self.shared.target, RedisUrl::Cluster(_))
     }
 
     /// Connects, where that is needed. Commands that are sent together while another one connects are refused.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub(super) async fn connect(&self) -> Result<(), LinkError> {
         self.connection().await.map(drop)
     }
 
     /// Runs a command.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         let (mut connection, generation) = self.connection().await?;
         let result = command.query_async(&mut connection).await;
@@ -214,10 +194,7 @@ impl Link {
         self.settle(result, generation, name).await
     }
 
-    /// Runs a script, which Redis is sent only if it does not know it yet.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Runs a script; its code is sent only if Redis does not know it yet.
     pub async fn script<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, LinkError> {
         let (mut connection, generation) = self.connection().await?;
         let mut result = call.by_hash().query_async(&mut connection).await;
@@ -231,7 +208,7 @@ impl Link {
     async fn connection(&self) -> Result<(Socket, u64), LinkError> {
         let mut slot = match (self.shared.connection.try_lock(), self.down()) {
             (Ok(slot), _) => slot,
-            // Somebody is connecting, which may take longer than a caller should wait to be refused.
+            // Another caller is connecting, which may take longer than this one should wait.
             (Err(_), Some(outage)) => return Err(LinkError::Down(outage)),
             (Err(_), None) => self.shared.connection.lock().await,
         };
@@ -250,7 +227,6 @@ impl Link {
                 slot.connection = Some(connection.clone());
                 slot.pause = None;
                 slot.failing_since = None;
-                // To be connected took an answer.
                 self.note_success();
                 Ok((connection, slot.generation))
             }
@@ -259,7 +235,7 @@ impl Link {
                     .pause
                     .map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(RETRY_EVERY));
                 slot.pause = Some((Instant::now() + pause, pause));
-                // What a user may lack the right to, of what connecting takes.
+                // The command of connecting that a user may not be allowed to send.
                 let command = if self.is_cluster() {
                     "CLUSTER SLOTS"
                 } else {
@@ -282,7 +258,7 @@ impl Link {
         if let Socket::Single(single) = &mut connection {
             let mut name = ::redis::cmd("CLIENT");
             name.arg("SETNAME").arg(&self.shared.name);
-            // A name is only for those who look, and a user may lack the right.
+            // The name is only shown in CLIENT LIST, and a user may not be allowed to set it.
             match name.exec_async(single).await {
                 Err(error) if !self.read(&error, "CLIENT").is_permanent() => return Err(error),
                 _ => {}
@@ -295,7 +271,7 @@ impl Link {
         LinkError::new(error, &self.shared.target, self.is_cluster(), command)
     }
 
-    /// Notes what a command's outcome says of the link.
+    /// Notes what the result of a command means for the link.
     async fn settle<T>(
         &self,
         result: Result<T, RedisError>,
@@ -316,12 +292,12 @@ impl Link {
         if let LinkError::Denied(text) = &error {
             self.note_refusal(command(), text, &error);
         }
-        // A login that is refused has to be tried anew on another connection.
+        // After a refused login another connection is needed.
         if let LinkError::Down(_) | LinkError::Login(_) = error {
             let mut slot = self.shared.connection.lock().await;
             let now = Instant::now();
             let since = *slot.failing_since.get_or_insert(now);
-            // One node of a cluster that does not answer says nothing of the others, which the client goes on using.
+            // When one node of a cluster does not answer, the client goes on using the others.
             let one_node = self.is_cluster() && now.saturating_duration_since(since) < CLUSTER_PATIENCE;
             if !one_node {
                 self.note_trouble(&error, Step::Command);
@@ -346,7 +322,6 @@ impl Link {
         }
     }
 
-    /// Notes that a command is allowed.
     fn note_allowed(&self, command: impl Fn() -> String) {
         let mut refusal = self.shared.refusal.lock();
         if refusal

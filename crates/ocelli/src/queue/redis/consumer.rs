@@ -32,8 +32,8 @@ use reader::QueueReader;
 pub use state::WorkerSideConfig;
 use state::{ModelState, ProcessState};
 
-/// How long a worker may hear nothing from Redis, not even that there is nothing, and still count as ready.
-const DEAF: Duration = Duration::from_secs(5);
+/// How long ago Redis may have answered the last read of a worker that counts as ready.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// The worker side of a process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,7 +56,6 @@ pub struct WorkerTasks {
 }
 
 impl RedisWorkers {
-    #[must_use]
     pub fn new(config: WorkerSideConfig, link: Link, metrics: Arc<Metrics>) -> Self {
         let needs = Needs {
             role: Role::Worker,
@@ -75,8 +74,8 @@ impl RedisWorkers {
         }
     }
 
-    /// The handle of a model that Redis knows as `name`, and what has to run for it. `reader` must have patience for a second
-    /// of blocking. `room` is notified when something was taken from `queue`.
+    /// The handle of a model that Redis knows as `name`, and what has to run for it. `reader` is for commands that block
+    /// for a second. `room` is notified when something was taken from `queue`.
     #[must_use]
     pub fn worker(
         &self,
@@ -126,7 +125,7 @@ impl RedisWorker {
             ));
         }
         let heard = *shared.last_read.lock();
-        if heard.is_none_or(|heard| heard.elapsed() > DEAF) && shared.leases.len() == 0 {
+        if heard.is_none_or(|heard| heard.elapsed() > READ_WITHIN) && shared.leases.len() == 0 {
             let trouble = shared.reader.trouble();
             let trouble = trouble.unwrap_or_else(|| "no answer to reading jobs".to_owned());
             return Err(Error::BrokerUnavailable(trouble));
@@ -135,13 +134,11 @@ impl RedisWorker {
     }
 
     /// How long Redis has been out of reach; `None` while it is not.
-    #[must_use]
     pub fn redis_down_for(&self) -> Option<Duration> {
         self.shared.link().down_for()
     }
 
     /// Jobs that this worker has taken and not answered.
-    #[must_use]
     pub fn leases(&self) -> usize {
         self.shared.leases.len()
     }
@@ -158,9 +155,6 @@ impl RedisWorker {
     }
 
     /// Takes back what [`RedisWorker::announce`] published, for a worker whose tasks never ran.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn withdraw(&self) -> Result<(), LinkError> {
         self.shared.withdraw().await
     }
@@ -174,18 +168,12 @@ impl RedisWorker {
     }
 
     /// Announces that this worker computes nothing more.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn retire(&self) -> Result<(), LinkError> {
         self.shared.retired.store(true, Ordering::Release);
         self.shared.announce().await.map(drop)
     }
 
     /// Whether another live worker has the same package and stays.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn is_replaced(&self) -> Result<bool, LinkError> {
         let shared = &self.shared;
         Ok(shared.process.live().await?.iter().any(|(name, other)| {
@@ -194,9 +182,6 @@ impl RedisWorker {
     }
 
     /// How many jobs of the model wait or are being computed, by any worker.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn depth(&self) -> Result<usize, LinkError> {
         self.shared.depth().await
     }
@@ -227,7 +212,7 @@ impl WorkerTasks {
         }
         drop(beating);
         if let Err(error) = shared.sign_off().await {
-            tracing::debug!(%error, "this worker's name is left to expire");
+            tracing::debug!(%error, "cannot delete the name of this worker; it expires");
         }
     }
 }

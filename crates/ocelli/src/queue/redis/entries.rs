@@ -1,11 +1,9 @@
-//! Stream entries as Redis returns them, taken apart without copying what they hold.
+//! Parses stream entries in answers of Redis, without copying their values.
 
 use ::redis::Value;
 
-/// One entry of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StreamEntry {
-    /// Its id in the stream.
     pub(super) id: String,
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -20,7 +18,7 @@ impl StreamEntry {
     }
 }
 
-/// The entries of each stream in the answer of `XREAD` and `XREADGROUP`; none where there is no answer in time.
+/// The entries of each stream in the answer of `XREAD` and `XREADGROUP`; none after a timeout.
 pub(super) fn streams(value: Value) -> Vec<(String, Vec<StreamEntry>)> {
     let pairs: Vec<(Value, Value)> = match value {
         Value::Array(streams) => streams.into_iter().filter_map(pair).collect(),
@@ -34,8 +32,7 @@ pub(super) fn streams(value: Value) -> Vec<(String, Vec<StreamEntry>)> {
         .collect()
 }
 
-/// Where to go on, and the entries, in the answer of `XAUTOCLAIM`. Those that were deleted while they were pending are not
-/// among them.
+/// The next cursor and the entries in the answer of `XAUTOCLAIM`, without entries that were deleted while they were pending.
 pub(super) fn claimed(value: Value) -> (String, Vec<StreamEntry>) {
     let end = "0-0".to_owned();
     match value {
@@ -99,7 +96,7 @@ fn text(value: Value) -> Option<String> {
     String::from_utf8(bytes(value)?).ok()
 }
 
-/// What a submission answers: a code, the depth, and the job's entry where it was let in.
+/// The answer of a submission: a code, the depth, and the job's entry where it was accepted.
 pub(super) fn submitted(answer: &Value) -> Option<(i64, usize, Option<String>)> {
     let Value::Array(parts) = answer else { return None };
     match parts.as_slice() {
@@ -115,6 +112,8 @@ pub(super) fn submitted(answer: &Value) -> Option<(i64, usize, Option<String>)> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn bulk(text: &str) -> Value {
@@ -139,7 +138,7 @@ mod tests {
         assert_eq!((key.as_str(), entries[0].id.as_str()), ("high", "1-0"));
         assert_eq!(entries[0].take("p"), Some(b"y".to_vec()));
         assert_eq!(entries[0].take("nothing"), None);
-        assert!(streams(Value::Nil).is_empty(), "nothing came in time");
+        assert!(streams(Value::Nil).is_empty(), "the read timed out");
     }
 
     #[test]
@@ -149,6 +148,35 @@ mod tests {
         let ids: Vec<String> = entries.into_iter().map(|entry| entry.id).collect();
         assert_eq!((next.as_str(), ids), ("3-0", vec!["2-0".to_owned()]));
         assert_eq!(claimed(Value::Nil), ("0-0".to_owned(), Vec::new()));
+    }
+
+    /// Answers of every form that the protocol has, some levels deep.
+    fn answers() -> impl Strategy<Value = Value> {
+        let text = prop::collection::vec(any::<u8>(), 0..6).prop_map(Value::BulkString);
+        let leaf = prop_oneof![
+            Just(Value::Nil),
+            Just(Value::Okay),
+            any::<i64>().prop_map(Value::Int),
+            "[a-z0-9-]{0,6}".prop_map(Value::SimpleString),
+            text,
+        ];
+        leaf.prop_recursive(6, 64, 4, |inner| {
+            prop_oneof![
+                4 => prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                1 => prop::collection::vec((inner.clone(), inner), 0..3).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(answer in answers()) {
+            submitted(&answer);
+            claimed(answer.clone());
+            for entry in streams(answer.clone()).into_iter().flat_map(|(_, entries)| entries).chain(entries(answer)) {
+                prop_assert!(entry.fields.len() < 64);
+            }
+        }
     }
 
     #[test]

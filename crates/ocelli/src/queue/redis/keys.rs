@@ -1,8 +1,8 @@
-//! The names of everything that Ocelli keeps in Redis. Nothing else is written there.
+//! The keys that Ocelli writes in Redis; it writes no others.
 //!
-//! The part in braces decides the slot of a key in a cluster: all keys of one model are in one slot, so that a script may
-//! touch them together, and models spread over the nodes. The tags of what belongs to no model begin with `@`, with which no
-//! model's name begins, so that no model can take a key of ours whatever it is called.
+//! The part in braces decides the slot of a key in a cluster: all keys of one model are in one slot, so that a script may use
+//! them together, and models spread over the nodes. Tags of keys that belong to no model begin with `@`, which no model's name
+//! does.
 
 use crate::models::model_id::ModelId;
 use crate::models::priority::Priority;
@@ -24,8 +24,6 @@ pub struct ModelName {
 }
 
 impl ModelName {
-    /// How keys name `model`.
-    #[must_use]
     pub fn of(model: &ModelId) -> Self {
         Self {
             name: model.name.clone(),
@@ -34,8 +32,7 @@ impl ModelName {
         }
     }
 
-    /// The model whose key this is; `None` for other keys.
-    #[must_use]
+    /// The model that this key belongs to; `None` for other keys.
     pub fn in_key(prefix: &str, key: &str) -> Option<Self> {
         let rest = key.strip_prefix(prefix)?.strip_prefix(":{")?;
         let (name, rest) = rest.split_once("}:")?;
@@ -62,21 +59,17 @@ pub struct ModelKeys {
     pub bytes: String,
     /// The size of each job, by its stream and entry.
     pub index: String,
-    /// How often each suspect has ended a worker that computed it alone.
+    /// How many workers each redelivered job has ended that computed it alone.
     pub crashes: String,
-    /// Jobs that were given up.
+    /// Dead-lettered jobs.
     pub dead: String,
 }
 
 impl ModelKeys {
-    /// The keys of `model`, all beginning with `prefix`.
-    #[must_use]
     pub fn new(prefix: &str, model: &ModelId) -> Self {
         Self::named(prefix, &ModelName::of(model))
     }
 
-    /// The keys of the model of that name, all beginning with `prefix`.
-    #[must_use]
     pub fn named(prefix: &str, model: &ModelName) -> Self {
         let base = format!("{prefix}:{{{}}}:{}:{}", model.name, model.version, model.digest);
         Self {
@@ -90,80 +83,66 @@ impl ModelKeys {
 }
 
 /// The reply stream of one web process.
-#[must_use]
 pub fn replies(prefix: &str, web: &str) -> String {
     format!("{prefix}:replies:{web}")
 }
 
 /// The hash of live workers: their names and what they announce.
-#[must_use]
 pub fn workers(prefix: &str) -> String {
     format!("{prefix}:{{@registry}}:workers")
 }
 
-/// The hash of the workers that serve a model's name and version, and of the digest that each serves.
-#[must_use]
+/// The hash of the workers of a model's name and version, and the digest that each serves.
 pub fn holders(prefix: &str, name: &str, version: &str) -> String {
     format!("{prefix}:{{@registry}}:holders:{name}:{version}")
 }
 
-/// The card of the package with a digest.
-#[must_use]
 pub fn card(prefix: &str, digest: &str) -> String {
     format!("{prefix}:{{@registry}}:card:{digest}")
 }
 
 /// The record of an asynchronous job.
-#[must_use]
 pub fn record(prefix: &str, id: JobId) -> String {
     format!("{prefix}:job:{{{id}}}")
 }
 
 /// The job whose record has this key.
-#[must_use]
 pub fn job_of(record: &str) -> Option<JobId> {
     let (_, id) = record.rsplit_once('{')?;
     JobId::parse(id.strip_suffix('}')?)
 }
 
 /// The asynchronous jobs that are kept, by the time when they end.
-#[must_use]
 pub fn kept_jobs(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:kept")
 }
 
-/// How many images all of them have, and how many bytes their results may have.
-#[must_use]
+/// The sum of their images and of the bytes that their results may have.
 pub fn kept_sizes(prefix: &str) -> String {
     format!("{prefix}:{{@jobs}}:sizes")
 }
 
 /// Jobs whose webhooks are to be called, by the time of the next call.
-#[must_use]
 pub fn due(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:due")
 }
 
 /// The receiver of each of them.
-#[must_use]
 pub fn receivers(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:receivers")
 }
 
 /// How often each of them was called.
-#[must_use]
 pub fn tries(prefix: &str) -> String {
     format!("{prefix}:{{@webhooks}}:tries")
 }
 
-/// What an idempotency key stands for.
-#[must_use]
+/// The claim on an idempotency key.
 pub fn once(prefix: &str, key: &str) -> String {
     format!("{prefix}:once:{key}")
 }
 
-/// Where the process of this name tries what it may do.
-#[must_use]
+/// The key on which a process checks which commands it may send.
 pub fn probe(prefix: &str, process: &str) -> String {
     format!("{prefix}:probe:{process}")
 }
@@ -176,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// What a package may call itself; names that look like parts of keys above all.
+    /// Names of packages, many of which look like parts of keys.
     fn name() -> impl Strategy<Value = String> {
         let ours = [
             "registry", "jobs", "webhooks", "workers", "holders", "card", "dead", "kept", "once", "job",
@@ -190,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_model_has_a_key_of_ours(
+        fn no_model_has_a_key_of_another_kind(
             (name, version) in (name(), name()),
             (other_name, other_version) in (name(), name()),
             digest in "[0-9a-f]{16}",

@@ -1,24 +1,22 @@
-//! Which commands a role sends to Redis, its scripts' included, and whether its user may send them.
+//! The commands that a role sends to Redis, those of its scripts included, and whether its user may send them.
 //!
-//! Each is tried on a key of this process that holds a text, so that a command for another type fails harmlessly where it
-//! is allowed, and with a name where it is not.
+//! Each is tried on a key of this process that holds a string: a command for another type fails harmlessly where it is
+//! allowed, and with its name where it is not.
 
 use futures_util::future::join_all;
 
 use super::connection::{Link, LinkError};
 use super::keys;
 
-/// What a process is for Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It submits jobs and hears replies.
     Web,
     Worker,
-    /// It shows the queues. What it lacks it hears from the command that is refused.
+    /// `ocelli queue`. It is not checked at the start: the command that is refused reports what is missing.
     Queue,
 }
 
-/// What a process has to be allowed to do.
+/// The rights that a process needs.
 #[derive(Clone, Debug)]
 pub struct Needs {
     pub role: Role,
@@ -81,7 +79,7 @@ impl Needs {
     /// Tries every command.
     ///
     /// # Errors
-    /// [`LinkError::Denied`] with the name of the first that is refused, and whatever else keeps Redis from answering.
+    /// [`LinkError::Denied`] with the name of the first command that is refused, and other errors of the link.
     pub(super) async fn check(&self, link: &Link) -> Result<(), LinkError> {
         let key = keys::probe(&self.prefix, link.name());
         let mut tries = COMMANDS
@@ -96,8 +94,7 @@ impl Needs {
         join_all(tries).await.into_iter().collect()
     }
 
-    /// Looks again at what was refused, so that a user who is given the right is noticed, and one who is not is told what
-    /// is missing.
+    /// Checks again while something is refused, so that a right that was granted meanwhile is noticed.
     pub(super) async fn look_again(&self, link: &Link) {
         if link.is_refused() && self.check(link).await.is_ok() {
             link.forgive();
@@ -105,7 +102,7 @@ impl Needs {
     }
 }
 
-/// That Redis lets this process send a command, whatever else it says of it.
+/// Whether Redis allows a command. Other errors of the command do not count.
 async fn allowed(link: &Link, words: &str, key: &str) -> Result<(), LinkError> {
     let mut words = words.split(' ');
     let mut command = ::redis::cmd(words.next().unwrap_or_default());
@@ -158,8 +155,8 @@ mod tests {
                 "ANNOUNCE",
                 "RENEW",
                 "GROUPS",
-                "SUSPECT",
-                "BURY",
+                "REDELIVERED",
+                "DEAD_LETTER",
                 "FINISH",
                 "LOOK",
                 "WATCH",

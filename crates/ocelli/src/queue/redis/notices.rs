@@ -1,7 +1,6 @@
-//! What a process logs of its Redis: once that it is away, once a minute that it still is, and once that it is back,
-//! however many links find out.
+//! Logs outages of Redis: their start, once a minute that they last, and their end, once for all links of a process.
 //!
-//! While a process starts, it ends with what will not change by itself, so that is not logged here.
+//! Permanent errors during the start end the process, which reports them, so they are not logged here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,24 +14,24 @@ use super::url::RedisUrl;
 /// The longest time between attempts to connect.
 pub(super) const RETRY_EVERY: Duration = Duration::from_millis(500);
 
-/// How soon the same is logged again.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// The shortest time between equal lines.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
-/// How long every command must have succeeded after one failed on a connection that worked: a server that connects, and
-/// refuses or ignores some commands, is not back with each new connection.
+/// How long all commands must succeed after one failed on a working connection. A server that accepts connections and refuses
+/// some commands is not back with each new connection.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long an unused link counts as down. Links that are in use are tried every second or two.
+/// How long an unused link counts as down. Links in use are tried every second or two.
 const GIVEN_UP: Duration = Duration::from_secs(10);
 
-/// What all links of a process to one Redis log together.
+/// Shared by all links of a process to one Redis.
 #[derive(Debug)]
 pub(super) struct Notices {
     target: String,
     advice: String,
     links: AtomicU64,
     started: AtomicBool,
-    /// Whether an outage is open, so that a success need not take the lock while there is none.
+    /// Whether there is an outage: without one a success takes no lock.
     away: AtomicBool,
     decisions: Mutex<Decisions>,
 }
@@ -44,7 +43,7 @@ pub(super) enum Step {
     Command,
 }
 
-/// Why Redis is of no use. Each is said once in an outage, however often its words change.
+/// Why Redis cannot be used. Each is logged once in an outage, however often its text changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     Unreachable,
@@ -71,7 +70,7 @@ enum Notice {
     Back(Duration),
 }
 
-/// What is worth a line, decided from what the links find out.
+/// Decides what is logged.
 #[derive(Debug, Default)]
 struct Decisions {
     was_connected: bool,
@@ -88,7 +87,7 @@ struct Away {
     /// Links that are down, and when each last failed.
     down: BTreeMap<u64, Instant>,
     broken: BTreeSet<u64>,
-    said: Option<Instant>,
+    logged: Option<Instant>,
     causes: Vec<Cause>,
 }
 
@@ -99,24 +98,23 @@ impl Decisions {
             failed: (step, now),
             down: BTreeMap::new(),
             broken: BTreeSet::new(),
-            said: None,
+            logged: None,
             causes: Vec::new(),
         });
         away.failed = (step, now);
         away.down.insert(link, now);
-        // A connection that broke says little. The attempt to connect again, which is next, says whether Redis is away, and
-        // why.
+        // The attempt to reconnect, which is next, shows whether and why Redis is away.
         let is_first_break = step == Step::Command && cause == Cause::Unreachable && away.broken.insert(link);
         if is_first_break {
             return None;
         }
         let is_new = !away.causes.contains(&cause);
-        let notice = match away.said {
-            Some(said) if !is_new && now.saturating_duration_since(said) < SAY_AGAIN => return None,
+        let notice = match away.logged {
+            Some(said) if !is_new && now.saturating_duration_since(said) < LOG_AGAIN => return None,
             Some(_) if !is_new => Notice::StillAway(now.saturating_duration_since(away.since)),
             _ => Notice::Lost,
         };
-        away.said = Some(now);
+        away.logged = Some(now);
         if is_new {
             away.causes.push(cause);
         }
@@ -133,7 +131,7 @@ impl Decisions {
         let away = self
             .away
             .take()
-            .filter(|away| away.said.is_some())
+            .filter(|away| away.logged.is_some())
             .map(|away| now.saturating_duration_since(away.since));
         if is_first {
             Some(Notice::Connected(away))
@@ -142,10 +140,10 @@ impl Decisions {
         }
     }
 
-    /// Whether a refusal was not logged lately.
+    /// Whether to log this refusal: it was not logged lately.
     fn refused(&mut self, text: &str, now: Instant) -> bool {
         self.refusals
-            .retain(|_, said| now.saturating_duration_since(*said) < SAY_AGAIN);
+            .retain(|_, said| now.saturating_duration_since(*said) < LOG_AGAIN);
         if self.refusals.contains_key(text) {
             return false;
         }
@@ -155,7 +153,7 @@ impl Decisions {
 }
 
 impl Away {
-    /// Whether nothing is wrong any more, now that this link works.
+    /// Whether the outage is over, now that this link works.
     fn is_over(&mut self, link: u64, now: Instant) -> bool {
         self.down.remove(&link);
         self.down
@@ -178,17 +176,16 @@ impl Notices {
         }
     }
 
-    /// A number for a new link.
     pub(super) fn number(&self) -> u64 {
         self.links.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Notes that the process has started, so that it no longer ends with what is refused.
+    /// The process has started: from now on permanent errors are logged.
     pub(super) fn start(&self) {
         self.started.store(true, Ordering::Release);
     }
 
-    /// Whether a success is worth noting even of a link that was not down.
+    /// Whether successes must be reported, also by links that were not down.
     pub(super) fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }
@@ -217,7 +214,7 @@ impl Notices {
         }
     }
 
-    /// Logs that a command is refused, unless that was said a moment ago.
+    /// Logs that a command is refused, unless that was logged lately.
     pub(super) fn refused(&self, error: &LinkError) {
         if self.is_left_to_the_caller(error) {
             return;
@@ -266,13 +263,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Decisions, told what happens at which second.
-    struct Told {
+    /// Feeds decisions with events at given seconds.
+    struct Script {
         decisions: Decisions,
         start: Instant,
     }
 
-    impl Told {
+    impl Script {
         fn new() -> Self {
             Self {
                 decisions: Decisions::default(),
@@ -282,9 +279,9 @@ mod tests {
 
         /// One that was connected at once.
         fn connected() -> Self {
-            let mut told = Self::new();
-            assert_eq!(told.worked(0, 0.0), Some(Notice::Connected(None)));
-            told
+            let mut script = Self::new();
+            assert_eq!(script.worked(0, 0.0), Some(Notice::Connected(None)));
+            script
         }
 
         fn at(&self, second: f64) -> Instant {
@@ -310,102 +307,112 @@ mod tests {
 
     #[test]
     fn an_outage_is_said_once_then_each_minute_and_once_that_it_is_over() {
-        let mut told = Told::new();
-        assert_eq!(told.refused(0, 0.0), Some(Notice::Lost));
+        let mut script = Script::new();
+        assert_eq!(script.refused(0, 0.0), Some(Notice::Lost));
         for second in 1..60 {
-            assert_eq!(told.refused(second % 3, second as f64), None, "second {second}");
+            assert_eq!(script.refused(second % 3, second as f64), None, "second {second}");
         }
-        assert_eq!(told.refused(1, 60.0), Some(Notice::StillAway(60 * SECOND)));
-        assert_eq!(told.refused(1, 119.0), None);
-        assert_eq!(told.refused(2, 125.0), Some(Notice::StillAway(125 * SECOND)));
-        assert_eq!(told.refused(0, 126.0), None);
+        assert_eq!(script.refused(1, 60.0), Some(Notice::StillAway(60 * SECOND)));
+        assert_eq!(script.refused(1, 119.0), None);
+        assert_eq!(script.refused(2, 125.0), Some(Notice::StillAway(125 * SECOND)));
+        assert_eq!(script.refused(0, 126.0), None);
         for link in [1, 2] {
-            assert_eq!(told.worked(link, 127.0), None, "link 0 is still down");
+            assert_eq!(script.worked(link, 127.0), None, "link 0 is still down");
         }
-        assert_eq!(told.worked(0, 127.0), Some(Notice::Connected(Some(127 * SECOND))));
-        assert_eq!(told.worked(1, 128.0), None);
+        assert_eq!(
+            script.worked(0, 127.0),
+            Some(Notice::Connected(Some(127 * SECOND)))
+        );
+        assert_eq!(script.worked(1, 128.0), None);
         // The next outage has its own lines, and its own time.
-        assert_eq!(told.refused(1, 130.0), Some(Notice::Lost));
-        assert_eq!(told.worked(1, 133.0), Some(Notice::Back(3 * SECOND)));
+        assert_eq!(script.refused(1, 130.0), Some(Notice::Lost));
+        assert_eq!(script.worked(1, 133.0), Some(Notice::Back(3 * SECOND)));
     }
 
     #[test]
     fn a_first_connection_is_said_once_for_all_links() {
-        let mut told = Told::connected();
-        assert_eq!(told.worked(1, 0.0), None);
-        assert_eq!(told.worked(0, 9.0), None);
+        let mut script = Script::connected();
+        assert_eq!(script.worked(1, 0.0), None);
+        assert_eq!(script.worked(0, 9.0), None);
     }
 
     #[test]
     fn connections_that_break_are_an_outage_only_where_they_do_not_come_back() {
-        let mut told = Told::connected();
+        let mut script = Script::connected();
         for link in 0..3 {
-            assert_eq!(told.command(link, Cause::Unreachable, 1.0), None);
+            assert_eq!(script.command(link, Cause::Unreachable, 1.0), None);
         }
         for link in 0..3 {
-            assert_eq!(told.worked(link, 1.1), None);
+            assert_eq!(script.worked(link, 1.1), None);
         }
-        assert_eq!(told.worked(0, 4.0), None, "nothing was said, so nothing is over");
+        assert_eq!(
+            script.worked(0, 4.0),
+            None,
+            "nothing was said, so nothing is over"
+        );
         for link in 0..3 {
-            assert_eq!(told.command(link, Cause::Unreachable, 5.0), None);
+            assert_eq!(script.command(link, Cause::Unreachable, 5.0), None);
         }
-        assert_eq!(told.refused(1, 5.1), Some(Notice::Lost));
-        assert_eq!(told.refused(0, 5.1), None);
+        assert_eq!(script.refused(1, 5.1), Some(Notice::Lost));
+        assert_eq!(script.refused(0, 5.1), None);
     }
 
     #[test]
     fn a_server_that_connects_and_answers_no_command_is_away() {
-        let mut told = Told::connected();
-        assert_eq!(told.command(0, Cause::Unreachable, 1.0), None);
-        assert_eq!(told.worked(0, 1.1), None);
-        assert_eq!(told.command(0, Cause::Unreachable, 2.0), Some(Notice::Lost));
+        let mut script = Script::connected();
+        assert_eq!(script.command(0, Cause::Unreachable, 1.0), None);
+        assert_eq!(script.worked(0, 1.1), None);
+        assert_eq!(script.command(0, Cause::Unreachable, 2.0), Some(Notice::Lost));
         for second in 3..60 {
-            assert_eq!(told.worked(0, second as f64 - 0.5), None);
-            assert_eq!(told.command(0, Cause::Unreachable, second as f64), None);
+            assert_eq!(script.worked(0, second as f64 - 0.5), None);
+            assert_eq!(script.command(0, Cause::Unreachable, second as f64), None);
         }
-        assert_eq!(told.worked(0, 59.5), None);
-        assert_eq!(told.worked(0, 61.5), Some(Notice::Back(60 * SECOND + SECOND / 2)));
+        assert_eq!(script.worked(0, 59.5), None);
+        assert_eq!(
+            script.worked(0, 61.5),
+            Some(Notice::Back(60 * SECOND + SECOND / 2))
+        );
     }
 
     #[test]
     fn a_replica_that_takes_no_writes_is_not_back_with_each_read() {
-        let mut told = Told::connected();
-        assert_eq!(told.command(0, Cause::NotNow, 1.0), Some(Notice::Lost));
+        let mut script = Script::connected();
+        assert_eq!(script.command(0, Cause::NotNow, 1.0), Some(Notice::Lost));
         for second in 2..61 {
-            assert_eq!(told.worked(0, second as f64 - 0.5), None);
-            assert_eq!(told.command(0, Cause::NotNow, second as f64), None);
+            assert_eq!(script.worked(0, second as f64 - 0.5), None);
+            assert_eq!(script.command(0, Cause::NotNow, second as f64), None);
         }
         assert_eq!(
-            told.command(0, Cause::NotNow, 61.0),
+            script.command(0, Cause::NotNow, 61.0),
             Some(Notice::StillAway(60 * SECOND))
         );
-        assert_eq!(told.worked(0, 62.0), None);
-        assert_eq!(told.worked(0, 63.0), Some(Notice::Back(62 * SECOND)));
+        assert_eq!(script.worked(0, 62.0), None);
+        assert_eq!(script.worked(0, 63.0), Some(Notice::Back(62 * SECOND)));
     }
 
     #[test]
     fn another_cause_is_said_once() {
-        let mut told = Told::connected();
-        assert_eq!(told.refused(0, 1.0), Some(Notice::Lost));
-        assert_eq!(told.command(0, Cause::NotNow, 2.0), Some(Notice::Lost));
-        assert_eq!(told.refused(0, 3.0), None);
-        assert_eq!(told.command(0, Cause::NotNow, 4.0), None);
+        let mut script = Script::connected();
+        assert_eq!(script.refused(0, 1.0), Some(Notice::Lost));
+        assert_eq!(script.command(0, Cause::NotNow, 2.0), Some(Notice::Lost));
+        assert_eq!(script.refused(0, 3.0), None);
+        assert_eq!(script.command(0, Cause::NotNow, 4.0), None);
     }
 
     #[test]
-    fn a_link_that_nobody_tries_again_does_not_keep_redis_away() {
-        let mut told = Told::connected();
-        assert_eq!(told.refused(7, 1.0), Some(Notice::Lost));
-        assert_eq!(told.worked(0, 10.9), None);
-        assert_eq!(told.worked(0, 11.0), Some(Notice::Back(10 * SECOND)));
+    fn an_unused_link_does_not_keep_redis_away() {
+        let mut script = Script::connected();
+        assert_eq!(script.refused(7, 1.0), Some(Notice::Lost));
+        assert_eq!(script.worked(0, 10.9), None);
+        assert_eq!(script.worked(0, 11.0), Some(Notice::Back(10 * SECOND)));
     }
 
     #[test]
     fn a_refusal_is_said_once_a_minute() {
-        let mut told = Told::new();
+        let mut script = Script::new();
         let mut refused = |text, second| {
-            let now = told.at(second);
-            told.decisions.refused(text, now)
+            let now = script.at(second);
+            script.decisions.refused(text, now)
         };
         assert!(refused("XADD", 0.0));
         assert!(refused("EVAL", 1.0));
@@ -433,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_the_start_is_left_to_whoever_ends_it() {
+    fn errors_that_end_the_start_are_not_logged() {
         let notices = notices("redis://127.0.0.1");
         let login = LinkError::Login("no".to_owned());
         let down = LinkError::Down(Outage::not_now("loading".to_owned()));

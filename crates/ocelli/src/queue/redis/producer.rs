@@ -1,4 +1,4 @@
-//! The web side: submits jobs, hears replies, knows who serves what, and notices what Redis has lost.
+//! The web side: submits jobs, reads replies, follows the registry of workers, and finds jobs that Redis has lost.
 
 pub(crate) mod heartbeat;
 pub(crate) mod pending;
@@ -33,10 +33,10 @@ use replies::listen;
 pub use state::WebConfig;
 use state::{Depth, ProducerState, Submission};
 
-/// Jobs on their way to Redis at once. More would only wait for each other, prepared, in this process.
+/// Jobs that are sent to Redis at once. More would only wait for each other, decoded, in this process.
 const MOST_SUBMITTING: usize = 16;
 
-/// How long a depth that Redis named is taken for true at the door.
+/// How long admission relies on the last known depth of a queue.
 const DEPTH_COUNTS: Duration = Duration::from_millis(100);
 
 /// Submits jobs to workers anywhere. Cheap to clone.
@@ -54,13 +54,13 @@ pub struct WebTasks {
     outbox: mpsc::UnboundedSender<Submission>,
 }
 
-/// The handle, and what has to run for it. `replies` must have patience for a second of blocking.
+/// The handle, and what has to run for it. `replies` is for commands that block for a second.
 #[must_use]
 pub fn web(
     config: WebConfig,
     (link, replies): (Link, Link),
     catalog: Catalog,
-    suppliers: Pool,
+    decoders: Pool,
     metrics: Arc<Metrics>,
 ) -> (RedisBroker, WebTasks) {
     // Bounded by `wants` and by admission.
@@ -70,12 +70,12 @@ pub fn web(
         link,
         replies,
         catalog,
-        waiting: PendingJobs::default(),
+        pending: PendingJobs::default(),
         metrics,
         listening: AtomicBool::new(false),
         depths: Mutex::default(),
         submitting: AtomicUsize::new(0),
-        suppliers,
+        decoders,
         closed: AtomicBool::new(false),
     });
     let tasks = WebTasks {
@@ -87,26 +87,21 @@ pub fn web(
 }
 
 impl RedisBroker {
-    /// Says whether Redis can be used.
-    ///
-    /// # Errors
-    /// [`Error::BrokerUnavailable`].
     pub fn available(&self) -> Result<(), Error> {
         let trouble = self.trouble().or_else(|| self.shared.replies.trouble());
         let trouble = trouble.or_else(|| {
             let listening = self.shared.listening.load(Ordering::Acquire);
-            (!listening).then(|| "this process is not known in Redis yet".to_owned())
+            (!listening).then(|| "the first heartbeat has not succeeded yet".to_owned())
         });
         trouble.map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
     }
 
-    /// What keeps commands from Redis, if anything does.
-    #[must_use]
+    /// Why Redis cannot be used, if so.
     pub fn trouble(&self) -> Option<String> {
         self.shared.link.trouble()
     }
 
-    /// Says whether `images` more images of this priority would be taken for `model`, as far as is known.
+    /// See [`crate::queue::Broker::admit`].
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::NoWorker`] and [`Error::BrokerUnavailable`].
@@ -116,7 +111,7 @@ impl RedisBroker {
         self.room(model, images, priority)
     }
 
-    /// The same for images that may wait until a worker is there.
+    /// See [`crate::queue::Broker::admit_later`].
     ///
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::BrokerUnavailable`].
@@ -136,13 +131,10 @@ impl RedisBroker {
         }
     }
 
-    /// Whether another job may be made: as long as few are on their way.
-    #[must_use]
     pub fn wants(&self) -> bool {
         self.shared.submitting.load(Ordering::Acquire) < MOST_SUBMITTING
     }
 
-    /// Sends a job on its way.
     pub fn submit(&self, job: Job, waiter: ReplySender) {
         if self.shared.closed.load(Ordering::Acquire) {
             return waiter.fail(Error::NotReady("it is stopping"));
@@ -154,17 +146,16 @@ impl RedisBroker {
         };
         let form = self.shared.form(job, to);
         let id = form.id;
-        self.shared.waiting.add(form, waiter);
+        self.shared.pending.add(form, waiter);
         self.shared.send(&self.outbox, id);
     }
 
-    /// Takes jobs out of Redis that nobody waits for.
+    /// Deletes jobs from Redis whose clients have left.
     pub fn drop_dead(&self) {
         let _ = self.outbox.send(Submission::Sweep);
     }
 
-    /// How many jobs of all models were in Redis when it was last asked.
-    #[must_use]
+    /// How many jobs of all models were in Redis when their queues were last looked at.
     pub fn depth(&self) -> usize {
         self.shared.depths.lock().values().map(|depth| depth.jobs).sum()
     }
@@ -190,12 +181,11 @@ impl WebTasks {
             () = async { tokio::join!(submitting, listening, watching); } => {}
         }
         if let Err(error) = shared.sign_off().await {
-            tracing::debug!(%error, "the reply stream is left to expire");
+            tracing::debug!(%error, "cannot delete the reply stream; it expires");
         }
     }
 }
 
-/// Submits what is in the inbox, several at a time.
 async fn submit_all(shared: &ProducerState, mut inbox: mpsc::UnboundedReceiver<Submission>) {
     let mut under_way = FuturesUnordered::new();
     let mut leaving = FuturesUnordered::new();
@@ -204,7 +194,7 @@ async fn submit_all(shared: &ProducerState, mut inbox: mpsc::UnboundedReceiver<S
             message = inbox.recv(), if under_way.len() < MOST_SUBMITTING => match message {
                 None => return,
                 Some(Submission::Sweep) => {
-                    let abandoned = shared.waiting.take_abandoned().into_iter();
+                    let abandoned = shared.pending.take_abandoned().into_iter();
                     leaving.extend(abandoned.map(|abandoned| shared.take_out(abandoned)));
                 }
                 Some(Submission::Job(id)) => under_way.push(shared.submit(id)),
@@ -212,7 +202,7 @@ async fn submit_all(shared: &ProducerState, mut inbox: mpsc::UnboundedReceiver<S
             Some(()) = leaving.next() => {}
             Some(()) = under_way.next() => {
                 shared.submitting.fetch_sub(1, Ordering::AcqRel);
-                shared.suppliers.call();
+                shared.decoders.call();
             }
         }
     }

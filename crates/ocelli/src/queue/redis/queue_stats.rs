@@ -1,4 +1,4 @@
-//! How a model's queue stands in Redis.
+//! The state of a model's queue in Redis.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::keys::{GROUP, ModelKeys};
 use super::scripts::LOOK;
 use crate::metrics::QueueStats;
 
-/// Asks how a queue stands, and for some jobs whether they are in it.
+/// The state of a queue, and which of `jobs` are missing from it.
 pub(super) async fn look(
     link: &Link,
     keys: &ModelKeys,
     jobs: &[&EntryAddress],
 ) -> Result<QueueStats, LinkError> {
-    let mut script = LOOK.prepare_invoke();
+    let mut script = LOOK.call();
     for key in keys.jobs.iter().chain([&keys.dead, &keys.index]) {
         script.key(key);
     }
@@ -25,7 +25,7 @@ pub(super) async fn look(
     let answer: Vec<u64> = link.script(&script).await?;
     let [depth, in_flight, oldest, dead, missing @ ..] = answer.as_slice() else {
         return Err(LinkError::Refused(
-            "a look at a queue has a strange answer".to_owned(),
+            "the script LOOK returned something else than it should".to_owned(),
         ));
     };
     Ok(QueueStats {

@@ -1,34 +1,32 @@
-//! What it means that a command has no answer: whether waiting helps, and what an operator has to do otherwise.
+//! What an error of Redis means: whether waiting helps, and otherwise what an operator has to do.
 
 use std::fmt::{self, Display};
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why a command has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LinkError {
     /// Redis cannot be reached, does not answer in time, or is not yet or no longer in charge.
     #[error("{0}")]
     Down(Outage),
-    /// Redis holds as much as it may.
+    /// Redis has reached `maxmemory`.
     #[error("Redis is out of memory; raise maxmemory, lower --queue-bytes, or add workers")]
     OutOfMemory,
-    /// The stream or its group is gone: somebody emptied Redis, or a failover lost it.
+    /// The stream or its group is gone: Redis was emptied, or a failover lost it.
     #[error("the consumer group is gone")]
     NoGroup,
     /// Redis refuses the user or the password.
     #[error("{0}")]
     Login(String),
-    /// Redis does not let this user send the command, does not have it, or is another kind of Redis than the URL says. It
-    /// stays so until somebody changes Redis or the URL.
+    /// Redis does not allow this user the command, does not have it, or is another kind of Redis than the URL says. Only a
+    /// change of Redis or of the URL helps.
     #[error("{0}")]
     Denied(String),
-    /// Anything else that Redis refuses; a fault of this program or a server that is not like Redis.
+    /// Anything else: a fault of this program, or a server that is not like Redis.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Why Redis is of no use for now.
 #[derive(Clone, Debug)]
 pub struct Outage {
     text: String,
@@ -62,14 +60,14 @@ impl Display for Outage {
 enum Meaning {
     /// There is no connection, or no answer in time.
     Unreachable,
-    /// The server answers, and will do it later.
+    /// The server refuses the command for now.
     NotNow,
     Full,
     NoGroup,
     Login,
     /// An access control list forbids the command or its keys.
     Forbidden,
-    /// The server does not have the command: it was renamed or disabled.
+    /// The command was renamed or disabled.
     NoCommand,
     /// The URL names one server, and it is a node of a cluster.
     OfCluster,
@@ -81,7 +79,7 @@ enum Meaning {
     Other,
 }
 
-/// The codes of servers that will do later what they refuse now.
+/// The codes of errors that pass.
 const NOT_NOW: [&str; 10] = [
     "READONLY",
     "LOADING",
@@ -96,7 +94,6 @@ const NOT_NOW: [&str; 10] = [
 ];
 
 impl LinkError {
-    /// What the Redis at `at` means by refusing `command`.
     pub(super) fn new(error: &RedisError, at: &impl Display, in_cluster: bool, command: &str) -> Self {
         let text = words(error);
         let has = |part: &str| text.contains(part);
@@ -139,21 +136,18 @@ impl LinkError {
         }
     }
 
-    /// Whether waiting does not help: somebody has to change Redis or the URL.
-    #[must_use]
+    /// Whether only a change of Redis or of the URL helps.
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Login(_) | Self::Denied(_))
     }
 
-    /// Whether the link of a process that serves has logged it.
-    #[must_use]
+    /// Whether the link of a serving process has logged it.
     pub fn is_logged(&self) -> bool {
         matches!(self, Self::Down(_)) || self.is_permanent()
     }
 }
 
-/// What the server or the system said. Redis repeats the arguments of a command that it does not know, which may be a
-/// password.
+/// The text of an error, without the arguments of an unknown command, which Redis repeats: they may be a password.
 fn words(error: &RedisError) -> String {
     let text = match (error.kind(), error.code(), error.detail()) {
         (ErrorKind::Server(_) | ErrorKind::Extension, Some(code), Some(detail)) => format!("{code} {detail}"),
@@ -170,7 +164,7 @@ fn meaning(error: &RedisError, text: &str, in_cluster: bool) -> Meaning {
     let code = error.code().unwrap_or_default();
     let kind = error.kind();
     let moved = ServerErrorKind::Moved;
-    // What a command within a script says, servers wrap in words of their own.
+    // Servers wrap the error of a command within a script in a text of their own.
     match code {
         _ if code == "OOM" || has("OOM command not allowed") => Meaning::Full,
         _ if code == "NOGROUP" || has("NOGROUP") => Meaning::NoGroup,
@@ -185,7 +179,7 @@ fn meaning(error: &RedisError, text: &str, in_cluster: bool) -> Meaning {
         }
         "NOAUTH" | "WRONGPASS" => Meaning::Login,
         _ if kind == ErrorKind::AuthenticationFailed || has("WRONGPASS") => Meaning::Login,
-        // Of a cluster, the client only says that it reaches none of the nodes, and why.
+        // For a cluster the client reports only that it reaches no node, and why.
         _ if has("AuthenticationFailed") => Meaning::Login,
         _ if has("AUTH <password> called") || has("no password is set") => Meaning::Login,
         _ if has("unknown command") || has("Unknown Redis command") => Meaning::NoCommand,

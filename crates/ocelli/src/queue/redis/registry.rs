@@ -1,15 +1,14 @@
-//! Who serves what: workers say so with every heartbeat, and web processes learn it.
+//! The registry of live workers: workers announce their models with every heartbeat, and web processes read it.
 //!
 //! A worker is one model of one process, called `process/number` where a process has many. Two packages under one name and
-//! version are two digests, and users could not tell whose answer they got; so who comes with a digest that nobody serves
-//! is refused while others serve the name and version. One thing is no mistake: an operator has changed a package in its
-//! place, and the processes that serve it load it anew, one after the other or all at once. So a process that serves a name
-//! and version decides what they stand for there. It is let in with the new digest beside its own old one, which leaves only
-//! then; and where a digest is served already, everybody may come with it. Until the last process has followed, both
-//! digests are served, each by its own streams, and web processes share requests among them as among two versions.
+//! version have two digests, and users could not know which of them answered; so a worker with a new digest is refused while
+//! other processes serve the name and version. The exception is a package that was changed in place, which processes reload
+//! one after the other: a process that serves a name and version may announce a new digest for it, and any process may announce
+//! a digest that is served. Until all have followed, both digests are served, each by its own streams, and web processes
+//! share requests among them as among two versions.
 //!
-//! Who has been let in stays in, as long as it is heard of; who was not for [`LIVE`] comes anew. Who leaves takes its
-//! entry with it, and so its digest where it was the last.
+//! A worker stays registered while it sends heartbeats; after [`LIVE`] without one it counts as new. A worker that leaves
+//! deletes its entry.
 
 use std::time::{Duration, Instant};
 
@@ -25,10 +24,21 @@ use super::scripts::{ANNOUNCE, WATCH};
 use crate::models::model_id::ModelId;
 use crate::models::served_model::Runtime;
 
-/// How long a worker counts as live that is not heard of: three heartbeats and some.
+/// How long a worker counts as live after its last heartbeat: three of them and some.
 pub(super) const LIVE: Duration = Duration::from_millis(3500);
 
-/// What a worker says of itself.
+/// Maximum size of an announcement in bytes, and of each of its lists.
+const MOST_BYTES: usize = 64 << 10;
+const MOST_ENTRIES: usize = 64;
+
+/// Maximum number of instances, threads, jobs and images in a batch: far above real values, and low enough that no sum or
+/// product of them overflows.
+const MOST_COUNT: u32 = 1 << 16;
+
+/// Maximum number of features of an output, and maximum time of a batch.
+const MOST_FEATURES: u32 = 1 << 24;
+const LONGEST_BATCH: Duration = Duration::from_secs(3600);
+
 #[derive(Clone, PartialEq, Message)]
 pub struct Announcement {
     #[prost(string, tag = "1")]
@@ -40,7 +50,7 @@ pub struct Announcement {
     /// Instances that can compute now.
     #[prost(uint32, tag = "4")]
     pub instances: u32,
-    /// The worker takes what is there and goes; send nothing new for it.
+    /// The worker finishes the jobs that are there; it should get no new ones.
     #[prost(bool, tag = "5")]
     pub leaving: bool,
     #[prost(string, tag = "6")]
@@ -57,10 +67,9 @@ pub struct Announcement {
     /// Jobs that it has taken and not answered.
     #[prost(uint32, tag = "11")]
     pub leases: u32,
-    /// The release that it runs.
     #[prost(string, tag = "12")]
     pub release: String,
-    /// The worker serves a higher version of the same name too, which is what the name means there.
+    /// The worker also serves a higher version of the same name.
     #[prost(bool, tag = "13")]
     pub superseded: bool,
     /// How many numbers a feature vector of each output has; 0 for an output of classes.
@@ -68,7 +77,6 @@ pub struct Announcement {
     pub vector_lengths: Vec<u32>,
 }
 
-/// What a batch of one size costs.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct BatchCost {
     #[prost(uint32, tag = "1")]
@@ -92,16 +100,14 @@ struct Labels {
     names: Vec<String>,
 }
 
-/// What became of an announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     Yes,
-    /// Other processes serve this digest under the same name and version, and none of them the one that was announced.
+    /// Other processes serve this digest under the same name and version, and none the announced one.
     Conflict(String),
 }
 
 impl Announcement {
-    #[must_use]
     pub fn model_id(&self) -> ModelId {
         ModelId {
             name: self.model.clone(),
@@ -110,8 +116,31 @@ impl Announcement {
         }
     }
 
-    /// How the worker runs the model; `None` where what it says of costs makes no sense.
-    #[must_use]
+    /// Reads an announcement whose numbers are plausible: other programs write to Redis too, and web processes calculate with them.
+    fn decode_checked(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MOST_BYTES {
+            return Err(format!("it has {} bytes, {MOST_BYTES} at most", bytes.len()));
+        }
+        let read = Self::decode(bytes).map_err(|error| error.to_string())?;
+        let counts = [
+            read.instances,
+            read.threads_per_instance,
+            read.max_batch,
+            read.leases,
+        ];
+        let longest = LONGEST_BATCH.as_nanos() as u64;
+        let costs = |cost: &BatchCost| (1..=MOST_COUNT).contains(&cost.batch) && cost.nanoseconds <= longest;
+        let sensible = counts.iter().all(|&count| count <= MOST_COUNT)
+            && read.costs.len() <= MOST_ENTRIES
+            && read.costs.iter().all(costs)
+            && read.vector_lengths.len() <= MOST_ENTRIES
+            && read.vector_lengths.iter().all(|&length| length <= MOST_FEATURES);
+        sensible
+            .then_some(read)
+            .ok_or_else(|| "a number in it exceeds its limit".to_owned())
+    }
+
+    /// `None` where its costs make no table.
     pub fn runtime(&self) -> Option<Runtime> {
         let costs = self
             .costs
@@ -133,7 +162,6 @@ impl Announcement {
     }
 }
 
-/// A card as it is published.
 pub(super) fn encode_card(card: &ModelCard) -> Vec<u8> {
     let labels = card.labels.iter().map(|names| Labels { names: names.clone() });
     CardMessage {
@@ -149,10 +177,7 @@ fn decode_card(bytes: &[u8], digest: &str) -> Result<ModelCard, String> {
     ModelCard::restore(message.toml, labels, digest.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Publishes an announcement and the card that it stands on, and sets the clock by the answer.
-///
-/// # Errors
-/// [`LinkError`].
+/// Publishes an announcement and the card of its model, and sets the clock by the answer.
 pub(super) async fn announce(
     link: &Link,
     prefix: &str,
@@ -188,15 +213,11 @@ pub(super) async fn announce(
         }
         [_, digest] => Ok(Announced::Conflict(text(digest))),
         _ => Err(LinkError::Refused(
-            "an announcement has a strange answer".to_owned(),
+            "the script ANNOUNCE returned something else than it should".to_owned(),
         )),
     }
 }
 
-/// Takes an announcement back.
-///
-/// # Errors
-/// [`LinkError`].
 pub(super) async fn withdraw(
     link: &Link,
     prefix: &str,
@@ -207,53 +228,44 @@ pub(super) async fn withdraw(
         keys::workers(prefix),
         keys::holders(prefix, &model.name, &model.version),
     ] {
-        let mut command = ::redis::cmd("HDEL");
-        let _: i64 = link.query(command.arg(key).arg(worker)).await?;
+        let _: i64 = link.query(::redis::cmd("HDEL").arg(key).arg(worker)).await?;
     }
     Ok(())
 }
 
-/// The process that a worker belongs to: one that computes several models has a name for each.
+/// The process that a worker belongs to.
 pub(super) fn process_of(worker: &str) -> &str {
     worker.split_once('/').map_or(worker, |(process, _)| process)
 }
 
-/// The live workers by name. What cannot be read is logged and left out.
-///
-/// # Errors
-/// [`LinkError`].
-pub async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
+/// The live workers by name. Announcements that cannot be read are logged and skipped.
+pub(crate) async fn watch(link: &Link, prefix: &str) -> Result<Vec<(String, Announcement)>, LinkError> {
     let pairs: Vec<(String, Vec<u8>)> = link
         .script(WATCH.key(keys::workers(prefix)).arg(LIVE.as_millis() as u64))
         .await?;
     let mut live = Vec::with_capacity(pairs.len());
     for (worker, bytes) in pairs {
-        match Announcement::decode(bytes.as_slice()) {
+        match Announcement::decode_checked(&bytes) {
             Ok(announcement) => live.push((worker, announcement)),
-            Err(error) => tracing::warn!(worker, %error, "a worker's announcement cannot be read"),
+            Err(error) => tracing::warn!(worker, %error, "cannot read a worker's announcement"),
         }
     }
     Ok(live)
 }
 
-/// The card of a digest; `None` where nobody publishes it or it cannot be read, which is logged.
-///
-/// # Errors
-/// [`LinkError`].
+/// The card of a digest; `None` where there is none or it cannot be read, which is logged.
 pub(super) async fn card(link: &Link, prefix: &str, digest: &str) -> Result<Option<ModelCard>, LinkError> {
-    let mut command = ::redis::cmd("GET");
-    let bytes: Option<Vec<u8>> = link.query(command.arg(keys::card(prefix, digest))).await?;
+    let bytes: Option<Vec<u8>> = link
+        .query(::redis::cmd("GET").arg(keys::card(prefix, digest)))
+        .await?;
     Ok(bytes.and_then(|bytes| {
         decode_card(&bytes, digest)
-            .inspect_err(|error| tracing::warn!(digest, error, "a model's card cannot be read"))
+            .inspect_err(|error| tracing::warn!(digest, error, "cannot read a model's card"))
             .ok()
     }))
 }
 
-/// Keeps a card at least for `keep`. One that is renewed is kept for twice as long, so that not every job renews it.
-///
-/// # Errors
-/// [`LinkError`].
+/// Keeps a card at least for `keep`. It is renewed for twice as long, so that not every job renews it.
 pub(super) async fn keep_card(
     link: &Link,
     prefix: &str,
@@ -277,6 +289,41 @@ pub(super) async fn keep_card(
 mod tests {
     use super::*;
     use crate::models::served_model;
+
+    #[test]
+    fn an_announcement_beyond_all_reason_is_not_read() {
+        let cost = |batch, nanoseconds| BatchCost { batch, nanoseconds };
+        let good = Announcement {
+            instances: 2,
+            max_batch: 8,
+            costs: vec![cost(1, 5_000_000), cost(8, 30_000_000)],
+            vector_lengths: vec![0, 1280],
+            ..Announcement::default()
+        };
+        let read = Announcement::decode_checked(&good.encode_to_vec());
+        assert_eq!(read, Ok(good.clone()));
+        let change = |change: fn(&mut Announcement)| {
+            let mut changed = good.clone();
+            change(&mut changed);
+            changed.encode_to_vec()
+        };
+        for bytes in [
+            change(|one| one.instances = u32::MAX),
+            change(|one| one.max_batch = u32::MAX),
+            change(|one| one.costs[0].batch = 0),
+            change(|one| one.costs[1].nanoseconds = u64::MAX),
+            change(|one| one.costs = vec![one.costs[0]; MOST_ENTRIES + 1]),
+            change(|one| one.vector_lengths[1] = u32::MAX),
+            change(|one| one.engine = "x".repeat(MOST_BYTES)),
+            b"\xff\xff".to_vec(),
+        ] {
+            assert!(
+                Announcement::decode_checked(&bytes).is_err(),
+                "{} bytes",
+                bytes.len()
+            );
+        }
+    }
 
     #[test]
     fn a_card_comes_back_as_it_was() {

@@ -1,25 +1,24 @@
-//! The scripts that run inside Redis, where several steps must be one. Each file says what it takes and returns.
+//! Lua scripts, for steps that must be atomic. Each file documents its arguments and its result.
 //!
-//! The client's own scripts load themselves on all nodes of a cluster, which fails while one of them is down; these are sent
-//! whole to the node that lacks them.
+//! The client library loads scripts on all nodes of a cluster, which fails while one of them is down; these are sent whole to
+//! the node that lacks them.
 
 use std::fmt;
 use std::sync::LazyLock;
 
 use ::redis::{Cmd, ToRedisArgs};
 
-/// How the names of scripts begin in messages.
+/// The beginning of scripts' names in messages.
 pub(super) const SCRIPT: &str = "EVALSHA (script";
 
 #[derive(Debug)]
 pub(super) struct Script {
     title: &'static str,
     code: &'static str,
-    /// The name under which Redis keeps it.
     hash: String,
 }
 
-/// A script with what it is to be run with.
+/// A script with its keys and arguments.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
     script: &'a Script,
@@ -33,8 +32,7 @@ impl Script {
         Self { title, code, hash }
     }
 
-    /// To be run with keys and arguments that follow.
-    pub(super) fn prepare_invoke(&self) -> Call<'_> {
+    pub(super) fn call(&self) -> Call<'_> {
         Call {
             script: self,
             keys: Vec::new(),
@@ -42,9 +40,8 @@ impl Script {
         }
     }
 
-    /// To be run with this key, and others that follow.
     pub(super) fn key(&self, key: impl ToRedisArgs) -> Call<'_> {
-        let mut call = self.prepare_invoke();
+        let mut call = self.call();
         call.key(key);
         call
     }
@@ -61,12 +58,11 @@ impl Call<'_> {
         self
     }
 
-    /// The command that runs it where Redis knows it.
+    /// For a Redis that knows the script.
     pub(super) fn by_hash(&self) -> Cmd {
         self.command("EVALSHA", &self.script.hash)
     }
 
-    /// The command that tells Redis what to run.
     pub(super) fn whole(&self) -> Cmd {
         self.command("EVAL", self.script.code)
     }
@@ -107,8 +103,8 @@ scripts! {
     REPLY = "lua/reply.lua";
     RENEW = "lua/renew.lua";
     RETRY = "lua/retry.lua";
-    SUSPECT = "lua/suspect.lua";
-    BURY = "lua/bury.lua";
+    REDELIVERED = "lua/redelivered.lua";
+    DEAD_LETTER = "lua/dead_letter.lua";
     LOOK = "lua/look.lua";
     TIDY = "lua/tidy.lua";
     ANNOUNCE = "lua/announce.lua";

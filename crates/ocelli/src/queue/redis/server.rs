@@ -1,4 +1,4 @@
-//! What a Redis must be like for Ocelli to keep its promises there, checked when a process starts.
+//! Checks at the start of a process whether a Redis is suitable.
 
 use ::redis::Value;
 
@@ -8,26 +8,25 @@ use super::needs::Needs;
 /// The oldest version that has all commands: `XAUTOCLAIM` and `XADD NOMKSTREAM` came with it.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// What this process means to keep in Redis.
+/// What this process may store in Redis.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of a model's queue, with the replies that it leads to.
+    /// Bytes of a model's queue and its replies.
     pub queue_bytes: u64,
     /// Bytes of the results of asynchronous jobs.
     pub result_bytes: u64,
 }
 
-/// For what is written without asking: heartbeats, notes of suspects, the buffers of connections. As in `room.lua`.
+/// For what is written without a check of the limits: heartbeats, crash counts, buffers of connections. As in `room.lua`.
 const SPARE: u64 = 1 << 20;
 
 impl Limits {
-    /// The limits of a process that lets nothing into Redis.
+    /// For a process that adds nothing to Redis.
     pub const NONE: Self = Self {
         queue_bytes: 0,
         result_bytes: 0,
     };
 
-    /// What a Redis must be able to hold.
     fn needed(self) -> u64 {
         match self.queue_bytes.saturating_add(self.result_bytes) {
             0 => 0,
@@ -36,23 +35,19 @@ impl Limits {
     }
 }
 
-/// Why a Redis is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("this Redis has version {0}; Ocelli needs Redis 6.2 or later, or Valkey 7.2 or later")]
     TooOld(String),
-    /// It may throw jobs away.
     #[error(
-        "this Redis has maxmemory-policy {0} and would throw jobs away when its memory is full; \
+        "this Redis has maxmemory-policy {0} and would delete jobs when its memory is full; \
          set it to noeviction (CONFIG SET maxmemory-policy noeviction, and in its configuration file)"
     )]
     Evicts(String),
-    /// It is a node of a cluster, and the URL says that it is not.
     #[error("Redis at {0} is a node of a cluster; write redis+cluster:// in the URL")]
     OfCluster(String),
-    /// It cannot hold what is allowed.
     #[error(
         "this Redis may hold {maxmemory} bytes (maxmemory), and Ocelli may need {} of it: {} for a full queue and its \
          replies (--queue-bytes), {} for the results of asynchronous jobs (--max-job-bytes) and {SPARE} beside them; \
@@ -62,11 +57,7 @@ pub enum ServerError {
     TooSmall { limits: Limits, maxmemory: u64 },
 }
 
-/// Asks a Redis, or every node of a cluster, what it is, and refuses what would lose work. Tries every command that is
-/// needed.
-///
-/// # Errors
-/// [`ServerError`].
+/// Refuses a Redis, or a cluster with a node, that would lose jobs, and tries every command that is needed.
 pub async fn check(link: &Link, limits: Limits, needs: Option<&Needs>) -> Result<(), ServerError> {
     let answer: Value = link.query(&::redis::cmd("INFO")).await?;
     let mut texts = Vec::new();
@@ -81,7 +72,7 @@ pub async fn check(link: &Link, limits: Limits, needs: Option<&Needs>) -> Result
     Ok(())
 }
 
-/// The texts of all nodes, however the client puts them together.
+/// The texts of all nodes, in whichever form the client library returns them.
 fn collect(value: Value, texts: &mut Vec<String>) {
     match value {
         Value::BulkString(bytes) => texts.extend(String::from_utf8(bytes).ok()),
@@ -96,13 +87,13 @@ fn is_of_cluster(info: &str) -> bool {
     info.lines().any(|line| line.trim() == "redis_mode:cluster")
 }
 
-/// Judges a server by what `INFO` says of it.
+/// `info` is the answer of `INFO`.
 fn judge(info: &str, limits: Limits) -> Result<(), ServerError> {
     let field = |name: &str| {
         info.lines()
             .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
     };
-    // Valkey says which Redis it is compatible with.
+    // Valkey reports the version of Redis that it is compatible with.
     if let Some(version) = field("redis_version") {
         let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
         let version_is = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

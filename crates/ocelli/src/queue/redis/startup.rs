@@ -1,4 +1,4 @@
-//! What both roles need of Redis before they start.
+//! Connecting to Redis at the start of a process.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,13 +7,12 @@ use tokio::task::JoinHandle;
 
 use super::{Limits, Link, LinkError, Needs, RedisUrl, ServerError, check};
 
-/// How long a command may take. Clients hear within a second that Redis is gone, so it cannot be longer.
+/// The timeout of a command. Requests are refused within a second of an outage, so it cannot be longer.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// How long a command may take that blocks for a second: a Redis that is slow is no reason to give up a read that took jobs.
+/// The timeout of a command that blocks for a second. Generous, because a read that is given up may have taken jobs.
 const BLOCKING_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Between attempts to reach a Redis that is not there.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The link of a process for all commands that do not block.
@@ -26,11 +25,10 @@ pub(crate) fn blocking(link: &Link, name: &str) -> Link {
     link.beside(format!("{name}-blocking"), BLOCKING_PATIENCE)
 }
 
-/// Waits until Redis is there. A process that starts before its Redis does no harm; one that ended would be started
-/// again and again.
+/// Waits until Redis can be reached. A process that ended instead would be restarted again and again.
 ///
 /// # Errors
-/// [`ServerError`] for a Redis that must not be used, or that refuses the login or one of the commands that it `needs`.
+/// [`ServerError`] for a Redis that must not be used, or that refuses the login or one of the commands in `needs`.
 pub(crate) async fn wait_for_redis(
     link: &Link,
     limits: Limits,
@@ -38,7 +36,7 @@ pub(crate) async fn wait_for_redis(
 ) -> Result<(), ServerError> {
     loop {
         match check(link, limits, needs).await {
-            // The link has logged it.
+            // The link logs it.
             Err(ServerError::Link(LinkError::Down(_))) => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(error),
             Ok(()) => {
@@ -49,10 +47,10 @@ pub(crate) async fn wait_for_redis(
     }
 }
 
-/// Waits for a reason to stop, and names it.
+/// Waits for a reason to stop.
 ///
 /// # Errors
-/// When the tasks that talk to Redis end first: without them the process only looks alive.
+/// When the tasks that talk to Redis end first.
 pub(crate) async fn stopped(
     stop: impl Future<Output = &'static str>,
     tasks: &mut JoinHandle<()>,
@@ -61,7 +59,7 @@ pub(crate) async fn stopped(
         signal = stop => Ok(signal),
         ended = tasks => Err(match ended {
             Ok(()) => anyhow::anyhow!("the tasks that talk to Redis ended"),
-            Err(error) => anyhow::Error::new(error).context("the tasks that talk to Redis ended badly"),
+            Err(error) => anyhow::Error::new(error).context("the tasks that talk to Redis panicked"),
         }),
     }
 }

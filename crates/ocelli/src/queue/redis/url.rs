@@ -1,9 +1,8 @@
-//! Where Redis is, as a URL says it.
+//! The URL of a Redis.
 //!
 //! `redis://[user:password@]host[:port][/db]` is one server; `redis+sentinel://host:port,host:port/service[/db]` is the
 //! master that sentinels know under a name; `redis+cluster://host:port,host:port` is a cluster. `rediss` instead of `redis`
-//! speaks TLS; `valkey` and `valkeys` mean the same. `?db=1` at the end selects a database too; no other parameter is known,
-//! and one that is not would be ignored silently, so it is refused.
+//! means TLS; `valkey` and `valkeys` mean the same. `?db=1` selects a database, too; other parameters are refused.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -32,7 +31,6 @@ const SENTINEL_PORT: u16 = 26379;
 #[derive(Clone)]
 pub enum RedisUrl {
     Single(Box<Server>),
-    /// The master that sentinels name.
     Sentinel(Box<Sentinels>),
     Cluster(Box<Nodes>),
 }
@@ -43,14 +41,13 @@ pub struct Server {
     certificates: Option<TlsCertificates>,
 }
 
-/// Sentinels and the name of a master.
 #[derive(Clone)]
 pub struct Sentinels {
     nodes: Nodes,
     service: String,
 }
 
-/// Several servers that one may ask, all with the same login.
+/// Several servers with the same login.
 #[derive(Clone)]
 pub struct Nodes {
     /// Not empty.
@@ -58,7 +55,6 @@ pub struct Nodes {
     certificates: Option<TlsCertificates>,
 }
 
-/// Why a URL names no Redis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{url}' is not the URL of a Redis: {problem}; write redis://host:6379, rediss:// for TLS, \
@@ -81,9 +77,6 @@ enum UrlKind {
 impl RedisUrl {
     /// The Redis that `url` names, whose certificate one of `authorities` (PEM) must have signed; one of the system's where
     /// that is `None`.
-    ///
-    /// # Errors
-    /// [`TargetError`].
     pub fn parse(url: &str, authorities: Option<Vec<u8>>) -> Result<Self, TargetError> {
         let wrong = |problem: &str| TargetError {
             url: without_password(url),
@@ -118,7 +111,7 @@ impl RedisUrl {
             let info = format!("{plain}://{login}{host}{port}/{path}")
                 .into_connection_info()
                 .map_err(|error| wrong(&error.to_string()))?;
-            // A user need not have the right to say which client library this is.
+            // A user may not be allowed to name the client library.
             let settings = info.redis_settings().clone().set_skip_set_lib_name();
             Ok(info.set_redis_settings(settings))
         };
@@ -130,7 +123,7 @@ impl RedisUrl {
             })
             .collect::<Result<Vec<_>, _>>()?;
         if ["rediss", "valkeys"].contains(&plain) {
-            // The client takes the process's cryptography, which somebody has to choose; a second choice changes nothing.
+            // The client uses the process's provider of cryptography. Installing it twice changes nothing.
             tls::install_provider();
         }
         let certificates = authorities.map(|authorities| TlsCertificates {
@@ -156,8 +149,7 @@ impl RedisUrl {
         }
     }
 
-    /// What to do where nothing answers there.
-    #[must_use]
+    /// What to do where no server answers.
     pub fn advice(&self) -> String {
         match self {
             Self::Single(server) => match server.info.addr() {
@@ -177,10 +169,10 @@ impl RedisUrl {
         }
     }
 
-    /// Connects. A command on the connection that takes longer than `patience` fails.
+    /// `patience` is the timeout of commands on the connection.
     ///
     /// # Errors
-    /// What the client says.
+    /// What the client library reports.
     pub(super) async fn connect(&self, patience: Duration, timeout: Duration) -> Result<Socket, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(patience))
@@ -205,7 +197,7 @@ impl Server {
 }
 
 impl Sentinels {
-    /// Asks for the master each time: that is how a failover is followed.
+    /// Asks for the master each time, which follows a failover.
     async fn connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
         let addresses = self.nodes.infos.iter().map(|info| info.addr().clone());
         let mut builder = SentinelClientBuilder::new(addresses, &self.service, SentinelServerType::Master)?;
@@ -246,7 +238,7 @@ impl Nodes {
             .connection_timeout(timeout)
             .response_timeout(patience)
             .tcp_settings(tcp_settings())
-            // A command is tried again by whoever knows what it means.
+            // Callers retry, because only they know whether a command may be repeated.
             .retries(1);
         if let Some(certificates) = &self.certificates {
             builder = builder.certs(certificates.clone());
@@ -255,13 +247,12 @@ impl Nodes {
     }
 }
 
-/// Whether a server with this address runs on the machine of whoever reads the address.
 fn is_this_machine(host: &str) -> bool {
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
-/// A peer that vanished without a word is noticed by the system, and small commands are not held back.
+/// The system notices a peer that vanished, and small commands are sent at once.
 fn tcp_settings() -> TcpSettings {
     const IDLE: Duration = Duration::from_secs(10);
     const INTERVAL: Duration = Duration::from_secs(5);
@@ -271,7 +262,7 @@ fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
-/// The database that a URL's path and query name; empty where neither names one.
+/// The database in a URL's path or query; empty where there is none.
 fn database(path: &str, query: &str) -> Result<String, String> {
     let mut database = path.trim_end_matches('/').to_owned();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -292,7 +283,7 @@ fn database(path: &str, query: &str) -> Result<String, String> {
     Ok(database)
 }
 
-/// What stands in the place of a password, and of the values of parameters.
+/// The URL without its password and without the values of parameters.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();

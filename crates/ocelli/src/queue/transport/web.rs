@@ -1,4 +1,4 @@
-//! How a web process submits its jobs: over Ocelli's own wire, or over the tutorial's, which says nothing of models.
+//! The web side of a process, over Ocelli's own wire or the tutorial's, which does not name models.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use crate::queue::redis::startup::{blocking, process_link};
 use crate::queue::redis::{self, Limits, Link, Needs, RedisUrl, Role, WebConfig, WebTasks};
 use crate::queue::tutorial::{self, TutorialWebTask};
 
-/// What a web process speaks.
 #[derive(Clone, Debug)]
 pub enum WebWire {
     Native(WebConfig),
@@ -24,19 +23,15 @@ pub enum WebWire {
 
 /// The web side, built and not running.
 pub(crate) struct WebSide {
-    /// The way to the workers.
     pub(crate) broker: Broker,
-    /// What they serve, as far as is known.
     pub(crate) catalog: Catalog,
     pub(crate) link: Link,
-    /// What may be in Redis.
     pub(crate) limits: Limits,
-    /// What it has to be allowed to do there; the tutorial's few commands are not tried before they are needed.
+    /// The rights to check at the start; not for the tutorial's few commands.
     pub(crate) needs: Option<Needs>,
     pub(crate) tasks: SideTasks,
 }
 
-/// What has to run for a broker.
 #[derive(Debug)]
 pub(crate) enum SideTasks {
     Native(Box<WebTasks>),
@@ -44,13 +39,12 @@ pub(crate) enum SideTasks {
 }
 
 impl WebWire {
-    /// Puts the side together. `suppliers` are told when more jobs are wanted; `names` are what
-    /// clients may call models.
+    /// `decoders` are called when more jobs are wanted.
     pub(crate) fn build(
         self,
         target: &RedisUrl,
         names: Names,
-        suppliers: Pool,
+        decoders: Pool,
         metrics: Arc<Metrics>,
     ) -> WebSide {
         match self {
@@ -62,7 +56,7 @@ impl WebWire {
                 tracing::info!(
                     queue_jobs = config.limits.jobs,
                     queue_bytes = config.limits.bytes,
-                    "each model may hold this much in Redis"
+                    "limits of each model in Redis"
                 );
                 let needs = Needs {
                     role: Role::Web,
@@ -72,7 +66,7 @@ impl WebWire {
                 catalog.settle_default();
                 let link = process_link(target, &config.name);
                 let links = (link.clone(), blocking(&link, &config.name));
-                let (broker, tasks) = redis::web(config, links, catalog.clone(), suppliers, metrics);
+                let (broker, tasks) = redis::web(config, links, catalog.clone(), decoders, metrics);
                 WebSide {
                     broker: Broker::Redis(broker),
                     catalog,
@@ -90,7 +84,7 @@ impl WebWire {
                      Ocelli's too"
                 );
                 let link = process_link(target, &name);
-                let (broker, task) = tutorial::web(link.clone(), suppliers, metrics);
+                let (broker, task) = tutorial::web(link.clone(), decoders, metrics);
                 WebSide {
                     broker: Broker::Tutorial(broker),
                     catalog: Catalog::new(vec![Arc::new(tutorial::model())], names),

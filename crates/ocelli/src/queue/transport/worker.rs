@@ -1,5 +1,4 @@
-//! How a worker gets its jobs: over Ocelli's own wire, or over the tutorial's, which has no names to take and nobody to
-//! tell that a worker leaves.
+//! The worker side of a process, over Ocelli's own wire or the tutorial's, which has no registry of workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +17,20 @@ use crate::queue::redis::{
 };
 use crate::queue::tutorial::{self, TutorialWorker, TutorialWorkerTasks};
 
-/// How long a name that another digest has is waited for: the workers that had it may just have ended.
+/// How long to wait for a name that another digest has: its workers may just have ended.
 const NAME_IS_FREE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Between looks at something in Redis that nobody announces.
+/// Between polls of a state in Redis.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long web processes take to hear that nobody computes a model any more: a heartbeat, and some.
+/// How long web processes take to notice that a worker has retired: a heartbeat and some.
 const WEBS_KNOW_WITHIN: Duration = Duration::from_millis(1200);
 
-/// How long Redis must have been out of reach for a worker that stops to wait for it no longer. A connection that was lost
-/// is back sooner where there is a server.
+/// A stopping worker no longer waits for a Redis that has been down for this long. A lost connection to a running server is
+/// back sooner.
 const GONE_AFTER: Duration = Duration::from_millis(500);
 
-/// Between looks at whether Redis is gone. They cost nothing: only this process is asked.
+/// Between checks whether the link is down, which send nothing.
 const LOOK_FOR_REDIS: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
@@ -56,7 +55,6 @@ pub(crate) enum WorkerSide {
     Tutorial(TutorialWorker),
 }
 
-/// What has to run for it.
 #[derive(Debug)]
 pub(crate) enum SideTasks {
     Native(Box<WorkerTasks>),
@@ -72,7 +70,7 @@ impl WorkerWire {
         }
     }
 
-    /// What it has to be allowed to do in Redis; the tutorial's few commands are not tried before they are needed.
+    /// The rights to check at the start; not for the tutorial's few commands.
     pub(crate) fn needs(&self) -> Option<Needs> {
         match self {
             Self::Native(config) => Some(Needs {
@@ -124,10 +122,10 @@ impl WorkerTransport {
 }
 
 impl WorkerSide {
-    /// Says whether jobs reach this worker.
+    /// Whether jobs reach this worker.
     ///
     /// # Errors
-    /// What keeps them from it.
+    /// The reason why not.
     pub(crate) fn ready(&self) -> Result<(), Error> {
         match self {
             Self::Native(side) => side.ready(),
@@ -143,10 +141,10 @@ impl WorkerSide {
         }
     }
 
-    /// Publishes the model, waiting for a while where its name is still taken.
+    /// Publishes the model, and waits for a while where other workers serve another digest under its name.
     ///
     /// # Errors
-    /// [`LinkError`], when it stays taken.
+    /// [`LinkError`], when they stay.
     pub(crate) async fn take_name(&self) -> Result<(), LinkError> {
         let Self::Native(side) = self else {
             return Ok(());
@@ -170,24 +168,24 @@ impl WorkerSide {
         }
     }
 
-    /// Takes back what taking a name may have published, for a worker that is not to be.
+    /// Takes back what [`WorkerSide::take_name`] may have published, for a worker that does not start.
     pub(crate) async fn give_name_back(&self) {
         if let Self::Native(side) = self
             && let Err(error) = side.withdraw().await
         {
-            tracing::debug!(%error, "a name is left to expire");
+            tracing::debug!(%error, "cannot delete the name of a worker; it expires");
         }
     }
 
-    /// Tells the web processes to send nothing new for this worker's sake.
+    /// Announces that this worker leaves, so that web processes send it nothing new.
     pub(crate) async fn leave(&self) {
         if let Self::Native(side) = self {
             side.leave().await;
         }
     }
 
-    /// Waits until nothing is left behind that nobody else would compute. Where no other worker has the same package, the web
-    /// processes are told that nobody computes it any more, and what they had sent by then is computed here.
+    /// Waits until another worker has the same package. Where there is none, this one retires, so that web processes send nothing
+    /// more, and waits until the queue is empty.
     pub(crate) async fn wait_for_replacement(&self) {
         let Self::Native(side) = self else { return };
         if until(|| async { side.is_replaced().await.map(Some) }).await {
@@ -207,16 +205,16 @@ impl WorkerSide {
         match self {
             Self::Native(side) => tokio::select! {
                 () = side.finished() => {}
-                // What a read under way may still bring is leased, and goes to another worker.
+                // Jobs of a read under way are leased and go to another worker.
                 () = self.cut_off() => {}
             },
-            // What a read under way may still bring is in no list any more.
+            // Jobs of a read under way are not in the list any more, so the read must end.
             Self::Tutorial(side) => side.finished().await,
         }
     }
 
-    /// Waits until Redis is gone and nothing is held for it: then there is nothing to finish and no other process that
-    /// could be told anything. Says so where answers have to wait for Redis.
+    /// Waits until Redis is down and no job is held: then there is nothing to finish. Logs a warning while replies have to wait
+    /// for Redis.
     pub(crate) async fn cut_off(&self) {
         let mut warned = false;
         loop {
@@ -232,7 +230,7 @@ impl WorkerSide {
                     warned = true;
                     tracing::warn!(
                         jobs = held,
-                        "Redis cannot be reached, and this worker holds jobs; it waits until Redis takes their answers, \
+                        "Redis cannot be reached, and this worker holds jobs; it waits until Redis takes their replies, \
                          until their deadlines pass, or until --drain-timeout is over"
                     );
                 }
@@ -242,13 +240,13 @@ impl WorkerSide {
     }
 }
 
-/// Asks until there is an answer. Redis may be away for a while; the drain's time bounds it.
+/// Polls until there is an answer. Redis may be down for a while; the time of the drain bounds this.
 async fn until<A: Future<Output = Result<Option<bool>, LinkError>>>(ask: impl Fn() -> A) -> bool {
     loop {
         match ask().await {
             Ok(Some(answer)) => return answer,
             Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "whether others go on cannot be told"),
+            Err(error) => tracing::debug!(%error, "cannot check whether other workers serve this model"),
         }
         sleep(LOOK_AGAIN).await;
     }

@@ -1,7 +1,7 @@
-//! The worker's side: takes jobs that the tutorial's web process pushed, and sets the replies that it asks for.
+//! The worker's side: takes jobs that the tutorial's web process pushed, and sets the replies that it polls for.
 //!
-//! A job is taken from the list before it is computed, so that no two workers compute it and none is trimmed away
-//! unread; one whose worker dies is lost, and its web process waits for ever.
+//! A job is taken from the list before it is computed, so that no two workers compute it. A job whose worker dies is lost, and
+//! its web process waits for ever.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,17 +24,16 @@ use crate::queue::job::{Job, JobId, Reply, scored};
 use crate::queue::redis::{Link, LinkError};
 use crate::queue::{Deadline, Envelope, Leased, ModelQueue, Receipt};
 
-/// How long a reply waits to be fetched. The tutorial's web process asks four times a second.
+/// How long a reply is kept. The tutorial's web process asks four times a second.
 const REPLY_TTL: Duration = Duration::from_secs(300);
 
-/// How long a job may wait in this process. Its web process does not say when it stops waiting.
+/// How long a job may wait in this process. It has no deadline of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long one read waits for the first job.
 const BLOCK: Duration = Duration::from_secs(1);
 
-/// How long a worker may hear nothing from Redis, not even that there is nothing, and still count as ready.
-const DEAF: Duration = Duration::from_secs(5);
+/// How long ago Redis may have answered the last read of a worker that counts as ready.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// Between attempts while Redis cannot be used.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -42,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often a reply is tried while Redis cannot be used: for a minute.
 const ATTEMPTS: u32 = 240;
 
-/// What a worker's tasks share, and what its role may ask. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TutorialWorker {
     shared: Arc<ConsumerShared>,
@@ -51,7 +50,6 @@ pub struct TutorialWorker {
 #[derive(Debug)]
 struct ConsumerShared {
     link: Link,
-    /// What jobs are taken over.
     reader: Link,
     model: Arc<ServedModel>,
     queue: ModelQueue,
@@ -74,11 +72,11 @@ struct Taker {
     reader: Link,
     room: Arc<Notify>,
     answers: mpsc::UnboundedSender<TicketResult>,
-    /// What was last said to be wrong.
+    /// The last failure that was logged.
     trouble: Option<String>,
 }
 
-/// The handle, and what has to run for it. `reader` must have patience for a second of blocking. `room` is told when
+/// The handle, and what has to run for it. `reader` is for commands that block for a second. `room` is notified when
 /// something was taken from `queue`.
 #[must_use]
 pub fn worker(
@@ -87,7 +85,7 @@ pub fn worker(
     (queue, room): (ModelQueue, Arc<Notify>),
     metrics: Arc<Metrics>,
 ) -> (TutorialWorker, TutorialWorkerTasks) {
-    // Bounded by what the queue wants.
+    // Bounded by the jobs that are taken.
     let (answers, inbox) = mpsc::unbounded_channel();
     let shared = Arc::new(ConsumerShared {
         link,
@@ -109,37 +107,33 @@ pub fn worker(
 }
 
 impl TutorialWorker {
-    /// Says whether jobs reach this worker.
+    /// Whether jobs reach this worker.
     ///
     /// # Errors
     /// [`Error::BrokerUnavailable`], or [`Error::NotReady`] while an engine is being rebuilt.
     pub fn ready(&self) -> Result<(), Error> {
-        // The other link is not connected before there is something to answer.
         if let Some(trouble) = self.shared.reader.trouble() {
             return Err(Error::BrokerUnavailable(trouble));
         }
         let heard = *self.shared.last_read.lock();
-        // Who has enough to do does not read.
-        if heard.is_none_or(|heard| heard.elapsed() > DEAF) && self.shared.queue.depth() == 0 {
+        // A busy worker does not read.
+        if heard.is_none_or(|heard| heard.elapsed() > READ_WITHIN) && self.shared.queue.depth() == 0 {
             return Err(Error::BrokerUnavailable("no answer to reading jobs".to_owned()));
         }
         self.shared.model.ready()
     }
 
     /// Jobs that this worker has taken and not answered.
-    #[must_use]
     pub fn jobs(&self) -> usize {
         self.shared.tickets.count()
     }
 
     /// How long Redis has been out of reach; `None` while it is not.
-    #[must_use]
     pub fn redis_down_for(&self) -> Option<Duration> {
         self.shared.reader.down_for()
     }
 
-    /// The same jobs, without the read under way that [`TutorialWorker::finished`] waits for too.
-    #[must_use]
+    /// The same without the read under way, for which [`TutorialWorker::finished`] waits, too.
     pub fn held(&self) -> usize {
         self.shared.tickets.count().saturating_sub(1)
     }
@@ -174,7 +168,7 @@ impl Taker {
                 }
                 continue;
             }
-            // Never dropped under way: what Redis has handed out would be lost.
+            // Never dropped under way: jobs that Redis has handed out would be lost.
             match self.read().await {
                 Ok(texts) => {
                     self.trouble = None;
@@ -190,19 +184,19 @@ impl Taker {
         }
     }
 
-    /// Logs what the link does not.
+    /// Logs errors that the link does not.
     fn say(&mut self, error: &LinkError) {
         if error.is_logged() {
             return;
         }
         let trouble = error.to_string();
         if self.trouble.as_ref() != Some(&trouble) {
-            tracing::warn!(error = trouble, list = QUEUE, "jobs cannot be taken");
+            tracing::warn!(error = trouble, list = QUEUE, "cannot take jobs");
             self.trouble = Some(trouble);
         }
     }
 
-    /// Waits for the first job, and takes what else is there, as far as it makes one batch for each engine.
+    /// Waits for the first job, and takes more up to one batch for each instance.
     async fn read(&self) -> Result<Vec<Vec<u8>>, LinkError> {
         let mut wait = ::redis::cmd("BLPOP");
         wait.arg(QUEUE).arg(BLOCK.as_secs());
@@ -220,14 +214,14 @@ impl Taker {
             pop.arg(QUEUE).arg(more);
             match self.reader.query::<Option<Vec<Vec<u8>>>>(&pop).await {
                 Ok(rest) => texts.extend(rest.into_iter().flatten()),
-                // The first one is here.
-                Err(error) => tracing::debug!(%error, "no more jobs can be taken"),
+                // There is the first one.
+                Err(error) => tracing::debug!(%error, "cannot take more jobs"),
             }
         }
         Ok(texts)
     }
 
-    /// Queues a job; one that cannot be computed is answered at once, if anybody can be told.
+    /// Queues a job, or answers one that cannot be computed, if it has an id.
     fn push(&self, unpacked: Result<TutorialJob, BadJob>) {
         let ticket = |id| Ticket::new(id, self.shared.tickets.hold(), self.answers.clone());
         match unpacked {
@@ -251,14 +245,14 @@ impl Taker {
                     pixels: rgb,
                 };
                 let leased = Leased::new(job, Receipt::Ticket(ticket(id)));
-                // The queue is larger than all that is taken, so this is the end, and the job is given up.
+                // The queue is larger than all jobs that are taken, so it is closed.
                 if self.shared.queue.push(leased).is_err() {
-                    tracing::warn!("a job was taken and cannot be computed any more");
+                    tracing::warn!("gave up a job that was taken from the list, because the queue is closed");
                 }
             }
             Err(error) => {
                 self.shared.metrics.count_refused("garbage");
-                tracing::warn!(%error, list = QUEUE, "what was pushed is no job, and was refused");
+                tracing::warn!(%error, list = QUEUE, "refused an entry of the list that is not a job");
                 if let BadJob::Picture { id, .. } = error {
                     drop(ticket(id));
                 }
@@ -267,7 +261,7 @@ impl Taker {
     }
 }
 
-/// Reads the texts and makes their pictures what the model takes, on a thread that may be busy for a while.
+/// Parses jobs and prepares their pictures for the model, on a blocking thread.
 async fn unpack_all(texts: Vec<Vec<u8>>, spec: InputSpec) -> Vec<Result<TutorialJob, BadJob>> {
     if texts.is_empty() {
         return Vec::new();
@@ -285,9 +279,9 @@ async fn unpack_all(texts: Vec<Vec<u8>>, spec: InputSpec) -> Vec<Result<Tutorial
     }
 }
 
-/// A job whose pixels are those that the model takes. The picture that travels is the whole photo, stretched: a package
-/// that wants a part of it, or another size, gets that of the stretched photo, for its proportions are lost. (Of 100
-/// photos the built-in model knew 82 in its own preparation, 79 so, and 76 when it was given the stretched photo whole.)
+/// Parses a job and prepares its picture for the model. The picture is the whole photo, stretched; a package with a crop or
+/// another size gets that of the stretched photo. (Of 100 photos the built-in model knew 82 with its own preparation, 79 so,
+/// and 76 with the whole stretched photo.)
 fn unpack(text: &[u8], spec: &InputSpec, decoder: &mut Decoder) -> Result<TutorialJob, BadJob> {
     let TutorialJob { id, rgb } = TutorialJob::decode(text)?;
     let size = (input().width, input().height);
@@ -306,7 +300,7 @@ async fn answer_all(shared: &ConsumerShared, mut inbox: mpsc::UnboundedReceiver<
         let mut set = ::redis::cmd("SET");
         set.arg(&id).arg(text).arg("EX").arg(REPLY_TTL.as_secs());
         if let Err(error) = insist(&shared.link, &set).await {
-            tracing::error!(%error, id, "a reply is lost, and its web process waits for ever");
+            tracing::error!(%error, id, "a reply is lost; its web process waits for ever");
         }
         drop(held);
     }
@@ -334,7 +328,7 @@ fn classes(model: &ServedModel, reply: Reply) -> Result<Vec<Prediction>, String>
     }
 }
 
-/// What the web process is told: of no class at all where there is no answer, for the tutorial has no errors.
+/// The classes of a reply; none where it failed, because the tutorial's wire has no errors.
 fn predictions(model: &ServedModel, id: &str, reply: Option<Reply>) -> Vec<Named> {
     let ranked = match reply {
         Some(reply) => classes(model, reply),
@@ -346,11 +340,7 @@ fn predictions(model: &ServedModel, id: &str, reply: Option<Reply>) -> Vec<Named
             .map(|prediction| Named::new(prediction, model))
             .collect(),
         Err(error) => {
-            tracing::warn!(
-                error,
-                id,
-                "a job has no answer; its web process is told of no class"
-            );
+            tracing::warn!(error, id, "a job failed; its web process gets no classes");
             Vec::new()
         }
     }

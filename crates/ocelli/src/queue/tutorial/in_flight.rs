@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::queue::job::Reply;
 
-/// The right to answer one job. Dropped without a reply it answers that there is none.
+/// Answers one job, once. Dropping it answers that the job failed.
 #[derive(Debug)]
 pub struct Ticket {
     /// `None` once it was used.
@@ -15,10 +15,9 @@ pub struct Ticket {
     answers: mpsc::UnboundedSender<TicketResult>,
 }
 
-/// What a job came to.
 #[derive(Debug)]
 pub(super) struct TicketResult {
-    /// The key that is asked for.
+    /// The key of the reply.
     pub(super) id: String,
     /// `None` when the job was given up.
     pub(super) reply: Option<Reply>,
@@ -26,7 +25,6 @@ pub(super) struct TicketResult {
     pub(super) held: Held,
 }
 
-/// How much is under way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InFlight {
     shared: Arc<InFlightShared>,
@@ -38,12 +36,11 @@ struct InFlightShared {
     none_left: Notify,
 }
 
-/// One thing that is under way until this is dropped.
+/// One that is in flight until this is dropped.
 #[derive(Debug)]
 pub(super) struct Held(Arc<InFlightShared>);
 
 impl Ticket {
-    /// The ticket of the job that is called `id`.
     pub(super) fn new(id: String, held: Held, answers: mpsc::UnboundedSender<TicketResult>) -> Self {
         Self {
             answer: Some((id, held)),
@@ -79,7 +76,6 @@ impl InFlight {
         *self.shared.count.lock()
     }
 
-    /// Waits until there are none.
     pub(super) async fn none_left(&self) {
         loop {
             let notified = self.shared.none_left.notified();

@@ -9,13 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{QUEUE, input};
 
-/// The longest id that is taken, in bytes. The tutorial's are 36 long; an id names a key in Redis.
+/// The longest id in bytes. The tutorial's have 36; an id is a key in Redis.
 const MAX_ID_BYTES: usize = 256;
 
-/// The longest text that is read, in bytes. A job is 802,900 long; JSON may escape what it likes.
+/// The longest text in bytes. A job has 802,900 without escapes.
 pub const MAX_JOB_BYTES: usize = 2 << 20;
 
-/// A picture and who asks about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TutorialJob {
     /// The key that the reply is to be set at.
@@ -24,38 +23,32 @@ pub struct TutorialJob {
     pub rgb: Vec<u8>,
 }
 
-/// Why a text is no job. Its `Display` is for the log of whoever runs the worker.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BadJob {
-    /// Not the JSON of a job, so that nobody can be told.
+    /// Not the JSON of a job, so that there is no key for a reply.
     #[error(
         "it is not {{\"id\", \"image\"}} as JSON ({0}): only web processes that speak the tutorial's wire may push \
          to the list"
     )]
     Unreadable(String),
-    /// It has an id, so that whoever asks can be answered, but no picture.
+    /// It has an id for the reply, but no usable picture.
     #[error("job {id}: {problem}: the web process must send what Keras' preprocess_input makes of a photo")]
     Picture {
         /// The key that the reply is to be set at.
         id: String,
-        /// What is wrong with the picture.
         problem: BadPicture,
     },
 }
 
-/// Why the image of a job is no picture.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BadPicture {
-    /// Not base64.
     #[error("its image is not base64 ({0})")]
     Base64(String),
-    /// Another shape or element type.
     #[error("its image has {got} bytes instead of the {wanted} of float32 (1, 224, 224, 3)")]
     Length { got: usize, wanted: usize },
-    /// An infinity or no number at all.
     #[error("element {index} of its image is {value}")]
     NotFinite { index: usize, value: f32 },
-    /// It is one, and cannot be made what the model takes.
+    /// It cannot be prepared for the model.
     #[error("{0}")]
     Unprepared(ImageError),
 }
@@ -74,7 +67,6 @@ impl TutorialJob {
     ///
     /// # Panics
     /// When the pixels are not those of [`input`]'s size.
-    #[must_use]
     pub fn encode(&self) -> String {
         let mut tensor = vec![0.0; input().elements()];
         input().fill(&self.rgb, &mut tensor);
@@ -89,10 +81,7 @@ impl TutorialJob {
         serde_json::to_string(&text).expect("two strings can be written as JSON")
     }
 
-    /// Reads what a web process pushed. Keys that the tutorial does not have are passed over, as it would.
-    ///
-    /// # Errors
-    /// [`BadJob`].
+    /// Parses an entry of the list. Unknown keys are ignored, as the tutorial does.
     pub fn decode(text: &[u8]) -> Result<Self, BadJob> {
         if text.len() > MAX_JOB_BYTES {
             return Err(BadJob::Unreadable(format!(
@@ -109,7 +98,7 @@ impl TutorialJob {
             )));
         }
         if id == QUEUE {
-            // Its reply would take the list's place.
+            // Its reply would replace the list.
             return Err(BadJob::Unreadable("its id is the name of the list".to_owned()));
         }
         let id = id.into_owned();

@@ -1,4 +1,4 @@
-//! Jobs that this web process has pushed, and whose replies it looks for.
+//! Jobs that this web process has pushed and whose replies it polls for.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,10 +8,9 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::queue::ReplySender;
 
-/// How long after its deadline a job's reply is still looked for, to be deleted.
+/// How long a reply is polled for after the job's deadline, to be deleted.
 const KEEP_LOOKING: Duration = Duration::from_secs(60);
 
-/// Jobs whose replies are looked for.
 #[derive(Debug, Default)]
 pub(super) struct PendingReplies {
     jobs: Mutex<HashMap<String, PendingReply>>,
@@ -19,13 +18,12 @@ pub(super) struct PendingReplies {
 
 #[derive(Debug)]
 struct PendingReply {
-    /// `None` once it was told that there will be no answer.
+    /// `None` once it has failed.
     waiter: Option<ReplySender>,
     submitted: Instant,
     look_until: Instant,
 }
 
-/// What was known of a job.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) waiter: Option<ReplySender>,
@@ -56,7 +54,7 @@ impl PendingReplies {
         waiter.is_none_or(ReplySender::is_gone)
     }
 
-    /// Tells a waiter that there will be no answer, and goes on looking for one.
+    /// Fails a job, and goes on polling for its reply, to delete it.
     pub(super) fn refuse(&self, id: &str, error: Error) {
         let waiter = self.jobs.lock().get_mut(id).and_then(|job| job.waiter.take());
         if let Some(waiter) = waiter {
@@ -71,7 +69,7 @@ impl PendingReplies {
         Some(Ended { waiter, submitted })
     }
 
-    /// Those whose replies will not come any more.
+    /// Jobs whose replies are no longer polled for.
     pub(super) fn expired(&self, now: Instant) -> Vec<String> {
         let jobs = self.jobs.lock();
         let expired = jobs.iter().filter(|(_, job)| job.look_until <= now);

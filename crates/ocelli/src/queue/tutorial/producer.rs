@@ -1,7 +1,6 @@
-//! The web side: pushes jobs for the tutorial's model process and asks for the replies until they are there.
+//! The web side: pushes jobs for the tutorial's model process and polls for the replies, while there are requests.
 //!
-//! Nobody says when a reply is set, so whoever waits has to ask; while nobody waits, nobody asks. A reply that comes when
-//! its client has left is deleted, for the model process sets it for ever.
+//! A reply that comes after its client has left is deleted, because the model process sets it without an expiry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +47,7 @@ struct ProducerShared {
     asked: PendingReplies,
     /// Told when the first job is under way.
     begun: Notify,
-    suppliers: Pool,
+    decoders: Pool,
     metrics: Arc<Metrics>,
     closed: AtomicBool,
 }
@@ -67,16 +66,16 @@ pub struct TutorialWebTask {
     inbox: mpsc::UnboundedReceiver<Outgoing>,
 }
 
-/// The handle, and what has to run for it. `suppliers` are told when more jobs are wanted.
+/// The handle, and what has to run for it. `decoders` are told when more jobs are wanted.
 #[must_use]
-pub fn web(link: Link, suppliers: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
+pub fn web(link: Link, decoders: Pool, metrics: Arc<Metrics>) -> (TutorialBroker, TutorialWebTask) {
     // Bounded by `wants`.
     let (outbox, inbox) = mpsc::unbounded_channel();
     let shared = Arc::new(ProducerShared {
         link,
         asked: PendingReplies::default(),
         begun: Notify::new(),
-        suppliers,
+        decoders,
         metrics,
         closed: AtomicBool::new(false),
     });
@@ -88,23 +87,18 @@ pub fn web(link: Link, suppliers: Pool, metrics: Arc<Metrics>) -> (TutorialBroke
 }
 
 impl TutorialBroker {
-    /// Says whether Redis can be used. Whether a model process is there nobody can know.
-    ///
-    /// # Errors
-    /// [`Error::BrokerUnavailable`].
+    /// Whether Redis can be used. The state of the model process cannot be known.
     pub fn available(&self) -> Result<(), Error> {
         self.trouble()
             .map_or(Ok(()), |trouble| Err(Error::BrokerUnavailable(trouble)))
     }
 
     /// What keeps commands from Redis, if anything does.
-    #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.shared.link.trouble()
     }
 
     /// Whether another job may be made.
-    #[must_use]
     pub fn wants(&self) -> bool {
         self.depth() < MOST_UNDER_WAY
     }
@@ -123,12 +117,11 @@ impl TutorialBroker {
             rgb: job.pixels,
         };
         let text = job.encode();
-        // Without its task the process has ended, and so has whoever waits.
+        // Without its task the process has ended, and its requests with it.
         let _ = self.outbox.send(Outgoing { id, text });
     }
 
     /// How many jobs of this process are under way.
-    #[must_use]
     pub fn depth(&self) -> usize {
         self.shared.asked.len()
     }
@@ -146,7 +139,7 @@ impl TutorialWebTask {
             () = stop.cancelled() => {}
             () = async { tokio::join!(push_all(&shared, inbox), ask_all(&shared)); } => {}
         }
-        // What is still computed for nobody stays in Redis for ever, as it would with the tutorial.
+        // Replies to abandoned jobs stay in Redis for ever, as with the tutorial.
         let left = shared.asked.len();
         if left > 0 {
             tracing::warn!(left, "replies to jobs that were abandoned may stay in Redis");
@@ -192,18 +185,16 @@ async fn ask_all(shared: &ProducerShared) {
 
 /// Asks for one reply, and deletes it if it is there. One key after another, for in a cluster they are not together.
 async fn ask(shared: &ProducerShared, id: &str) -> Result<(), LinkError> {
-    let mut get = ::redis::cmd("GET");
-    let text: Option<Vec<u8>> = shared.link.query(get.arg(id)).await?;
+    let text: Option<Vec<u8>> = shared.link.query(::redis::cmd("GET").arg(id)).await?;
     let Some(text) = text else { return Ok(()) };
-    let mut delete = ::redis::cmd("DEL");
-    let deleted: Result<i64, LinkError> = shared.link.query(delete.arg(id)).await;
-    shared.hear(id, &text);
+    let deleted: Result<i64, LinkError> = shared.link.query(::redis::cmd("DEL").arg(id)).await;
+    shared.deliver(id, &text);
     deleted.map(|_| ())
 }
 
 impl ProducerShared {
-    /// Hands a reply to whoever waits for it.
-    fn hear(&self, id: &str, text: &[u8]) {
+    /// Answers the request of a reply.
+    fn deliver(&self, id: &str, text: &[u8]) {
         let Some(Ended { waiter, submitted }) = self.end(id) else {
             return;
         };
@@ -236,7 +227,7 @@ impl ProducerShared {
     /// Forgets a job, so that there is room for another.
     fn end(&self, id: &str) -> Option<Ended> {
         let ended = self.asked.remove(id);
-        self.suppliers.call();
+        self.decoders.call();
         ended
     }
 }
@@ -290,7 +281,7 @@ mod tests {
         assert_eq!((read.id, read.rgb[0]), (id(1), 7));
         for (number, label) in [(2, "cat"), (1, "dog"), (1, "late"), (3, "unknown")] {
             let text = format!(r#"[{{"label": "{label}", "probability": 0.5}}]"#);
-            broker.shared.hear(&id(number), text.as_bytes());
+            broker.shared.deliver(&id(number), text.as_bytes());
         }
         for (pending, label) in [(first, "dog"), (second, "cat")] {
             let result = pending.await.expect("an answer").reply.result;
@@ -306,7 +297,7 @@ mod tests {
     async fn a_reply_that_cannot_be_used_is_an_error() {
         let (broker, _task) = broker();
         let pending = submit(&broker, 1);
-        broker.shared.hear(&id(1), b"[]");
+        broker.shared.deliver(&id(1), b"[]");
         assert!(matches!(pending.await, Err(Error::Internal(_))));
     }
 

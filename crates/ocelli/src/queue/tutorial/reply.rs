@@ -18,7 +18,6 @@ pub struct Named {
 
 impl Named {
     /// One of `model`'s classes.
-    #[must_use]
     pub fn new(prediction: &Prediction, model: &ServedModel) -> Self {
         Self {
             label: prediction.class.label(model.labels_of(0)).into_owned(),
@@ -36,7 +35,6 @@ impl From<Named> for Prediction {
     }
 }
 
-/// Why a text is no reply. Its `Display` is for the log of whoever runs the web side.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReply {
     /// Not the JSON of a reply.
@@ -52,15 +50,11 @@ pub enum BadReply {
 
 /// The reply as the tutorial's model process writes it. An empty one says that there is no answer, and lets the
 /// tutorial's web process stop waiting, which has no other end.
-#[must_use]
 pub fn encode_reply(predictions: &[Named]) -> String {
     serde_json::to_string(predictions).expect("strings and numbers can be written as JSON")
 }
 
 /// Reads what a model process set.
-///
-/// # Errors
-/// [`BadReply`].
 pub fn decode_reply(text: &[u8]) -> Result<Vec<Named>, BadReply> {
     if text.len() > MAX_REPLY_BYTES {
         return Err(BadReply::Unreadable(format!(

@@ -1,4 +1,4 @@
-//! What Redis keeps of an asynchronous job, besides the replies of its parts.
+//! The record of an asynchronous job in Redis, beside the replies of its parts.
 
 use prost::Message;
 
@@ -9,14 +9,13 @@ use crate::output::postprocess::{OutputKind, OutputRequest};
 
 const RECORD: u8 = b'A';
 
-/// What was asked for, and all that is needed to label the replies.
+/// The request, and what labelling its replies takes.
 #[derive(Clone, PartialEq, Message)]
 pub struct JobRecord {
     #[prost(string, tag = "1")]
     pub model: String,
     #[prost(string, tag = "2")]
     pub version: String,
-    /// Its digest, by which its card is found.
     #[prost(string, tag = "3")]
     pub digest: String,
     /// Predictions wanted for each image.
@@ -24,22 +23,22 @@ pub struct JobRecord {
     pub top_k: u32,
     #[prost(uint32, tag = "5")]
     pub parts: u32,
-    /// Milliseconds that the client allowed, for messages that name them.
+    /// Milliseconds that the client allowed, for error messages.
     #[prost(uint64, tag = "6")]
     pub timeout_ms: u64,
-    /// Milliseconds that the job is kept, from its creation.
+    /// Milliseconds from its creation to its expiry.
     #[prost(uint64, tag = "7")]
     pub keep_ms: u64,
     /// Images that could not be decoded.
     #[prost(message, repeated, tag = "8")]
     pub bad: Vec<BadImage>,
-    /// The claim on an idempotency key that stands for this job, and that key; nothing where there is none.
+    /// The idempotency key of this job, or nothing.
     #[prost(string, tag = "9")]
     pub once_key: String,
-    /// See [`JobRecord::once_key`].
+    /// The claim on that key.
     #[prost(string, tag = "10")]
     pub once_claim: String,
-    /// What else is wanted of each image; classes of the first output where it is missing.
+    /// The output asked of each image; classes of the first output where it is missing.
     #[prost(message, optional, tag = "11")]
     pub want: Option<WantMessage>,
     /// The most bytes that the replies of all images have.
@@ -47,10 +46,9 @@ pub struct JobRecord {
     pub most_bytes: u64,
 }
 
-/// The outcome that a request asks for: workers compute it, and web processes check the reply against it.
+/// The output that a request asks for. Workers compute it, and web processes check replies against it.
 #[derive(Clone, PartialEq, Message)]
 pub struct WantMessage {
-    /// The name of the output.
     #[prost(string, tag = "1")]
     pub output: String,
     /// The most classes; 0 for a feature vector.
@@ -59,7 +57,6 @@ pub struct WantMessage {
     /// Classes below this probability are left out.
     #[prost(float, optional, tag = "3")]
     pub threshold: Option<f32>,
-    /// Whether a vector is scaled to length 1.
     #[prost(bool, tag = "4")]
     pub normalize: bool,
 }
@@ -69,7 +66,6 @@ pub struct WantMessage {
 pub struct BadImage {
     #[prost(uint32, tag = "1")]
     pub part: u32,
-    /// What is wrong with it.
     #[prost(string, tag = "2")]
     pub error: String,
 }
@@ -92,8 +88,6 @@ pub struct QueuedPart {
 }
 
 impl WantMessage {
-    /// The message of what is wanted of `model`.
-    #[must_use]
     pub fn new(model: &ServedModel, want: &OutputRequest) -> Self {
         let output = model.card.manifest.outputs.get(want.output);
         let output = output.map(|output| output.name.clone()).unwrap_or_default();
@@ -112,8 +106,7 @@ impl WantMessage {
         }
     }
 
-    /// What it says is wanted of `model`, which may be another package than it was said of.
-    #[must_use]
+    /// `None` where `model` has no such output: it may be another package than that of the request.
     pub fn want(&self, model: &ServedModel) -> Option<OutputRequest> {
         let outputs = &model.card.manifest.outputs;
         let output = outputs.iter().position(|output| output.name == self.output)?;
@@ -131,8 +124,7 @@ impl WantMessage {
 }
 
 impl JobRecord {
-    /// What is wanted of each image. A record of a release that knew only classes says nothing but how many.
-    #[must_use]
+    /// The output asked of each image. A record of a release that knew only classes has only their number.
     pub fn want(&self, model: &ServedModel) -> OutputRequest {
         let said = self.want.as_ref().and_then(|want| want.want(model));
         said.unwrap_or(OutputRequest {
@@ -144,7 +136,6 @@ impl JobRecord {
         })
     }
 
-    #[must_use]
     pub fn model_id(&self) -> ModelId {
         ModelId {
             name: self.model.clone(),
@@ -153,16 +144,10 @@ impl JobRecord {
         }
     }
 
-    /// The record as Redis keeps it.
-    #[must_use]
     pub fn encode_frame(&self) -> Vec<u8> {
         frame(RECORD, self)
     }
 
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// [`WireError`].
     pub fn decode_frame(bytes: &[u8]) -> Result<Self, WireError> {
         let (body, newer) = unframe(RECORD, bytes)?;
         if let Some(error) = newer {

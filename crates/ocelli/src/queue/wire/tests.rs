@@ -122,33 +122,64 @@ fn a_later_form_is_refused_by_name_and_its_sender_is_known() {
     bytes[1..3].fill(VERSION + 1);
     let (error, id) = decode_reply(&bytes).expect_err("a form that it does not know");
     assert_eq!(error, WireError::Newer { version: VERSION + 1 });
-    assert_eq!(id, Some(JobId(9)), "whoever waits for it can be told");
+    assert_eq!(id, Some(JobId(9)), "the request can be answered");
 }
 
 #[test]
-fn an_outcome_that_is_neither_classes_nor_a_vector_is_refused() {
+fn an_output_that_is_neither_classes_nor_a_vector_is_refused() {
     let message = |kind: i32, classes: &[u32], numbers: &[f32]| ReplyMessage {
         id: vec![0; 16],
-        outcomes: vec![OutcomeMessage {
+        outputs: vec![OutputMessage {
             kind,
             classes: classes.to_vec(),
             numbers: numbers.to_vec(),
         }],
         ..ReplyMessage::default()
     };
-    let (classes, unknown) = (OutcomeKind::Classes as i32, 9);
+    let (classes, unknown) = (OutputForm::Classes as i32, 9);
     for bad in [
         message(classes, &[1, 2], &[0.5]),
         message(unknown, &[], &[0.5]),
         message(0, &[], &[0.5]),
     ] {
-        let (error, id) = decode_reply(&frame(REPLY, &bad)).expect_err("it is no outcome");
+        let (error, id) = decode_reply(&frame(REPLY, &bad)).expect_err("it is no output");
         assert!(matches!(error, WireError::Garbage(_)), "{error}");
         assert_eq!(id, Some(JobId(0)));
     }
 }
 
 proptest! {
+    /// Messages that were right once: their lengths and tags still mean something.
+    #[test]
+    fn damaged_messages_are_errors_or_messages_and_no_panic(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..5),
+        cut in any::<proptest::sample::Index>(),
+        tail in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let record = JobRecord {
+            model: "m".to_owned(),
+            parts: 2,
+            bad: vec![BadImage { part: 1, error: "it is empty".to_owned() }],
+            want: Some(header().wants[0].clone()),
+            ..JobRecord::default()
+        };
+        for mut bytes in [header().encode_frame(), encode_reply(JobId(1), &reply(), "w1"), record.encode_frame()] {
+            // The first three bytes are the frame, which other tests damage.
+            for (at, byte) in &changes {
+                let at = 3 + at.index(bytes.len() - 3);
+                bytes[at] = *byte;
+            }
+            bytes.truncate(3 + cut.index(bytes.len() - 2));
+            bytes.extend(&tail);
+            if let Ok(header) = JobHeader::decode_frame(&bytes) {
+                prop_assert_eq!(header.id.len(), 16);
+                prop_assert!(header.encoded_len() <= bytes.len() + 64);
+            }
+            let _ = decode_reply(&bytes);
+            let _ = JobRecord::decode_frame(&bytes);
+        }
+    }
+
     #[test]
     fn garbage_is_an_error_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0..3) {
         let mut bytes = bytes;

@@ -1,4 +1,4 @@
-//! Redis is there, and has no room or no time.
+//! A full or slow Redis.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use crate::store::Store;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{Binary, Options};
 
-/// What each way to Redis and back takes.
+/// Delay of each direction.
 const WAY: Duration = Duration::from_millis(30);
 
-/// Asynchronous jobs, and the parts of each: more than the workers compute before Redis is full.
+/// Number of asynchronous jobs and their parts: more than the workers compute before Redis is full.
 const JOBS: u8 = 4;
 const PARTS: u8 = 60;
 
-/// What such a job may take.
+/// Deadline of such a job.
 const JOB_TIME: Duration = Duration::from_secs(25);
 
 /// A Redis with enough memory.
@@ -47,7 +47,7 @@ pub(crate) async fn full(redis: &Binary) -> Finished {
     };
     let mut run = Run::open_with("A Redis that is full (noeviction) for 5 s", store, setup).await;
     let full = Instant::now();
-    // Less than an empty Redis takes.
+    // Less than an empty Redis needs.
     limit(&mut run, "100kb").await;
     pause(5.0).await;
     limit(&mut run, "64mb").await;
@@ -59,13 +59,13 @@ pub(crate) async fn full(redis: &Binary) -> Finished {
         .records
         .iter()
         .any(|record| record.is_refused("broker_unavailable"));
-    played.must(refused, || "nobody was refused".to_owned());
+    played.must(refused, || "no request was refused".to_owned());
     refused_in_time(&mut played, full);
     back_in_time(&mut played, roomy);
     played
 }
 
-/// Redis is full, and the workers that compute what was accepted before are killed one after the other.
+/// Redis is full, and the workers that compute the accepted jobs are killed one after the other.
 pub(crate) async fn full_and_killed(redis: &Binary) -> Finished {
     let store = roomy(redis).await;
     let extras = Extras {
@@ -124,7 +124,7 @@ pub(crate) async fn slow(redis: &Binary) -> Finished {
     proxy.delay(WAY, WAY);
     let slow = Instant::now();
     pause(5.0).await;
-    // The processes sign off through it.
+    // The processes need it for their shutdown.
     let mut played = run.finish(&[]).await;
     drop(proxy);
     let mut answers: Vec<_> = played

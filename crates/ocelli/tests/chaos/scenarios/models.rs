@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::workers::nobody_noticed;
+use super::workers::no_lease_expired;
 use crate::client::Connection;
 use crate::counts::Outcome;
 use crate::load::Question;
@@ -12,7 +12,7 @@ use crate::setup::{Finished, Run, Setup};
 use crate::store::Store;
 use crate::support::redis::{Binary, Options};
 
-/// What the labels of the new version begin with.
+/// Prefix of the labels of the new version.
 const NEW: &str = "new-";
 
 pub(crate) async fn updated(redis: &Binary) -> Finished {
@@ -54,7 +54,7 @@ pub(crate) async fn updated(redis: &Binary) -> Finished {
     let (last, _) = question.ask(web, &mut connection).await;
     drop(connection);
     let mut played = run.finish(&[]).await;
-    nobody_noticed(&mut played);
+    no_lease_expired(&mut played);
     played.fact(
         last.outcome == Outcome::Right,
         format!("at the end the new version answers: {:?}", last.outcome),
@@ -62,7 +62,7 @@ pub(crate) async fn updated(redis: &Binary) -> Finished {
     played
 }
 
-/// The built-in model's package under another version, with another beginning of its labels.
+/// The built-in model's package with another version and prefixed labels.
 fn package(folder: &Path, version: &str, labels_begin: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/efficientnet-lite0");
     fs::create_dir(folder).unwrap();

@@ -1,4 +1,4 @@
-//! Redis goes and comes back, is emptied, or hands over to another server.
+//! Outages, data loss and failovers of Redis.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use crate::support::redis::{Binary, Cluster, Data, Options, Sentinels, Stop};
 
 const OUTAGE: Duration = Duration::from_secs(5);
 
-/// How soon a client must hear that the queue cannot be used.
+/// Maximum time until a client is refused while the queue is unusable.
 const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// How soon there must be right answers once Redis is there again.
+/// Maximum time until there are correct answers after Redis is back.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a web process may grow by while it has nobody to give its work to, in bytes: what its allocator keeps.
+/// Maximum growth of a web process during an outage, in bytes: what its allocator keeps.
 const MAY_GROW: u64 = 16 << 20;
 
 /// A key in the slot of the model's streams.
@@ -67,7 +67,7 @@ async fn away(title: &'static str, redis: &Binary, data: Data) -> Finished {
     played
 }
 
-/// Connections stay and nobody answers, as when a machine hangs.
+/// Connections stay open without answers, as when a machine hangs.
 pub(crate) async fn silent(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
     let mut run = Run::open("Redis silent for 5 s", store).await;
@@ -126,7 +126,7 @@ pub(crate) async fn lost_node(redis: &Binary) -> Finished {
     let owner = cluster.owner(MODEL_KEY).await;
     let gone = Instant::now();
     cluster.kill_node(owner).await;
-    // Everybody agrees on the replica.
+    // All sentinels agree on the replica.
     cluster.owner(MODEL_KEY).await;
     let back = Instant::now();
     pause(4.0).await;
@@ -142,7 +142,7 @@ async fn handed_over(run: Run, gone: Instant, back: Instant) -> Finished {
     played
 }
 
-/// Judges how soon clients were told, counted from when they asked or from when Redis was lost.
+/// Checks how soon clients were refused, counted from their requests or from the loss of Redis.
 pub(super) fn refused_in_time(played: &mut Finished, gone: Instant) {
     let refusals = played
         .counts
@@ -153,23 +153,26 @@ pub(super) fn refused_in_time(played: &mut Finished, gone: Instant) {
     played.fact(
         slowest.is_none_or(|slowest| slowest < REFUSED_WITHIN),
         match slowest {
-            Some(slowest) => format!("503 within {} ms of asking, or of the loss", slowest.as_millis()),
-            None => "nobody was refused".to_owned(),
+            Some(slowest) => format!(
+                "503 within {} ms of the request or of the loss",
+                slowest.as_millis()
+            ),
+            None => "no request was refused".to_owned(),
         },
     );
 }
 
-/// Judges how soon there were right answers again.
+/// Checks how soon there were correct answers again.
 pub(super) fn back_in_time(played: &mut Finished, back: Instant) {
     let first = played.counts.first_right_after(back);
     played.fact(
         first.is_some_and(|first| first < BACK_WITHIN),
         match first {
             Some(first) => format!(
-                "right answers again {} ms after Redis answered",
+                "correct answers again {} ms after Redis answered",
                 first.as_millis()
             ),
-            None => "no right answer came any more".to_owned(),
+            None => "no correct answer after the outage".to_owned(),
         },
     );
 }

@@ -1,4 +1,4 @@
-//! What happens to web processes.
+//! Faults of web processes.
 
 use crate::processes::pause;
 use crate::setup::{Finished, Run};
@@ -10,7 +10,7 @@ const KILLS: usize = 4;
 /// Clients of the killed process lose their connections; clients of the other one notice nothing.
 pub(crate) async fn killed(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let mut run = Run::open("kill -9 of a web process, again and again", store).await;
+    let mut run = Run::open("Repeated kill -9 of a web process", store).await;
     for kill in 0..KILLS {
         let victim = kill % run.processes.webs.len();
         run.processes.kill_web(victim).await;

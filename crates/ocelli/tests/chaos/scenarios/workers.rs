@@ -1,4 +1,4 @@
-//! What happens to workers.
+//! Faults of workers.
 
 use std::time::{Duration, Instant};
 
@@ -12,25 +12,25 @@ use crate::setup::{Finished, Run, Setup};
 use crate::store::Store;
 use crate::support::redis::{Binary, Options};
 
-/// How soon the jobs of a worker that is no more must be answered.
+/// Maximum time until the jobs of a dead worker are answered.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a lease lives unless it is renewed: the default of `--lease`.
+/// Duration of a lease: the default of `--lease`.
 const LEASE: Duration = Duration::from_secs(3);
 
-/// Kills that are far enough apart to tell how long each was felt, and kills that are not.
+/// Kills that are far enough apart to measure each, and kills that are not.
 const SINGLE_KILLS: usize = 2;
 const QUICK_KILLS: usize = 5;
 
-/// A grey that no client sends otherwise, and at which the engine crashes.
+/// A grey that only this scenario sends, and that makes the engine crash.
 const POISON: u8 = 99;
 
-/// Time enough for a job to end a batch, and then three workers alone.
+/// Enough time for a job to crash a batch, and then three workers alone.
 const POISON_DEADLINE: Duration = Duration::from_secs(25);
 
 pub(crate) async fn killed(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let mut run = Run::open("kill -9 of a worker amid a batch, again and again", store).await;
+    let mut run = Run::open("Repeated kill -9 of a worker during a batch", store).await;
     let mut kills = Vec::new();
     for _ in 0..SINGLE_KILLS {
         let victim = run.processes.busy_worker().await;
@@ -57,17 +57,17 @@ pub(crate) async fn restarted(redis: &Binary) -> Finished {
     }
     pause(1.0).await;
     let mut played = run.finish(&[]).await;
-    nobody_noticed(&mut played);
+    no_lease_expired(&mut played);
     played
 }
 
-/// A worker that leaves hands over what it has not taken, and finishes what it has: no lease has to run out.
-pub(super) fn nobody_noticed(played: &mut Finished) {
+/// A stopping worker finishes its jobs and leaves the others in the queue, so no lease has to expire.
+pub(super) fn no_lease_expired(played: &mut Finished) {
     let longest = played.counts.longest();
     played.fact(
         longest < LEASE,
         format!(
-            "no lease had to run out: the longest answer took {} ms",
+            "no lease had to expire: the longest answer took {} ms",
             longest.as_millis()
         ),
     );
@@ -75,7 +75,7 @@ pub(super) fn nobody_noticed(played: &mut Finished) {
 
 pub(crate) async fn frozen(redis: &Binary) -> Finished {
     let store = Store::one(redis, Options::default()).await;
-    let run = Run::open("A worker frozen until its leases have gone", store).await;
+    let run = Run::open("A worker frozen until its leases have expired", store).await;
     let victim = run.processes.busy_worker().await;
     let freeze = Instant::now();
     run.processes.workers[victim].signal(Signal::STOP);
@@ -133,7 +133,7 @@ pub(crate) async fn poisoned(redis: &Binary) -> Finished {
     played.fact(
         outcome == Outcome::Refused("poisonous".to_owned()),
         format!(
-            "after {:.1} s its client was told: {outcome:?}",
+            "after {:.1} s its client got {outcome:?}",
             answered.took().as_secs_f64()
         ),
     );
@@ -150,7 +150,7 @@ fn taken_over_in_time(played: &mut Finished, what: &str, moments: &[Instant]) {
     played.fact(
         longest < TAKEN_OVER_WITHIN,
         format!(
-            "what the {what} worker had was answered {:.1} s later at most",
+            "the jobs of the {what} worker were answered at most {:.1} s later",
             longest.as_secs_f64()
         ),
     );

@@ -1,4 +1,4 @@
-"""Makes the model of this package, whose answers can be told from a photo by hand. Needs the package `onnx`:
+"""Makes the model of this package, whose outputs can be computed from a photo by hand. Needs the package `onnx`:
 
     python3 make_model.py
 

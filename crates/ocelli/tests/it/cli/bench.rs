@@ -1,4 +1,4 @@
-//! `ocelli bench` against a server of our own.
+//! `ocelli bench` against a test server.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::harness::server::{Server, Setup};
 use crate::jobs::webhooks::acceptor;
 use crate::support::redis::certificates;
 
-/// Runs it against `server` with a folder that holds `photo`.
+/// Runs it against `server` with a folder that contains `photo`.
 async fn bench(server: &Server, photo: &[u8], arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("photo.jpg"), photo).unwrap();
@@ -61,7 +61,7 @@ async fn an_open_loop_keeps_its_rate_and_prints_a_table() {
 #[tokio::test]
 async fn a_run_with_failures_fails() {
     let server = Server::start().await;
-    // Photos are only read by the server, so the client sends what it is given.
+    // Only the server decodes photos, so the client sends any file.
     let damaged = &photos::DOG[..photos::DOG.len() / 2];
     let output = bench(&server, damaged, &["-n", "10", "-c", "2", "--json"]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -86,7 +86,7 @@ async fn a_full_server_fails_the_run_with_its_code() {
 }
 
 #[tokio::test]
-async fn no_server_and_no_photos_are_no_benchmark() {
+async fn a_missing_server_or_missing_photos_fail_the_run() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = ocelli(&["bench", &format!("http://{}", server.address), "--photos"]);
@@ -136,7 +136,7 @@ async fn a_wrong_path_ends_the_run_with_its_warm_up() {
     assert_eq!(server.metric("ocelli_images_total").await, 0.0);
 }
 
-/// Speaks TLS in front of `server`, for as long as the test runs.
+/// Runs a TLS proxy in front of `server` during the test.
 async fn encrypted(server: SocketAddr, tls: TlsAcceptor) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -144,7 +144,7 @@ async fn encrypted(server: SocketAddr, tls: TlsAcceptor) -> SocketAddr {
         while let Ok((stream, _)) = listener.accept().await {
             let tls = tls.clone();
             tokio::spawn(async move {
-                // A client that does not trust the certificate leaves.
+                // A client that does not trust the certificate disconnects.
                 if let Ok(mut stream) = tls.accept(stream).await {
                     let mut behind = TcpStream::connect(server).await.unwrap();
                     let _ = copy_bidirectional(&mut stream, &mut behind).await;

@@ -1,4 +1,4 @@
-//! What every command has in common: the options of the log, and the last words of one that fails.
+//! What all commands share: log options, errors, help.
 
 use std::process::Command;
 
@@ -7,10 +7,10 @@ use tokio::net::TcpListener;
 
 use crate::harness::process::{ocelli, run, run_into, run_unread};
 
-/// Where nothing listens: port 1 needs rights that nobody uses for it.
+/// Nothing listens here: port 1 is privileged and unused.
 const NO_REDIS: &str = "redis://127.0.0.1:1";
 
-/// The last words of a command that fails with status 2, which nothing before them says too. All of standard error is JSON.
+/// The last message of a command that fails with status 2. All lines are JSON, and no earlier line repeats the message.
 async fn last_words(command: Command) -> String {
     let output = run(command, b"").await;
     let said = String::from_utf8(output.stderr).unwrap();
@@ -33,7 +33,7 @@ fn message(line: &Value) -> &str {
     line["fields"]["message"].as_str().unwrap()
 }
 
-/// The last words are the same wherever the option is, and by the environment.
+/// Checks the last message with the option in each position, and with the environment variable.
 async fn last_words_are_json(arguments: &[&str], says: &str) {
     let option: &[&str] = &["--log-format", "json"];
     for all in [[option, arguments].concat(), [arguments, option].concat()] {
@@ -46,7 +46,7 @@ async fn last_words_are_json(arguments: &[&str], says: &str) {
     assert!(words.contains(says), "{arguments:?}: {words}");
 }
 
-/// Commands that fail before they serve, and a part of why.
+/// Serving commands that fail at startup, and a part of the message.
 const SERVING: [(&[&str], &str); 13] = [
     (&["nonsense"], "nonsense"),
     (&["serve", "--lsiten", "5000"], "--lsiten"),
@@ -100,7 +100,7 @@ const SERVING: [(&[&str], &str); 13] = [
     ),
 ];
 
-/// The same of other commands.
+/// The same for other commands.
 const TOOLS: [(&[&str], &str); 17] = [
     (&["queue"], "subcommand"),
     (&["queue", "status", "--redis", "localhost"], "has no scheme"),
@@ -140,14 +140,14 @@ const TOOLS: [(&[&str], &str); 17] = [
 ];
 
 #[tokio::test]
-async fn the_last_words_of_every_command_are_json_where_the_log_is() {
+async fn errors_of_every_command_are_json_if_the_log_is() {
     for (arguments, says) in SERVING.into_iter().chain(TOOLS) {
         last_words_are_json(arguments, says).await;
     }
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_said_once_and_in_json() {
+async fn a_port_in_use_is_reported_once_and_in_json() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for role in ["serve", "web", "worker"] {
@@ -169,7 +169,7 @@ async fn a_port_in_use_is_said_once_and_in_json() {
 }
 
 #[tokio::test]
-async fn a_full_disk_for_standard_output_is_said_once_and_in_json() {
+async fn a_full_disk_for_standard_output_is_reported_once_and_in_json() {
     for arguments in [&["--help"][..], &["serve", "-h"], &["model", "show"]] {
         let mut command = ocelli(arguments);
         command.env("OCELLI_LOG_FORMAT", "json");
@@ -186,12 +186,12 @@ async fn a_full_disk_for_standard_output_is_said_once_and_in_json() {
 }
 
 #[tokio::test]
-async fn help_that_nobody_reads_is_no_failure() {
+async fn help_into_a_closed_pipe_succeeds() {
     let output = run_unread(ocelli(&["--help"])).await;
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 }
 
-/// What `serve` says, given these options before its name, that finds nothing but a broken package.
+/// The log of `serve`, with these options before the command, when the only package is broken.
 async fn serve_broken(before: &[&str]) -> String {
     let shelf = tempfile::tempdir().unwrap();
     std::fs::create_dir(shelf.path().join("broken")).unwrap();
@@ -206,7 +206,7 @@ async fn serve_broken(before: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn why_no_model_loads_is_said_once() {
+async fn the_reason_why_no_model_loads_is_reported_once() {
     let said = serve_broken(&[]).await;
     assert_eq!(said.matches("TOML parse error").count(), 1, "{said}");
     let last = said.lines().last().unwrap();
@@ -217,7 +217,7 @@ async fn why_no_model_loads_is_said_once() {
 }
 
 #[tokio::test]
-async fn the_level_of_the_log_may_come_before_the_command() {
+async fn the_log_level_may_come_before_the_command() {
     assert!(serve_broken(&["--log-level", "debug"]).await.contains("INFO"));
     assert!(!serve_broken(&["--log-level", "warn"]).await.contains("INFO"));
 }

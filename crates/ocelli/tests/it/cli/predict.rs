@@ -10,7 +10,7 @@ use crate::harness::photos;
 use crate::harness::process::{ocelli, onnxruntime, run, run_unread};
 use crate::harness::terminal::{CLEAR, Terminal};
 
-/// A folder with two photos and, deeper, one more and a file that only claims to be one.
+/// A folder with two photos, and a subfolder with a photo and an invalid one.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
@@ -23,7 +23,7 @@ fn folder() -> TempDir {
     folder
 }
 
-/// Runs it with the fake engine in `folder`, and gives its exit status and what it printed.
+/// Runs it with the fake engine in `folder`; returns its exit status and output.
 async fn predict(folder: &TempDir, arguments: &[&str], input: &'static [u8]) -> (i32, String) {
     let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
     command.args(arguments).current_dir(folder);
@@ -81,7 +81,7 @@ async fn the_examples_are_predicted_without_a_warning() {
 }
 
 #[tokio::test]
-async fn a_file_with_several_names_is_answered_once() {
+async fn a_file_with_several_names_is_processed_once() {
     let folder = folder();
     std::os::unix::fs::symlink("a.jpg", folder.path().join("link.jpg")).unwrap();
     let arguments = ["link.jpg", "b.png", ".", "a.jpg", "*.png", "--format", "jsonl"];
@@ -109,7 +109,7 @@ async fn predict_on(terminal: &Terminal, folder: &TempDir, photos: &[&str], stdo
     child
 }
 
-/// Writes the photo that the command waits for, and gives what it printed and whether it succeeded.
+/// Writes the photo that the command waits for; returns its output and whether it succeeded.
 fn finish(child: Child, folder: &TempDir) -> (bool, String) {
     fs::write(folder.path().join("pipe.jpg"), photos::DOG).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -132,14 +132,14 @@ async fn a_terminal_shows_progress_while_photos_take_their_time() {
 }
 
 #[tokio::test]
-async fn answers_and_errors_do_not_run_into_the_progress_bar() {
+async fn results_and_errors_do_not_mix_with_the_progress_bar() {
     let (folder, terminal) = (folder(), Terminal::open());
     let child = predict_on(&terminal, &folder, &["a.jpg"], terminal.stdio()).await;
     assert!(finish(child, &folder).0);
     let text = terminal.end();
     let (before, _) = text.split_once("{\"file\":\"pipe.jpg\"").unwrap();
     assert!(before.ends_with(CLEAR), "{text:?}");
-    // The same for the error of a disk that is full.
+    // The same for the error of a full disk.
     let (folder, terminal) = (self::folder(), Terminal::open());
     let full = File::options().write(true).open("/dev/full").unwrap();
     let child = predict_on(&terminal, &folder, &[], full.into()).await;
@@ -165,7 +165,7 @@ async fn escape_codes_of_names_and_labels_are_not_printed() {
 }
 
 #[tokio::test]
-async fn a_table_is_for_people() {
+async fn a_table_has_aligned_columns() {
     let folder = folder();
     let (status, printed) = predict(&folder, &["a.jpg", "-k", "2"], b"").await;
     assert_eq!(status, 0, "{printed}");
@@ -192,7 +192,7 @@ async fn files_folders_patterns_and_standard_input_keep_their_order() {
 }
 
 #[tokio::test]
-async fn a_bad_file_is_reported_and_the_rest_goes_on() {
+async fn a_bad_file_is_reported_and_the_others_are_processed() {
     let folder = folder();
     let arguments = [".", "missing.jpg", "*.gif", "a.jpg", "--format", "jsonl"];
     let (status, printed) = predict(&folder, &arguments, b"").await;
@@ -216,7 +216,7 @@ async fn a_bad_file_is_reported_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn csv_is_for_spreadsheets() {
+async fn csv_has_one_row_per_prediction() {
     let folder = folder();
     let arguments = ["deep", "--format", "csv", "--top-k", "1"];
     let (status, printed) = predict(&folder, &arguments, b"").await;
@@ -229,7 +229,7 @@ async fn csv_is_for_spreadsheets() {
 }
 
 #[tokio::test]
-async fn what_cannot_begin_ends_with_another_status() {
+async fn invalid_arguments_end_with_status_2() {
     let folder = folder();
     for arguments in [
         &["a.jpg", "-k", "0"][..],
@@ -271,14 +271,14 @@ async fn the_dog_is_a_beagle() {
     assert_eq!(lines[0].1["predictions"][0]["label"], "beagle");
 }
 
-/// What it wrote to standard error, but for the warning of the fake engine.
+/// Its standard error without the warning of the fake engine.
 fn said(output: &Output) -> String {
     let lines = str::from_utf8(&output.stderr).unwrap().lines();
     lines.filter(|line| !line.contains("--engine fake")).collect()
 }
 
 #[tokio::test]
-async fn it_says_nothing_of_its_own_unless_it_is_asked() {
+async fn predict_logs_only_warnings_by_default() {
     let folder = folder();
     let quiet = ["predict", "--engine", "fake", "--fake-image-time", "0s", "a.jpg"];
     let mut command = ocelli(&quiet);
@@ -291,7 +291,7 @@ async fn it_says_nothing_of_its_own_unless_it_is_asked() {
 }
 
 #[tokio::test]
-async fn files_that_are_not_there_are_named_before_the_model_is_looked_for() {
+async fn missing_files_are_reported_before_the_model_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [
         &["predict", "--model", "no-such-model", "missing.jpg"][..],
@@ -311,14 +311,18 @@ async fn files_that_are_not_there_are_named_before_the_model_is_looked_for() {
 }
 
 #[tokio::test]
-async fn nothing_is_computed_for_a_reader_that_is_gone() {
+async fn nothing_is_computed_after_standard_output_is_closed() {
     let folder = folder();
-    // Whoever reads it waits for ever.
+    // Reading it would block forever.
     let pipe = folder.path().join("pipe.jpg");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
-    let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
-    command.args(["--format", "csv", "pipe.jpg"]).current_dir(&folder);
-    let output = run_unread(command).await;
-    assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), ""));
+    for format in ["table", "jsonl", "csv"] {
+        let mut command = ocelli(&["predict", "--engine", "fake", "--fake-image-time", "0s"]);
+        let photos = ["--format", format, "a.jpg", "pipe.jpg"];
+        command.args(photos).current_dir(&folder);
+        let output = run_unread(command).await;
+        let ended = (output.status.code(), said(&output));
+        assert_eq!(ended, (Some(0), String::new()), "{format}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::harness::process::{ocelli, run, run_unread};
 use crate::support::eventually;
 use crate::support::redis::{Binary, Options, RedisServer};
 
-/// What the command prints, which must succeed.
+/// Runs the command, which must succeed; returns the output.
 async fn prints(server: &RedisServer, arguments: &[&str]) -> String {
     let (ok, text) = says(server, arguments).await;
     assert!(ok, "{text}");
@@ -31,7 +31,7 @@ fn keys() -> ModelKeys {
     keys_of(&photos::PACKAGE.card.manifest.name)
 }
 
-/// The keys of the built-in model, were it called so.
+/// The keys of the built-in model under another name.
 fn keys_of(name: &str) -> ModelKeys {
     let card = &photos::PACKAGE.card;
     let model = ModelId {
@@ -42,17 +42,17 @@ fn keys_of(name: &str) -> ModelKeys {
     ModelKeys::named("ocelli", &ModelName::of(&model))
 }
 
-/// Puts a job among the dead letters, as a worker does.
+/// Dead-letters a job, as a worker does.
 async fn bury(server: &RedisServer, id: u128) -> String {
     bury_as(server, keys(), id, "*").await
 }
 
-/// The same for any model, as this entry.
+/// The same for any model, with this entry.
 async fn bury_as(server: &RedisServer, keys: ModelKeys, id: u128, entry: &str) -> String {
     let input = &photos::PACKAGE.card.manifest.input;
     let header = JobHeader {
         id: JobId(id).0.to_be_bytes().to_vec(),
-        reply_to: "ocelli:replies:nobody".to_owned(),
+        reply_to: "ocelli:replies:gone".to_owned(),
         timeout_us: 60_000_000,
         priority: 2,
         inputs: vec![TensorHeader {
@@ -81,7 +81,7 @@ async fn bury_as(server: &RedisServer, keys: ModelKeys, id: u128, entry: &str) -
 }
 
 #[tokio::test]
-async fn queues_are_shown_and_dead_letters_are_listed_dropped_and_tried_again() {
+async fn queues_are_shown_and_dead_letters_are_listed_dropped_and_retried() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     assert!(
@@ -140,7 +140,7 @@ async fn queues_are_shown_and_dead_letters_are_listed_dropped_and_tried_again() 
 }
 
 #[tokio::test]
-async fn an_entry_that_several_models_have_is_dealt_with_in_the_one_that_is_named() {
+async fn an_entry_that_several_models_have_needs_the_model_option() {
     const ENTRY: &str = "1700000000000-0";
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
@@ -173,7 +173,7 @@ async fn an_entry_that_several_models_have_is_dealt_with_in_the_one_that_is_name
 }
 
 #[tokio::test]
-async fn a_model_may_be_called_like_a_part_of_our_keys() {
+async fn a_model_may_have_the_name_of_a_part_of_the_keys() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     for name in ["registry", "jobs", "webhooks"] {
@@ -187,7 +187,7 @@ async fn a_model_may_be_called_like_a_part_of_our_keys() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_is_named_once_with_what_to_do() {
+async fn an_unreachable_redis_is_reported_once_with_advice() {
     for arguments in [
         &["status"][..],
         &["status", "--json"],
@@ -212,10 +212,10 @@ async fn a_redis_that_is_not_there_is_named_once_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_is_said_once() {
+async fn a_refused_login_is_reported_once() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
-    let url = format!("redis://nobody:secret@{}", server.address());
+    let url = format!("redis://stranger:secret@{}", server.address());
     for more in [&[][..], &["--watch"]] {
         let mut command = ocelli(&["queue", "status", "--redis", &url]);
         command.args(more);
@@ -231,7 +231,7 @@ async fn a_login_that_is_refused_is_said_once() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_is_done_though_nobody_reads() {
+async fn queue_commands_act_even_if_standard_output_is_closed() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     for id in 0..5 {

@@ -13,20 +13,20 @@ use crate::harness::process::{ocelli, signal};
 use crate::support::eventually;
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 
-/// A watch under way, and what it has printed.
+/// A running watch, and its output.
 struct Watch {
     child: Child,
     printed: Arc<Mutex<String>>,
 }
 
 impl Watch {
-    /// Starts one that prints into a pipe.
+    /// Starts a watch that prints into a pipe.
     fn start(server: &RedisServer, arguments: &[&str]) -> Self {
         let (reader, writer) = std::io::pipe().unwrap();
         Self::printing_to(server, arguments, writer.into(), reader)
     }
 
-    /// Starts one on a terminal.
+    /// Starts a watch on a terminal.
     fn on_terminal(server: &RedisServer) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
@@ -60,7 +60,7 @@ impl Watch {
         self.printed.lock().unwrap().clone()
     }
 
-    /// Waits until it has printed `text` this often, beyond its first `after` bytes.
+    /// Waits until it has printed `text` this often after the first `after` bytes.
     async fn prints(&self, text: &str, times: usize, after: usize) {
         eventually(&format!("{text:?} is printed"), async || {
             self.printed()[after..].matches(text).count() >= times
@@ -68,7 +68,7 @@ impl Watch {
         .await;
     }
 
-    /// Ends it by a signal; it must succeed and say nothing else.
+    /// Stops it with a signal; it must succeed and print nothing else.
     async fn ends_well_by(mut self, name: &str) -> String {
         signal(&self.child, name);
         self.ended().await;
@@ -104,7 +104,7 @@ impl Drop for Watch {
 const EMPTY: &str = "no worker has served";
 
 #[tokio::test]
-async fn a_watch_goes_on_through_an_outage_until_a_signal_ends_it() {
+async fn a_watch_continues_through_an_outage_until_a_signal() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     let watch = Watch::start(&server, &[]);
@@ -128,13 +128,13 @@ async fn a_watch_goes_on_through_an_outage_until_a_signal_ends_it() {
         assert!(outage.contains(part), "no {part:?} in {outage}");
     }
     let mut blocks: Vec<&str> = printed.split("\n\n").collect();
-    // The last one may not have been read to its end.
+    // The last block may be incomplete.
     blocks.pop();
     assert!(blocks.iter().all(|block| block.lines().count() == 2), "{printed}");
 }
 
 #[tokio::test]
-async fn a_watch_may_begin_before_its_redis() {
+async fn a_watch_may_start_before_its_redis() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     server.stop(Stop::Kill).await;
@@ -146,7 +146,7 @@ async fn a_watch_may_begin_before_its_redis() {
 }
 
 #[tokio::test]
-async fn each_line_of_a_watch_in_json_is_an_object_with_its_time() {
+async fn a_watch_in_json_prints_one_object_with_the_time_per_line() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     let mut worker = ocelli(&["worker", "--listen", "127.0.0.1:0", "--engine", "fake"]);
@@ -168,17 +168,17 @@ async fn each_line_of_a_watch_in_json_is_an_object_with_its_time() {
 }
 
 #[tokio::test]
-async fn on_a_terminal_each_status_takes_the_place_of_the_last() {
+async fn on_a_terminal_each_status_replaces_the_previous_one() {
     let Some(binary) = Binary::redis() else { return };
     let mut server = RedisServer::start(&binary, Options::default()).await;
     let watch = Watch::on_terminal(&server);
-    // The status is three lines: when it was asked, an empty one, and the queues.
+    // The status has three lines: the time, an empty line, and the queues.
     watch.prints("\x1b[3A\r\x1b[J", 2, 0).await;
     server.stop(Stop::Kill).await;
     watch.prints("cannot be reached", 1, 0).await;
     let printed = watch.ends_well_by("INT").await;
     let mut blocks: Vec<&str> = printed.split("\x1b[J").collect();
-    // The last one may not have been read to its end.
+    // The last block may be incomplete.
     blocks.pop();
     assert!(
         blocks.iter().all(|block| block.contains("Ctrl-C to stop")),
@@ -188,7 +188,7 @@ async fn on_a_terminal_each_status_takes_the_place_of_the_last() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_quietly_where_nobody_reads_any_more() {
+async fn a_watch_ends_quietly_when_standard_output_is_closed() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     let (reader, writer) = std::io::pipe().unwrap();

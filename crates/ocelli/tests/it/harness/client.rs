@@ -1,4 +1,4 @@
-//! A client that says what it wants in one line, and one that speaks bytes.
+//! An HTTP client with a fluent interface, and one for raw bytes.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use crate::PATIENCE;
 use crate::http::api;
 
-/// A request to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     address: SocketAddr,
@@ -27,7 +26,6 @@ pub(crate) struct Call {
     body: Bytes,
 }
 
-/// What came back.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -35,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// A connection that stays open from request to request.
+/// A persistent connection.
 pub(crate) enum Connection {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
@@ -70,18 +68,18 @@ impl Call {
         self.body("application/json", body.to_string())
     }
 
-    /// Parts of a form, as curl writes them: `(name, content)`.
+    /// A multipart form as written by curl, of parts `(name, content)`.
     pub(crate) fn form<'a>(self, parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         self.body(FORM, form(parts))
     }
 
-    /// Sends it on a connection of its own.
+    /// Sends it on a new connection.
     pub(crate) async fn send(self) -> Answer {
         let mut connection = Connection::http1(self.address).await;
         self.send_on(&mut connection).await
     }
 
-    /// Sends it and checks that the answer is one that the API description allows.
+    /// Sends it and checks the response against the API description.
     pub(crate) async fn send_on(self, connection: &mut Connection) -> Answer {
         let (method, target) = (self.method.clone(), self.target.clone());
         let answer = self.try_send_on(connection).await.unwrap();
@@ -114,12 +112,12 @@ impl Call {
             .expect("the server answers within the tests' patience")
     }
 
-    /// Sends it on a connection of its own, while the test goes on.
+    /// Sends it on a new connection, in the background.
     pub(crate) fn spawn(self) -> JoinHandle<Answer> {
         tokio::spawn(self.send())
     }
 
-    /// The request as HTTP/1.1 writes it.
+    /// The bytes of the request in HTTP/1.1.
     pub(crate) fn wire(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\nHost: test\r\n", self.method, self.target).into_bytes();
         for (name, value) in &self.headers {
@@ -147,7 +145,7 @@ impl Call {
 /// The content type of [`form`].
 pub(crate) const FORM: &str = "multipart/form-data; boundary=------------------------d74496d66958873e";
 
-/// A form's body, as curl writes it.
+/// The body of a form, as written by curl.
 pub(crate) fn form<'a>(parts: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let boundary = FORM.split_once("boundary=").unwrap().1;
     let mut body = Vec::new();
@@ -181,14 +179,14 @@ impl Answer {
             .unwrap()
     }
 
-    /// The answer is a success; gives its JSON.
+    /// Checks for success; returns the JSON.
     #[track_caller]
     pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         self.json()
     }
 
-    /// The answer is the one error body with this status and code; gives its text.
+    /// Checks for an error with this status and code; returns its text.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self:?}");
@@ -199,7 +197,7 @@ impl Answer {
         body["error"].as_str().unwrap().to_owned()
     }
 
-    /// The label of the best prediction of the tutorial's answer.
+    /// The label of the best prediction, in the tutorial's format.
     #[track_caller]
     pub(crate) fn best(&self) -> String {
         let body = self.ok();
@@ -232,7 +230,7 @@ impl Connection {
     }
 }
 
-/// A client that speaks bytes.
+/// A client that sends and reads raw bytes.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
@@ -246,7 +244,7 @@ impl Raw {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// All that comes until the server closes; a reset counts as closing.
+    /// All bytes until the server closes the connection; a reset counts as closing.
     pub(crate) async fn until_closed(&mut self) -> String {
         let mut bytes = Vec::new();
         let read = timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await;
@@ -254,7 +252,7 @@ impl Raw {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The next line, and nothing after it.
+    /// Reads the next line only.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = Vec::new();
         let read = async {
@@ -268,7 +266,7 @@ impl Raw {
         String::from_utf8(line).unwrap()
     }
 
-    /// The head and body of one answer that has a length.
+    /// The head and body of one response with a length.
     pub(crate) async fn answer(&mut self) -> Answer {
         timeout(PATIENCE, read_answer(&mut self.0))
             .await
@@ -289,7 +287,7 @@ async fn read_answer(stream: &mut TcpStream) -> Answer {
     }
 }
 
-/// The answer in `bytes`, once it is whole.
+/// The response in `bytes`, if it is complete.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();

@@ -1,4 +1,4 @@
-//! Photos, good and bad, most of them made here.
+//! Valid and invalid photos, most of them generated here.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ pub(crate) struct Photo {
     pub(crate) bytes: Arc<[u8]>,
 }
 
-/// The built-in model. Its digest takes its time without optimisation, so it is made once.
+/// The built-in model. Its digest is slow without optimisation, so it is computed once.
 pub(crate) static PACKAGE: LazyLock<ModelPackage> = LazyLock::new(|| served_model::builtin().unwrap());
 
 /// A beagle, 500 x 375. MIT licence, see `data/README.md`.
@@ -26,7 +26,7 @@ impl Photo {
         Self { bytes: bytes.into() }
     }
 
-    /// The pixels that the built-in model gets of it.
+    /// The pixels that the built-in model receives.
     fn pixels(&self) -> Vec<u8> {
         let header = ImageHeader::read(&self.bytes, &DecodeLimits::default()).unwrap();
         let spec = &PACKAGE.card.manifest.input;
@@ -36,7 +36,7 @@ impl Photo {
         pixels
     }
 
-    /// The label that the fake engine gives it.
+    /// The label that the fake engine returns.
     pub(crate) fn label(&self) -> &'static str {
         let labels = &PACKAGE.card.labels[0];
         &labels[class_of(&self.pixels(), labels.len())]
@@ -47,7 +47,7 @@ pub(crate) fn dog() -> Photo {
     Photo::new(DOG)
 }
 
-/// A small photo of one grey, from 1 to 100; each of them gets another class from the fake engine.
+/// A small photo of one grey, from 1 to 100; each has another class with the fake engine.
 pub(crate) fn grey(level: u8) -> Photo {
     assert!((1..=100).contains(&level), "greys beyond would repeat classes");
     png(8, 8, png::ColorType::Grayscale, png::BitDepth::Eight, level)
@@ -64,7 +64,7 @@ pub(crate) fn coloured(rgb: [u8; 3]) -> Photo {
     Photo::new(bytes)
 }
 
-/// The first bytes of the pixels that the engine gets of [`grey`].
+/// The first bytes of the pixels that the engine receives for [`grey`].
 pub(crate) fn grey_marker(level: u8) -> [u8; 4] {
     [level; 4]
 }
@@ -80,7 +80,7 @@ pub(crate) fn bomb() -> Photo {
     BOMB.clone()
 }
 
-/// A PNG that says that it is this large, and holds little.
+/// A PNG that declares this size and contains little data.
 pub(crate) fn header_only(width: u32, height: u32) -> Photo {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -105,7 +105,7 @@ fn png(width: u32, height: u32, color: png::ColorType, depth: png::BitDepth, byt
     Photo::new(bytes)
 }
 
-/// A progressive JPEG whose last scan is there again and again, until there are `scans`.
+/// A progressive JPEG whose last scan is repeated until there are `scans`.
 pub(crate) fn with_scans(scans: usize) -> Photo {
     let starts: Vec<usize> = PROGRESSIVE
         .windows(2)

@@ -1,4 +1,4 @@
-//! The real binary: started with nothing of this environment that it would listen to, watched, and sent signals.
+//! The real binary: started without the user's settings, observed, and sent signals.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::harness::client::Call;
 use crate::harness::server;
 use crate::{comes_to_hold, eventually};
 
-/// A running `ocelli` that serves.
+/// A running server process.
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
@@ -22,7 +22,7 @@ pub(crate) struct Process {
     reader: Option<JoinHandle<()>>,
 }
 
-/// `ocelli` with these arguments, untouched by the settings of whoever runs the tests.
+/// `ocelli` with these arguments, without the user's OCELLI_ variables.
 pub(crate) fn ocelli(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli"));
     for (name, _) in std::env::vars_os() {
@@ -34,19 +34,19 @@ pub(crate) fn ocelli(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end, with `input` on its standard input.
+/// Runs a command with `input` on standard input.
 pub(crate) async fn run(command: Command, input: &'static [u8]) -> Output {
     run_into(command, input, Stdio::piped()).await
 }
 
-/// The same where nobody reads its standard output.
+/// The same, with a closed standard output.
 pub(crate) async fn run_unread(command: Command) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     run_into(command, b"", writer.into()).await
 }
 
-/// The same with its standard output there.
+/// The same, with this standard output.
 pub(crate) async fn run_into(mut command: Command, input: &'static [u8], stdout: Stdio) -> Output {
     let run = move || {
         command
@@ -54,7 +54,7 @@ pub(crate) async fn run_into(mut command: Command, input: &'static [u8], stdout:
             .stdout(stdout)
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A command that reads nothing may be gone already.
+        // A command that reads nothing may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     };
@@ -62,7 +62,7 @@ pub(crate) async fn run_into(mut command: Command, input: &'static [u8], stdout:
     output.await.expect("the command ends").unwrap()
 }
 
-/// The folder or file of the ONNX Runtime library; `None` after saying so where there is none, unless
+/// The folder or file of the ONNX Runtime library; `None` with a message if there is none, unless
 /// `OCELLI_REQUIRE_ENGINES=1` makes that a failure.
 #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
 pub(crate) fn onnxruntime() -> Option<PathBuf> {
@@ -91,7 +91,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
 }
 
 fn signals(child: &Child, names: &[&str]) {
-    // The shell has `kill` built in; a program of that name is not everywhere.
+    // `kill` is a shell builtin; not every system has it as a program.
     let kills: Vec<String> = names
         .iter()
         .map(|name| format!("kill -{name} {}", child.id()))
@@ -104,36 +104,36 @@ fn signals(child: &Child, names: &[&str]) {
 }
 
 impl Process {
-    /// Serves with the fake engine on a free port; returns when it is ready.
+    /// Serves with the fake engine on a free port; returns when ready.
     pub(crate) async fn fake(arguments: &[&str]) -> Self {
         let mut command = ocelli(&["serve", "--listen", "127.0.0.1:0", "--engine", "fake"]);
         command.args(arguments);
         Self::start(command).await
     }
 
-    /// Starts a command that serves; returns when it is ready.
+    /// Starts a serving command; returns when ready.
     pub(crate) async fn start(command: Command) -> Self {
         Self::start_until(command, "ready; try:", "listening on http://").await
     }
 
-    /// Starts a worker; returns when it takes jobs. Its address is that of its probes.
+    /// Starts a worker; returns when it takes jobs. The address is that of its probes.
     pub(crate) async fn start_worker(command: Command) -> Self {
         Self::start_until(command, "ready; computing", "probes listen on http://").await
     }
 
-    /// Starts a worker that may have no Redis yet; returns when its probes listen.
+    /// Starts a worker, possibly before its Redis; returns when its probes listen.
     pub(crate) async fn start_worker_early(command: Command) -> Self {
         let probes = "probes listen on http://";
         Self::start_until(command, probes, probes).await
     }
 
-    /// Starts a web process that may have no Redis yet; returns when it listens.
+    /// Starts a web process, possibly before its Redis; returns when it listens.
     pub(crate) async fn start_early(command: Command) -> Self {
         let listens = "listening on http://";
         Self::start_until(command, listens, listens).await
     }
 
-    /// Starts a command whose log goes where nothing of it is heard; returns when `/livez` on `address` answers.
+    /// Starts a command whose log is discarded; returns when `/livez` on `address` answers.
     pub(crate) async fn start_unheard(
         mut command: Command,
         log: impl Into<Stdio>,
@@ -153,7 +153,7 @@ impl Process {
         process
     }
 
-    /// Starts a command; returns when it has said that it is `ready`, and what it listens on after `address`.
+    /// Starts a command; returns when it has logged `ready` and, after `address`, its address.
     async fn start_until(mut command: Command, ready: &str, address: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -173,7 +173,7 @@ impl Process {
         process.logs(ready).await;
         let line = process.logs(address).await;
         let end = line.rsplit('/').next().unwrap();
-        // In JSON there is more behind it.
+        // In JSON, more text follows.
         process.address = end.split('"').next().unwrap().parse().unwrap();
         process
     }
@@ -195,12 +195,12 @@ impl Process {
         found.unwrap()
     }
 
-    /// What it has said so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    /// The environment that it runs in, as the system tells.
+    /// The environment of the process, from the system.
     pub(crate) fn environment(&self) -> String {
         let environment = std::fs::read(format!("/proc/{}/environ", self.child.id())).unwrap();
         String::from_utf8_lossy(&environment).replace('\0', "\n")
@@ -211,17 +211,17 @@ impl Process {
         self.signals(&[name]);
     }
 
-    /// Sends signals one behind the other, as quickly as a shell can.
+    /// Sends signals in quick succession.
     pub(crate) fn signals(&self, names: &[&str]) {
         signals(&self.child, names);
     }
 
-    /// Whether it has ended, as far as one can tell without waiting.
+    /// Whether it has ended; does not wait.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits until it has ended, and gives its exit status and all that it said.
+    /// Waits until it has ended; returns its exit status and log.
     pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>) {
         let mut status = None;
         eventually("the process ends", async || {
@@ -229,7 +229,7 @@ impl Process {
             status.is_some()
         })
         .await;
-        // It ends with the process, which has nobody else to write for it.
+        // It ends with the process, the only writer.
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
@@ -237,12 +237,12 @@ impl Process {
         (status.unwrap().code(), log)
     }
 
-    /// A file in which Linux describes the process.
+    /// A file of the process in `/proc`.
     fn described(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
 
-    /// A line `name: 123 kB` of what Linux says of the process's memory, in bytes.
+    /// A line `name: 123 kB` of the process's memory status, in bytes.
     pub(crate) fn memory(&self, name: &str) -> u64 {
         let status = self.described("status");
         let mut lines = status.lines();
@@ -252,13 +252,13 @@ impl Process {
         kilobytes * 1024
     }
 
-    /// How many files it has open.
+    /// Number of open files.
     pub(crate) fn open_files(&self) -> usize {
         let folder = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
         folder.unwrap().count()
     }
 
-    /// How many it may have open.
+    /// Limit of open files.
     pub(crate) fn file_limit(&self) -> u64 {
         let limits = self.described("limits");
         let mut lines = limits.lines();
@@ -275,7 +275,7 @@ impl Process {
         Call::new(self.address, Method::POST, target)
     }
 
-    /// Waits until a metric fulfils `wanted`.
+    /// Waits until a metric satisfies `wanted`.
     pub(crate) async fn metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
         let mut last = f64::NAN;
         let seen = comes_to_hold(async || {

@@ -1,4 +1,4 @@
-//! A server in this process, whose engine does what the test says.
+//! A server in this process, with an engine that the test controls.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::harness::client::{Answer, Call, Raw};
 use crate::harness::photos::{self, Photo};
 use crate::{PATIENCE, comes_to_hold, eventually};
 
-/// What every server here has unless its test says otherwise: times that only end a test that hangs, and the
+/// The default settings of test servers: times that only end a hanging test, and the
 /// binary's own limits.
 pub(crate) struct Setup {
     pub(crate) pipeline: PipelineConfig,
@@ -35,15 +35,15 @@ pub(crate) struct Setup {
     pub(crate) jobs: JobsConfig,
     pub(crate) cors: Cors,
     pub(crate) package: ModelPackage,
-    /// Whether the engine takes the cores from the decoders while it runs.
+    /// Whether the engine takes the cores from the decoders while running.
     pub(crate) engine_uses_cores: bool,
     /// How long the engine takes, from its warm-up on.
     pub(crate) cost: FakeCost,
-    /// What it serves instead of the package.
+    /// The models to serve instead of the package.
     pub(crate) models: Option<ModelSet>,
 }
 
-/// A server, and the strings that move its engine.
+/// A server, and the control of its engine.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) engine: FakeControl,
@@ -118,14 +118,14 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Starts it and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     pub(crate) async fn start(self) -> Server {
         let server = self.begin(|_| ()).await;
         server.ready().await;
         server
     }
 
-    /// Starts it with an engine that `prepare` has had in hand, and does not wait.
+    /// Starts the server with an engine modified by `prepare`, without waiting.
     pub(crate) async fn begin(self, prepare: impl FnOnce(&FakeControl)) -> Server {
         let fake = Fake::new(self.cost);
         let engine = fake.control();
@@ -160,12 +160,12 @@ impl Setup {
 }
 
 impl Server {
-    /// The usual server, ready.
+    /// The default server, when ready.
     pub(crate) async fn start() -> Self {
         Setup::default().start().await
     }
 
-    /// Waits until it is ready, and forgets the batches of its warm-up.
+    /// Waits until it is ready, and clears the batches of its warm-up.
     pub(crate) async fn ready(&self) {
         eventually("the server is ready", async || {
             self.get("/readyz").send().await.status == 200
@@ -186,7 +186,7 @@ impl Server {
         Call::new(self.address, Method::DELETE, target)
     }
 
-    /// A photo for the tutorial's route, as the tutorial's client sends it.
+    /// A request with a photo on the tutorial's route, as sent by the tutorial's client.
     pub(crate) fn photo(&self, photo: &Photo) -> Call {
         self.post("/predict").form([("image", &photo.bytes[..])])
     }
@@ -195,7 +195,7 @@ impl Server {
         Raw::connect(self.address).await
     }
 
-    /// The value of a metric, with its labels as they are printed; 0 while nothing was counted.
+    /// The value of a metric with labels as printed; 0 if nothing was counted.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let answer = self.get("/metrics").send().await;
         value(answer.text(), name)
@@ -219,7 +219,7 @@ impl Server {
         .await;
     }
 
-    /// Closes the engine's gate and puts one photo behind it, so that what follows has to wait.
+    /// Blocks the engine with one photo, so that later photos have to wait.
     pub(crate) async fn occupy(&self) -> JoinHandle<Answer> {
         self.engine.hold();
         let first = self.photo(&photos::grey(1)).spawn();
@@ -227,7 +227,7 @@ impl Server {
         first
     }
 
-    /// The server still answers as it should, and whatever came before left nothing behind.
+    /// Checks that the server still answers correctly and holds nothing of earlier requests.
     pub(crate) async fn is_well(&self) {
         let dog = photos::dog();
         assert_eq!(self.photo(&dog).send().await.best(), dog.label());
@@ -249,13 +249,13 @@ impl Server {
         }
     }
 
-    /// Asks the server to stop, as a signal does.
+    /// Stops the server, as a signal does.
     pub(crate) fn begin_to_stop(&mut self) {
         let stop = self.stop.take().expect("it is stopped once");
         let _ = stop.send("the test");
     }
 
-    /// Stops the server, waits until it has, and says how it ended.
+    /// Stops the server, waits for its end, and returns how it ended.
     pub(crate) async fn stop(mut self) -> ServeEnd {
         if self.stop.is_some() {
             self.begin_to_stop();
@@ -264,21 +264,21 @@ impl Server {
         ended.expect("it ends").unwrap()
     }
 
-    /// Waits until the server has ended of itself, and says how.
+    /// Waits until the server has ended, and returns how.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<ServeEnd> {
         let serving = self.serving.take().expect("it ends once");
         serving.await.unwrap()
     }
 }
 
-/// An engine that a failed test left held would keep the process.
+/// A blocked engine left by a failed test would keep the process alive.
 impl Drop for Server {
     fn drop(&mut self) {
         self.engine.release();
     }
 }
 
-/// The value of a metric in the text of `/metrics`; 0 while nothing was counted. A name that no metric has fails the test.
+/// The value of a metric in the text of `/metrics`; 0 if nothing was counted. Panics if no metric has this name.
 pub(crate) fn value(metrics: &str, name: &str) -> f64 {
     let sample = name.split('{').next().unwrap();
     assert!(is_sample(sample), "no metric is called {sample}");
@@ -288,7 +288,7 @@ pub(crate) fn value(metrics: &str, name: &str) -> f64 {
         .map_or(0.0, |value| value.parse().unwrap())
 }
 
-/// Whether one of our metrics has samples of this name.
+/// Whether a metric has samples of this name.
 fn is_sample(name: &str) -> bool {
     Metrics::KINDS.iter().any(|(field, kind)| {
         let end = name
@@ -322,7 +322,7 @@ fn a_metric_that_does_not_exist_is_not_zero() {
     assert_eq!(value("", "ocelli_dropped_total{reason=\"client_gone\"}"), 0.0);
 }
 
-/// The fake, which may claim the cores as an engine that computes on them does.
+/// The fake engine, which can claim the cores like an engine that computes on them.
 struct Hungry {
     fake: Fake,
     uses_cpu: bool,

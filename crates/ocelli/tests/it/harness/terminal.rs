@@ -1,4 +1,4 @@
-//! A terminal that commands write to, and everything that they write there.
+//! A pseudoterminal for commands, and their output.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,12 +10,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::eventually;
 
-/// Clears the line that the cursor is on.
+/// Clears the current line.
 pub(crate) const CLEAR: &str = "\r\x1b[2K";
 
 /// A pseudoterminal.
 pub(crate) struct Terminal {
-    /// Where commands write. While it is open, reading does not end.
+    /// The end for commands. While it is open, reading does not end.
     end: File,
     written: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -32,7 +32,7 @@ impl Terminal {
         let reading = Arc::clone(&written);
         let reader = thread::spawn(move || {
             let (mut master, mut piece) = (File::from(master), [0; 4096]);
-            // It fails once all ends that are written to are closed.
+            // Fails once all writing ends are closed.
             while let Ok(read @ 1..) = master.read(&mut piece) {
                 reading.lock().unwrap().extend_from_slice(&piece[..read]);
             }
@@ -40,12 +40,12 @@ impl Terminal {
         Self { end, written, reader }
     }
 
-    /// For a command to write to.
+    /// A writing end for a command.
     pub(crate) fn stdio(&self) -> Stdio {
         self.end.try_clone().unwrap().into()
     }
 
-    /// What was read so far.
+    /// The output so far.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
     }
@@ -55,7 +55,7 @@ impl Terminal {
         eventually(text, async || self.text().contains(text)).await;
     }
 
-    /// All that was written by commands that have ended.
+    /// The complete output, after all commands have ended.
     pub(crate) fn end(self) -> String {
         drop(self.end);
         self.reader.join().unwrap();

@@ -164,9 +164,9 @@ async fn tls_on_the_plain_port_is_named() {
     }
     let counted = "ocelli_requests_total{route=\"other\",status=\"400\",code=\"invalid_request\"}";
     process.metric(counted, |count| count == 2.0).await;
-    process.logs("a client speaks TLS to this HTTP port").await;
+    process.logs("TLS handshake on the HTTP port").await;
     process.signal("TERM");
     let (_, log) = process.ended().await;
-    let warnings = log.iter().filter(|line| line.contains("speaks TLS")).count();
+    let warnings = log.iter().filter(|line| line.contains("TLS handshake")).count();
     assert_eq!(warnings, 1, "one is enough: {log:?}");
 }

@@ -39,6 +39,7 @@ async fn the_models_say_what_they_are_and_how_they_run() {
     assert_eq!(model["default"], true);
     assert_eq!(model["classes"], 1000);
     assert_eq!(model["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(model["outputs"][0]["labels_source"], "labels.txt");
     assert_eq!(model["input"]["width"], 224);
     let engine = &model["engine"];
     assert_eq!(engine["name"], "fake");

@@ -1,4 +1,4 @@
-//! One `Idempotency-Key`, one job: also where accepting it is slow, fails half-way, or finds the queue full.
+//! One `Idempotency-Key` creates one job, even if accepting it is slow, fails halfway, or finds the queue full.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::jobs::{accepted, job, shows, until};
 use crate::support::proxy::{Proxy, Spring};
 use crate::support::redis::{Binary, Options, RedisServer};
 
-/// Redis, a web process that a network can keep from it, another one, and no worker.
+/// Redis, a web process behind a faulty network, another web process, and no worker.
 struct Processes {
     redis: RedisServer,
     network: Proxy,
@@ -24,7 +24,7 @@ struct Processes {
 }
 
 impl Processes {
-    /// `None` where there is no Redis.
+    /// `None` without a Redis.
     async fn start() -> Option<Self> {
         let binary = &Binary::redis()?;
         let redis = RedisServer::start(binary, Options::default()).await;
@@ -60,7 +60,7 @@ impl Processes {
         (first, winner)
     }
 
-    /// The answer to the first request, whose connection to Redis is cut at `words`.
+    /// The response to the first request, whose connection to Redis is cut at `words`.
     async fn cut(&self, words: &'static [&'static str]) -> Answer {
         self.network.trap(words, Spring::Cut);
         let first = Self::call(self.slow.address).send().await;
@@ -76,7 +76,7 @@ impl Processes {
         job(address, &Self::photos()).header("Idempotency-Key", "a")
     }
 
-    /// What a process that is too slow, or gone, has claimed and not finished is gone too, as it would be after a while.
+    /// Removes unfinished claims of a slow or dead process, as their TTL would.
     async fn claims_lapse(&self) {
         for key in self.redis.keys().await {
             let job = key.starts_with("ocelli:job:");
@@ -89,7 +89,7 @@ impl Processes {
         }
     }
 
-    /// There is one job, whatever the first request was told, and it is computed.
+    /// Checks that there is one job, whatever the first response was, and that it is computed.
     async fn has_one_job(&self, first: Answer) {
         let mut ids = vec![];
         if first.status == 202 {
@@ -111,10 +111,10 @@ impl Processes {
         shows(&until(self.other.address, &ids[0], "done").await, &Self::photos());
     }
 
-    /// The answer of a client that tries again for as long as it is told to.
+    /// The response to a client that retries while it should.
     async fn repeated(&self, address: SocketAddr) -> Answer {
         let mut last = None;
-        eventually("the request is not to be repeated", async || {
+        eventually("the request needs no retry", async || {
             let answer = Self::call(address).send().await;
             let again = matches!(answer.status.as_u16(), 409 | 503);
             if answer.status == 409 {
@@ -127,7 +127,7 @@ impl Processes {
         last.unwrap()
     }
 
-    /// Parts that wait for a worker.
+    /// Number of parts that wait for a worker.
     async fn queued(&self) -> usize {
         let keys = self.redis.keys().await;
         let stream = keys.iter().find(|key| key.ends_with("jobs:normal"));
@@ -139,11 +139,11 @@ impl Processes {
 }
 
 #[tokio::test]
-async fn a_slow_process_that_lost_its_claim_answers_with_the_job_of_the_other() {
+async fn a_slow_process_that_lost_its_claim_returns_the_other_job() {
     let Some(processes) = Processes::start().await else {
         return;
     };
-    // Everything is decoded by then, and nothing recorded.
+    // By then, everything is decoded and nothing recorded.
     let (first, winner) = processes.overtaken(&["{@jobs}:kept"]).await;
     assert_eq!(
         accepted(&processes.repeated(processes.slow.address).await),
@@ -166,7 +166,7 @@ async fn a_job_is_not_queued_before_its_key_is_settled() {
 }
 
 #[tokio::test]
-async fn a_job_whose_last_step_fails_is_not_one() {
+async fn a_job_whose_last_step_fails_is_not_created() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -177,7 +177,7 @@ async fn a_job_whose_last_step_fails_is_not_one() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_half_queued_is_not_one() {
+async fn a_half_queued_job_is_not_created() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -186,7 +186,7 @@ async fn a_job_that_is_half_queued_is_not_one() {
 }
 
 #[tokio::test]
-async fn a_process_that_loses_its_record_while_it_queues_has_no_job() {
+async fn a_process_that_loses_its_record_while_queueing_creates_no_job() {
     let Some(processes) = Processes::start().await else {
         return;
     };
@@ -227,7 +227,7 @@ async fn a_repeat_is_answered_in_one_process_while_it_is_full() {
     assert_eq!(accepted(&call.clone().send().await), accepted_first);
     let other = others.header("Idempotency-Key", "a");
     other.send().await.refused(422, "idempotency_conflict");
-    // A repeat is bounded as any other request.
+    // A repeat has the same limits as any other request.
     let short = Call::new(server.address, Method::POST, "/v1/jobs").header("Idempotency-Key", "a");
     short.send().await.refused(400, "invalid_request");
     server.engine.release();
@@ -236,7 +236,7 @@ async fn a_repeat_is_answered_in_one_process_while_it_is_full() {
     server.is_well().await;
 }
 
-/// What Redis keeps of claims and records, step by step.
+/// The TTLs of claims and records, step by step.
 #[tokio::test]
 async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_are_renewed() {
     use ocelli::queue::Broker;
@@ -270,7 +270,7 @@ async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_a
     assert!(!records.settle("k", ("theirs", "x"), LONG).await.unwrap());
     records.give_up("k", "mine").await.unwrap();
     assert!(!records.renew_claim("k", "mine", LONG).await.unwrap());
-    // Nobody has claimed it since.
+    // It has not been claimed since.
     assert!(records.settle("k", ("mine", "settled"), LONG).await.unwrap());
     assert_eq!(records.claimed("k").await.unwrap().as_deref(), Some("settled"));
 
@@ -283,7 +283,7 @@ async fn claims_and_records_of_jobs_that_are_being_accepted_expire_unless_they_a
     assert!(left(":job:").await > short, "the record was renewed");
     assert!(records.accept(id, &queued, LONG * 2).await.unwrap());
     assert!(records.read(id).await.unwrap().unwrap().accepted);
-    // A renewal that comes late does not shorten the life of an accepted job.
+    // A late renewal does not shorten the TTL of an accepted job.
     assert!(!records.renew(id, SHORT).await.unwrap());
     assert!(left(":job:").await > long);
     assert!(records.delete(id).await.unwrap());

@@ -1,4 +1,4 @@
-//! Asynchronous jobs over Redis, with real processes: what one web process accepted, another answers for.
+//! Asynchronous jobs over Redis, with real processes: every web process returns the jobs of the others.
 
 use std::collections::BTreeSet;
 
@@ -15,14 +15,14 @@ use crate::harness::server::value;
 use crate::jobs::{accepted, ask, job, shows, until, until_gone};
 use crate::support::redis::{Binary, Cluster, Options, RedisServer};
 
-/// A web process that may not know of any model yet.
+/// A web process that may not know any model yet.
 pub(crate) async fn new_web(url: &str, arguments: &[&str]) -> Process {
     let mut command = ocelli(&["web", "--listen", "127.0.0.1:0", "--redis", url]);
     command.args(arguments);
     Process::start(command).await
 }
 
-/// A web process that knows its model, whether or not a worker is there any more.
+/// A web process that knows its model, even if the worker has gone.
 pub(crate) async fn web(url: &str, arguments: &[&str]) -> Process {
     let web = new_web(url, arguments).await;
     eventually("the web process knows the model", async || {
@@ -41,9 +41,9 @@ pub(crate) async fn worker(url: &str, arguments: &[&str]) -> Process {
     Process::start_worker(command).await
 }
 
-/// Two web processes that know the model, and nobody who computes it.
+/// Two web processes that know the model, without a worker.
 pub(crate) async fn webs_without_worker(url: &str, arguments: &[&str]) -> [Process; 2] {
-    // Nothing is asked of it, so it need not wait until the web processes know that it leaves.
+    // It has no jobs, so it need not wait until the web processes notice its shutdown.
     let worker = worker(url, &["--drain-delay", "0s"]).await;
     let webs = [web(url, arguments).await, web(url, arguments).await];
     worker.signal("TERM");
@@ -61,7 +61,7 @@ pub(crate) async fn misses_the_worker(web: &Process) {
     .await;
 }
 
-/// Sends a job until there is room: for a moment, the door takes the queue for as full as it was.
+/// Retries a job until there is room: for a moment, admission still considers the queue full.
 async fn accepted_in_the_end(call: &Call) -> String {
     let mut last = None;
     eventually("there is room", async || {
@@ -83,7 +83,7 @@ pub(crate) async fn metric(process: &Process, name: &str) -> f64 {
     value(process.get("/metrics").send().await.text(), name)
 }
 
-/// Keys that belong to jobs, as opposed to the queues that they pass through.
+/// The keys of job records, without those of queues.
 async fn job_keys(redis: &RedisServer) -> Vec<String> {
     let belongs = |key: &String| {
         [":job:", ":once:", "{@jobs}"]
@@ -94,7 +94,7 @@ async fn job_keys(redis: &RedisServer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn any_web_process_answers_for_a_job() {
+async fn any_web_process_returns_a_job() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     hold_everywhere(&redis.url()).await;
@@ -108,7 +108,7 @@ async fn any_web_process_answers_for_a_job() {
 }
 
 #[tokio::test]
-async fn any_web_process_answers_for_a_job_in_a_cluster() {
+async fn any_web_process_returns_a_job_in_a_cluster() {
     let Some(binary) = Binary::redis() else { return };
     let cluster = Cluster::start(&binary, 3, 0, Options::default()).await;
     let urls = cluster.urls();
@@ -119,7 +119,7 @@ async fn any_web_process_answers_for_a_job_in_a_cluster() {
     hold_everywhere(&format!("redis+cluster://{}", hosts.join(","))).await;
 }
 
-/// Accepts, shows, deletes and repeats, always at the web process that knows least of the job.
+/// Submits, reads, deletes and repeats, each at the web process that has not seen the job.
 async fn hold_everywhere(url: &str) {
     let _worker = worker(url, &[]).await;
     let [here, there] = [web(url, &[]).await, web(url, &[]).await];
@@ -144,7 +144,7 @@ async fn hold_everywhere(url: &str) {
     assert_eq!(accepted(&again.send().await), first);
     let other = job(there.address, &photos[..1]).header("Idempotency-Key", "a");
     other.send().await.refused(422, "idempotency_conflict");
-    // What cannot be decoded is known before a job is made.
+    // Invalid images are refused before a job is created.
     let broken = Photo::new(&photos::DOG[..photos::DOG.len() / 2]);
     job(here.address, &[broken])
         .send()
@@ -161,7 +161,7 @@ async fn hold_everywhere(url: &str) {
 }
 
 #[tokio::test]
-async fn an_accepted_job_outlives_the_web_process_and_waits_for_a_worker() {
+async fn an_accepted_job_survives_its_web_process_and_waits_for_a_worker() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let [accepting, other] = webs_without_worker(&redis.url(), &[]).await;
@@ -173,7 +173,7 @@ async fn an_accepted_job_outlives_the_web_process_and_waits_for_a_worker() {
     let worker = worker(&redis.url(), &[]).await;
     let done = until(other.address, &job, "done").await;
     shows(&done, &photos);
-    // Its labels outlive the worker, and whoever knew the model.
+    // Its labels survive the worker and the web process that knew the model.
     other.metric("ocelli_workers", |workers| workers == 1.0).await;
     worker.signal("KILL");
     worker.ended().await;
@@ -185,7 +185,7 @@ async fn an_accepted_job_outlives_the_web_process_and_waits_for_a_worker() {
 }
 
 #[tokio::test]
-async fn one_key_at_many_web_processes_is_one_job() {
+async fn one_key_at_many_web_processes_creates_one_job() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let _worker = worker(&redis.url(), &[]).await;
@@ -214,7 +214,7 @@ async fn one_key_at_many_web_processes_is_one_job() {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_computes_fails_at_its_deadline_and_leaves_nothing() {
+async fn a_job_without_a_worker_fails_at_its_deadline_and_leaves_nothing() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let [web, other] = webs_without_worker(&redis.url(), &["--job-ttl", "3s"]).await;
@@ -231,7 +231,7 @@ async fn a_job_that_nobody_computes_fails_at_its_deadline_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_deleted_job_is_not_computed_and_a_late_reply_brings_nothing_back() {
+async fn a_deleted_job_is_not_computed_and_a_late_reply_is_ignored() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let [web, other] = webs_without_worker(&redis.url(), &[]).await;
@@ -255,7 +255,7 @@ async fn a_deleted_job_is_not_computed_and_a_late_reply_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_job_that_wants_its_reply_where_none_can_be_keeps_nobody_from_theirs() {
+async fn a_job_with_an_invalid_reply_address_affects_no_other() {
     let Some(binary) = Binary::redis() else { return };
     let server = RedisServer::start(&binary, Options::default()).await;
     let worker = worker(&server.url(), &[]).await;
@@ -338,7 +338,7 @@ async fn an_image_that_crashes_every_worker_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_part_is_answered_once_however_many_workers_answer_it() {
+async fn a_part_is_answered_once_even_if_several_workers_answer_it() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let slow = ["--fake-image-time", "1s", "--lease", "1s"];
@@ -358,7 +358,7 @@ async fn a_part_is_answered_once_however_many_workers_answer_it() {
 }
 
 #[tokio::test]
-async fn workers_rank_and_pool_so_that_only_what_was_asked_for_is_kept() {
+async fn workers_rank_and_pool_so_that_only_the_requested_result_is_kept() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let _worker = worker(&redis.url(), &[]).await;
@@ -368,12 +368,12 @@ async fn workers_rank_and_pool_so_that_only_what_was_asked_for_is_kept() {
     let keys = job_keys(&redis).await;
     let record = keys.iter().find(|key| key.contains(":job:")).expect("a record");
     let reply: usize = redis.command(&["HSTRLEN", record, "part0"]).await;
-    // The model has 1,000 classes, and five were asked for.
+    // The model has 1,000 classes, and the job requests five.
     assert!((1..200).contains(&reply), "{reply} bytes");
 }
 
 #[tokio::test]
-async fn a_job_whose_results_have_no_room_is_refused_before_it_is_queued() {
+async fn a_job_without_room_for_its_results_is_refused_before_it_is_queued() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let [web, other] = webs_without_worker(&redis.url(), &["--max-job-bytes", "3kB"]).await;

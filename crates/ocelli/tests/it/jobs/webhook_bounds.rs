@@ -1,4 +1,4 @@
-//! Receivers of webhooks that do not answer: they cost neither other receivers nor the server anything.
+//! Receivers of webhooks that do not respond affect neither other receivers nor the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::jobs::webhooks::{Receiver, key_file, server, told};
 use crate::jobs::{accepted, ask, job, until};
 use crate::support::redis::{Binary, Options, RedisServer};
 
-/// Somebody who takes every connection and says nothing.
+/// A receiver that accepts every connection and sends nothing.
 struct Silent {
     port: u16,
     connections: Arc<AtomicUsize>,
@@ -58,7 +58,7 @@ impl Drop for Silent {
 }
 
 #[tokio::test]
-async fn a_silent_receiver_has_few_calls_and_holds_up_no_other() {
+async fn a_silent_receiver_gets_few_calls_and_delays_no_other() {
     let server = server(&["127.0.0.1"], true).await;
     let (silent, mut good) = (Silent::start().await, Receiver::start(&["200 OK"]).await);
     let url = silent.url();
@@ -69,13 +69,13 @@ async fn a_silent_receiver_has_few_calls_and_holds_up_no_other() {
     eventually("it is called", async || silent.connections() > 0).await;
     accepted(&told(&server, &good.url("127.0.0.1")).send().await);
     good.call().await;
-    // Two, and two more for each time that both had no answer in 10 s.
+    // Two calls, and two more for each timeout of 10 s.
     let calls = silent.connections();
     assert!(calls <= 6, "{calls} calls of a receiver that is silent");
     server.is_well().await;
 }
 
-/// What lets a process call webhooks of this machine.
+/// The options that allow webhooks on this machine.
 fn allowed(key: &str) -> [&str; 5] {
     [
         "--webhook-hosts",
@@ -92,7 +92,7 @@ async fn told_by(process: &Process, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_silent_receiver_has_few_calls_over_redis_and_holds_up_no_other() {
+async fn a_silent_receiver_gets_few_calls_over_redis_and_delays_no_other() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -110,12 +110,12 @@ async fn a_silent_receiver_has_few_calls_over_redis_and_holds_up_no_other() {
     good.call().await;
     let calls = silent.connections();
     assert!(calls <= 12, "{calls} calls of a receiver that is silent");
-    // None is lost: all are still to be called.
+    // None is lost: all are still pending.
     let left: usize = redis.command(&["ZCARD", "ocelli:{@webhooks}:due"]).await;
     assert!(left >= 60 - 1, "{left} of 60 are left");
 }
 
-/// Starts `ocelli serve` where no more than so many files may be open: softly, and at all.
+/// Starts `ocelli serve` with these soft and hard limits of open files.
 async fn limited(soft: u32, hard: u32, arguments: &[&str]) -> Process {
     let serve = ocelli(&["serve", "--listen", "127.0.0.1:0", "--engine", "fake"]);
     let mut command = std::process::Command::new("sh");
@@ -138,7 +138,7 @@ async fn receivers_that_are_silent_do_not_use_up_the_files() {
     let key = key_file(&folder);
     let arguments = [&allowed(&key)[..], &["--max-connections", "40"]].concat();
     let process = limited(64, 400, &arguments).await;
-    // More receivers than there are files.
+    // More receivers than open files.
     let receivers = join_all((0..100).map(|_| Silent::start())).await;
     let mut jobs = Vec::new();
     for receiver in receivers.iter().chain(&receivers).chain(&receivers) {
@@ -161,7 +161,7 @@ async fn receivers_that_are_silent_do_not_use_up_the_files() {
 }
 
 #[tokio::test]
-async fn the_limit_of_files_is_raised_by_what_is_needed() {
+async fn the_limit_of_open_files_is_raised_as_needed() {
     let folder = tempfile::tempdir().unwrap();
     let key = key_file(&folder);
     let connections = ["--max-connections", "100", "--max-webhook-calls", "50"];
@@ -170,7 +170,7 @@ async fn the_limit_of_files_is_raised_by_what_is_needed() {
     let limit = process.file_limit();
     assert!((300..=400).contains(&limit), "{limit}");
     drop(process);
-    // No more than there may be, and then fewer connections, which is said.
+    // Within the hard limit, with fewer connections and a warning.
     let mut process = limited(64, 300, &arguments).await;
     process.logs("fewer connections than --max-connections").await;
     assert_eq!(process.get("/livez").send().await.status, 200);

@@ -1,4 +1,4 @@
-//! Webhooks: called once a job has ended, signed, and never where they must not be.
+//! Webhooks: called when a job has ended, signed, and only on allowed hosts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,13 +27,12 @@ use crate::support::redis::{Binary, Options, RedisServer, certificates};
 
 const KEY: &str = "a key of more than 16 bytes";
 
-/// Somebody who is called. The last of its answers is given again and again.
+/// A receiver of webhooks. It repeats the last of its answers.
 pub(crate) struct Receiver {
     pub(crate) port: u16,
     calls: mpsc::UnboundedReceiver<Received>,
 }
 
-/// A call.
 #[derive(Debug)]
 pub(crate) struct Received {
     head: String,
@@ -55,7 +54,7 @@ impl Receiver {
                 let answer: &str = answers[call.min(answers.len() - 1)];
                 let received = match &tls {
                     None => receive(stream, answer).await,
-                    // Who does not trust the certificate leaves.
+                    // A client that does not trust the certificate disconnects.
                     Some(tls) => match tls.accept(stream).await {
                         Ok(stream) => receive(stream, answer).await,
                         Err(_) => continue,
@@ -97,7 +96,7 @@ async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) 
     stream.read_exact(&mut body).await.unwrap();
     let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
     stream.write_all(answer.as_bytes()).await.unwrap();
-    // An encrypted connection says that it ends.
+    // TLS announces the end of a connection.
     let _ = stream.shutdown().await;
     Received { head, body }
 }
@@ -109,7 +108,7 @@ fn field<'a>(head: &'a str, name: &str) -> &'a str {
 }
 
 impl Received {
-    /// What it says, after its signature was found right.
+    /// The body, after checking the signature.
     #[track_caller]
     fn signed(&self) -> Value {
         assert!(
@@ -151,7 +150,7 @@ pub(crate) async fn server(hosts: &[&str], allow_private: bool) -> Server {
     setup.start().await
 }
 
-/// A job of one grey photo, told to `url`.
+/// A job of one grey photo, with the webhook `url`.
 pub(crate) fn told(server: &Server, url: &str) -> Call {
     job(server.address, &[photos::grey(1)]).header("X-Webhook-Url", url)
 }
@@ -161,7 +160,7 @@ const RETRIED: &str = "ocelli_webhooks_total{outcome=\"retried\"}";
 pub(crate) const FAILED: &str = "ocelli_webhooks_total{outcome=\"failed\"}";
 
 #[tokio::test]
-async fn a_webhook_is_told_what_get_says() {
+async fn a_webhook_gets_the_body_of_get() {
     let server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["204 No Content"]).await;
     let url = receiver.url("127.0.0.1");
@@ -217,7 +216,7 @@ async fn only_listed_hosts_of_the_internet_are_called() {
         let text = told(&server, &url).send().await.refused(400, "invalid_request");
         assert!(text.contains(says), "{text}");
     }
-    // What a name stands for is known only when it is called.
+    // A name is resolved only when it is called.
     let job = accepted(&told(&server, &receiver.url("localhost")).send().await);
     server.metric_is(FAILED, 1.0).await;
     until(server.address, &job, "done").await;
@@ -226,7 +225,7 @@ async fn only_listed_hosts_of_the_internet_are_called() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_a_deleted_job() {
+async fn a_deleted_job_calls_no_webhook() {
     let server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["200 OK"]).await;
     let url = receiver.url("127.0.0.1");
@@ -244,7 +243,7 @@ async fn nobody_is_told_of_a_deleted_job() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_tells_of_what_it_had_accepted() {
+async fn a_stopping_server_calls_the_webhooks_of_accepted_jobs() {
     let mut server = server(&["127.0.0.1"], true).await;
     let mut receiver = Receiver::start(&["200 OK"]).await;
     let mut failing = Receiver::start(&["500 Internal Server Error"]).await;
@@ -285,7 +284,7 @@ pub(crate) fn key_file(folder: &TempDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Speaks TLS as whom these files say.
+/// A TLS acceptor with these certificates.
 pub(crate) fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(certificate).unwrap();
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
@@ -299,7 +298,7 @@ pub(crate) fn acceptor(certificate: &Path, key: &Path) -> TlsAcceptor {
 }
 
 #[tokio::test]
-async fn an_encrypted_webhook_must_be_who_it_says() {
+async fn an_https_webhook_needs_a_valid_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certificates(folder.path());
     let mut receiver =
@@ -319,7 +318,7 @@ async fn an_encrypted_webhook_must_be_who_it_says() {
         let call = job(process.address, &[photos::grey(1)]).header("X-Webhook-Url", &url);
         accepted(&call.send().await)
     };
-    // Another authority's word is worth nothing.
+    // A certificate of another CA is refused.
     let strangers = tempfile::tempdir().unwrap();
     let stranger = start(certificates(strangers.path()).authority).await;
     send(&stranger).await;
@@ -334,7 +333,7 @@ async fn an_encrypted_webhook_must_be_who_it_says() {
 }
 
 #[tokio::test]
-async fn hosts_need_a_good_key() {
+async fn webhook_hosts_need_a_valid_key() {
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().join("short");
     std::fs::write(&short, "too short\n").unwrap();
@@ -353,7 +352,7 @@ async fn hosts_need_a_good_key() {
 }
 
 #[tokio::test]
-async fn a_webhook_outlives_the_web_process_that_accepted_it() {
+async fn a_webhook_survives_the_web_process_that_accepted_it() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -381,7 +380,7 @@ async fn a_webhook_outlives_the_web_process_that_accepted_it() {
     shows(&first, &[photos::grey(1)]);
     assert_eq!(receiver.call().await.signed(), first, "called again");
     other.metric(DELIVERED, |delivered| delivered == 1.0).await;
-    // One that nobody computes is told too.
+    // A job without a worker calls its webhook too.
     worker.signal("TERM");
     worker.ended().await;
     let late = accepted(&send(&other).header("X-Timeout-Ms", "1000").send().await);

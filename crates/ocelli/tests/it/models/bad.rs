@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::{ModelFolder, onnx, small};
 
-/// Every command that opens a model says the same of it.
+/// All commands that open a model report the same error.
 pub(super) async fn refused(files: &ModelFolder, spec: &str, words: &[&str]) {
     for command in [
         &["model", "show", spec][..],
@@ -28,9 +28,9 @@ pub(super) async fn refused(files: &ModelFolder, spec: &str, words: &[&str]) {
     }
 }
 
-/// Names of the hub are often copied without `hf:`.
+/// Hub names are often copied without `hf:`.
 #[tokio::test]
-async fn a_name_of_the_hub_is_recognised() {
+async fn a_hub_name_is_recognised() {
     let files = ModelFolder::new(&[("models/net/notes.txt", b"x")]);
     let here: &[&[&str]] = &[
         &["serve", "--listen", "127.0.0.1:0", "--model"],
@@ -151,7 +151,7 @@ async fn wrong_configurations_are_named_with_the_key() {
 }
 
 #[tokio::test]
-async fn packages_that_are_wrong_are_refused() {
+async fn invalid_packages_are_refused() {
     let files = ModelFolder::pets(&small());
     files.prints(&["model", "init", "pets", "--out", "mine"]).await;
     let toml = fs::read_to_string(files.path("mine/model.toml")).unwrap();

@@ -9,7 +9,7 @@ use super::{ModelFolder, Small, onnx, small, softmax_in_disguise};
 use crate::harness::photos;
 use crate::harness::process::onnxruntime;
 
-/// What `model check` says of a photo of one colour: one line of JSON.
+/// The JSON line of `model check` for a photo of one colour.
 async fn checked(files: &ModelFolder, arguments: &[&str]) -> Option<Value> {
     let library = onnxruntime()?;
     fs::write(files.path("photo.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
@@ -47,9 +47,9 @@ async fn the_numbers_of_a_hugging_face_model() {
     assert_eq!(said["predictions"].as_array().unwrap().len(), 3);
 }
 
-/// The tutorial's form: channels last, blue first, minus the means.
+/// The tutorial's preprocessing: channels last, blue first, minus the means.
 #[tokio::test]
-async fn keras_caffe_is_blue_first() {
+async fn keras_caffe_has_blue_first() {
     let model = Small {
         input: &[0, 8, 16, 3],
         ..small()
@@ -66,6 +66,41 @@ async fn keras_caffe_is_blue_first() {
         near(&said["channels"][channel]["mean"], value);
     }
     near(&said["output"]["first"][2], 2.0 * (200.0 - 103.939));
+}
+
+#[tokio::test]
+async fn channels_come_in_the_order_that_the_option_names() {
+    let files = ModelFolder::new(&[("net.onnx", &small().bytes())]);
+    let grey = (40.0 * 299.0 + 100.0 * 587.0 + 200.0 * 114.0) / 1000.0;
+    for (channels, means) in [
+        ("rgb", [40.0, 100.0, 200.0]),
+        ("bgr", [200.0, 100.0, 40.0]),
+        ("gray3", [grey; 3]),
+    ] {
+        let arguments = ["net.onnx", "--preset", "raw", "--channels", channels];
+        let Some(said) = checked(&files, &arguments).await else {
+            return;
+        };
+        for (channel, mean) in means.into_iter().enumerate() {
+            let found = said["channels"][channel]["mean"].as_f64().unwrap();
+            assert!((found - mean).abs() <= 0.5, "{channels}: {found} is not {mean}");
+        }
+    }
+    let arguments = [
+        "model",
+        "show",
+        "net.onnx",
+        "--preset",
+        "raw",
+        "--channels",
+        "gray",
+    ];
+    let (status, _, said) = files.run(&arguments).await;
+    assert_eq!(status, 2, "{said}");
+    assert!(
+        said.contains("takes 3 channels, and --channels says gray: choose rgb, bgr or gray3"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -91,7 +126,7 @@ async fn every_element_type_runs() {
     }
 }
 
-/// The weights of the classes are in another file, which the runtime is given from memory.
+/// The weights of the classes are external, and passed to the runtime from memory.
 #[tokio::test]
 async fn weights_in_another_file_are_used() {
     let mut graph = small().graph();
@@ -111,7 +146,7 @@ async fn weights_in_another_file_are_used() {
 }
 
 #[tokio::test]
-async fn people_get_words_and_failures_are_told() {
+async fn the_text_report_includes_failures() {
     let Some(library) = onnxruntime() else { return };
     let files = ModelFolder::pets(&small());
     fs::write(files.path("a.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
@@ -143,9 +178,20 @@ async fn people_get_words_and_failures_are_told() {
     assert_eq!(saved[128..132], (40.0_f32 * (1.0 / 255.0)).to_le_bytes());
 }
 
-/// The answers are not touched, for who made the file may have meant it.
 #[tokio::test]
-async fn a_second_softmax_is_told() {
+async fn a_photo_that_takes_too_much_memory_is_refused_before_it_is_decoded() {
+    let Some(library) = onnxruntime() else { return };
+    let files = ModelFolder::pets(&small());
+    fs::write(files.path("a.png"), &photos::coloured([40, 100, 200]).bytes).unwrap();
+    let arguments = ["model", "check", "pets", "a.png", "--max-decoding-bytes", "1"];
+    let (status, printed, said) = files.run_with(&arguments, Some(&library)).await;
+    assert_eq!(status, 1, "{said}");
+    assert!(printed.contains("raise --max-decoding-bytes"), "{printed}");
+}
+
+/// The results stay unchanged, because the softmax may be intended.
+#[tokio::test]
+async fn a_second_softmax_is_reported() {
     let files = ModelFolder::new(&[("net.onnx", &softmax_in_disguise())]);
     let Some(said) = checked(&files, &["net.onnx"]).await else {
         return;
@@ -160,7 +206,7 @@ async fn a_second_softmax_is_told() {
     assert!(warning.unwrap() < printed.find("photo.png").unwrap(), "{printed}");
     assert!(printed.contains("activation = \"none\""), "{printed}");
 
-    // What is meant is said in the package, and then nothing is applied and nothing is told.
+    // If the package has no activation, nothing is applied and there is no warning.
     files
         .prints(&["model", "init", "net.onnx", "--out", "mine"])
         .await;
@@ -182,7 +228,7 @@ async fn a_second_softmax_is_told() {
 }
 
 #[tokio::test]
-async fn a_graph_that_the_runtime_does_not_run_says_why() {
+async fn a_graph_that_the_runtime_refuses_is_reported_with_the_reason() {
     let Some(library) = onnxruntime() else { return };
     let mut newer = onnx::model(small().graph());
     newer.opset_import[0].version = 99;
@@ -206,9 +252,9 @@ async fn a_graph_that_the_runtime_does_not_run_says_why() {
     );
 }
 
-/// What a file states of its shapes is believed until the runtime has loaded it.
+/// Declared shapes are trusted until the runtime has loaded the file.
 #[tokio::test]
-async fn a_graph_that_gives_something_else_than_it_states_is_named() {
+async fn a_graph_whose_output_differs_from_its_declaration_is_refused() {
     let Some(library) = onnxruntime() else { return };
     let mut graph = small().graph();
     graph.output[0] = onnx::value("logits", onnx::FLOAT, &[0, 5]);

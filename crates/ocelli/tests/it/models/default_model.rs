@@ -9,7 +9,7 @@ use crate::models::repository::{Shelf, maker, shown};
 use crate::support::redis::{Binary, Options, RedisServer};
 
 #[tokio::test]
-async fn a_model_that_comes_later_does_not_become_the_default() {
+async fn a_later_model_does_not_become_the_default() {
     let shelf = Shelf::new();
     shelf.put("plain", ("plain", "1", "plain"));
     let directory = shelf.path().to_str().unwrap();
@@ -36,7 +36,7 @@ async fn a_model_that_comes_later_does_not_become_the_default() {
 }
 
 #[tokio::test]
-async fn a_worker_that_comes_and_goes_takes_the_default_model_from_nobody() {
+async fn a_temporary_worker_does_not_change_the_default_model() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let mut web = new_web(&redis.url(), &[]).await;
@@ -45,10 +45,7 @@ async fn a_worker_that_comes_and_goes_takes_the_default_model_from_nobody() {
     })
     .await;
     let unready = web.get("/readyz").send().await;
-    assert!(
-        unready.text().contains("no worker serves any model"),
-        "{unready:?}"
-    );
+    assert!(unready.text().contains("no worker serves a model"), "{unready:?}");
     let [plain, other] = [Shelf::new(), Shelf::new()];
     plain.put("plain", ("plain", "1", "plain"));
     other.put("aardvark", ("aardvark", "1", "aardvark"));
@@ -63,7 +60,7 @@ async fn a_worker_that_comes_and_goes_takes_the_default_model_from_nobody() {
     assert_eq!(second.ended().await.0, Some(0));
     become_known(&web, &["aardvark/1 no_worker", "plain/1 ready"]).await;
     assert_eq!(asked(&web, "/predict").await, "plain");
-    // The other way round: a model without a worker leaves its place to one that answers.
+    // Conversely, a model without a worker is replaced by one that answers.
     let second = worker_of(&redis, other.path()).await;
     become_known(&web, &["aardvark/1 ready", "plain/1 ready"]).await;
     first.signal("TERM");

@@ -1,4 +1,4 @@
-//! Models from the hub: fetched by the real binary from a hub that does what a test wants.
+//! Models from the hub: downloaded by the real binary from a test hub.
 
 mod cached;
 mod faults;
@@ -20,7 +20,7 @@ use crate::support::hub::{Hub, sha256};
 const REPOSITORY: &str = "someone/lite0";
 const SPEC: &str = "hf:someone/lite0";
 
-/// A hub with the built-in model as somebody's package, and an empty cache.
+/// A hub with the built-in model as a package, and an empty cache.
 struct TestHub {
     hub: Hub,
     home: TempDir,
@@ -41,7 +41,7 @@ impl TestHub {
         }
     }
 
-    /// `ocelli` that knows this hub and this cache, and nothing of whoever runs the tests.
+    /// `ocelli` with this hub and this cache, without the user's settings.
     fn ocelli(&self, arguments: &[&str]) -> Command {
         let mut command = ocelli(arguments);
         for (name, _) in std::env::vars_os() {
@@ -57,14 +57,14 @@ impl TestHub {
         command
     }
 
-    /// Pulls a model that is there; gives what was printed.
+    /// Pulls an existing model; returns the output.
     async fn pulls(&self, spec: &str) -> String {
         let (status, printed, said) = outcome(self.ocelli(&["model", "pull", spec])).await;
         assert_eq!(status, 0, "{said}");
         printed
     }
 
-    /// Pulls a model that cannot be fetched; returns the line that says why.
+    /// Pulls a model that cannot be downloaded; returns the error.
     async fn refuses(&self, spec: &str) -> String {
         fails(self.ocelli(&["model", "pull", spec])).await
     }
@@ -82,7 +82,7 @@ impl TestHub {
         names(&self.repository().join("blobs"))
     }
 
-    /// The file that the model's graph is kept in until it is whole.
+    /// The partial file of the model's graph.
     fn partial(&self) -> PathBuf {
         let name = format!("{}.incomplete", sha256(&graph()));
         self.repository().join("blobs").join(name)
@@ -97,7 +97,7 @@ impl TestHub {
     }
 }
 
-/// The status, what was printed and what was said.
+/// The status, standard output and standard error.
 async fn outcome(command: Command) -> (i32, String, String) {
     let Output {
         status,
@@ -108,7 +108,7 @@ async fn outcome(command: Command) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// Runs a command that ends with status 2 and prints nothing; gives the line that says why.
+/// Runs a command that ends with status 2 and prints nothing; returns the error.
 async fn fails(command: Command) -> String {
     let (status, printed, said) = outcome(command).await;
     assert_eq!((status, printed.as_str()), (2, ""), "{said}");
@@ -147,7 +147,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_package_is_fetched_once_and_kept_as_python_keeps_it() {
+async fn a_package_is_downloaded_once_into_the_layout_of_python() {
     let test_hub = TestHub::new().await;
     let printed = test_hub.pulls(SPEC).await;
     for part in [
@@ -171,7 +171,7 @@ async fn a_package_is_fetched_once_and_kept_as_python_keeps_it() {
         test_hub.commit
     );
     assert_eq!(test_hub.blobs().len(), 3);
-    // Only the list is asked for again.
+    // Only the list is requested again.
     test_hub.hub.asked();
     let printed = test_hub.pulls(SPEC).await;
     assert!(printed.contains("already in the cache"), "{printed}");
@@ -183,7 +183,7 @@ async fn a_package_is_fetched_once_and_kept_as_python_keeps_it() {
             .starts_with("/api/models/someone/lite0/revision/main"),
         "{asked:?}"
     );
-    // A commit does not change, so nothing is.
+    // A commit does not change, so nothing is requested.
     test_hub.pulls(&format!("{SPEC}@{}", test_hub.commit)).await;
     assert_eq!(test_hub.hub.count(), 0);
 }
@@ -255,7 +255,7 @@ async fn a_hugging_face_model_is_served_from_its_best_file() {
         ["config.json", "onnx", "preprocessor_config.json"]
     );
     assert_eq!(names(&snapshot.join("onnx")), ["model_quantized.onnx"]);
-    // The other form is the same blob, and a name of its own.
+    // The other file is the same blob under another name.
     test_hub.hub.asked();
     let printed = test_hub.pulls("hf:someone/Converted#onnx/model.onnx").await;
     assert!(printed.contains("onnx/model.onnx: named"), "{printed}");
@@ -281,7 +281,7 @@ async fn a_hugging_face_model_is_served_from_its_best_file() {
 }
 
 #[tokio::test]
-async fn a_new_commit_takes_from_the_cache_what_has_not_changed() {
+async fn a_new_commit_reuses_unchanged_files_from_the_cache() {
     let test_hub = TestHub::new().await;
     test_hub.pulls(SPEC).await;
     let mut files = package();
@@ -296,7 +296,7 @@ async fn a_new_commit_takes_from_the_cache_what_has_not_changed() {
     assert!(printed.contains(&commit), "{printed}");
     assert!(test_hub.asked_cdn().is_empty(), "the graph was fetched again");
     assert_eq!(test_hub.blobs().len(), 4);
-    // The old commit is still whole.
+    // The old commit is still complete.
     test_hub.pulls(&format!("{SPEC}@{}", test_hub.commit)).await;
 }
 
@@ -327,7 +327,7 @@ async fn without_a_network_the_cache_is_used() {
         "{printed}{said}"
     );
     assert_eq!(test_hub.hub.count(), 0);
-    // A hub that is not there is noticed, and said.
+    // An unreachable hub is reported.
     let gone = Hub::start().await.endpoint().to_owned();
     for endpoint in [gone.as_str(), test_hub.hub.endpoint()] {
         test_hub.hub.faults(|faults| faults.refusal = Some((503, "")));
@@ -341,7 +341,7 @@ async fn without_a_network_the_cache_is_used() {
 }
 
 #[tokio::test]
-async fn a_cache_that_python_has_filled_serves_offline() {
+async fn a_cache_filled_by_python_serves_offline() {
     let test_hub = TestHub::new().await;
     test_hub.pulls(SPEC).await;
     fs::remove_dir_all(test_hub.repository().join(".ocelli")).unwrap();

@@ -15,7 +15,7 @@ async fn digest(files: &ModelFolder, spec: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_written_is_the_same_model() {
+async fn the_written_package_is_the_same_model() {
     let files = ModelFolder::pets(&small());
     let printed = files
         .prints(&["model", "init", "pets", "--out", "mine/pets"])
@@ -35,9 +35,9 @@ async fn what_is_written_is_the_same_model() {
     );
 }
 
-/// As a repository of models wants it, whatever the name inside.
+/// As in a model folder, whatever the name inside.
 #[tokio::test]
-async fn what_is_made_is_called_what_its_folder_is_called() {
+async fn the_package_is_named_after_its_folder() {
     let files = ModelFolder::pets(&small());
     let name = async |spec: &str, out: &str| {
         files.prints(&["model", "init", spec, "--out", out]).await;
@@ -60,7 +60,7 @@ async fn what_is_made_is_called_what_its_folder_is_called() {
 }
 
 #[tokio::test]
-async fn weights_do_not_take_the_place_of_a_packages_files() {
+async fn external_weights_do_not_overwrite_files_of_the_package() {
     let mut graph = small().graph();
     graph
         .initializer
@@ -77,7 +77,7 @@ async fn weights_do_not_take_the_place_of_a_packages_files() {
 }
 
 #[tokio::test]
-async fn nothing_is_overwritten_unless_that_is_wanted() {
+async fn existing_files_are_overwritten_only_with_force() {
     let files = ModelFolder::pets(&small());
     let init = ["model", "init", "pets", "--out", "mine/pets"];
     files.prints(&init).await;
@@ -97,12 +97,12 @@ async fn nothing_is_overwritten_unless_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_leaves_nothing_and_is_named() {
+async fn a_failed_write_leaves_nothing_and_names_the_file() {
     let files = ModelFolder::pets(&small());
     let init = |out: &'static str| {
         let init = ocelli(&["model", "init", "--out", out]);
         let mut command = Command::new("bash");
-        // 1,024 bytes: less than the labels have.
+        // 1,024 bytes: less than the labels need.
         command
             .args(["-c", "ulimit -f 1; exec \"$@\"", "bash"])
             .arg(init.get_program())
@@ -117,7 +117,7 @@ async fn a_file_that_is_refused_leaves_nothing_and_is_named() {
         assert!(text.contains(part), "no {part} in {text}");
     }
     assert!(!files.path("mine").exists());
-    // What was there stays as it was.
+    // Existing files are unchanged.
     fs::create_dir(files.path("old")).unwrap();
     fs::write(files.path("old/notes.txt"), "mine").unwrap();
     run(init("old"), b"").await;
@@ -132,7 +132,7 @@ async fn printed_commands_can_be_copied() {
         printed.contains("Edit my pets/model.toml, then `ocelli model check 'my pets' PHOTO`"),
         "{printed}"
     );
-    // One empty line in front of it, also where there are no notes.
+    // One empty line before it, even without notes.
     let printed = files.prints(&["model", "init", "--out", "built-in"]).await;
     assert!(
         printed.contains("built-in/model.toml\n\nEdit built-in/model.toml"),
@@ -140,7 +140,7 @@ async fn printed_commands_can_be_copied() {
     );
 }
 
-/// Into its own folder, beside what it is made of.
+/// Into its own folder, beside its source files.
 #[tokio::test]
 async fn a_folder_can_become_a_package() {
     let files = ModelFolder::new(&[("birds/model.onnx", &small().bytes())]);
@@ -154,7 +154,7 @@ async fn a_folder_can_become_a_package() {
 }
 
 #[tokio::test]
-async fn weights_beside_the_file_and_the_built_in_model_are_written_too() {
+async fn external_weights_and_the_built_in_model_are_written_too() {
     let mut graph = small().graph();
     graph
         .initializer
@@ -177,7 +177,7 @@ async fn weights_beside_the_file_and_the_built_in_model_are_written_too() {
 }
 
 #[tokio::test]
-async fn commands_that_print_act_and_stop_quietly_where_nobody_reads() {
+async fn commands_act_and_stop_quietly_when_standard_output_is_closed() {
     let files = ModelFolder::pets(&small());
     for arguments in [
         &["model", "show", "pets"][..],

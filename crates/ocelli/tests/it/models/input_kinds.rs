@@ -1,4 +1,4 @@
-//! Models of every kind of input, on the real engine: what reaches the graph is the photo, as its package says.
+//! Models with every kind of input, on the real engine: the graph receives the photo as its package specifies.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ const COLOUR: [u8; 3] = [200, 10, 130];
 struct Package {
     model: &'static str,
     input: &'static str,
-    /// What the graph computes of a photo of one colour.
+    /// The expected output for a photo of one colour.
     means: Vec<f64>,
 }
 
@@ -58,7 +58,7 @@ async fn embed(folder: &Path, engine: &Path) -> Vec<Vec<f64>> {
     ];
     let serve = Process::start(ocelli(&arguments)).await;
     let photo = photos::coloured(COLOUR);
-    // Several in one request, so that batches have more than one where the model takes them.
+    // Several images in one request, so that batches can have more than one.
     let images = [("image", &photo.bytes[..]); 3];
     let answer = serve.post("/v1/models/m/embed").form(images).send().await.ok();
     let results = answer["results"].as_array().unwrap();
@@ -82,7 +82,7 @@ async fn every_kind_of_input_gets_the_photo() {
         Package {
             model: "grey",
             input: "dtype = 'uint8'\nlayout = 'nchw'\nchannels = 'gray'",
-            // ITU-R 601: 80.49 of the three.
+            // ITU-R 601 of the three: 80.49.
             means: vec![80.0],
         },
         Package {
@@ -100,7 +100,7 @@ async fn every_kind_of_input_gets_the_photo() {
 }
 
 #[tokio::test]
-async fn weights_beside_the_graph_are_used_and_missed() {
+async fn external_weights_are_used_and_their_absence_is_reported() {
     let Some(engine) = onnxruntime() else { return };
     let folder = tempfile::tempdir().unwrap();
     let package = Package {

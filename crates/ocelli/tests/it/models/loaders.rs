@@ -1,4 +1,4 @@
-//! What presets of other libraries' loaders make of a photo, against what the libraries themselves made of it.
+//! Compares the presets for other libraries' loaders with the results of these libraries.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{ModelFolder, Small, small};
 use crate::harness::process::onnxruntime;
 
-/// Bytes before the numbers of a NumPy file.
+/// Size of the header of a NumPy file.
 const NPY_HEADER: usize = 128;
 
 fn goldens() -> PathBuf {
@@ -15,7 +15,7 @@ fn goldens() -> PathBuf {
 
 const UNIT: f64 = 1.0 / 255.0;
 
-/// What is said, the value of a step of 255 in the tensor, and the golden.
+/// The options, the tensor value of one step of 255, and the golden.
 const CASES: [(&[&str], f64, &str); 13] = [
     (
         &["--preset", "image-dataset"],
@@ -87,7 +87,7 @@ const CASES: [(&[&str], f64, &str); 13] = [
     ),
 ];
 
-/// A library's values of 0 to 255, channels last: (value + 256) * 64 as samples of 16 bits.
+/// A library's values from 0 to 255, channels last: (value + 256) * 64 as 16-bit samples.
 fn made_by_the_library(name: &str) -> Vec<f64> {
     let file = fs::File::open(goldens().join("libraries").join(format!("{name}.png"))).unwrap();
     let mut reader = png::Decoder::new(std::io::BufReader::new(file))
@@ -135,7 +135,7 @@ async fn a_preset_makes_the_numbers_of_its_library() {
         };
         assert!(difference <= 0.5, "{arguments:?}: {difference}");
     }
-    // What the models that Keras' guide makes were prepared with before.
+    // The former preprocessing of models from Keras' guide.
     let before = difference(&["--preset", "raw"], 1.0, "image-dataset-coffee-png-40x36").await;
     assert!(before.unwrap() > 2.0, "{before:?}");
 }

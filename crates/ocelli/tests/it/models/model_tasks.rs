@@ -1,4 +1,4 @@
-//! What models are for: the best class, any number of classes, feature vectors; and which output is meant.
+//! Tasks of models: the best class, any number of classes, feature vectors; and the selection of outputs.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ fn package(task: &str, outputs: &str) -> ModelPackage {
     package_of(task, outputs, 16)
 }
 
-/// The same with so many classes.
+/// The same with this many classes.
 fn package_of(task: &str, outputs: &str, classes: usize) -> ModelPackage {
     let toml = format!(
         r#"
@@ -145,9 +145,9 @@ async fn classes_are_ranked_by_their_scores_where_probabilities_are_equal() {
 }
 
 #[tokio::test]
-async fn a_multilabel_model_that_says_nothing_answers_what_is_more_likely_than_not() {
+async fn a_multilabel_model_without_a_threshold_uses_one_half() {
     let server = server("multilabel", &SCENES.replace("threshold = 0.999", "")).await;
-    // The six classes with the score 0 are exactly as likely as not.
+    // The six classes with the score 0 have a probability of exactly one half.
     assert_eq!(predictions(&server, "/v1/models/m/predict").await.len(), 16);
     assert_eq!(
         predictions(&server, "/v1/models/m/predict?threshold=0.501")
@@ -158,7 +158,7 @@ async fn a_multilabel_model_that_says_nothing_answers_what_is_more_likely_than_n
 }
 
 #[tokio::test]
-async fn a_classifier_leaves_out_what_is_improbable_only_where_that_is_asked_for() {
+async fn a_classifier_applies_a_threshold_only_on_request() {
     let server = Server::start().await;
     let best = |query: &'static str| {
         let call = server.post(&format!("/predict{query}"));
@@ -181,7 +181,7 @@ async fn a_classifier_leaves_out_what_is_improbable_only_where_that_is_asked_for
 }
 
 #[tokio::test]
-async fn an_embedding_is_a_vector_in_either_encoding_and_of_length_one_where_asked_for() {
+async fn an_embedding_has_both_encodings_and_length_one_on_request() {
     let server = server("embedding", FEATURES).await;
     let vector = embedding(&server, "/v1/models/m/embed").await;
     assert_eq!(vector.len(), 1000);
@@ -225,7 +225,7 @@ async fn each_image_of_an_embedding_request_succeeds_or_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_job_answers_what_its_model_is_for() {
+async fn a_job_returns_the_result_of_its_models_task() {
     let server = server("embedding", FEATURES).await;
     let grey = photos::grey(1);
     let call = server.post("/v1/jobs?normalize=true");
@@ -244,7 +244,7 @@ async fn a_job_answers_what_its_model_is_for() {
 }
 
 #[tokio::test]
-async fn each_of_several_outputs_can_be_asked_for() {
+async fn each_of_several_outputs_can_be_requested() {
     let kinds = SCENES
         .replace("scenes", "kinds")
         .replace("sigmoid", "softmax")
@@ -268,7 +268,7 @@ async fn each_of_several_outputs_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn what_a_model_is_not_for_is_refused_with_what_it_is_for() {
+async fn requests_for_another_task_are_refused_with_the_right_route() {
     let classifier = server(
         "classification",
         &format!("{SCENES}{FEATURES}").replace("threshold = 0.999", ""),
@@ -286,14 +286,14 @@ async fn what_a_model_is_not_for_is_refused_with_what_it_is_for() {
         ),
         (&embedder, "/v1/models/m/embed?normalize=yes", "true or false"),
         (&embedder, "/v1/models/m/embed?output=x", "features"),
-        (&embedder, "/v1/jobs?top_k=3", "for classes"),
+        (&embedder, "/v1/jobs?top_k=3", "classes only"),
         (
             &classifier,
             "/v1/models/m/embed?output=scenes",
             "/v1/models/m/predict",
         ),
         (&classifier, "/v1/models/m/predict?output=x", "scenes, features"),
-        (&classifier, "/v1/jobs?normalize=true", "for feature vectors"),
+        (&classifier, "/v1/jobs?normalize=true", "feature vectors only"),
     ] {
         let answer = server
             .post(target)

@@ -1,5 +1,5 @@
-//! A real model with several outputs, on the real engine, in one process and over Redis: each output reaches whoever
-//! asks for it, in the form that its package says.
+//! A real model with several outputs, on the real engine, in one process and over Redis: each output can be
+//! requested, in the form that its package specifies.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ async fn ask(process: &Process, target: &str, photo: &Photo) -> Value {
     call.send().await.ok()["results"][0].clone()
 }
 
-/// What the package's graph computes of a photo of one colour, by hand.
+/// The expected outputs of the graph for a photo of one colour.
 async fn answers_by_hand(process: &Process) {
     let photo = photos::coloured(COLOUR);
     let [red, green, blue] = COLOUR.map(f64::from);
@@ -67,8 +67,8 @@ async fn answers_by_hand(process: &Process) {
     close(&unit["embedding"][0], red / length);
 }
 
-/// Numbers that are no classes are not given as some.
-async fn a_vector_is_no_list_of_classes(process: &Process) {
+/// Numbers that are not classes are not returned as classes.
+async fn a_vector_is_not_a_list_of_classes(process: &Process) {
     let call = process.post("/v1/models/heads/predict?output=tokens");
     let refused = call.form([("image", photos::DOG)]).send().await;
     let text = refused.refused(400, "invalid_request");
@@ -90,7 +90,7 @@ async fn each_output_is_computed_in_one_process() {
     let arguments = with_engine(&["serve", "--listen", "127.0.0.1:0"], &engine);
     let serve = Process::start(ocelli(&arguments)).await;
     answers_by_hand(&serve).await;
-    a_vector_is_no_list_of_classes(&serve).await;
+    a_vector_is_not_a_list_of_classes(&serve).await;
 }
 
 #[tokio::test]

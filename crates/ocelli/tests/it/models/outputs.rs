@@ -11,7 +11,7 @@ use super::{ModelFolder, onnx, small};
 use crate::harness::photos;
 use crate::harness::process::onnxruntime;
 
-/// The model of three classes, whose output is reshaped to `to`; its file says `shape`.
+/// The model of three classes, with its output reshaped to `to` and declared as `shape`.
 fn reshaped(to: &[i64], shape: &[i64]) -> Vec<u8> {
     let mut graph = small().graph();
     let mut node = onnx::node("Reshape", "logits", "out");
@@ -28,7 +28,7 @@ fn reshaped(to: &[i64], shape: &[i64]) -> Vec<u8> {
     onnx::model(graph).encode_to_vec()
 }
 
-/// A model that gives the photo's channels as probabilities, of which its file says `shape`.
+/// A model that returns the photo's channels as probabilities, declared as `shape`.
 fn map(shape: &[i64]) -> Vec<u8> {
     let mut graph = small().graph();
     graph.node.push(onnx::node("Sigmoid", "planes", "out"));
@@ -44,7 +44,7 @@ fn files(model: &[u8]) -> ModelFolder {
     ])
 }
 
-/// What `model check` says of the files's model, with these options.
+/// The result of `model check` with these options.
 async fn checked(files: &ModelFolder, options: &[&str], library: &Path) -> Value {
     let command = [
         "model",
@@ -68,7 +68,7 @@ async fn classes_are_answered_from_any_axis() {
         (&[-1, 3, 1], &[0, 3, 1]),
         (&[-1, 1, 3], &[0, 1, 3]),
         (&[-1, 1, 1, 3], &[0, 1, 1, 3]),
-        // The file leaves open what the run shows.
+        // The file leaves the shape open.
         (&[-1, 3, 1, 1], &[0, 3, 0, 0]),
         (&[-1, 3, 1, 1], &[0, 0, 0, 0]),
     ] {
@@ -87,9 +87,9 @@ async fn classes_are_answered_from_any_axis() {
     }
 }
 
-/// Never ready, and then unable to answer.
+/// The server never becomes ready with such a model.
 #[tokio::test]
-async fn what_only_a_run_shows_is_refused_before_the_server_is_ready() {
+async fn errors_that_only_a_run_shows_are_refused_before_ready() {
     let Some(library) = onnxruntime() else { return };
     for (model, labels, words) in [
         (map(&[0, 1, 0, 0]), &[][..], "looks like a map"),
@@ -118,7 +118,7 @@ async fn what_only_a_run_shows_is_refused_before_the_server_is_ready() {
 }
 
 #[tokio::test]
-async fn what_the_file_says_is_refused_without_an_engine() {
+async fn unusable_graphs_are_refused_without_an_engine() {
     let files = files(&map(&[0, 3, 8, 16]));
     super::bad::refused(
         &files,
@@ -130,9 +130,9 @@ async fn what_the_file_says_is_refused_without_an_engine() {
     super::bad::refused(&files, "net.onnx", &["net.onnx", "no batch axis", "export"]).await;
 }
 
-/// The same model, of which the user says what it is.
+/// The same model with the task option.
 #[tokio::test]
-async fn tokens_are_answered_where_the_user_says_that_they_are() {
+async fn tokens_are_returned_with_the_task_option() {
     let Some(library) = onnxruntime() else { return };
     let mut graph = small().graph();
     let mut tokens = onnx::node("Reshape", "planes", "tokens");

@@ -17,24 +17,24 @@ use ocelli_vision::{
 use self::golden::{Ending, Golden, Photo};
 use crate::harness::process::{self, Process, ocelli};
 
-/// How far the tensor may be from the library's, in 255ths of the range from black to white, on average.
+/// Maximum mean difference from the library's tensor, in 255ths of the range from black to white.
 const PIXELS: f64 = 0.5;
 /// How far any output may be, as a share of the range that the library's outputs span (their maximum minus their
 /// minimum).
 const SPREAD: f64 = 0.01;
 /// The same for a model that computes in 8 bits: there a pixel that is off by one may change how an activation is rounded.
 const QUANTISED_SPREAD: f64 = 0.02;
-/// How far a probability that is answered may be.
+/// Maximum difference of a returned probability.
 const PROBABILITY: f64 = 0.01;
 
-/// How far Ocelli is from a library on one photo.
+/// The differences between Ocelli and a library on one photo.
 struct Difference {
     /// Of the tensor, in 255ths.
     mean: f64,
     max: f64,
     /// The largest of the outputs, as a share of their range; `None` without an engine.
     outputs: Option<f64>,
-    /// How large that may be.
+    /// Its limit.
     limit: f64,
     same_top: bool,
 }
@@ -85,7 +85,7 @@ impl Difference {
     }
 }
 
-/// One difference for each photo, or what is wrong with the model as a whole.
+/// One difference per photo, or the error of the model.
 fn compare(golden: &Golden, backend: Option<&OnnxRuntime>) -> Result<Vec<Difference>, String> {
     let mut package = golden.resolve()?;
     package.card.manifest.input.exif = golden.exif;
@@ -127,7 +127,7 @@ fn compare(golden: &Golden, backend: Option<&OnnxRuntime>) -> Result<Vec<Differe
         .collect()
 }
 
-/// Where the golden's output stands in the package, if the package says of the model what the library knows.
+/// The index of the golden's output in the package, if the package agrees with the library.
 fn described_alike(golden: &Golden, card: &ModelCard) -> Result<usize, String> {
     let input = &card.manifest.input;
     let found = (
@@ -172,7 +172,7 @@ fn load(backend: &OnnxRuntime, package: ModelPackage) -> Result<Box<dyn Engine>,
         .map_err(|error| error.to_string())
 }
 
-/// What Ocelli feeds the model.
+/// Ocelli's input tensor.
 fn tensor(photo: &[u8], spec: &InputSpec) -> Result<Tensor, String> {
     let header = ImageHeader::read(photo, &DecodeLimits::default()).map_err(|error| error.to_string())?;
     let rgb = Decoder::new().unwrap().prepare(photo, &header, spec);
@@ -227,7 +227,7 @@ fn difference_of_outputs(photo: &Photo, values: &[f32], ending: Option<Ending>) 
     }
     let score = |value: f64| match ending {
         None => value,
-        // Up to a number that is the same for all.
+        // Up to a common constant.
         Some(Ending::Softmax) => value.ln(),
         Some(Ending::Sigmoid) => (value / (1.0 - value)).ln(),
     };
@@ -252,9 +252,9 @@ fn same_top(photo: &Photo, values: &[f32], activation: Activation, labels: &[Str
         })
 }
 
-/// The tutorial's request, to the real server: its Keras ResNet50, a folder of the hub, and the built-in model.
+/// The tutorial's request to the real server: its Keras ResNet50, a hub folder, and the built-in model.
 #[tokio::test]
-async fn photos_sent_to_predict_get_the_librarys_labels() {
+async fn predict_returns_the_labels_of_the_library() {
     let Some(library) = process::onnxruntime() else {
         return;
     };

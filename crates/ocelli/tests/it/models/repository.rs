@@ -1,4 +1,4 @@
-//! Many models in one process: what a folder of them is, and what becomes of requests while it changes.
+//! Many models in one process: folders of models, and requests during changes.
 
 pub(crate) mod admin;
 mod memory;
@@ -20,10 +20,10 @@ use crate::harness::photos;
 use crate::harness::process::{Process, ocelli, run};
 use crate::harness::server::{Server, Setup};
 
-/// A graph of ten classes, which the packages of these tests describe.
+/// A graph of ten classes for the packages of these tests.
 const ONNX: &[u8] = include_bytes!("../../data/inputs/ten.onnx");
 
-/// A folder of models, which takes 8 x 8 pixels each and has as many classes as a test likes.
+/// A folder of models of 8 x 8 pixels, with a configurable number of classes.
 pub(crate) struct Shelf(tempfile::TempDir);
 
 impl Shelf {
@@ -35,7 +35,7 @@ impl Shelf {
         self.0.path()
     }
 
-    /// Puts a package into `folder`, whose classes are called `label` and a number.
+    /// Writes a package into `folder`, whose classes are named `label` and a number.
     pub(crate) fn put(&self, folder: &str, (name, version, label): (&str, &str, &str)) {
         let path = self.path().join(folder);
         fs::create_dir_all(&path).unwrap();
@@ -66,7 +66,7 @@ impl Shelf {
         }
     }
 
-    /// A server of it, ready.
+    /// A server of this folder, when ready.
     pub(crate) async fn serve(&self) -> Server {
         let setup = Setup {
             models: Some(self.set()),
@@ -76,7 +76,7 @@ impl Shelf {
     }
 }
 
-/// Name, version and state of each model that a server shows.
+/// Name, version and state of each model of a server.
 pub(crate) fn shown(list: &Value) -> Vec<String> {
     let text = |model: &Value, field: &str| model[field].as_str().unwrap_or("?").to_owned();
     let models = list["models"].as_array().unwrap();
@@ -89,7 +89,7 @@ pub(crate) fn shown(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The label before its number, so that a test sees whose it is.
+/// The label without its number, which identifies the package.
 pub(crate) fn maker(answer: &Answer) -> String {
     let best = answer.best();
     best.split_once('-')
@@ -190,7 +190,7 @@ async fn a_broken_package_is_shown_and_the_rest_serves() {
 }
 
 #[tokio::test]
-async fn the_names_of_folders_win_with_a_message() {
+async fn the_names_of_folders_take_precedence_with_a_message() {
     let shelf = Shelf::new();
     shelf.put("good", ("good", "1", "good"));
     shelf.put("copied", ("good", "1", "copy"));
@@ -237,7 +237,7 @@ async fn a_single_model_is_served_with_another_option() {
 }
 
 #[tokio::test]
-async fn a_process_that_can_serve_nothing_says_why_and_ends() {
+async fn a_process_without_a_usable_model_reports_why_and_ends() {
     let shelf = Shelf::new();
     let path = shelf.path().to_str().unwrap().to_owned();
     let ends = async |dir: &str| {
@@ -254,7 +254,7 @@ async fn a_process_that_can_serve_nothing_says_why_and_ends() {
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(ends(&path).await.contains("it holds no model"));
+    assert!(ends(&path).await.contains("the folder holds no model"));
     assert!(ends("/nowhere").await.contains("--model-dir /nowhere"));
     shelf.put("a", ("a", "1", "x"));
     fs::write(shelf.path().join("a/model.toml"), "nmae = \"x\"").unwrap();
@@ -266,7 +266,7 @@ async fn a_process_that_can_serve_nothing_says_why_and_ends() {
 }
 
 #[tokio::test]
-async fn a_hangup_brings_a_process_up_to_date() {
+async fn sighup_applies_the_changes_of_the_folder() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let mut process = Process::fake(&[
@@ -294,7 +294,7 @@ async fn a_hangup_brings_a_process_up_to_date() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_nowhere_is_warned_of_at_the_start_and_after_a_change() {
+async fn an_unresolved_name_is_warned_of_at_startup_and_after_a_change() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let directory = shelf.path().to_str().unwrap();
@@ -313,7 +313,7 @@ async fn a_name_that_leads_nowhere_is_warned_of_at_the_start_and_after_a_change(
 }
 
 #[tokio::test]
-async fn a_version_is_asked_for_by_its_path() {
+async fn a_version_is_selected_by_the_path() {
     let shelf = Shelf::new();
     for version in ["1", "2"] {
         shelf.put(
@@ -369,7 +369,7 @@ async fn a_model_is_replaced_without_dropping_a_request() {
 }
 
 #[tokio::test]
-async fn a_package_that_breaks_leaves_the_one_that_serves() {
+async fn a_broken_change_leaves_the_served_package() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let server = shelf.serve().await;
@@ -389,7 +389,7 @@ async fn a_package_that_breaks_leaves_the_one_that_serves() {
 }
 
 #[tokio::test]
-async fn a_reload_that_fails_leaves_the_figures_of_the_one_that_serves() {
+async fn a_failed_reload_leaves_the_metrics_of_the_served_package() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let server = shelf.serve().await;
@@ -404,7 +404,7 @@ async fn a_reload_that_fails_leaves_the_figures_of_the_one_that_serves() {
 }
 
 #[tokio::test]
-async fn a_model_that_was_given_keeps_its_place() {
+async fn the_model_of_the_model_option_stays() {
     let shelf = Shelf::new();
     let given = photos::PACKAGE.clone();
     let (name, version) = (
@@ -466,12 +466,12 @@ async fn a_package_may_move_within_the_repository() {
 }
 
 #[tokio::test]
-async fn a_hundred_loads_and_unloads_leave_nothing_behind() {
+async fn a_hundred_loads_and_unloads_leak_nothing() {
     let shelf = Shelf::new();
     shelf.put("stays", ("stays", "1", "s"));
     let server = shelf.serve().await;
     let series = async || server.get("/metrics").send().await.text().lines().count();
-    // A scrape is counted once it is answered.
+    // A scrape counts once it is answered.
     series().await;
     let mut before = None;
     for round in 0..100 {

@@ -1,4 +1,4 @@
-//! Serving models that come as people keep them.
+//! Serving models in common layouts.
 
 use super::{ModelFolder, Small, small, softmax_in_disguise};
 use crate::harness::photos;
@@ -30,6 +30,8 @@ async fn a_hugging_face_folder_is_served_with_its_labels() {
     let body = answer.ok();
     let best = &body["results"][0]["predictions"][0];
     assert_eq!(best["label"], "cow");
+    let model = process.get("/v1/models/pets").send().await.ok();
+    assert_eq!(model["outputs"][0]["labels_source"], "config.json (id2label)");
     // The scores are 0, 1 and 2.
     let expected = 2_f64.exp() / (1.0 + 1_f64.exp() + 2_f64.exp());
     assert!(
@@ -39,7 +41,7 @@ async fn a_hugging_face_folder_is_served_with_its_labels() {
 }
 
 #[tokio::test]
-async fn what_the_graph_has_squashed_is_answered_as_it_is() {
+async fn probabilities_from_the_graph_are_returned_unchanged() {
     let model = Small {
         final_op: Some("Softmax"),
         ..small()

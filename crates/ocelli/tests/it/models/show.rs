@@ -16,7 +16,7 @@ fn kinds(shown: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_hugging_face_folder_needs_no_guess() {
+async fn a_hugging_face_folder_needs_no_guesses() {
     let files = ModelFolder::pets(&small());
     let printed = files.prints(&["model", "show", "pets"]).await;
     for words in [
@@ -36,7 +36,7 @@ async fn a_hugging_face_folder_needs_no_guess() {
 }
 
 #[tokio::test]
-async fn an_onnx_file_alone_is_guessed_and_what_is_said_is_not() {
+async fn a_bare_onnx_file_is_guessed_except_for_given_options() {
     let files = ModelFolder::new(&[("birds.onnx", &small().bytes()), ("names", b"tit\nrobin\nowl\n")]);
     let guessed = shown(&files, &["birds.onnx"]).await;
     assert_eq!(kinds(&guessed), ["guess", "guess", "guess"]);
@@ -62,7 +62,7 @@ async fn an_onnx_file_alone_is_guessed_and_what_is_said_is_not() {
     assert_ne!(said["digest"], guessed["digest"]);
 }
 
-/// What an export of Ultralytics says of itself needs no options and no guess.
+/// An export of Ultralytics needs no options and no guesses.
 #[tokio::test]
 async fn metadata_of_the_onnx_file_is_shown_with_its_source() {
     let mut file = super::onnx::model(small().graph());
@@ -93,9 +93,9 @@ async fn metadata_of_the_onnx_file_is_shown_with_its_source() {
     assert_eq!(written, "tit\nowl's\nrobin\n");
 }
 
-/// The filter is named with its library, and whether it widens is always said.
+/// The filter has the name of its library, and antialiasing is always shown.
 #[tokio::test]
-async fn how_photos_are_resized_is_shown_whole() {
+async fn the_resize_settings_are_shown_completely() {
     let files = ModelFolder::new(&[("own.onnx", &small().bytes())]);
     for (arguments, words) in [
         (
@@ -131,7 +131,7 @@ async fn how_photos_are_resized_is_shown_whole() {
             .prints(&[&["model", "show", "own.onnx"], arguments].concat())
             .await;
         assert!(printed.contains(words), "{words}\n{printed}");
-        // The package that is made of it says the same.
+        // The package written from it has the same settings.
         let json = shown(&files, &[&["own.onnx"], arguments].concat()).await;
         let antialias = words.contains("antialias on");
         assert_eq!(json["package"]["input"]["antialias"], antialias, "{json}");
@@ -139,7 +139,7 @@ async fn how_photos_are_resized_is_shown_whole() {
 }
 
 #[tokio::test]
-async fn one_of_several_files_can_be_named() {
+async fn one_of_several_files_can_be_selected() {
     let files = ModelFolder::pets(&small());
     std::fs::copy(
         files.path("pets/onnx/model.onnx"),
@@ -159,14 +159,14 @@ async fn one_of_several_files_can_be_named() {
 }
 
 #[tokio::test]
-async fn the_built_in_model_is_shown_where_none_is_named() {
+async fn the_built_in_model_is_shown_by_default() {
     let shown = shown(&ModelFolder::new(&[]), &[]).await;
     assert_eq!(shown["package"]["name"], "efficientnet-lite0");
     assert_eq!(shown["file"], Value::Null);
 }
 
 #[tokio::test]
-async fn a_model_of_tritons_is_one() {
+async fn a_triton_model_is_recognised() {
     let config = br#"platform: "onnxruntime_onnx" max_batch_size: 4 output { label_filename: "names.txt" }"#;
     let model = Small {
         final_op: Some("Softmax"),

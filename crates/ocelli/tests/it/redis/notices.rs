@@ -90,10 +90,10 @@ async fn an_outage_and_its_end_are_logged_once_by_each_process() {
     })
     .await;
 
-    // Each model of the worker has a link for its heartbeat and one for reading.
+    // The worker has a link for commands, and one for the reads of each model.
     let before = [&worker, &web].map(|process| process.log().len());
     redis.stop(Stop::Kill).await;
-    links_are_down(&worker, 4, before[0]).await;
+    links_are_down(&worker, 3, before[0]).await;
     links_are_down(&web, 2, before[1]).await;
     redis.restart(Data::Lost).await;
     for process in [&worker, &web] {

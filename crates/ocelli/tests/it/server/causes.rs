@@ -86,5 +86,8 @@ async fn a_broker_that_refuses_a_job_is_in_the_line_of_its_request() {
     failed.refused(503, "broker_unavailable");
     let lines = lines_about(web, "no-memory").await;
     assert_eq!(lines.len(), 1, "{lines:?}");
-    says(&lines[0], &["code=\"broker_unavailable\"", "cause=", "xadd"]);
+    says(
+        &lines[0],
+        &["code=\"broker_unavailable\"", "cause=Redis at ", "SUBMIT"],
+    );
 }

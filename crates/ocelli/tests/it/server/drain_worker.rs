@@ -33,8 +33,7 @@ async fn a_worker_that_holds_nothing_ends_well_though_its_drain_took_too_long() 
     let (status, log) = worker.ended().await;
     assert_eq!(status, Some(0), "{log:?}");
     assert!(
-        log.iter()
-            .any(|line| line.contains("every job that was taken is answered")),
+        log.iter().any(|line| line.contains("every job was answered")),
         "{log:?}"
     );
 }
@@ -54,7 +53,7 @@ async fn a_worker_that_still_holds_a_job_when_its_time_is_up_says_so() {
     assert_eq!(status, Some(1), "{log:?}");
     assert!(
         log.iter()
-            .any(|line| line.contains("the drain ended before these jobs were answered")),
+            .any(|line| line.contains("drain timeout with unanswered jobs")),
         "{log:?}"
     );
     asked.abort();
@@ -189,7 +188,7 @@ async fn hangups_during_the_drain_of_a_worker_change_nothing() {
     become_known(&web, &["a/1 ready"]).await;
     let asked = asked_of(&web, &worker).await;
     worker.signal("TERM");
-    worker.logs("leaving").await;
+    worker.logs("draining").await;
     shelf.put("a", ("a", "1", "new"));
     worker.signals(&["HUP"; 10]);
     for answer in join_all(asked).await {

@@ -178,7 +178,7 @@ async fn a_bad_option_is_named() {
     let cases: [(&[&str], &str); 15] = [
         (&["serve", "--max-batch", "0"], "1 to 1024"),
         (&["serve", "--deadline", "10"], "10s"),
-        (&["serve", "--deadline", "0s"], "longer than nothing"),
+        (&["serve", "--deadline", "0s"], "longer than 0s"),
         (&["serve", "--listen", "everywhere"], "localhost:5000"),
         (&["serve", "--port", "80"], "--listen HOST:PORT"),
         (

@@ -1,4 +1,4 @@
-//! What the hub answers, and how it goes wrong.
+//! The responses of the hub, with faults.
 
 use std::io;
 
@@ -17,10 +17,10 @@ use super::{Asked, Faults, Repository, Shared, git_blob, sha256};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Files of more bytes are in large file storage, and graphs always are.
+/// Larger files are in large file storage; graphs always are.
 const LARGE: usize = 100_000;
 
-/// What is sent at once, in bytes.
+/// Bytes per write.
 const PIECE: usize = 64 << 10;
 
 pub(super) fn answer(shared: &Shared, of_cdn: bool, request: &Request<Incoming>) -> Response<Body> {
@@ -121,7 +121,7 @@ fn is_large(name: &str, bytes: &Bytes) -> bool {
     bytes.len() > LARGE || name.ends_with(".onnx")
 }
 
-/// Where a file is: a large one on the other server, a small one at another address of this one.
+/// Redirects to a file: a large one on the other server, a small one at another path of this server.
 fn resolve(shared: &Shared, faults: &Faults, path: &str, file: &str, bytes: &Bytes) -> Response<Body> {
     let parts: Vec<&str> = path.split('/').collect();
     let answer = Response::builder().header("x-repo-commit", parts[4]);
@@ -151,7 +151,7 @@ fn small(bytes: &Bytes) -> Response<Body> {
         .unwrap()
 }
 
-/// A large file from where it was asked for, as far as it comes.
+/// A large file from the requested offset, as far as the fault allows.
 fn large(shared: &Shared, faults: &Faults, file: &Bytes, range: Option<String>) -> Response<Body> {
     let from = range.filter(|_| !faults.no_ranges).map_or(0, |range| {
         let from = range
@@ -177,7 +177,7 @@ fn large(shared: &Shared, faults: &Faults, file: &Bytes, range: Option<String>) 
     answer.header(CONTENT_LENGTH, length).body(body).unwrap()
 }
 
-/// What follows the bytes of a body that does not end well: at once, or when the test says so.
+/// The end of a broken body: immediately, or when the test requests it.
 fn ending(shared: &Shared, faults: &Faults) -> impl Stream<Item = io::Result<Bytes>> + use<> {
     let stalls = faults.stall_after.is_some();
     let mut resumed = shared.resumed.subscribe();
@@ -198,7 +198,7 @@ fn full_then(
         .step_by(PIECE)
         .map(|from| Ok(bytes.slice(from..bytes.len().min(from + PIECE))))
         .collect();
-    // The connection's task has to come to write what there is before it hears of the end.
+    // The connection's task must write its data before the end.
     let pause = stream::once(async {
         tokio::task::yield_now().await;
         Ok(Bytes::new())

@@ -1,8 +1,8 @@
-//! Which program to start, and what becomes of a test where there is none.
+//! Finds the server programs, and skips or fails tests without them.
 
 use std::path::{Path, PathBuf};
 
-/// A server program that is on this machine.
+/// A server program on this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Binary {
     pub(crate) name: &'static str,
@@ -10,7 +10,7 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// Redis; `None` after saying so where there is none, unless `OCELLI_REQUIRE_REDIS=1` makes that a failure.
+    /// Redis; `None` with a message if there is none, unless `OCELLI_REQUIRE_REDIS=1` makes that a failure.
     pub(crate) fn redis() -> Option<Self> {
         Self::find("redis-server", "OCELLI_REDIS_SERVER")
     }
@@ -25,7 +25,7 @@ impl Binary {
         Self::find("oldest-redis-server", "OCELLI_OLDEST_REDIS_SERVER")
     }
 
-    /// The program that `variable` names, or the one that `make test-servers` put under target, or the one on the
+    /// The program in `variable`, or the one that `make test-servers` has installed in target, or the one on the
     /// `PATH`.
     #[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
     fn find(name: &'static str, variable: &str) -> Option<Self> {
@@ -39,7 +39,7 @@ impl Binary {
             .map(PathBuf::from)
             .or_else(|| fetched.into_iter().chain(installed).find(|path| path.is_file()));
         if found.is_none() {
-            // The oldest is pinned for one kind of machine only.
+            // The oldest version is pinned for one architecture only.
             let required = std::env::var("OCELLI_REQUIRE_REDIS").is_ok_and(|value| value == "1")
                 && (name != "oldest-redis-server" || cfg!(target_arch = "x86_64"));
             let missing = format!("there is no {name}: run `make test-servers`, or let {variable} name one");

@@ -1,12 +1,12 @@
-//! Masters that share the keys among them, each with replicas or without.
+//! A Redis Cluster: masters, with or without replicas.
 
 use super::{Binary, Data, Options, RedisServer, Stop};
 use crate::support::eventually;
 
-/// How many hash slots a cluster has, by its specification.
+/// Number of hash slots of a cluster, by specification.
 const SLOTS: usize = 16_384;
 
-/// For how long a node must be silent, in milliseconds, until the others believe it dead.
+/// Milliseconds of silence after which other nodes consider a node failed.
 const NODE_TIMEOUT_MS: &str = "1500";
 
 /// Nodes that know each other. The first ones are the masters at the start; then come their replicas, in the same order.
@@ -14,7 +14,7 @@ pub(crate) struct Cluster {
     nodes: Vec<RedisServer>,
 }
 
-/// A master that one node believes to be alive.
+/// A master that one node considers alive.
 struct Master<'a> {
     port: u16,
     slots: Vec<&'a str>,
@@ -25,7 +25,7 @@ impl Cluster {
     pub(crate) async fn start(binary: &Binary, masters: usize, replicas: usize, options: Options) -> Self {
         let options = options
             .set("cluster-enabled", "yes")
-            // Beside the data, and so kept when the data is lost: who it is, and whom it knows.
+            // Outside the data folder, so that identity and peers survive a loss of the data.
             .set("cluster-config-file", "../nodes.conf")
             .set("cluster-node-timeout", NODE_TIMEOUT_MS)
             .set("repl-diskless-sync-delay", "0");
@@ -41,7 +41,7 @@ impl Cluster {
         cluster
     }
 
-    /// One address of each node. Clients need a single one that lives.
+    /// An address of each node. Clients need one live node.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(RedisServer::url).collect()
     }
@@ -50,17 +50,17 @@ impl Cluster {
         &mut self.nodes[index]
     }
 
-    /// Kills a node, without waiting for the others to learn of it.
+    /// Kills a node, without waiting for the others to notice.
     pub(crate) async fn kill_node(&mut self, index: usize) {
         self.nodes[index].stop(Stop::Kill).await;
     }
 
-    /// Starts a node again, without waiting for the others to learn of it.
+    /// Restarts a node, without waiting for the others to notice.
     pub(crate) async fn restart_node(&mut self, index: usize, data: Data) {
         self.nodes[index].restart(data).await;
     }
 
-    /// Which node is the master of a key, as soon as all nodes that run agree on one.
+    /// The master of a key, once all running nodes agree.
     pub(crate) async fn owner(&self, key: &str) -> usize {
         let mut owner = None;
         eventually("the nodes agree on who has the key", async || {
@@ -77,7 +77,7 @@ impl Cluster {
         self.nodes[owner].command(words).await
     }
 
-    /// All keys on the nodes that run, in order; a key that replicas hold too comes once.
+    /// All keys on running nodes, in order and without duplicates.
     pub(crate) async fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         for node in self.nodes.iter().filter(|node| node.is_running()) {
@@ -106,7 +106,7 @@ impl Cluster {
         true
     }
 
-    /// Introduces all nodes to each other. Each gets an epoch of its own, for otherwise they would have to agree first.
+    /// Connects all nodes. Each gets its own epoch, because otherwise they would have to agree on one first.
     async fn meet(&self) {
         for (epoch, node) in (1_u32..).zip(&self.nodes) {
             node.command::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch.to_string()])
@@ -127,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// Gives each master its part of the slots.
+    /// Assigns the slots to the masters.
     async fn share_slots(&self, masters: usize) {
         for (index, node) in self.nodes[..masters].iter().enumerate() {
             let slots = SLOTS * index / masters..SLOTS * (index + 1) / masters;
@@ -138,7 +138,7 @@ impl Cluster {
         }
     }
 
-    /// Makes all others replicas of the masters.
+    /// Makes all other nodes replicas of the masters.
     async fn follow(&self, masters: usize) {
         for (index, node) in self.nodes.iter().enumerate().skip(masters) {
             let master: String = self.nodes[index % masters].command(&["CLUSTER", "MYID"]).await;
@@ -182,7 +182,7 @@ impl Master<'_> {
         self.slots.iter().any(|range| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let is_in = |first: usize, last: usize| (first..=last).contains(&slot);
-            // One that is moving, `[93->-...]`, does not parse, and is listed by its owner as well.
+            // A migrating slot, `[93->-...]`, does not parse, and its owner lists it as well.
             first
                 .parse()
                 .is_ok_and(|first| last.parse().is_ok_and(|last| is_in(first, last)))

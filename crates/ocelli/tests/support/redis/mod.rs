@@ -1,4 +1,4 @@
-//! Real servers of the Redis protocol, started for one test and gone with it.
+//! Real Redis and Valkey servers, each started for one test.
 //!
 //! ```ignore
 //! let Some(redis) = Binary::redis() else { return };

@@ -1,8 +1,8 @@
-//! What a server is to be like.
+//! The options of a server.
 
 use std::net::SocketAddr;
 
-/// Without settings nothing is saved, anybody may enter, and memory has no limit.
+/// By default, nothing is saved, there is no password, and memory is unlimited.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     settings: Vec<(String, String)>,
@@ -16,12 +16,12 @@ impl Options {
         self
     }
 
-    /// Each write is in a file before it is answered: it survives the end of the process, however sudden.
+    /// Every write is on disk before it is answered, so that it survives a kill.
     pub(crate) fn durable(self) -> Self {
         self.set("appendonly", "yes")
     }
 
-    /// Clients connect over TLS. Debian's Redis can; the Valkey that is fetched was built without.
+    /// Clients connect over TLS. Debian's Redis supports it; the downloaded Valkey does not.
     pub(crate) fn tls(mut self) -> Self {
         self.tls = true;
         self
@@ -33,14 +33,14 @@ impl Options {
         settings.find_map(|(set, value)| (set == name).then_some(value.as_str()))
     }
 
-    /// How a client that knows the password reaches a server with these options.
+    /// The URL of a server with these options, with the password.
     pub(super) fn url(&self, scheme: &str, address: SocketAddr) -> String {
         let password = self.get("requirepass");
         let user = password.map_or_else(String::new, |password| format!(":{password}@"));
         format!("{scheme}://{user}{address}")
     }
 
-    /// What stands in the configuration file.
+    /// The content of the configuration file.
     pub(super) fn lines(&self) -> String {
         let settings = self.settings.iter();
         settings

@@ -1,4 +1,4 @@
-//! A running server program, and the signals that stop it, freeze it and end it.
+//! A server process, and the signals that stop, freeze and kill it.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::eventually;
 /// How a server is stopped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stop {
-    /// SIGTERM: it says goodbye to its clients and replicas.
+    /// SIGTERM: an orderly shutdown.
     Term,
     /// SIGKILL.
     Kill,
@@ -25,7 +25,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the program. What it says is added to `log`.
+    /// Starts the program. Its output is appended to `log`.
     pub(super) fn spawn(binary: &Binary, config: &Path, arguments: &[&str], log: File) -> Self {
         let child = Command::new(&binary.path)
             .arg(config)
@@ -53,7 +53,7 @@ impl Process {
     pub(super) fn pause(&mut self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::STOP).unwrap();
-        // Until the last of its threads stands still.
+        // Until all of its threads have stopped.
         waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
         self.paused = true;
     }
@@ -70,7 +70,7 @@ impl Process {
             Stop::Kill => Signal::KILL,
         };
         kill_process(Pid::from_child(&self.child), signal).unwrap();
-        // One that is frozen would never learn that it is to go.
+        // A frozen process would not receive SIGTERM.
         self.resume();
         eventually("the server ends", async || self.has_ended()).await;
     }

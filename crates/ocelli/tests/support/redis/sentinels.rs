@@ -5,23 +5,23 @@ use std::collections::HashMap;
 use super::{Binary, Options, RedisServer, Stop};
 use crate::support::eventually;
 
-/// How many sentinels there are. One may be missing: two must agree that the master is gone.
+/// Number of sentinels. One may be down: two must agree that the master is down.
 const SENTINELS: usize = 3;
 
-/// For how long a master must be silent, in milliseconds, until a sentinel believes it dead.
+/// Milliseconds of silence after which a sentinel considers the master down.
 const DOWN_AFTER_MS: &str = "1000";
 
-/// When a failover that got nowhere is tried again, in milliseconds.
+/// Milliseconds after which a failed failover is retried.
 const FAILOVER_TIMEOUT_MS: &str = "4000";
 
-/// Two servers of which one is the master, as the sentinels decide.
+/// Two servers, one of which the sentinels make the master.
 pub(crate) struct Sentinels {
     servers: [RedisServer; 2],
     sentinels: Vec<RedisServer>,
 }
 
 impl Sentinels {
-    /// What the sentinels call their master.
+    /// The sentinels' name for the master.
     pub(crate) const MASTER: &str = "ocelli";
 
     /// Starts them; returns when each sentinel knows the others and the replica, so that a failover can succeed. Server 0
@@ -71,12 +71,12 @@ impl Sentinels {
         }
     }
 
-    /// What clients are given: the sentinels. They ask them for [`Sentinels::MASTER`].
+    /// The URLs of the sentinels, for clients that look up [`Sentinels::MASTER`].
     pub(crate) fn urls(&self) -> Vec<String> {
         self.sentinels.iter().map(RedisServer::url).collect()
     }
 
-    /// The sentinels, to be stopped or paused.
+    /// The sentinels, for tests that stop or pause them.
     pub(crate) fn sentinels(&mut self) -> &mut [RedisServer] {
         &mut self.sentinels
     }
@@ -86,7 +86,7 @@ impl Sentinels {
         &mut self.servers[index]
     }
 
-    /// Which server is the master, as soon as all sentinels that run agree on one that thinks so itself.
+    /// The index of the master, once all running sentinels and the server itself agree.
     pub(crate) async fn master(&self) -> usize {
         let mut master = None;
         eventually("the sentinels agree on a master", async || {
@@ -109,7 +109,7 @@ impl Sentinels {
         killed
     }
 
-    /// The server that all sentinels name that run.
+    /// The server that all running sentinels name as the master.
     async fn agreed(&self) -> Option<usize> {
         let mut agreed = None;
         for sentinel in self.sentinels.iter().filter(|sentinel| sentinel.is_running()) {

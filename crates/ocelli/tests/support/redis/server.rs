@@ -1,4 +1,4 @@
-//! One server, from its configuration to its end, and what a test asks it.
+//! A server for one test: its configuration, lifecycle and commands.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,23 +13,22 @@ use super::tls::{self, Certificates};
 use super::{Binary, Options, ports};
 use crate::support::{comes_to_hold, eventually};
 
-/// How often a start tries another port because somebody else was faster.
+/// Number of ports to try if other processes take them first.
 const PORTS_TO_TRY: u32 = 10;
 
-/// How long a command may take that a test sends. The client's own limit of half a second is short for a machine that
-/// compiles meanwhile.
+/// Maximum time of a test's command. The client's default of half a second is too short for a machine that is compiling.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a server that comes back knows of its former life.
+/// The data of a restarted server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Data {
-    /// All of it. Only of a server that is [`Options::durable`].
+    /// Keep all data; needs [`Options::durable`].
     Kept,
-    /// Nothing but who it is (in a cluster).
+    /// Lose all data except the identity in a cluster.
     Lost,
 }
 
-/// A server on this machine's loopback, and its folder. Both are gone when it is dropped.
+/// A server on the loopback, and its folder. Drop removes both.
 pub(crate) struct RedisServer {
     binary: Binary,
     arguments: &'static [&'static str],
@@ -40,7 +39,7 @@ pub(crate) struct RedisServer {
     folder: TempDir,
 }
 
-/// The encrypted way into a server that also has the plain one.
+/// The TLS port of a server, which also has a plain port.
 struct Tls {
     port: u16,
     certificates: Certificates,
@@ -52,7 +51,7 @@ impl RedisServer {
         Self::start_as(binary, &[], options).await
     }
 
-    /// The same, with `arguments` that say what kind of server it is.
+    /// The same, with additional `arguments`.
     pub(super) async fn start_as(
         binary: &Binary,
         arguments: &'static [&'static str],
@@ -78,10 +77,10 @@ impl RedisServer {
                 return server;
             }
         }
-        panic!("somebody else took each of {PORTS_TO_TRY} ports that were free");
+        panic!("other processes took each of {PORTS_TO_TRY} free ports");
     }
 
-    /// What a client connects to, password included: `rediss://` where it has [`Options::tls`].
+    /// The URL for clients, with the password; `rediss://` with [`Options::tls`].
     pub(crate) fn url(&self) -> String {
         self.url_at(self.address())
     }
@@ -92,30 +91,30 @@ impl RedisServer {
         self.options.url(scheme, address)
     }
 
-    /// Where clients connect to, and proxies.
+    /// The address for clients and proxies.
     pub(crate) fn address(&self) -> SocketAddr {
         let port = self.tls.as_ref().map_or(self.port, |tls| tls.port);
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
-    /// The certificate that clients of a server with [`Options::tls`] must trust, a file in PEM.
+    /// The PEM file of the CA that clients must trust with [`Options::tls`].
     pub(crate) fn authority(&self) -> &Path {
         let tls = self.tls.as_ref().expect("it has Options::tls()");
         &tls.certificates.authority
     }
 
-    /// The port without encryption, which names a server among others.
+    /// The plain port, which identifies the server.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sends a command, `["XLEN", "a stream"]`, on a connection of its own.
+    /// Sends a command, such as `["XLEN", "a stream"]`, on a new connection.
     pub(crate) async fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let answer = self.try_command(words).await;
         answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same, where it may be refused or nobody may be there.
+    /// The same, for a command that may be refused or a server that may be down.
     pub(crate) async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
@@ -131,26 +130,26 @@ impl RedisServer {
         command.query_async(&mut connection).await
     }
 
-    /// A field of what `INFO` says; empty where there is none.
+    /// A field of `INFO`; empty if there is none.
     pub(crate) async fn info(&self, field: &str) -> String {
         self.try_info(field).await.unwrap()
     }
 
-    /// All keys there are, in order.
+    /// All keys, in order.
     pub(crate) async fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.command(&["KEYS", "*"]).await;
         keys.sort();
         keys
     }
 
-    /// Stops it; returns when it has ended. The port stays its own.
+    /// Stops the server; returns when it has ended. The port stays reserved.
     pub(crate) async fn stop(&mut self, how: Stop) {
         if let Some(process) = self.process.take() {
             process.stop(how).await;
         }
     }
 
-    /// Starts it again on the same port, after killing it if it still runs; returns when it answers.
+    /// Restarts it on the same port, killing it first if it is running; returns when it answers.
     pub(crate) async fn restart(&mut self, data: Data) {
         self.stop(Stop::Kill).await;
         match data {
@@ -164,7 +163,7 @@ impl RedisServer {
                 fs::create_dir(self.folder.path().join("data")).unwrap();
             }
         }
-        // Whoever has taken the port meanwhile was told as little as we that it is not free.
+        // Another process may hold the port for a moment.
         eventually("the server gets its port back", async || self.launch().await).await;
     }
 
@@ -173,22 +172,22 @@ impl RedisServer {
         self.process.as_mut().expect("it runs").pause();
     }
 
-    /// Lets it go on after [`RedisServer::pause`].
+    /// Ends [`RedisServer::pause`].
     pub(crate) fn resume(&mut self) {
         self.process.as_mut().expect("it runs").resume();
     }
 
-    /// Whether it can be expected to answer: it is neither stopped nor paused.
+    /// Whether it should answer: it is neither stopped nor paused.
     pub(crate) fn is_running(&self) -> bool {
         self.process.as_ref().is_some_and(|process| !process.is_paused())
     }
 
-    /// What it has logged since it was first started.
+    /// Its log since the first start.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Writes the file that it reads, and that it rewrites where it learns something that must last.
+    /// Writes its configuration file, which the server may rewrite.
     fn configure(&self) {
         let folder = self.folder.path();
         fs::create_dir(folder.join("data")).unwrap();
@@ -236,7 +235,7 @@ impl RedisServer {
         true
     }
 
-    /// Whether who answers on the port is that process, and has loaded its data. Another server may have been faster.
+    /// Whether this process answers on the port and has loaded its data. Another server may hold the port.
     async fn is_process(&self, id: u32) -> bool {
         self.try_command::<String>(&["PING"]).await.is_ok()
             && self

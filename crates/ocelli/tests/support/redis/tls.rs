@@ -1,10 +1,10 @@
-//! A certificate authority that lives as long as a test, and what it signs.
+//! A CA for one test, and its certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// For the same machine, under both of its names. A leaf must not be an authority, or clients refuse it.
+/// Valid for both names of this machine. A leaf must not be a CA, or clients refuse it.
 const CONFIG: &str = "\
 [req]
 distinguished_name = name
@@ -19,16 +19,16 @@ basicConstraints = CA:false
 subjectAltName = DNS:localhost, IP:127.0.0.1
 ";
 
-/// Files that a server and its clients are given.
+/// The files of a server and its clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificates {
-    /// What clients are to trust.
+    /// The CA certificate that clients trust.
     pub(crate) authority: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
 }
 
-/// Makes an authority and a server certificate in `folder`, with `openssl` 3.
+/// Creates a CA and a server certificate in `folder`, with `openssl` 3.
 pub(crate) fn make(folder: &Path) -> Certificates {
     fs::write(folder.join("openssl.cnf"), CONFIG).unwrap();
     request(folder, "authority", &[]);

@@ -1,7 +1,7 @@
-//! What Redis keeps of asynchronous jobs: a record for each, how many there are, and which idempotency keys are taken.
+//! Asynchronous jobs in Redis: their records, the limit on their number and size, and idempotency keys.
 //!
-//! Each of the three may be in another slot of a cluster, so that no script touches two of them. [`crate::async_jobs`] decides
-//! what is done in which order.
+//! Each of the three may be in another slot of a cluster, so no script uses two of them. [`crate::async_jobs`] decides the
+//! order of the steps.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,50 +17,46 @@ use crate::queue::redis::scripts::{
 };
 use crate::queue::wire::{JobRecord, QueuedParts};
 
-/// What a record may say that makes sense: a garbled one must not cost memory or time.
+/// Limits on numbers in records, so that a garbled one does not cost memory or time.
 const MOST_PARTS: u32 = 1 << 20;
 
 /// The year 2112 in microseconds: of Redis' clock, and of how long anything is kept.
 const MOST_TIME_US: u64 = 1 << 52;
 
-/// Reads and writes records. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobRecords {
     link: Link,
     prefix: String,
 }
 
-/// A record as it is now.
 #[derive(Debug)]
 pub struct Record {
     pub asked: JobRecord,
     /// Microseconds of Redis' clock when the job was created.
     pub created_us: u64,
-    /// Microseconds of Redis' clock after which nothing is computed any more.
+    /// The deadline, in microseconds of Redis' clock.
     pub deadline_us: u64,
     /// Microseconds of Redis' clock now.
     pub now_us: u64,
-    /// Where its parts were queued.
     pub queued: QueuedParts,
-    /// Whether the job was accepted. Until then no client knows its id, and the record soon expires by itself.
+    /// Until the job is accepted no client knows its id, and the record soon expires.
     pub accepted: bool,
-    /// Who is told when the job has ended; empty where nobody is.
+    /// The webhook to call when the job has ended, or nothing.
     pub webhook: String,
-    /// The replies that have come, by part.
     pub replies: HashMap<u32, Vec<u8>>,
 }
 
-/// What became of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::queue::redis) enum Noted {
-    /// Nobody wants it: the job was deleted, or its time is over.
+    /// The job was deleted or has expired.
     Unwanted,
     Yes,
-    /// It is noted, no reply is missing any more, and a webhook is to be told.
+    /// It was the last one, and a webhook is to be called.
     Tell,
 }
 
-/// What a job is called among those that are kept: its size goes with it when its time is over.
+/// The name of a job in the set of stored jobs, with its size, which is given back when it expires.
 fn kept_name(id: JobId, StoredSize { images, bytes }: StoredSize) -> String {
     format!("{id}:{images}:{bytes}")
 }
@@ -70,8 +66,6 @@ impl JobRecords {
         Self { link, prefix }
     }
 
-    /// The key of a job's record.
-    #[must_use]
     pub fn key(&self, id: JobId) -> String {
         keys::record(&self.prefix, id)
     }
@@ -79,9 +73,6 @@ impl JobRecords {
     /// Creates the record of a job with `left` parts to compute within `life`, and returns the microseconds of Redis' clock.
     /// `webhook`, unless it is empty, is called when the job has ended. The record expires after `hold` unless it is renewed
     /// or accepted.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn create(
         &self,
         id: JobId,
@@ -89,7 +80,7 @@ impl JobRecords {
         (left, life, hold): (usize, Duration, Duration),
         webhook: &str,
     ) -> Result<u64, LinkError> {
-        let mut script = RECORD_CREATE.prepare_invoke();
+        let mut script = RECORD_CREATE.call();
         script
             .key(self.key(id))
             .arg(asked.encode_frame())
@@ -102,12 +93,9 @@ impl JobRecords {
         self.link.script(&script).await
     }
 
-    /// Accepts a job whose parts are all queued: this is the one step that decides. False where its record has expired.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Accepts a job whose parts are all queued, the step that decides. False if its record has expired.
     pub async fn accept(&self, id: JobId, queued: &QueuedParts, keep: Duration) -> Result<bool, LinkError> {
-        let mut script = RECORD_QUEUED.prepare_invoke();
+        let mut script = RECORD_QUEUED.call();
         script
             .key(self.key(id))
             .arg(queued.encode_to_vec())
@@ -115,17 +103,14 @@ impl JobRecords {
         self.link.script(&script).await
     }
 
-    /// Keeps the record of a job that is being accepted for `hold` from now on. False where it has expired.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Keeps the record of a job that is being accepted for `hold` from now on. False if it has expired.
     pub async fn renew(&self, id: JobId, hold: Duration) -> Result<bool, LinkError> {
-        let mut script = RECORD_RENEW.prepare_invoke();
+        let mut script = RECORD_RENEW.call();
         script.key(self.key(id)).arg(hold.as_millis() as u64);
         self.link.script(&script).await
     }
 
-    /// A job's record; `None` where there is none.
+    /// `None` where there is no record.
     ///
     /// # Errors
     /// [`LinkError`], also for a record that cannot be read.
@@ -138,23 +123,16 @@ impl JobRecords {
         let record = record(fields, now_us);
         record
             .map(Some)
-            .ok_or_else(|| LinkError::Refused("the record of a job cannot be read".to_owned()))
+            .ok_or_else(|| LinkError::Refused("cannot read the record of a job".to_owned()))
     }
 
-    /// Deletes a job's record. False where there is none.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// False where there is no record.
     pub async fn delete(&self, id: JobId) -> Result<bool, LinkError> {
-        let mut delete = ::redis::cmd("UNLINK");
-        self.link.query(delete.arg(self.key(id))).await
+        self.link.query(::redis::cmd("UNLINK").arg(self.key(id))).await
     }
 
-    /// Counts a job of this size among those that are kept, unless all would be more than `most`, or more than
-    /// `most_alone` where there is no other; then says when the next is forgotten.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Counts a job of this size among the stored ones, unless all would be more than `most`, or more than `most_alone` where
+    /// there is no other; then returns the time until the next one expires.
     pub async fn enter(
         &self,
         id: JobId,
@@ -162,7 +140,7 @@ impl JobRecords {
         [most, most_alone]: [StoredSize; 2],
         keep: Duration,
     ) -> Result<Result<(), Duration>, LinkError> {
-        let mut script = QUOTA_ENTER.prepare_invoke();
+        let mut script = QUOTA_ENTER.call();
         script
             .key(keys::kept_jobs(&self.prefix))
             .key(keys::kept_sizes(&self.prefix))
@@ -177,12 +155,9 @@ impl JobRecords {
         Ok(u64::try_from(wait).map_or(Ok(()), |wait| Err(Duration::from_millis(wait))))
     }
 
-    /// Counts a job no more.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Takes a job out of that count.
     pub async fn leave(&self, id: JobId, size: StoredSize) -> Result<(), LinkError> {
-        let mut script = QUOTA_LEAVE.prepare_invoke();
+        let mut script = QUOTA_LEAVE.call();
         script
             .key(keys::kept_jobs(&self.prefix))
             .key(keys::kept_sizes(&self.prefix))
@@ -192,12 +167,9 @@ impl JobRecords {
         self.link.script(&script).await
     }
 
-    /// Claims an idempotency key, or gives the claim that was there before.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Claims an idempotency key, or returns the claim that is there.
     pub async fn claim(&self, key: &str, claim: &str, hold: Duration) -> Result<Option<String>, LinkError> {
-        let mut script = IDEMPOTENCY_CLAIM.prepare_invoke();
+        let mut script = IDEMPOTENCY_CLAIM.call();
         script
             .key(keys::once(&self.prefix, key))
             .arg(claim)
@@ -205,21 +177,16 @@ impl JobRecords {
         self.link.script(&script).await
     }
 
-    /// What an idempotency key stands for now.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// The claim on an idempotency key.
     pub async fn claimed(&self, key: &str) -> Result<Option<String>, LinkError> {
-        let mut get = ::redis::cmd("GET");
-        self.link.query(get.arg(keys::once(&self.prefix, key))).await
+        self.link
+            .query(::redis::cmd("GET").arg(keys::once(&self.prefix, key)))
+            .await
     }
 
-    /// Extends a claim. False where it has expired.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Extends a claim. False if it has expired.
     pub async fn renew_claim(&self, key: &str, claim: &str, hold: Duration) -> Result<bool, LinkError> {
-        let mut script = IDEMPOTENCY_RENEW.prepare_invoke();
+        let mut script = IDEMPOTENCY_RENEW.call();
         script
             .key(keys::once(&self.prefix, key))
             .arg(claim)
@@ -227,17 +194,14 @@ impl JobRecords {
         self.link.script(&script).await
     }
 
-    /// Replaces a claim by another that is kept for longer. False where another request has claimed the key since.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Replaces a claim by one that is kept for longer. False if another request has claimed the key.
     pub async fn settle(
         &self,
         key: &str,
         (claim, settled): (&str, &str),
         keep: Duration,
     ) -> Result<bool, LinkError> {
-        let mut script = IDEMPOTENCY_SETTLE.prepare_invoke();
+        let mut script = IDEMPOTENCY_SETTLE.call();
         script
             .key(keys::once(&self.prefix, key))
             .arg(claim)
@@ -246,28 +210,22 @@ impl JobRecords {
         self.link.script(&script).await
     }
 
-    /// Gives a claim up.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Deletes a claim.
     pub async fn give_up(&self, key: &str, claim: &str) -> Result<(), LinkError> {
-        let mut script = IDEMPOTENCY_SETTLE.prepare_invoke();
+        let mut script = IDEMPOTENCY_SETTLE.call();
         script.key(keys::once(&self.prefix, key)).arg(claim);
         self.link.script(&script).await
     }
 }
 
-/// Notes the reply of a part in the record `key`, which the worker was told.
-///
-/// # Errors
-/// [`LinkError`].
+/// Stores the reply of a part in the record `key`.
 pub(in crate::queue::redis) async fn note_reply(
     link: &Link,
     key: &str,
     part: u32,
     frame: &[u8],
 ) -> Result<Noted, LinkError> {
-    let mut script = RECORD_REPLY.prepare_invoke();
+    let mut script = RECORD_REPLY.call();
     script.key(key).arg(part).arg(frame);
     let noted: i64 = link.script(&script).await?;
     Ok(match noted {
@@ -279,7 +237,7 @@ pub(in crate::queue::redis) async fn note_reply(
 
 fn record(mut fields: HashMap<String, Vec<u8>>, now_us: u64) -> Option<Record> {
     let asked = JobRecord::decode_frame(&fields.remove("asked")?)
-        .inspect_err(|error| tracing::warn!(%error, "the record of a job cannot be read"))
+        .inspect_err(|error| tracing::warn!(%error, "cannot read the record of a job"))
         .ok()
         .filter(|asked| asked.parts <= MOST_PARTS && asked.keep_ms <= MOST_TIME_US / 1000)?;
     let mut number = |name: &str| -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Submitting without waiting for the answer: parts of asynchronous jobs, whose replies go into records.
+//! Submits the images of asynchronous jobs, whose replies go into records.
 
 use std::time::Duration;
 
@@ -19,19 +19,15 @@ use crate::queue::redis::registry;
 use crate::queue::wire::{QueuedPart, QueuedParts, ReplyKind};
 
 impl RedisBroker {
-    /// The records of asynchronous jobs.
-    #[must_use]
     pub fn records(&self) -> JobRecords {
         JobRecords::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
-    /// The webhooks of asynchronous jobs.
-    #[must_use]
     pub fn due(&self) -> WebhookSchedule {
         WebhookSchedule::new(self.shared.link.clone(), self.shared.config.prefix.clone())
     }
 
-    /// Queues a part of the job with the record of `id`, and says where.
+    /// Queues a part of the job `id`, and returns its entry.
     ///
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::BrokerUnavailable`].
@@ -49,10 +45,7 @@ impl RedisBroker {
         }
     }
 
-    /// Takes parts out of their queue. What was computed already is not there any more, and that is no error.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Deletes parts from their queue. Parts that were computed already are no error.
     pub async fn withdraw(&self, model: &ModelId, queued: &QueuedParts) -> Result<(), LinkError> {
         if queued.entries.is_empty() {
             return Ok(());
@@ -64,18 +57,12 @@ impl RedisBroker {
         Ok(())
     }
 
-    /// Keeps a model's card for as long as there may be results to be labelled with it, workers or not.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Keeps a model's card as long as there may be results to label, also without workers.
     pub async fn keep_card(&self, card: &ModelCard, keep: Duration) -> Result<(), LinkError> {
         registry::keep_card(&self.shared.link, &self.shared.config.prefix, card, keep).await
     }
 
-    /// The card of a digest; `None` where nobody has kept it.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// The card of a digest; `None` where there is none.
     pub async fn card(&self, digest: &str) -> Result<Option<ModelCard>, LinkError> {
         registry::card(&self.shared.link, &self.shared.config.prefix, digest).await
     }

@@ -1,7 +1,7 @@
-//! Which webhooks are to be called, and when: in Redis, so that no call is lost with the process that would have made it.
+//! The webhooks to be called and their times, in Redis, so that no call is lost with a process.
 //!
-//! A webhook is called when its job's last reply comes, or else at the job's deadline. Who takes it has a while to be done
-//! with it; then somebody else takes it.
+//! A webhook is called when its job's last reply comes, or else at the job's deadline. A process that takes a call and does not
+//! end it in time loses it to another process.
 
 use std::time::Duration;
 
@@ -10,18 +10,17 @@ use crate::queue::redis::connection::{Link, LinkError};
 use crate::queue::redis::keys;
 use crate::queue::redis::scripts::{WEBHOOK_AT, WEBHOOK_ENTER, WEBHOOK_LEAVE, WEBHOOK_TAKE};
 
-/// The webhooks of all jobs. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WebhookSchedule {
     link: Link,
     prefix: String,
 }
 
-/// A webhook that is to be called now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueWebhook {
     pub id: JobId,
-    /// How often it was called in vain.
+    /// How many calls have failed.
     pub tries: u32,
     pub receiver: String,
 }
@@ -31,17 +30,14 @@ impl WebhookSchedule {
         Self { link, prefix }
     }
 
-    /// Has a job's webhook called at `receiver` after `wait` if nothing else calls it sooner, and remembers it for `keep`.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Schedules the webhook of a job at `receiver` in `wait`, unless it is called sooner, and keeps it for `keep`.
     pub async fn enter(
         &self,
         id: JobId,
         (wait, keep): (Duration, Duration),
         receiver: &str,
     ) -> Result<(), LinkError> {
-        let mut script = WEBHOOK_ENTER.prepare_invoke();
+        let mut script = WEBHOOK_ENTER.call();
         script
             .key(keys::due(&self.prefix))
             .key(keys::receivers(&self.prefix))
@@ -52,18 +48,12 @@ impl WebhookSchedule {
         self.link.script(&script).await
     }
 
-    /// Has a job's webhook called after `wait`, if it has one that was not called.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Moves the call of a job's webhook, if there is one, to `wait` from now.
     pub async fn call_in(&self, id: JobId, wait: Duration) -> Result<(), LinkError> {
         self.move_all(0, &[(id, wait)]).await
     }
 
     /// The same for many jobs.
-    ///
-    /// # Errors
-    /// [`LinkError`].
     pub async fn postpone(&self, jobs: &[(JobId, Duration)]) -> Result<(), LinkError> {
         if jobs.is_empty() {
             return Ok(());
@@ -71,16 +61,13 @@ impl WebhookSchedule {
         self.move_all(0, jobs).await
     }
 
-    /// Has a job's webhook, which was called in vain, called again after `wait`.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Schedules another call in `wait` after one that failed.
     pub async fn call_again_in(&self, id: JobId, wait: Duration) -> Result<(), LinkError> {
         self.move_all(1, &[(id, wait)]).await
     }
 
     async fn move_all(&self, calls: u32, jobs: &[(JobId, Duration)]) -> Result<(), LinkError> {
-        let mut script = WEBHOOK_AT.prepare_invoke();
+        let mut script = WEBHOOK_AT.call();
         script
             .key(keys::due(&self.prefix))
             .key(keys::tries(&self.prefix))
@@ -91,12 +78,9 @@ impl WebhookSchedule {
         self.link.script(&script).await
     }
 
-    /// Takes up to `most` jobs whose webhooks are to be called now. Other processes take them after `hold`.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Takes up to `most` calls that are due. Other processes may take them after `hold`.
     pub async fn take(&self, most: usize, hold: Duration) -> Result<Vec<DueWebhook>, LinkError> {
-        let mut script = WEBHOOK_TAKE.prepare_invoke();
+        let mut script = WEBHOOK_TAKE.call();
         script
             .key(keys::due(&self.prefix))
             .key(keys::tries(&self.prefix))
@@ -114,12 +98,9 @@ impl WebhookSchedule {
         Ok(taken.into_iter().filter_map(known).collect())
     }
 
-    /// Forgets a job's webhook.
-    ///
-    /// # Errors
-    /// [`LinkError`].
+    /// Deletes the webhook of a job.
     pub async fn leave(&self, id: JobId) -> Result<(), LinkError> {
-        let mut script = WEBHOOK_LEAVE.prepare_invoke();
+        let mut script = WEBHOOK_LEAVE.call();
         script
             .key(keys::due(&self.prefix))
             .key(keys::tries(&self.prefix))

@@ -1,4 +1,4 @@
-//! Jobs that this worker has taken from Redis and not yet answered.
+//! Jobs that this worker has taken from Redis and not answered yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,25 +15,24 @@ use crate::queue::redis::address::{EntryAddress, ReplyTo};
 /// A job's lease. Completing it sends the reply; dropping it lets the lease run out.
 #[derive(Debug)]
 pub struct Lease {
-    task: Option<RenewTask>,
+    task: Option<LeasedEntry>,
     lost: Arc<AtomicBool>,
     done: mpsc::UnboundedSender<Done>,
 }
 
-/// What is needed to answer a job and to take it away.
+/// What answering and deleting a job takes.
 #[derive(Clone, Debug)]
-pub(crate) struct RenewTask {
+pub(crate) struct LeasedEntry {
     pub(crate) id: JobId,
     pub(crate) place: EntryAddress,
     pub(crate) reply_to: ReplyTo,
-    /// When nobody wants the reply any more.
+    /// After it, the reply is dropped.
     pub(crate) deadline: Instant,
 }
 
-/// A lease that has ended in this process.
 #[derive(Debug)]
 pub(crate) enum Done {
-    Completed(RenewTask, Reply),
+    Completed(LeasedEntry, Reply),
     GivenUp(EntryAddress),
 }
 
@@ -41,7 +40,7 @@ pub(crate) enum Done {
 #[derive(Debug)]
 pub(crate) struct Leases {
     held: Mutex<HashMap<EntryAddress, HeldLeases>>,
-    /// Told whenever a lease ends.
+    /// Notified when a lease ends.
     ended: Notify,
     done: mpsc::UnboundedSender<Done>,
 }
@@ -50,13 +49,12 @@ pub(crate) struct Leases {
 struct HeldLeases {
     lost: Arc<AtomicBool>,
     deadline: Instant,
-    /// Set aside until everything else is done.
+    /// Set aside until all other jobs are done.
     aside: bool,
 }
 
 impl Lease {
     /// Whether another worker has the job now.
-    #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
@@ -82,7 +80,6 @@ impl Drop for Lease {
 }
 
 impl Leases {
-    /// No leases yet, and where those that end are told of.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
         // Bounded by the leases that there may be.
         let (done, ended) = mpsc::unbounded_channel();
@@ -94,8 +91,7 @@ impl Leases {
         (leases, ended)
     }
 
-    /// Notes a job that Redis has handed out.
-    pub(crate) fn take(&self, task: RenewTask) -> Lease {
+    pub(crate) fn take(&self, task: LeasedEntry) -> Lease {
         let lost = Arc::new(AtomicBool::new(false));
         let held = HeldLeases {
             lost: Arc::clone(&lost),
@@ -110,28 +106,26 @@ impl Leases {
         }
     }
 
-    /// Forgets a lease that has ended.
     pub(crate) fn end(&self, place: &EntryAddress) {
         self.held.lock().remove(place);
         self.ended.notify_waiters();
     }
 
-    /// Notes that another worker has the job: nobody needs to compute it here. False where it has ended here already, or
-    /// was lost before.
+    /// Notes that another worker has the job, so that it is not computed here. False if it has ended or was lost before.
     pub(crate) fn lose(&self, place: &EntryAddress) -> bool {
         let held = self.held.lock();
         held.get(place)
             .is_some_and(|held| !held.lost.swap(true, Ordering::AcqRel))
     }
 
-    /// Notes that a job waits until everything else is done, or that its turn has come.
+    /// Sets a job aside until all others are done, or ends that.
     pub(crate) fn set_aside(&self, place: &EntryAddress, aside: bool) {
         if let Some(held) = self.held.lock().get_mut(place) {
             held.aside = aside;
         }
     }
 
-    /// All that are to be renewed: not those that an engine which hangs keeps long after anybody waits for them.
+    /// The leases to renew: not those that a hanging engine holds long after their deadlines.
     pub(crate) fn places(&self, now: Instant) -> Vec<EntryAddress> {
         const GRACE: Duration = Duration::from_secs(10);
         let held = self.held.lock();
@@ -139,7 +133,6 @@ impl Leases {
         renewed.map(|(place, _)| place.clone()).collect()
     }
 
-    /// Whether the job of an entry is among them.
     pub(crate) fn holds(&self, priority: Priority, entry: &str) -> bool {
         let entry = entry.to_owned();
         self.held.lock().contains_key(&EntryAddress { priority, entry })
@@ -179,8 +172,8 @@ mod tests {
     use crate::queue::job::JobCost;
     use crate::queue::wire::ReplyKind;
 
-    fn task(entry: &str) -> RenewTask {
-        RenewTask {
+    fn task(entry: &str) -> LeasedEntry {
+        LeasedEntry {
             id: JobId(1),
             place: EntryAddress {
                 priority: Priority::Normal,

@@ -1,8 +1,7 @@
-//! Fills the worker's queue: leases new jobs as its engines need them, and claims jobs of workers that died.
+//! Fills the worker's queue: leases new jobs as its engines need them, and takes over jobs of workers that died.
 //!
-//! A claimed job is a *suspect*: perhaps it ended its worker. It is computed when nothing else is in this process, and a note
-//! in Redis says so meanwhile; if this worker ends too, the note tells the next one that the job did it. So a job's
-//! neighbours, and jobs that only waited in a worker that died, are not blamed for anything.
+//! A *redelivered* job may have ended its worker. It is computed while nothing else is in this process, and a counter in Redis is
+//! raised meanwhile; if this worker ends, too, the job did it. So jobs that were only beside it are not blamed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use ::redis::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::RenewTask;
+use super::lease::LeasedEntry;
 use super::state::{KEEP_STREAMS, ModelState};
 use crate::models::priority::Priority;
 use crate::output::postprocess::OutputRequest;
@@ -20,29 +19,31 @@ use crate::queue::redis::address::{EntryAddress, ReplyTo};
 use crate::queue::redis::connection::LinkError;
 use crate::queue::redis::entries::{self, StreamEntry};
 use crate::queue::redis::keys::GROUP;
-use crate::queue::redis::scripts::{BURY, GROUPS, SUSPECT};
+use crate::queue::redis::scripts::{DEAD_LETTER, GROUPS, REDELIVERED};
 use crate::queue::wire::{ElementKind, JobHeader, ReplyKind, WireError};
 use crate::queue::{Deadline, Envelope, Leased, QueueFull, Receipt};
 
-/// How long one read waits for the first job.
 const BLOCK: Duration = Duration::from_secs(1);
 
 /// Between attempts while Redis cannot be used.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Suspects that one worker takes at a time, so that others help.
-const SUSPECTS: usize = 4;
+/// Redelivered jobs that one worker takes at a time, so that others help.
+const MOST_REDELIVERED: usize = 4;
 
 /// How often a job may end a worker that computed it alone.
 const MOST_CRASHES: i64 = 3;
 
-/// How long notes about suspects are kept, beyond the lease after which the next worker asks for them.
+/// How long crash counts are kept, beyond the lease after which the next worker reads them.
 const KEEP_NOTES: Duration = Duration::from_secs(60);
 
-/// The longest that a job may want to be kept, whatever its header says.
+/// The longest time to a job's deadline, whatever its header says.
 const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How often one claim asks for more when it has found too little: the pending jobs of live workers are in between.
+/// Maximum number of outputs that one job may ask for, which is also the limit of a package.
+const MOST_WANTS: usize = 16;
+
+/// How often one claim goes on when it has found too little: pending jobs of live workers are in between.
 const MOST_CLAIMS: usize = 100;
 
 pub(crate) struct QueueReader {
@@ -60,7 +61,7 @@ impl QueueReader {
         }
     }
 
-    /// Feeds until `stop`. What a read under way brings is still taken: it has been leased.
+    /// Runs until `stop`. Jobs of a read under way are still taken, because Redis has leased them.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             if let Err(error) = self.turn(&stop).await {
@@ -71,22 +72,21 @@ impl QueueReader {
 
     async fn recover(&mut self, error: &LinkError) {
         match error {
-            LinkError::Refused(_) => tracing::warn!(%error, "jobs cannot be leased"),
-            error => tracing::debug!(%error, "jobs cannot be leased"),
+            LinkError::Refused(_) => tracing::warn!(%error, "cannot lease jobs"),
+            error => tracing::debug!(%error, "cannot lease jobs"),
         }
-        // Whoever could not reach Redis could not renew a lease: all get the time of one to do so before any is taken.
+        // Other workers may have been unable to renew their leases, too. They get the time of one before their jobs are taken.
         self.next_claim = Instant::now() + self.shared.process.config.lease;
         if let LinkError::NoGroup = error
-            && let Err(error) = self.make_groups().await
+            && let Err(error) = self.create_groups().await
         {
-            tracing::debug!(%error, "the consumer groups cannot be made");
+            tracing::debug!(%error, "cannot create the consumer groups");
         }
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Makes the streams and their groups.
-    async fn make_groups(&self) -> Result<(), LinkError> {
-        let mut make = GROUPS.prepare_invoke();
+    async fn create_groups(&self) -> Result<(), LinkError> {
+        let mut make = GROUPS.call();
         for key in &self.shared.keys.jobs {
             make.key(key);
         }
@@ -101,8 +101,8 @@ impl QueueReader {
         }
         let quotas = self.quotas();
         let wanted = quotas.iter().filter(|&&quota| quota > 0).count();
-        // A read that blocks cannot be called back. While a priority is full it must not, for there may be room for that
-        // one soon; the others are looked at whenever something is taken from the queue.
+        // A read that blocks cannot be interrupted. While a priority is full the read must not block, because there may soon be
+        // room for that priority; the others are read whenever something is taken from the queue.
         let taken = match wanted {
             0 => 0,
             all if all == quotas.len() => return self.read(quotas, true).await.map(|_| ()),
@@ -124,9 +124,8 @@ impl QueueReader {
         }
     }
 
-    /// How many jobs of each priority may be leased: one batch for each instance waits here, no more, so that what is not
-    /// needed yet stays where another worker can take it. Asked for by halves, so that a busy worker does not lease one by
-    /// one.
+    /// How many jobs of each priority to lease. At most one batch for each instance waits here, so that other workers can take
+    /// the rest. Leased by halves, so that a busy worker does not lease one by one.
     fn quotas(&self) -> [usize; 3] {
         let Some(runtime) = self.shared.model.runtime() else {
             return [0; 3];
@@ -135,8 +134,7 @@ impl QueueReader {
         Priority::ALL.map(|priority| quota(ahead, self.shared.queue.depth_of(priority)))
     }
 
-    /// Leases what is there of the priorities that have a quota, and says how many jobs it was. With `wait` it waits for
-    /// the first.
+    /// Leases jobs of the priorities that have a quota, and returns their number. With `wait` it waits for the first.
     async fn read(&self, quotas: [usize; 3], wait: bool) -> Result<usize, LinkError> {
         let wanted: Vec<Priority> = Priority::ALL
             .into_iter()
@@ -184,38 +182,38 @@ impl QueueReader {
     fn push(&self, leased: Leased) {
         match self.shared.queue.push(leased) {
             Ok(()) => {}
-            // Given up, so that another worker takes it. The queue is larger than all quotas, so this is the end.
+            // Given up, so that another worker takes it. The queue is larger than all quotas, so it is closed.
             Err(QueueFull::Full(leased) | QueueFull::Closed(leased)) => drop(leased),
         }
     }
 
-    /// Claims jobs of workers that died and computes them, each alone.
+    /// Takes over jobs of workers that died and computes each alone.
     async fn claim(&mut self, stop: &CancellationToken) -> Result<(), LinkError> {
         for priority in Priority::ALL {
             loop {
-                let suspects = self.claim_some(priority).await?;
-                if suspects.is_empty() {
+                let redelivered = self.claim_some(priority).await?;
+                if redelivered.is_empty() {
                     break;
                 }
                 tracing::warn!(
-                    jobs = suspects.len(),
+                    jobs = redelivered.len(),
                     "took over jobs of a worker that stopped renewing its leases"
                 );
-                self.shared.metrics().redelivered.inc_by(suspects.len() as u64);
-                // All are leased from now on, and so renewed while they wait for their turn.
-                let suspects: Vec<Leased> = suspects
+                self.shared.metrics().redelivered.inc_by(redelivered.len() as u64);
+                // From now on their leases are renewed while they wait.
+                let redelivered: Vec<Leased> = redelivered
                     .into_iter()
                     .filter_map(|entry| self.take(priority, entry))
                     .collect();
-                for suspect in &suspects {
-                    if let Some(place) = place(suspect) {
+                for job in &redelivered {
+                    if let Some(place) = place(job) {
                         self.shared.leases.set_aside(place, true);
                     }
                 }
-                for suspect in suspects {
-                    // What keeps one from being computed keeps it leased no longer, and does not concern the others.
-                    if let Err(error) = self.compute_alone(suspect).await {
-                        tracing::debug!(%error, "a suspect cannot be computed yet");
+                for job in redelivered {
+                    // A failure gives up this one and does not concern the others.
+                    if let Err(error) = self.compute_alone(job).await {
+                        tracing::debug!(%error, "cannot compute a redelivered job yet");
                     }
                 }
                 if stop.is_cancelled() {
@@ -228,7 +226,7 @@ impl QueueReader {
 
     /// A few jobs of a priority whose leases have run out.
     async fn claim_some(&self, priority: Priority) -> Result<Vec<StreamEntry>, LinkError> {
-        let mut suspects = Vec::new();
+        let mut redelivered = Vec::new();
         let mut cursor = "0-0".to_owned();
         for _ in 0..MOST_CLAIMS {
             let mut claim = ::redis::cmd("XAUTOCLAIM");
@@ -239,43 +237,43 @@ impl QueueReader {
                 .arg(self.shared.process.config.lease.as_millis() as u64)
                 .arg(&cursor)
                 .arg("COUNT")
-                .arg(SUSPECTS);
+                .arg(MOST_REDELIVERED);
             let (next, mut claimed) = entries::claimed(self.shared.reader.query(&claim).await?);
             // This worker's own, if it could not renew them in time, are its own again.
-            claimed.retain(|suspect| !self.shared.leases.holds(priority, &suspect.id));
-            suspects.extend(claimed);
-            if suspects.len() >= SUSPECTS || next == "0-0" {
+            claimed.retain(|job| !self.shared.leases.holds(priority, &job.id));
+            redelivered.extend(claimed);
+            if redelivered.len() >= MOST_REDELIVERED || next == "0-0" {
                 break;
             }
             cursor = next;
         }
-        if suspects.len() > 1 {
-            // Whoever has ended a worker before goes last, so that it does not take the others with it again.
+        if redelivered.len() > 1 {
+            // Jobs that have ended a worker go last, so that they do not take the others with them again.
             let mut notes = ::redis::cmd("HMGET");
             notes.arg(&self.shared.keys.crashes);
-            for suspect in &suspects {
-                let entry = suspect.id.clone();
+            for job in &redelivered {
+                let entry = job.id.clone();
                 notes.arg(EntryAddress { priority, entry }.field());
             }
             let crashes: Vec<Option<u64>> = self.shared.reader.query(&notes).await?;
-            let mut judged: Vec<(Option<u64>, StreamEntry)> = crashes.into_iter().zip(suspects).collect();
+            let mut judged: Vec<(Option<u64>, StreamEntry)> = crashes.into_iter().zip(redelivered).collect();
             judged.sort_by_key(|(crashes, _)| *crashes);
-            suspects = judged.into_iter().map(|(_, entry)| entry).collect();
+            redelivered = judged.into_iter().map(|(_, entry)| entry).collect();
         }
-        Ok(suspects)
+        Ok(redelivered)
     }
 
-    /// Waits until nothing else is being computed here, and lets the engines have this job alone.
-    async fn compute_alone(&self, suspect: Leased) -> Result<(), LinkError> {
-        let Some(place) = place(&suspect).cloned() else {
+    /// Waits until nothing else is being computed here, and hands this job alone to the engines.
+    async fn compute_alone(&self, job: Leased) -> Result<(), LinkError> {
+        let Some(place) = place(&job).cloned() else {
             return Ok(());
         };
         self.shared.leases.idle().await;
-        let Some(suspect) = suspect.unless_dead(Instant::now(), self.shared.metrics()) else {
+        let Some(job) = job.unless_dead(Instant::now(), self.shared.metrics()) else {
             return Ok(());
         };
         let keep = KEEP_NOTES + self.shared.process.config.lease * 4;
-        let mut note = SUSPECT.prepare_invoke();
+        let mut note = REDELIVERED.call();
         note.key(&self.shared.keys.index)
             .key(&self.shared.keys.crashes)
             .arg(place.stream())
@@ -283,46 +281,47 @@ impl QueueReader {
             .arg(keep.as_millis() as u64);
         let crashes: i64 = self.shared.reader.script(&note).await?;
         if crashes < 0 {
-            // Somebody else answered it, or whoever waited has left.
-            drop(suspect);
+            // Another worker answered it, or its client has left.
+            drop(job);
             return Ok(());
         }
         if crashes >= MOST_CRASHES {
-            return self.bury(suspect, &place).await;
+            return self.dead_letter(job, &place).await;
         }
         self.shared.leases.set_aside(&place, false);
-        self.push(suspect);
+        self.push(job);
         self.shared.leases.idle().await;
         Ok(())
     }
 
-    /// Sets a job aside that ends whoever computes it, and tells its waiter.
-    async fn bury(&self, suspect: Leased, place: &EntryAddress) -> Result<(), LinkError> {
+    /// Makes a dead letter of a job that ends its workers, and answers its request.
+    async fn dead_letter(&self, job: Leased, place: &EntryAddress) -> Result<(), LinkError> {
         tracing::error!(
-            job = %suspect.job.id,
-            request_id = &*suspect.job.envelope.request_id,
+            job = %job.job.id,
+            request_id = &*job.job.envelope.request_id,
             model = self.shared.model.id.name,
-            "a job ended each worker that computed it alone; it is a dead letter now: see `ocelli queue dead list`"
+            "dead-lettered a job that ended each worker that computed it alone; see `ocelli queue dead list`"
         );
         let reason = format!("it ended {MOST_CRASHES} workers that computed it alone");
-        let mut bury = BURY.prepare_invoke();
-        bury.key(&self.shared.keys.jobs[place.priority.index()])
+        let mut script = DEAD_LETTER.call();
+        script
+            .key(&self.shared.keys.jobs[place.priority.index()])
             .key(&self.shared.keys.dead)
             .arg(&place.entry)
             .arg(self.shared.process.config.dead_letters)
             .arg(self.shared.process.config.dead_ttl.as_millis() as u64)
             .arg(reason)
             .arg(&self.shared.name);
-        let _: i64 = self.shared.reader.script(&bury).await?;
+        let _: i64 = self.shared.reader.script(&script).await?;
         self.shared.metrics().dead_letters.inc();
-        suspect.complete(Reply {
+        job.complete(Reply {
             result: Err(JobError::Poisonous),
             cost: JobCost::default(),
         });
         Ok(())
     }
 
-    /// Turns an entry into a job. One that this worker cannot use is answered at once.
+    /// The job of an entry. One that this worker cannot use is answered at once.
     fn take(&self, priority: Priority, mut entry: StreamEntry) -> Option<Leased> {
         let (header, submitted) = (entry.take("j").unwrap_or_default(), entry.take("t"));
         let pixels = entry.take("p").unwrap_or_default();
@@ -341,7 +340,7 @@ impl QueueReader {
         let life = Duration::from_micros(header.timeout_us).min(LONGEST_LIFE);
         let deadline = Deadline::new(submitted, life);
         let id = header.job_id();
-        let task = RenewTask {
+        let task = LeasedEntry {
             id,
             place: EntryAddress {
                 priority,
@@ -352,7 +351,7 @@ impl QueueReader {
                 key: header.reply_to,
                 part: header.part,
             },
-            // A refusal is tried for a while, however old the job.
+            // The refusal of an old job is tried for a while, too.
             deadline: if wants.is_err() {
                 now + PAUSE * 10
             } else {
@@ -381,14 +380,19 @@ impl QueueReader {
         Some(Leased::submitted_at(submitted, job, Receipt::Lease(lease)))
     }
 
-    /// The outputs that a job asks for, where it can be computed.
+    /// The outputs that a job asks for, if it can be computed. Nothing that the header declares is trusted: the payload must have
+    /// as many bytes as the model takes, and the error repeats no text of the header.
     fn wants(&self, header: &JobHeader, pixels: &[u8]) -> Result<Vec<OutputRequest>, WireError> {
         let model = &self.shared.model;
-        let wants: Option<Vec<OutputRequest>> = header.wants.iter().map(|want| want.want(model)).collect();
-        let Some(wants) = wants.filter(|wants| !wants.is_empty()) else {
-            let wanted: Vec<&str> = header.wants.iter().map(|want| want.output.as_str()).collect();
+        let count = header.wants.len();
+        let wants = if (1..=MOST_WANTS).contains(&count) {
+            header.wants.iter().map(|want| want.want(model)).collect()
+        } else {
+            None
+        };
+        let Some(wants) = wants else {
             return Err(WireError::Garbage(format!(
-                "the outputs {wanted:?} are wanted, and the model does not have them all"
+                "it asks for {count} outputs, and the model does not have them all"
             )));
         };
         let input = model.input();
@@ -420,7 +424,6 @@ impl QueueReader {
     }
 }
 
-/// Where a leased job stands.
 fn place(leased: &Leased) -> Option<&EntryAddress> {
     match leased.receipt() {
         Receipt::Lease(lease) => lease.place(),
@@ -428,7 +431,7 @@ fn place(leased: &Leased) -> Option<&EntryAddress> {
     }
 }
 
-/// How many jobs of a priority may be leased by a worker that keeps `ahead` of each and has `waiting` of them.
+/// How many jobs of a priority to lease where `ahead` of them should wait and `waiting` do.
 fn quota(ahead: usize, waiting: usize) -> usize {
     let room = ahead.saturating_sub(waiting);
     if room * 2 >= ahead { room } else { 0 }

@@ -1,13 +1,12 @@
-//! Answers jobs: first the reply is written, then the job is taken away. A worker that dies in between leaves a job that
-//! another one computes again; its second reply changes nothing. Whatever keeps a reply from being written, a full Redis
-//! or one that accepts no writes, its job stays.
+//! Answers jobs: first the reply is written, then the job is deleted. If the worker dies in between, another one computes the
+//! job again, and the second reply is ignored. While a reply cannot be written, its job stays.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::lease::{Done, RenewTask};
+use super::lease::{Done, LeasedEntry};
 use super::state::ModelState;
 use crate::models::priority::Priority;
 use crate::queue::job::Reply;
@@ -25,16 +24,14 @@ const TOGETHER: usize = 64;
 /// Between attempts to send replies while Redis cannot be used.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A reply on its way.
 struct ReplyInFlight {
-    task: RenewTask,
+    task: LeasedEntry,
     frame: Vec<u8>,
     written: bool,
     finished: bool,
 }
 
-/// Sends replies until no lease can be completed any more. One that cannot be sent is tried again, and keeps no other
-/// one waiting.
+/// Sends replies until no lease can be completed any more. One that cannot be sent is tried again and does not hold up others.
 pub(crate) async fn run(shared: &ModelState, mut done: mpsc::UnboundedReceiver<Done>) {
     let mut ended = Vec::with_capacity(TOGETHER);
     let mut outgoing: Vec<ReplyInFlight> = Vec::new();
@@ -53,7 +50,7 @@ pub(crate) async fn run(shared: &ModelState, mut done: mpsc::UnboundedReceiver<D
         for done in ended.drain(..) {
             match done {
                 Done::Completed(task, reply) => outgoing.push(encode(shared, task, &reply)),
-                // Not renewed any more, it is another worker's soon.
+                // Without renewals another worker takes it soon.
                 Done::GivenUp(place) => shared.leases.end(&place),
             }
         }
@@ -69,7 +66,7 @@ pub(crate) async fn run(shared: &ModelState, mut done: mpsc::UnboundedReceiver<D
     }
 }
 
-fn encode(shared: &ModelState, task: RenewTask, reply: &Reply) -> ReplyInFlight {
+fn encode(shared: &ModelState, task: LeasedEntry, reply: &Reply) -> ReplyInFlight {
     ReplyInFlight {
         frame: wire::encode_reply(task.id, reply, &shared.name),
         task,
@@ -78,7 +75,7 @@ fn encode(shared: &ModelState, task: RenewTask, reply: &Reply) -> ReplyInFlight 
     }
 }
 
-/// Writes the replies that can be written, and takes their jobs away.
+/// Writes the replies that can be written, and deletes their jobs.
 async fn send(shared: &ModelState, outgoing: &mut [ReplyInFlight]) {
     let unwritten = outgoing.iter().enumerate().filter(|(_, reply)| !reply.written);
     let writing = unwritten.map(|(index, reply)| async move { (index, write(shared, reply).await) });
@@ -93,11 +90,11 @@ async fn send(shared: &ModelState, outgoing: &mut [ReplyInFlight]) {
                 tracing::warn!(
                     %error,
                     key = outgoing[index].task.reply_to.key,
-                    "a reply is refused"
+                    "the key for a reply holds something else"
                 );
             }
             Err(error) => {
-                tracing::debug!(%error, "a reply cannot be sent yet");
+                tracing::debug!(%error, "cannot send a reply yet");
                 continue;
             }
         }
@@ -121,18 +118,18 @@ async fn send(shared: &ModelState, outgoing: &mut [ReplyInFlight]) {
                     outgoing[index].finished = true;
                 }
             }
-            Err(error) => tracing::debug!(%error, "answered jobs cannot be taken away yet"),
+            Err(error) => tracing::debug!(%error, "cannot delete answered jobs yet"),
         }
     }
 }
 
-/// Whether no attempt can succeed, because the key that the job names for its reply holds something else. Everything else,
-/// such as `MISCONF` or `NOREPLICAS`, may pass.
+/// Whether no attempt can succeed, because the key for the reply holds another type. Other errors, such as `MISCONF` or
+/// `NOREPLICAS`, may pass.
 fn is_permanent(error: &LinkError) -> bool {
     matches!(error, LinkError::Refused(text) if text.contains("WRONGTYPE"))
 }
 
-/// Writes one reply. False when the place for it is gone, and with it whoever waited.
+/// Writes one reply. False if the key for it is gone, and the client with it.
 async fn write(shared: &ModelState, reply: &ReplyInFlight) -> Result<bool, LinkError> {
     let to = &reply.task.reply_to;
     match to.kind {
@@ -161,7 +158,7 @@ mod tests {
     use crate::queue::redis::refusal::Outage;
 
     #[test]
-    fn only_a_place_that_holds_something_else_is_given_up() {
+    fn a_reply_is_given_up_only_where_its_key_holds_something_else() {
         let refused = |text: &str| LinkError::Refused(text.to_owned());
         assert!(is_permanent(&refused(
             "WRONGTYPE: Operation against a key holding the wrong kind of value"

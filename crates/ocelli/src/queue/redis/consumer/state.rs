@@ -149,7 +149,7 @@ impl ModelState {
     /// Renews all leases, and marks those that have passed to another worker.
     pub(super) async fn renew(&self) -> Result<(), LinkError> {
         let places: Vec<EntryAddress> = self.leases.places(Instant::now());
-        let mut script = RENEW.prepare_invoke();
+        let mut script = RENEW.call();
         for key in &self.keys.jobs {
             script.key(key);
         }
@@ -179,7 +179,7 @@ impl ModelState {
 
     /// Deletes consumers without jobs whose workers are not `live`.
     pub(super) async fn tidy(&self, live: &[(String, Announcement)]) -> Result<(), LinkError> {
-        let mut script = TIDY.prepare_invoke();
+        let mut script = TIDY.call();
         for key in &self.keys.jobs {
             script.key(key);
         }

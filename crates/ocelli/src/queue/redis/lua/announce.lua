@@ -1,5 +1,5 @@
--- Publishes what a worker serves, for as long as it goes on saying so.
--- KEYS: workers, who serves which digest under its name and version, card
+-- Registers a worker until its next heartbeat is overdue.
+-- KEYS: workers, the digest of each worker of this name and version, card
 -- ARGV: worker, its process, digest, announcement, card, milliseconds that it counts
 -- Returns {1, microseconds of Redis' clock}, or {0, digest} where only processes other than this one serve the name and
 -- version, and none of them this digest.
@@ -13,7 +13,7 @@ local function live(entry)
     return string.sub(entry, 17)
   end
 end
--- Who has been let in stays in; only who comes is looked at.
+-- A worker that is registered stays so; only a new one is checked.
 local own = redis.call('HGET', KEYS[2], ARGV[1])
 if not own or live(own) ~= ARGV[3] then
   local welcome, other = false, nil
@@ -33,7 +33,7 @@ if not own or live(own) ~= ARGV[3] then
   end
 end
 -- First a command that needs no memory: a script that has written may go on when Redis is full, and a full Redis must
--- not forget who lives.
+-- not forget live workers.
 redis.call('PEXPIRE', KEYS[1], keep)
 redis.call('HSET', KEYS[2], ARGV[1], now .. ARGV[3])
 redis.call('PEXPIRE', KEYS[2], keep)

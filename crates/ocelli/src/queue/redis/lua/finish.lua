@@ -1,4 +1,4 @@
--- Takes jobs away that were answered, or that nobody waits for any more.
+-- Deletes jobs that were answered or abandoned.
 -- KEYS: the job stream; bytes; index; crashes
 -- ARGV: group, stream (1..3), then the entries
 -- Returns how many were still there. Deleting comes first: Redis lets a script write when its memory is full only once

@@ -1,4 +1,4 @@
--- Makes the job streams of a model and their consumer group, where they are not there.
+-- Creates the job streams of a model and their consumer group, where they are missing.
 -- KEYS: job streams high, normal, low
 -- ARGV: group, milliseconds to keep them
 for _, key in ipairs(KEYS) do

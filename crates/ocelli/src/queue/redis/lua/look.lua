@@ -1,4 +1,4 @@
--- Says how a model's queue stands, and which jobs are not in it any more, without reading their payloads.
+-- Reports the state of a model's queue, and which of some jobs are missing from it, without reading payloads.
 -- KEYS: job streams high, normal, low; dead letters; index
 -- ARGV: group, then for each job its stream (1..3) and its entry
 -- Returns the depth, how many jobs workers have, the age of the oldest in milliseconds, the dead letters, and then the

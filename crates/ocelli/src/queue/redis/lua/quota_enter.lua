@@ -1,7 +1,7 @@
--- Counts an asynchronous job among those that are kept, unless there are too many.
+-- Counts an asynchronous job among the stored ones, unless there are too many.
 -- KEYS: jobs by the time when they end, sizes of all
 -- ARGV: the job and its size as `id:images:bytes`, images, bytes, most images and most bytes that are open to its priority
--- (`KeptSize::open_to`), bytes that are open while nothing is kept, milliseconds that it is kept
+-- (`StoredSize::open_to`), bytes that are open while nothing is kept, milliseconds that it is kept
 -- Returns -1, or the milliseconds until the next job is forgotten where there is no room.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,4 +1,4 @@
--- Counts an asynchronous job no more.
+-- Takes an asynchronous job out of the count of stored ones.
 -- KEYS: jobs by the time when they end, sizes of all
 -- ARGV: the job and its size as `id:images:bytes`, images, bytes
 -- Returns 1, or 0 where it was not counted.

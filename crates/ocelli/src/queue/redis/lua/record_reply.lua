@@ -1,8 +1,8 @@
--- Notes what a part of an asynchronous job came to: once, and neither after its deadline nor after it was deleted, so
--- that a job which has ended stays as it is.
+-- Stores the reply of a part of an asynchronous job: once, and neither after the deadline nor after the job was deleted, so
+-- that a finished job does not change.
 -- KEYS: record
 -- ARGV: part, reply
--- Returns -1 where nobody wants the reply, 1 where none is missing any more and a webhook is to be told, otherwise 0.
+-- Returns -1 where the reply is not wanted, 1 where it is the last one and there is a webhook to call, otherwise 0.
 local record = redis.pcall('HMGET', KEYS[1], 'deadline', 'parts')
 if record.err or not record[1] or not record[2] then
   return -1
@@ -23,7 +23,7 @@ if redis.call('HSETNX', KEYS[1], 'part' .. ARGV[1], ARGV[2]) == 1 then
 else
   left = tonumber(redis.call('HGET', KEYS[1], 'left'))
 end
--- Also where this one was there already: whoever wrote it may not have come to tell the webhook.
+-- Also where this reply was there already: the worker that wrote it may have died before it scheduled the webhook.
 if left <= 0 and redis.call('HEXISTS', KEYS[1], 'webhook') == 1 then
   return 1
 end

@@ -1,4 +1,4 @@
--- Forgets consumers that have ended and left nothing.
+-- Deletes consumers of workers that have ended and have no jobs.
 -- KEYS: job streams high, normal, low
 -- ARGV: group, then the live workers
 -- Returns how many. A consumer that has jobs stays: deleting it would delete the note that they are being computed.

@@ -1,6 +1,6 @@
 -- Moves the next calls of jobs' webhooks, unless they were called or the jobs were deleted.
 -- KEYS: jobs by the time of their next call, how often each was called
--- ARGV: calls in vain to be counted for each, then job, milliseconds until its next call, ..
+-- ARGV: failed calls to add for each, then job, milliseconds until its next call, ..
 -- Returns how many were moved.
 -- First a command that needs no memory: a script that has written may go on when Redis is full.
 redis.call('ZREM', KEYS[1], '')

@@ -1,7 +1,7 @@
 -- Takes jobs whose webhooks are to be called now. Unless they are done with by then, others take them after a while.
 -- KEYS: jobs by the time of their next call, how often each was called, the receiver of each
 -- ARGV: most jobs, milliseconds until others take them
--- Returns job, calls in vain so far, receiver or nothing, ..
+-- Returns job, failed calls so far, receiver or nothing, ..
 -- First a command that needs no memory: a script that has written may go on when Redis is full.
 redis.call('ZREM', KEYS[1], '')
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
-//! The heartbeat of a web process: keeps its reply stream alive, learns who serves what, and finds jobs that Redis lost.
+//! The heartbeat of a web process: keeps its reply stream alive, follows the registry, and finds jobs that Redis lost.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,32 +25,33 @@ const BEAT: Duration = Duration::from_millis(900);
 /// Between heartbeats while Redis cannot be used, so that its return is noticed.
 const BEAT_WITHOUT_REDIS: Duration = Duration::from_millis(200);
 
-/// How long the reply stream of a process lives that has died.
+/// How long the reply stream outlives its process.
 const REPLIES_LIVE: Duration = Duration::from_secs(30);
 
-/// How long workers have to say again that they are there, once Redis may have forgotten them. They say so every second,
-/// and first have to reach it again.
+/// How long workers have to announce themselves again after an outage. They do so every second, once they are connected.
 const MAY_BE_FORGOTTEN: Duration = Duration::from_secs(2);
 
-/// How long a job has to be queued before it is looked for.
+/// The age from which on a heartbeat checks whether a job is still in its stream.
 const LOOK_AFTER: Duration = Duration::from_millis(900);
 
-/// Jobs of a model that one heartbeat looks for.
+/// Jobs of a model that one heartbeat checks.
 const LOOK_FOR: usize = 512;
 
-/// How long a model is remembered that nobody serves: its name gets 503 `no_worker`, later 404 `unknown_model`.
+/// How long a model without workers is remembered: its name gets 503 `no_worker`, later 404 `unknown_model`.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// The same where another package has its name and version now: as long as requests may still come to be submitted that
-/// found it.
+/// The same where another package has its name and version now: until requests that found the old one are submitted.
 const SUCCEEDED: Duration = Duration::from_secs(60);
+
+/// Models that a web process knows at once: whoever writes to Redis may announce any number.
+const MOST_MODELS: usize = 4096;
 
 pub(crate) struct Heartbeat {
     needs: Needs,
     shared: Arc<ProducerState>,
     outbox: mpsc::UnboundedSender<Submission>,
     models: HashMap<Arc<ModelId>, Known>,
-    /// Until then a model that no worker announces is not given up: Redis was away, or was emptied.
+    /// Until then models without workers are kept, because Redis was away or emptied.
     patient_until: Instant,
 }
 
@@ -93,7 +94,7 @@ impl Heartbeat {
         self.look_for_lost().await
     }
 
-    /// Renews the reply stream, and makes it anew where it is gone.
+    /// Renews the reply stream, or creates it.
     async fn keep_replies(&mut self) -> Result<(), LinkError> {
         let config = &self.shared.config;
         let key = keys::replies(&config.prefix, &config.name);
@@ -104,7 +105,7 @@ impl Heartbeat {
         }
         self.patient_until = Instant::now() + MAY_BE_FORGOTTEN;
         let mut create = ::redis::cmd("XGROUP");
-        // The group is of no use; making one is how an empty stream is made.
+        // The group is not used; creating one creates an empty stream.
         create
             .arg("CREATE")
             .arg(&key)
@@ -118,7 +119,7 @@ impl Heartbeat {
         self.shared.link.query::<i64>(&renew).await.map(|_| ())
     }
 
-    /// Brings the catalog up to date with the live workers.
+    /// Updates the catalog from the registry.
     async fn learn(&mut self) -> Result<(), LinkError> {
         let shared = Arc::clone(&self.shared);
         let live = registry::watch(&shared.link, &shared.config.prefix).await?;
@@ -134,10 +135,10 @@ impl Heartbeat {
                 .or_default()
                 .push(announcement);
         }
-        // Requests find who comes before they are told who has gone: one may take the place of the other.
+        // New models are published before others are marked as gone: one may replace the other.
         for (id, workers) in &by_model {
             if !self.models.contains_key(id) {
-                self.meet(id, workers, now).await?;
+                self.add(id, workers, now).await?;
             }
         }
         self.publish();
@@ -152,7 +153,7 @@ impl Heartbeat {
                 tracing::warn!(
                     model = id.name,
                     version = id.version,
-                    "no worker serves the model any more"
+                    "the model has no workers any more"
                 );
                 known.model.set_instances(0);
             }
@@ -162,17 +163,27 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Notes a model that workers serve and that was not known.
-    async fn meet(&mut self, id: &ModelId, workers: &[Announcement], now: Instant) -> Result<(), LinkError> {
+    /// Adds a model.
+    async fn add(&mut self, id: &ModelId, workers: &[Announcement], now: Instant) -> Result<(), LinkError> {
         let shared = &self.shared;
         let Some(card) = registry::card(&shared.link, &shared.config.prefix, &id.digest).await? else {
             return Ok(());
         };
+        let manifest = &card.manifest;
+        if (&manifest.name, &manifest.version) != (&id.name, &id.version) || self.models.len() >= MOST_MODELS
+        {
+            tracing::warn!(
+                digest = id.digest,
+                models = self.models.len(),
+                "a model is ignored: its card has another name, or there are too many models"
+            );
+            return Ok(());
+        }
         tracing::info!(
             model = id.name,
             version = id.version,
             digest = id.digest,
-            "workers serve a new model"
+            "found workers of a new model"
         );
         let model = Arc::new(ServedModel::elsewhere(card));
         let mut known = Known {
@@ -184,7 +195,6 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Tells the catalog which models there are.
     fn publish(&self) {
         let mut models: Vec<Arc<ServedModel>> = self
             .models
@@ -196,7 +206,7 @@ impl Heartbeat {
         self.shared.catalog.set(models);
     }
 
-    /// Forgets models that nobody has served for long.
+    /// Removes models that have had no workers for long.
     fn forget(&mut self, now: Instant) {
         let unserved = |known: &Known| now.saturating_duration_since(known.last_served);
         let served = self.models.values().filter(|known| unserved(known).is_zero());
@@ -204,7 +214,7 @@ impl Heartbeat {
         self.models.retain(|id, known| {
             let succeeded = served.contains(&named(id));
             let remembered = unserved(known) < if succeeded { SUCCEEDED } else { REMEMBERED };
-            // The figures are by name and version, and now those of the other.
+            // Metrics are by name and version; a successor keeps them.
             if !remembered && !succeeded {
                 self.shared.metrics.forget_model(id);
             }
@@ -215,9 +225,9 @@ impl Heartbeat {
     /// Finds jobs that are neither in their streams nor answered, and submits them again.
     async fn look_for_lost(&self) -> Result<(), LinkError> {
         let shared = &self.shared;
-        let mut asked = shared.waiting.queued_for(LOOK_AFTER, Instant::now(), LOOK_FOR);
+        let mut asked = shared.pending.queued_for(LOOK_AFTER, Instant::now(), LOOK_FOR);
         for known in self.models.values() {
-            // How they stand is of interest also where nothing is queued by this process.
+            // The state of a queue is reported also if this process has no jobs in it.
             asked.entry(Arc::clone(&known.model.id)).or_default();
         }
         let mut failed = None;
@@ -236,19 +246,19 @@ impl Heartbeat {
             match stats {
                 Ok(stats) => {
                     shared.note_depth(model, stats.depth);
-                    shared.waiting.note_missing(jobs, &stats.missing);
+                    shared.pending.note_missing(jobs, &stats.missing);
                     let new = || (Arc::clone(model), QueueStats::default());
                     let (_, sum) = all_stats.entry(named(model)).or_insert_with(new);
                     sum.add(&stats);
                 }
-                // In a cluster the queues of other models may be well.
+                // In a cluster the queues of other models may be on other nodes.
                 Err(error) => failed = Some(error),
             }
         }
         for (model, stats) in all_stats.values() {
             shared.metrics.set_queue(model, stats);
         }
-        let again = shared.waiting.take_lost(LOOK_FOR);
+        let again = shared.pending.take_lost(LOOK_FOR);
         if !again.is_empty() {
             tracing::warn!(jobs = again.len(), "Redis lost jobs; they are submitted again");
             shared.metrics.resubmitted.inc_by(again.len() as u64);
@@ -260,7 +270,7 @@ impl Heartbeat {
     }
 }
 
-/// What packages share of which one replaces the other in its place.
+/// A package replaces another one that has the same.
 type NameAndVersion = (String, String);
 
 fn named(model: &ModelId) -> NameAndVersion {
@@ -268,11 +278,11 @@ fn named(model: &ModelId) -> NameAndVersion {
 }
 
 impl Known {
-    /// Notes what the live workers of a model say.
+    /// Applies the announcements of the live workers of a model.
     fn note(&mut self, workers: &[Announcement], now: Instant) {
         self.last_served = now;
-        // Workers that are leaving still take what is there, but get nothing new, unless nobody else is there: not another
-        // worker of this package, nor one of another version.
+        // Workers that are leaving finish the jobs that are there. They get new ones only if no other worker has this package or
+        // another version of it.
         let staying = workers.iter().filter(|worker| !worker.leaving);
         let instances: u32 = staying.map(|worker| worker.instances).sum();
         let leaving: u32 = workers.iter().map(|worker| worker.instances).sum();

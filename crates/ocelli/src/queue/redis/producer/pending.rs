@@ -1,5 +1,4 @@
-//! Jobs that this web process has submitted and that are not answered: whom they are for, and all that is needed to
-//! submit them again.
+//! Jobs that this web process has submitted and that are not answered, with all that submitting them again takes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +14,8 @@ use crate::queue::redis::address::EntryAddress;
 use crate::queue::wire::JobHeader;
 use crate::queue::{Envelope, ReplySender};
 
-/// How often in a row a job must be missing from its stream before it is submitted again. Once may mean that its reply
-/// is on its way.
+/// How often in a row a job must be missing from its stream before it is submitted again. Once may mean that its reply is
+/// on its way.
 const MISSES: u32 = 2;
 
 #[derive(Debug)]
@@ -26,10 +25,10 @@ struct Job {
     state: SubmissionState,
 }
 
-/// Where a job is. It is submitted only while it is `Submitting`; only one that has never been accepted may be refused.
+/// A job is submitted only while it is `Submitting`, and refused only if it has never been accepted.
 #[derive(Debug)]
 enum SubmissionState {
-    /// On its way to Redis. The flag says whether it has been there before.
+    /// Not accepted yet, or, with `again`, lost after it was accepted.
     Submitting { again: bool },
     /// In its stream, since then.
     Queued {
@@ -37,7 +36,7 @@ enum SubmissionState {
         since: Instant,
         misses: u32,
     },
-    /// Accepted once, and in its stream no more: to be submitted again.
+    /// Accepted once and no longer in its stream, to be submitted again.
     Lost,
 }
 
@@ -47,17 +46,16 @@ pub(crate) struct PreparedForm {
     pub(crate) envelope: Envelope,
     pub(crate) header: JobHeader,
     pub(crate) payload: Bytes,
-    /// The most bytes of the reply, for which room is kept.
+    /// The most bytes of the reply, which the limits count.
     pub(crate) most_reply: u64,
 }
 
-/// All jobs that wait for their replies.
 #[derive(Debug, Default)]
 pub(crate) struct PendingJobs {
     jobs: Mutex<HashMap<JobId, Job>>,
 }
 
-/// A queued job that nobody waits for any more.
+/// A queued job whose client has left.
 #[derive(Debug)]
 pub(crate) struct Abandoned {
     pub(crate) form: Arc<PreparedForm>,
@@ -75,14 +73,14 @@ impl PendingJobs {
         self.jobs.lock().insert(id, job);
     }
 
-    /// What to submit; `None` when nobody waits for it any more, or it is where it should be.
+    /// A job to submit; `None` if its client has left or it is in its stream.
     pub(crate) fn form(&self, id: JobId) -> Option<Arc<PreparedForm>> {
         let jobs = self.jobs.lock();
         let job = jobs.get(&id)?;
         matches!(job.state, SubmissionState::Submitting { .. }).then(|| Arc::clone(&job.form))
     }
 
-    /// Notes that a job is in its stream. `None` when nobody waits for it any more, so that it can be taken out again.
+    /// Notes that a job is in its stream. `None` if its client has left, so that it should be deleted.
     pub(crate) fn queued(&self, id: JobId, entry: &str, now: Instant) -> Option<()> {
         let mut jobs = self.jobs.lock();
         let job = jobs.get_mut(&id)?;
@@ -94,7 +92,7 @@ impl PendingJobs {
         Some(())
     }
 
-    /// Ends a job that could not be submitted. One that had been accepted before is kept, to be tried again.
+    /// Ends a job that could not be submitted. One that was accepted before is kept, to be submitted again.
     pub(crate) fn failed(&self, id: JobId, error: Error) {
         let mut jobs = self.jobs.lock();
         match jobs.get_mut(&id).map(|job| &mut job.state) {
@@ -112,7 +110,7 @@ impl PendingJobs {
         }
     }
 
-    /// Hands a reply to whoever waits for it. False when nobody does.
+    /// Answers the request of a job. False if it has left.
     pub(crate) fn answer(&self, id: JobId, reply: Reply) -> bool {
         let job = self.jobs.lock().remove(&id);
         let Some(job) = job else { return false };
@@ -121,7 +119,7 @@ impl PendingJobs {
         waited_for
     }
 
-    /// Lets go of jobs whose waiters have left, and says which of them are in their streams.
+    /// Removes jobs whose clients have left, and returns those that are in their streams.
     pub(crate) fn take_abandoned(&self) -> Vec<Abandoned> {
         let mut jobs = self.jobs.lock();
         let gone: Vec<JobId> = jobs
@@ -144,7 +142,7 @@ impl PendingJobs {
             .collect()
     }
 
-    /// The jobs that have been in their streams for `age`, by model, at most `most` of each.
+    /// Jobs that have been in their streams for `age`, by model, at most `most` of each.
     pub(crate) fn queued_for(
         &self,
         age: Duration,
@@ -171,7 +169,7 @@ impl PendingJobs {
         by_model
     }
 
-    /// Notes which of the jobs asked about are missing: one that is so twice in a row is lost.
+    /// Notes which of the jobs `asked` about are missing. A job that is missing twice in a row is lost.
     pub(crate) fn note_missing(&self, asked: &[(JobId, EntryAddress)], missing: &[usize]) {
         let mut jobs = self.jobs.lock();
         for (index, (id, place)) in asked.iter().enumerate() {
@@ -182,7 +180,7 @@ impl PendingJobs {
             if *entry != place.entry {
                 continue;
             }
-            // In the order in which they were asked about.
+            // `missing` is sorted.
             *misses = if missing.binary_search(&index).is_ok() {
                 *misses + 1
             } else {
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_reply_reaches_nobody() {
+    async fn a_second_reply_is_dropped() {
         let waiting = PendingJobs::default();
         let pending = added(&waiting, 1);
         assert!(waiting.answer(JobId(1), reply()));
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_is_taken_out_of_its_stream() {
+    async fn abandoned_jobs_are_deleted_from_their_stream() {
         let waiting = PendingJobs::default();
         let (gone, stays) = (added(&waiting, 1), added(&waiting, 2));
         for (id, entry) in [(1, "1-0"), (2, "2-0")] {

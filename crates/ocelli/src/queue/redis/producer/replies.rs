@@ -7,16 +7,13 @@ use crate::queue::job::{JobCost, JobError, Reply};
 use crate::queue::redis::{entries, keys};
 use crate::queue::wire;
 
-/// How long one read of replies waits for the first.
 const BLOCK: Duration = Duration::from_secs(1);
 
-/// Replies that one read takes.
 const READ_REPLIES: usize = 64;
 
 /// Between attempts to read replies while Redis cannot be used.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Reads replies as they come and hands them to whoever waits.
 pub(super) async fn listen(shared: &ProducerState) {
     let link = &shared.replies;
     let key = keys::replies(&shared.config.prefix, &shared.config.name);
@@ -29,14 +26,14 @@ pub(super) async fn listen(shared: &ProducerState) {
             .arg(BLOCK.as_millis() as u64)
             .arg("STREAMS")
             .arg(&key)
-            // From the start: what was read is deleted, and no clock that jumps can hide a reply.
+            // From the start, because replies that were read are deleted. So no jump of a clock can hide a reply.
             .arg("0-0");
         let mut delete = ::redis::cmd("XDEL");
         delete.arg(&key).arg(&read_before);
         let answer = if read_before.is_empty() {
             link.query(&read).await
         } else {
-            // Sent together and carried out in this order.
+            // Sent together and executed in this order.
             let (deleted, answer) = tokio::join!(link.query::<i64>(&delete), link.query(&read));
             deleted.and(answer)
         };
@@ -45,34 +42,34 @@ pub(super) async fn listen(shared: &ProducerState) {
                 let read = entries::streams(value)
                     .into_iter()
                     .flat_map(|(_, entries)| entries);
-                read_before = read.map(|entry| hear(shared, entry)).collect();
+                read_before = read.map(|entry| deliver(shared, entry)).collect();
             }
             Err(error) => {
-                tracing::debug!(%error, "replies cannot be read");
+                tracing::debug!(%error, "cannot read replies");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Hands a reply to its waiter, and names its entry.
-fn hear(shared: &ProducerState, mut entry: entries::StreamEntry) -> String {
+/// Answers the request of a reply, and returns the reply's entry.
+fn deliver(shared: &ProducerState, mut entry: entries::StreamEntry) -> String {
     match wire::decode_reply(&entry.take("r").unwrap_or_default()) {
         Ok(received) => {
-            if !shared.waiting.answer(received.id, received.reply) {
+            if !shared.pending.answer(received.id, received.reply) {
                 shared.metrics.orphaned_replies.inc();
-                tracing::debug!(job = %received.id, worker = received.worker, "nobody waits for a reply");
+                tracing::debug!(job = %received.id, worker = received.worker, "a reply came too late");
             }
         }
         Err((error, id)) => {
             shared.metrics.count_refused("reply");
-            tracing::warn!(%error, entry = entry.id, "a reply cannot be read");
+            tracing::warn!(%error, entry = entry.id, "cannot read a reply");
             if let Some(id) = id {
                 let reply = Reply {
                     result: Err(JobError::Incompatible),
                     cost: JobCost::default(),
                 };
-                shared.waiting.answer(id, reply);
+                shared.pending.answer(id, reply);
             }
         }
     }

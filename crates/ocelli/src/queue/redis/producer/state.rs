@@ -25,10 +25,9 @@ use crate::queue::redis::scripts::SUBMIT;
 use crate::queue::wire::{ElementKind, JobHeader, TensorHeader, WantMessage};
 use crate::queue::{Envelope, queue_full};
 
-/// Keys are kept this much longer than the jobs in them, for replies and for slow clocks.
+/// How much longer than their jobs keys are kept, for replies and slow clocks.
 const KEEP_LONGER: Duration = Duration::from_secs(60);
 
-/// What the web side is made from.
 #[derive(Clone, Debug)]
 pub struct WebConfig {
     /// What every key begins with.
@@ -41,20 +40,19 @@ pub struct WebConfig {
     pub max_result_bytes: u64,
 }
 
-/// What the handle and the tasks share.
 #[derive(Debug)]
 pub(crate) struct ProducerState {
     pub(in crate::queue::redis) config: WebConfig,
     pub(in crate::queue::redis) link: Link,
     pub(super) replies: Link,
     pub(in crate::queue::redis) catalog: Catalog,
-    pub(in crate::queue::redis) waiting: PendingJobs,
+    pub(in crate::queue::redis) pending: PendingJobs,
     pub(in crate::queue::redis) metrics: Arc<Metrics>,
-    /// Whether replies can arrive: this process' stream is there.
+    /// Whether the reply stream of this process exists, so that replies can arrive.
     pub(in crate::queue::redis) listening: AtomicBool,
     pub(super) depths: Mutex<HashMap<Arc<ModelId>, Depth>>,
     pub(super) submitting: AtomicUsize,
-    pub(super) suppliers: Pool,
+    pub(super) decoders: Pool,
     pub(super) closed: AtomicBool,
 }
 
@@ -64,16 +62,14 @@ pub(super) struct Depth {
     pub(super) at: Instant,
 }
 
-/// What the submitting task is to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Submission {
     Job(JobId),
-    /// Take jobs out of Redis that nobody waits for.
+    /// Delete jobs whose clients have left.
     Sweep,
 }
 
 impl ProducerState {
-    /// A job as it is submitted.
     pub(in crate::queue::redis) fn form(&self, job: Job, to: ReplyTo) -> PreparedForm {
         let Envelope {
             request_id,
@@ -111,10 +107,9 @@ impl ProducerState {
         }
     }
 
-    /// Hands a job to the submitting task.
     pub(in crate::queue::redis) fn send(&self, outbox: &mpsc::UnboundedSender<Submission>, id: JobId) {
         self.submitting.fetch_add(1, Ordering::AcqRel);
-        // Without its tasks the process has ended, and so has whoever waits.
+        // Without its tasks the process has ended, and its requests with it.
         let _ = outbox.send(Submission::Job(id));
     }
 
@@ -130,15 +125,14 @@ impl ProducerState {
         self.depths.lock().insert(Arc::clone(model), depth);
     }
 
-    /// Submits a job and notes what comes of it.
     pub(super) async fn submit(&self, id: JobId) {
-        let Some(form) = self.waiting.form(id) else {
+        let Some(form) = self.pending.form(id) else {
             return;
         };
         match self.push(&form).await {
             Ok(Ok(entry)) => {
-                if self.waiting.queued(id, &entry, Instant::now()).is_none() {
-                    // Its waiter left while it was on its way.
+                if self.pending.queued(id, &entry, Instant::now()).is_none() {
+                    // Its client left meanwhile.
                     let place = EntryAddress {
                         priority: form.envelope.priority,
                         entry,
@@ -147,13 +141,13 @@ impl ProducerState {
                 }
             }
             Ok(Err(depth)) => {
-                self.waiting.failed(id, queue_full(&form.envelope.model, depth));
+                self.pending.failed(id, queue_full(&form.envelope.model, depth));
             }
-            Err(error) => self.waiting.failed(id, error.into()),
+            Err(error) => self.pending.failed(id, error.into()),
         }
     }
 
-    /// The job's entry, or the depth of a queue that is full.
+    /// Returns the job's entry, or the depth of a full queue.
     pub(in crate::queue::redis) async fn push(
         &self,
         form: &PreparedForm,
@@ -171,7 +165,7 @@ impl ProducerState {
         let limits = self.config.limits;
         let open = |limit| open_to(limit, *priority);
         let (code, depth, entry): (i64, usize, Option<String>) = {
-            let mut script = SUBMIT.prepare_invoke();
+            let mut script = SUBMIT.call();
             for key in keys.jobs.iter().chain([&keys.bytes, &keys.index]) {
                 script.key(key);
             }
@@ -185,8 +179,9 @@ impl ProducerState {
                 .arg(header.encode_frame())
                 .arg(&form.payload[..]);
             let answer: ::redis::Value = self.link.script(&script).await?;
-            entries::submitted(&answer)
-                .ok_or_else(|| LinkError::Refused("a submission has a strange answer".to_owned()))?
+            entries::submitted(&answer).ok_or_else(|| {
+                LinkError::Refused("the script SUBMIT returned something else than it should".to_owned())
+            })?
         };
         self.note_depth(&model.id, depth);
         Ok(match (code, entry) {
@@ -195,7 +190,7 @@ impl ProducerState {
         })
     }
 
-    /// Removes what only this process needs. A Redis that is gone is not waited for.
+    /// Deletes the reply stream, unless Redis is down.
     pub(super) async fn sign_off(&self) -> Result<(), LinkError> {
         self.link.expect_up()?;
         let mut forget = ::redis::cmd("DEL");
@@ -203,7 +198,7 @@ impl ProducerState {
         self.link.query(&forget).await
     }
 
-    /// Takes a job out of its stream that nobody waits for. What fails is left to its deadline.
+    /// Deletes a job whose client has left. If that fails, workers drop it at its deadline.
     pub(super) async fn take_out(&self, abandoned: Abandoned) {
         let keys = self.keys(&abandoned.form.envelope.model.id);
         let EntryAddress { priority, entry } = &abandoned.place;
@@ -211,7 +206,9 @@ impl ProducerState {
         match taken {
             Ok(0) => {}
             Ok(_) => self.metrics.count_dropped(DropReason::ClientGone),
-            Err(error) => tracing::debug!(%error, "an abandoned job stays until its deadline"),
+            Err(error) => {
+                tracing::debug!(%error, "cannot delete an abandoned job; it stays until its deadline");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is in the cache: listed, removed, and complete.
+//! Listing, removing and completing the cache.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ impl TestHub {
         printed
     }
 
-    /// A second commit, in which only the labels differ.
+    /// A second commit with other labels only.
     fn relabel(&self) -> String {
         let mut files = package();
         let labels = String::from_utf8(built_in("labels.txt").to_vec()).unwrap();
@@ -32,7 +32,7 @@ impl TestHub {
 }
 
 #[tokio::test]
-async fn what_is_there_is_listed() {
+async fn cached_models_are_listed() {
     let test_hub = TestHub::new().await;
     let (status, printed, _) = outcome(test_hub.ocelli(&["model", "list"])).await;
     assert_eq!(status, 0);
@@ -41,7 +41,7 @@ async fn what_is_there_is_listed() {
     test_hub.pulls(SPEC).await;
     let newer = test_hub.relabel();
     test_hub.pulls(SPEC).await;
-    // What other tools keep there is no model that can be served.
+    // Files of other tools are not servable models.
     let others = test_hub.home.path().join("hub");
     for other in [
         "datasets--a--b/snapshots",
@@ -72,7 +72,7 @@ async fn what_is_there_is_listed() {
 }
 
 #[tokio::test]
-async fn a_commit_goes_without_what_others_share() {
+async fn a_commit_is_removed_without_shared_files() {
     let test_hub = TestHub::new().await;
     test_hub.pulls(SPEC).await;
     let newer = test_hub.relabel();
@@ -81,7 +81,7 @@ async fn a_commit_goes_without_what_others_share() {
     test_hub.removes(&format!("{SPEC}@{}", test_hub.commit)).await;
     assert_eq!(test_hub.blobs().len(), 3);
     assert!(!test_hub.snapshot().exists());
-    // The newer one is still whole.
+    // The newer commit is still complete.
     test_hub.hub.asked();
     test_hub.pulls(&format!("{SPEC}@{newer}")).await;
     assert_eq!(test_hub.hub.count(), 0);
@@ -118,7 +118,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 /// A graph of one tensor, which is kept in the file `location`.
 fn graph_with_weights_in(location: &str) -> Bytes {
     let entry = [field(1, b"location"), field(2, location.as_bytes())].concat();
-    // One float, which is not in this file.
+    // One float, stored externally.
     let kind = [1 << 3, 1, 2 << 3, 1, 14 << 3, 1];
     let tensor = [kind.to_vec(), field(8, b"w"), field(13, &entry)].concat();
     let output = field(12, &field(1, b"w"));
@@ -129,7 +129,7 @@ fn graph_with_weights_in(location: &str) -> Bytes {
 }
 
 #[tokio::test]
-async fn weights_beside_the_graph_come_with_it() {
+async fn external_weights_are_downloaded_with_the_graph() {
     let test_hub = TestHub::new().await;
     let weights = Bytes::from(vec![7; 4]);
     let files = |location| {
@@ -172,7 +172,7 @@ async fn weights_beside_the_graph_come_with_it() {
         for part in parts {
             assert!(said.contains(part), "no {part} in {said}");
         }
-        // A graph is there only with all that it needs.
+        // A graph counts as cached only with all its files.
         assert!(!snapshot(&commit).join("onnx/model.onnx").exists());
     }
 }

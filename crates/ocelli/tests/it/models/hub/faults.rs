@@ -1,4 +1,4 @@
-//! Downloads that break off, come wrong, or come twice at once.
+//! Interrupted, corrupted and concurrent downloads.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -8,7 +8,7 @@ use super::{SPEC, TestHub, fails, graph, outcome};
 use crate::eventually;
 
 #[tokio::test]
-async fn what_breaks_off_is_gone_on_with() {
+async fn an_interrupted_download_is_resumed() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.cut_after = Some(1_500_000));
     test_hub.pulls(SPEC).await;
@@ -19,7 +19,7 @@ async fn what_breaks_off_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_interrupted_leaves_a_part_that_the_next_goes_on_with() {
+async fn an_interrupted_process_leaves_a_part_that_the_next_resumes() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.stall_after = Some(2_000_000));
     let mut command = test_hub.ocelli(&["model", "pull", SPEC]);
@@ -51,9 +51,9 @@ async fn a_process_that_was_interrupted_leaves_a_part_that_the_next_goes_on_with
 }
 
 #[tokio::test]
-async fn a_hub_that_knows_no_ranges_sends_the_whole_again() {
+async fn a_hub_without_ranges_sends_the_whole_file_again() {
     let test_hub = TestHub::new().await;
-    // An earlier try has left something else, and more of it than there should be.
+    // An earlier attempt has left other bytes, and too many.
     for left in [1_000, 6_000_000] {
         test_hub.hub.faults(|faults| faults.no_ranges = true);
         fs::create_dir_all(test_hub.partial().parent().unwrap()).unwrap();
@@ -65,7 +65,7 @@ async fn a_hub_that_knows_no_ranges_sends_the_whole_again() {
 }
 
 #[tokio::test]
-async fn a_part_that_belongs_to_something_else_is_fetched_anew() {
+async fn a_part_of_another_file_is_downloaded_again() {
     let test_hub = TestHub::new().await;
     fs::create_dir_all(test_hub.partial().parent().unwrap()).unwrap();
     fs::write(test_hub.partial(), vec![7; 1_000_000]).unwrap();
@@ -80,7 +80,7 @@ async fn a_part_that_belongs_to_something_else_is_fetched_anew() {
 }
 
 #[tokio::test]
-async fn wrong_bytes_are_never_a_model() {
+async fn corrupted_bytes_are_never_used() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.wrong_byte = true);
     let said = test_hub.refuses(SPEC).await;
@@ -122,7 +122,7 @@ async fn two_processes_fetch_a_file_once() {
     let second = pull();
     let lists = async || {
         let asked = test_hub.hub.count();
-        // The first asks for the list, three files, two of which lead on; the second only for the list.
+        // The first requests the list and three files with two redirects; the second only the list.
         asked >= 8
     };
     eventually("the second one has the list", lists).await;
@@ -141,7 +141,7 @@ async fn two_processes_fetch_a_file_once() {
 }
 
 #[tokio::test]
-async fn a_hub_that_falls_silent_is_given_up() {
+async fn a_silent_hub_times_out() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.stall_after = Some(0));
     let mut command = test_hub.ocelli(&["model", "pull", SPEC]);
@@ -151,19 +151,19 @@ async fn a_hub_that_falls_silent_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_mirror_whose_lists_say_no_hashes_is_asked_for_each() {
+async fn a_mirror_without_hashes_in_lists_is_queried_per_file() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.bare_lists = true);
     test_hub.pulls(SPEC).await;
     assert!(test_hub.hub.asked().iter().any(|asked| asked.method == "HEAD"));
-    // Whose bytes are checked none the less.
+    // Their bytes are checked anyway.
     fs::remove_dir_all(test_hub.repository()).unwrap();
     test_hub.hub.faults(|faults| faults.wrong_byte = true);
     assert!(test_hub.refuses(SPEC).await.contains("hash"));
 }
 
 #[tokio::test]
-async fn a_limit_of_the_files_size_is_named_with_what_is_missing() {
+async fn a_limit_of_file_sizes_is_reported_with_the_missing_bytes() {
     let test_hub = TestHub::new().await;
     let pull = test_hub.ocelli(&["model", "pull", SPEC]);
     let mut command = test_hub.ocelli(&[]);
@@ -171,7 +171,7 @@ async fn a_limit_of_the_files_size_is_named_with_what_is_missing() {
         .get_envs()
         .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
         .collect();
-    // Unless a process sees to it, the system ends it here.
+    // By default, the system would end the process here.
     let script = "ulimit -f 2000; exec \"$@\"";
     command = std::process::Command::new("bash");
     command
@@ -194,14 +194,14 @@ async fn a_limit_of_the_files_size_is_named_with_what_is_missing() {
     ] {
         assert!(said.contains(part), "no {part} in {said}");
     }
-    // What was written is gone on with once there is room.
+    // The download is resumed once there is space.
     test_hub.hub.asked();
     test_hub.pulls(SPEC).await;
     assert!(test_hub.asked_cdn()[0].range.is_some());
 }
 
 #[tokio::test]
-async fn a_hangup_does_not_end_a_process_that_fetches_its_model() {
+async fn sighup_does_not_end_a_process_that_is_downloading_its_model() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.stall_after = Some(2_000_000));
     let mut command = test_hub.ocelli(&[
@@ -224,7 +224,7 @@ async fn a_hangup_does_not_end_a_process_that_fetches_its_model() {
     })
     .await;
     let process = rustix::process::Pid::from_child(&child);
-    // Of two signals the one with the lower number comes first.
+    // Of two pending signals, the lower number is delivered first.
     for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
         rustix::process::kill_process(process, signal).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Hubs that refuse, lie, or are none.
+//! Hubs that refuse or lie, and servers that are not a hub.
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ async fn a_file_outside_the_repository_condemns_it_before_anything_is_written() 
 }
 
 #[tokio::test]
-async fn what_the_hub_refuses_is_told_apart() {
+async fn refusals_of_the_hub_have_different_messages() {
     let test_hub = TestHub::new().await;
     for (spec, parts) in [
         (
@@ -68,7 +68,7 @@ async fn what_the_hub_refuses_is_told_apart() {
 }
 
 #[tokio::test]
-async fn what_is_no_hub_is_called_so() {
+async fn a_server_that_is_not_a_hub_is_reported() {
     let test_hub = TestHub::new().await;
     test_hub.hub.faults(|faults| faults.web_page = true);
     let said = test_hub.refuses(SPEC).await;
@@ -90,7 +90,7 @@ async fn what_is_no_hub_is_called_so() {
 }
 
 #[tokio::test]
-async fn the_token_is_told_to_the_hub_alone_and_never_written() {
+async fn the_token_is_sent_only_to_the_hub_and_never_written() {
     let test_hub = TestHub::new().await;
     let mut command = test_hub.ocelli(&["model", "pull", SPEC, "--log-level", "debug"]);
     command.env("HF_TOKEN", "hf_secret");
@@ -100,7 +100,7 @@ async fn the_token_is_told_to_the_hub_alone_and_never_written() {
         !printed.contains("hf_secret") && !said.contains("hf_secret"),
         "{printed}{said}"
     );
-    // Nor is the signature of the address that a file was fetched from.
+    // Nor is the signature in the URL of a file.
     assert!(!said.contains("Signature"), "{said}");
     let asked = test_hub.hub.asked();
     assert!(asked.iter().any(|asked| asked.of_cdn));
@@ -108,7 +108,7 @@ async fn the_token_is_told_to_the_hub_alone_and_never_written() {
         let wanted = (!asked.of_cdn).then(|| "Bearer hf_secret".to_owned());
         assert_eq!(asked.authorization, wanted, "{}", asked.target);
     }
-    // Another hub, to which the first one leads, is another host too.
+    // A redirect to another hub is a redirect to another host.
     let other = Hub::start().await;
     let test_hub = TestHub::new().await;
     test_hub
@@ -122,7 +122,7 @@ async fn the_token_is_told_to_the_hub_alone_and_never_written() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_no_model_is_not_fetched() {
+async fn too_large_files_and_other_files_are_not_downloaded() {
     let test_hub = TestHub::new().await;
     test_hub
         .hub
@@ -149,7 +149,7 @@ async fn what_is_too_large_or_no_model_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn an_encrypted_hub_must_be_who_it_says_and_leads_to_encrypted_files() {
+async fn an_https_hub_needs_a_valid_certificate_and_https_files() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certificates(folder.path());
     let hub = Hub::start_with(Some(acceptor(&trusted.certificate, &trusted.key))).await;

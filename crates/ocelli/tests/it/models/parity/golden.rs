@@ -1,4 +1,4 @@
-//! What `tests/parity` holds: photos, models as users have them, and what the libraries make of both.
+//! Reads `tests/parity`: photos, models, and the results of the libraries.
 
 use std::fs;
 use std::io::{BufReader, Read as _};
@@ -17,14 +17,14 @@ pub(super) struct Golden {
     #[serde(skip)]
     pub(super) name: String,
     pub(super) options: Options,
-    /// Whether the library's pipeline turns photos as their EXIF note says.
+    /// Whether the library's pipeline applies the EXIF orientation.
     pub(super) exif: bool,
     pub(super) input: Form,
     pub(super) output: Output,
     pub(super) photos: Vec<Photo>,
 }
 
-/// What a user adds on the command line.
+/// The options of the command line.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Options {
@@ -33,13 +33,13 @@ pub(super) struct Options {
     labels: Option<PathBuf>,
 }
 
-/// How the library writes pixels into the tensor.
+/// The library's mapping from pixels to the tensor.
 #[derive(Debug, Deserialize)]
 pub(super) struct Form {
     pub(super) layout: String,
     pub(super) channels: String,
     pub(super) dtype: String,
-    /// The value of a black and of a white pixel, for each channel of the tensor.
+    /// The values of black and white, for each channel of the tensor.
     pub(super) black: Vec<f64>,
     pub(super) white: Vec<f64>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Form {
 pub(super) struct Output {
     pub(super) name: String,
     pub(super) activation: Activation,
-    /// What the graph itself ends in.
+    /// The final operator of the graph.
     pub(super) ending: Option<Ending>,
     /// Whether the model computes in 8 bits.
     pub(super) quantised: bool,
@@ -66,7 +66,7 @@ pub(super) struct Photo {
     photo: PathBuf,
     pixels: PathBuf,
     bits: u8,
-    /// What the library's model answers.
+    /// The output of the library's model.
     pub(super) values: Vec<f64>,
     /// Index, label and score of the best classes.
     #[serde(default)]
@@ -82,7 +82,7 @@ fn cases() -> PathBuf {
 }
 
 impl Golden {
-    /// All of them, by name.
+    /// All goldens, by name.
     pub(super) fn all() -> Vec<Self> {
         let mut names: Vec<String> = fs::read_dir(cases())
             .unwrap()
@@ -105,7 +105,7 @@ impl Golden {
         cases().join(&self.name)
     }
 
-    /// The file of labels that a user would name.
+    /// The file for `--labels`.
     pub(super) fn labels(&self) -> Option<PathBuf> {
         self.options.labels.as_ref().map(|path| self.folder().join(path))
     }
@@ -132,7 +132,7 @@ impl Golden {
         })
     }
 
-    /// What Ocelli makes of it.
+    /// Ocelli's interpretation of the model.
     pub(super) fn resolve(&self) -> Result<ModelPackage, String> {
         let place = tempfile::tempdir().unwrap();
         let Some(path) = self.model(&place) else {
@@ -161,7 +161,7 @@ impl Golden {
         fs::read(tests().join(&photo.photo)).unwrap()
     }
 
-    /// The tensor that the library makes of a photo, as pixels from 0 to 255: channel by channel, red first.
+    /// The library's tensor for a photo, as pixels from 0 to 255: channel by channel, red first.
     pub(super) fn pixels(&self, photo: &Photo) -> Vec<Vec<f64>> {
         let file = BufReader::new(fs::File::open(self.folder().join(&photo.pixels)).unwrap());
         let mut reader = png::Decoder::new(file).read_info().unwrap();
@@ -169,7 +169,7 @@ impl Golden {
         let info = reader.next_frame(&mut bytes).unwrap();
         let channels = self.input.black.len();
         if photo.bits == 16 {
-            // The channels one below the other, in 256ths of a pixel.
+            // The channels are stacked vertically, in 256ths of a pixel.
             let values: Vec<f64> = bytes
                 .as_chunks::<2>()
                 .0

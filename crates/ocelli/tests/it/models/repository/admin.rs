@@ -10,7 +10,7 @@ use crate::harness::photos;
 use crate::harness::process::{Process, ocelli, run};
 use crate::models::repository::{Shelf, maker};
 
-/// A server of a shelf, and the address of its API.
+/// A server of a model folder, and the address of its API.
 pub(crate) async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, SocketAddr) {
     let explicit = ["--model-control", "explicit", "--admin-listen", "127.0.0.1:0"];
     let dir = [
@@ -26,12 +26,12 @@ pub(crate) async fn start(shelf: &Shelf, arguments: &[&str]) -> (Process, Socket
 
 /// The address of a process' API.
 pub(crate) async fn admin_of(process: &mut Process) -> SocketAddr {
-    let line = process.logs("models are loaded and unloaded at").await;
+    let line = process.logs("listening for model control on").await;
     let address = line.split("http://").nth(1).unwrap();
     address.split('/').next().unwrap().parse().unwrap()
 }
 
-/// What the API answers. It is not part of the description of the public one.
+/// The response of the admin API, which is not part of the public API description.
 async fn told(admin: SocketAddr, target: &str, body: &str) -> Answer {
     let call = Call::new(admin, Method::POST, target).body("application/json", body.to_owned());
     let mut connection = Connection::http1(admin).await;
@@ -52,7 +52,7 @@ async fn asked(process: &Process, model: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn models_come_and_go_as_they_are_asked_to() {
+async fn models_are_loaded_and_unloaded_on_request() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     shelf.put("b/1", ("b", "1", "b1"));
@@ -80,7 +80,7 @@ async fn models_come_and_go_as_they_are_asked_to() {
         json!([standing("b", "1", "ready"), standing("b", "2", "unloaded")])
     );
     assert_eq!(maker(&asked(&process, "b").await), "b1");
-    // What is unloaded already is what was asked for.
+    // Unloading an unloaded model succeeds.
     for _ in 0..2 {
         assert_eq!(change(admin, "b/unload").await.status, 200);
     }
@@ -89,7 +89,7 @@ async fn models_come_and_go_as_they_are_asked_to() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_loaded_says_why_and_takes_nothing_away() {
+async fn a_failed_load_reports_why_and_unloads_nothing() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     shelf.put("wrong", ("wrong", "1", "x"));
@@ -123,7 +123,7 @@ async fn what_cannot_be_loaded_says_why_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_hangup_reloads_what_is_loaded_and_nothing_else() {
+async fn sighup_reloads_only_loaded_models() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "old"));
     let (process, admin) = start(&shelf, &["--load-model", "*"]).await;

@@ -1,4 +1,4 @@
-//! What a real engine leaves behind that is loaded and unloaded many times: nothing that grows.
+//! Memory of a real engine stays flat over many loads and unloads.
 
 use std::fs;
 use std::path::Path;
@@ -6,16 +6,16 @@ use std::path::Path;
 use crate::harness::process::{Process, ocelli, onnxruntime};
 use crate::models::repository::admin::{admin_of, change};
 
-/// Loads and unloads, until the allocator has what it keeps.
+/// Loads and unloads until the allocator has reached its size.
 const SETTLED: usize = 20;
 
 /// Loads and unloads after that.
 const MORE: usize = 100;
 
-/// Bytes that may be added by all of them. A copy of the model that were kept each time would add 500 MB.
+/// Maximum growth in bytes. Keeping a copy of the model each time would add 500 MB.
 const GROWTH: u64 = 40 << 20;
 
-/// The built-in model in a folder of its own.
+/// The built-in model in a separate folder.
 fn put_built_in(shelf: &Path) {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/efficientnet-lite0");
     let folder = shelf.join("efficientnet-lite0");

@@ -15,7 +15,7 @@ use crate::models::repository::worker::{QUICK, asked, become_known, worker_of};
 use crate::models::repository::{Shelf, maker};
 use crate::support::redis::{Binary, Data, Options, RedisServer, Stop};
 
-/// Clients that ask one after the other until they are stopped, each of whose requests must be answered.
+/// Clients that send requests until they are stopped, all of which must be answered.
 struct Askers {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<BTreeSet<String>>>,
@@ -42,7 +42,7 @@ impl Askers {
         Self { stop, clients }
     }
 
-    /// Whose answers they got.
+    /// The models that answered.
     async fn stop(self) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Release);
         let mut makers = BTreeSet::new();
@@ -53,10 +53,10 @@ impl Askers {
     }
 }
 
-/// The digest that each worker of the model `a` serves, in version 1.
+/// The digests that the workers of model `a`, version 1, serve.
 async fn digests(redis: &RedisServer) -> Vec<String> {
     let entries: Vec<String> = redis.command(&["HVALS", "ocelli:{@registry}:holders:a:1"]).await;
-    // Redis' time comes first.
+    // The first value is the time of Redis.
     entries.iter().map(|entry| entry[16..].to_owned()).collect()
 }
 
@@ -65,7 +65,7 @@ fn makers(all: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_only_worker_changes_a_package_in_its_place_and_no_request_notices() {
+async fn the_only_worker_replaces_a_package_without_failing_a_request() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -90,12 +90,12 @@ async fn the_only_worker_changes_a_package_in_its_place_and_no_request_notices()
     assert_eq!(
         digests(&redis).await,
         [""; 0],
-        "nobody else has to wait for the name"
+        "no other worker has to wait for the name"
     );
 }
 
 #[tokio::test]
-async fn all_workers_change_a_package_in_its_place_at_once_and_none_is_left_without() {
+async fn all_workers_replace_a_package_at_once_and_keep_serving() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -113,7 +113,7 @@ async fn all_workers_change_a_package_in_its_place_at_once_and_none_is_left_with
     for worker in &workers {
         worker.signal("HUP");
     }
-    eventually("all announce the new one, and nobody the old", async || {
+    eventually("all announce the new package, and none the old one", async || {
         let now = digests(&redis).await;
         now.len() == 3 && now.iter().all(|digest| *digest == now[0] && *digest != old[0])
     })
@@ -123,7 +123,7 @@ async fn all_workers_change_a_package_in_its_place_at_once_and_none_is_left_with
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_load_the_change_goes_on_beside_those_that_can() {
+async fn a_worker_that_cannot_load_the_change_keeps_serving_the_old_package() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let (shelf, broken) = (Shelf::new(), Shelf::new());
@@ -166,7 +166,7 @@ async fn a_worker_that_cannot_load_the_change_goes_on_beside_those_that_can() {
 }
 
 #[tokio::test]
-async fn a_hangup_before_the_start_is_over_changes_nothing() {
+async fn a_sighup_during_startup_is_deferred() {
     let Some(binary) = Binary::redis() else { return };
     let mut redis = RedisServer::start(&binary, Options::default()).await;
     redis.stop(Stop::Kill).await;
@@ -190,7 +190,7 @@ async fn a_hangup_before_the_start_is_over_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_web_process_has_nothing_to_do_at_a_hangup() {
+async fn a_web_process_ignores_sighup() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let mut web = new_web(&redis.url(), &[]).await;

@@ -29,7 +29,7 @@ fn rescan(models: &Models) -> JoinHandle<()> {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_loads_nothing_more() {
+async fn a_stopping_server_loads_no_more_models() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let server = shelf.serve().await;
@@ -40,7 +40,7 @@ async fn a_server_that_stops_loads_nothing_more() {
     let rescan = rescan(&server.models);
     server.held(1).await;
     let (engine, loads) = (server.engine.clone(), server.engine.loads());
-    // The one that is being loaded hangs, and is not waited for.
+    // The load hangs, and the shutdown does not wait for it.
     assert_eq!(server.stop().await, ServeEnd::Drained);
     rescan.await.unwrap();
     engine.release();
@@ -48,7 +48,7 @@ async fn a_server_that_stops_loads_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_worker_that_leaves_announces_nothing_more() {
+async fn a_stopping_worker_announces_no_more_models() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -101,7 +101,7 @@ async fn a_worker_that_leaves_announces_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_folder_that_has_been_emptied_makes_a_server_unready() {
+async fn an_emptied_folder_makes_a_server_unready() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let server = shelf.serve().await;
@@ -130,7 +130,7 @@ async fn a_folder_that_has_been_emptied_makes_a_server_unready() {
 }
 
 #[tokio::test]
-async fn a_folder_that_has_been_emptied_makes_a_worker_unready() {
+async fn an_emptied_folder_makes_a_worker_unready() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();
@@ -153,11 +153,11 @@ async fn a_folder_that_has_been_emptied_makes_a_worker_unready() {
 }
 
 #[tokio::test]
-async fn a_job_for_a_model_that_does_not_come_back_ends() {
+async fn a_job_for_a_permanently_missing_model_ends() {
     let shelf = Shelf::new();
     shelf.put("a", ("a", "1", "a"));
     let mut set = shelf.set();
-    // What is not answered at once is too late.
+    // Requests that are not answered at once are too late.
     set.repository.as_mut().unwrap().unload_within = Duration::ZERO;
     let mut setup = Setup {
         models: Some(set),
@@ -176,7 +176,7 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
         shown(&server.get("/v1/models").send().await.ok()) == ["a/? unloading"]
     })
     .await;
-    // What is being computed ends, and whatever begins before the model is taken out of the pool.
+    // Running batches end, and those that begin before the model leaves the pool.
     eventually("the model has gone", async || {
         server.engine.pass(1);
         rescan.is_finished()
@@ -184,7 +184,7 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
     .await;
     let done = until(server.address, &waiting, "done").await;
     let results = done["results"].as_array().unwrap();
-    // Photos may be decoded in another order than they are sent.
+    // Photos may be decoded in another order.
     let computed = results.iter().filter(|result| result["predictions"].is_array());
     assert!(computed.count() > 0, "none is computed: {done}");
     let refused = results.iter().filter(|result| result["error"].is_string());
@@ -194,14 +194,14 @@ async fn a_job_for_a_model_that_does_not_come_back_ends() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_emptying_does_not_keep_others_from_changing() {
+async fn a_draining_model_does_not_delay_changes_to_others() {
     let shelf = Shelf::new();
     for name in ["a", "b", "c"] {
         shelf.put(name, (name, "1", name));
     }
     let server = shelf.serve().await;
     server.engine.hold();
-    // It is accepted, so the model stays until it has been answered.
+    // The request is accepted, so the model stays until the response.
     let stuck = server
         .post("/predict?model=a")
         .form([("image", photos::DOG)])
@@ -221,7 +221,7 @@ async fn a_model_that_is_emptying_does_not_keep_others_from_changing() {
     };
     change(server.models.unload("b", None)).await.unwrap();
     assert_eq!(states().await, ["c/1 ready", "a/? unloading"]);
-    // A look at the folder changes the others at once, and this one when it has gone.
+    // A rescan changes the others at once, and this one after it has drained.
     shelf.remove("b");
     shelf.remove("c");
     let rescan = rescan(&server.models);

@@ -1,4 +1,4 @@
-//! Requests that go on while models are replaced.
+//! Requests during the replacement of models.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use crate::harness::photos;
 use crate::models::repository::Shelf;
 
 #[tokio::test]
-async fn no_request_fails_while_a_model_is_replaced_again_and_again() {
+async fn no_request_fails_while_a_model_is_replaced_repeatedly() {
     const CLIENTS: usize = 8;
     let shelf = Shelf::new();
     shelf.put("a", ("a", "0", "a0"));

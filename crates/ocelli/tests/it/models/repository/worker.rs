@@ -36,7 +36,7 @@ pub(crate) async fn asked(web: &Process, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn web_processes_follow_what_a_worker_loads_and_unloads() {
+async fn web_processes_follow_the_loads_and_unloads_of_a_worker() {
     let Some(binary) = Binary::redis() else { return };
     let redis = RedisServer::start(&binary, Options::default()).await;
     let shelf = Shelf::new();

@@ -1,4 +1,4 @@
--- Notes that a job is about to be computed alone: if its worker ends before the note is taken away, the job did it.
+-- Raises the crash count of a job that is about to be computed alone: if its worker ends before it answers, the job did it.
 -- KEYS: index; crashes
 -- ARGV: stream (1..3), entry, milliseconds to keep the notes
 -- Returns how often it did before; -1 where the job is gone.
