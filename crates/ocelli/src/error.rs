@@ -86,6 +86,18 @@ pub enum Error {
         /// When a slot is expected to be free.
         retry_after: Duration,
     },
+    /// The predicted time of the answer is after the deadline.
+    #[error(
+        "the answer would take about {} ms, and the request allows {} ms; try again in {} s, raise X-Timeout-Ms, send less \
+         at once, or add capacity",
+        .predicted.as_millis(), .timeout.as_millis(), retry_after_seconds(*.retry_after)
+    )]
+    DeadlineUnreachable {
+        predicted: Duration,
+        timeout: Duration,
+        /// After which the same request would be answered in time, if no others came.
+        retry_after: Duration,
+    },
     #[error("the answer was not ready within {0:?}; raise X-Timeout-Ms, send less at once, or add capacity")]
     DeadlineExceeded(Duration),
     /// The server is starting or stopping.
@@ -218,6 +230,7 @@ impl Error {
             Self::IdempotencyConflict => (422, "idempotency_conflict"),
             Self::LoadFailed(_) => (422, "load_failed"),
             Self::QueueFull { .. } => (429, "queue_full"),
+            Self::DeadlineUnreachable { .. } => (429, "deadline_unreachable"),
             Self::TooManyJobs { .. } => (429, "too_many_jobs"),
             Self::Internal(_) => (500, "internal"),
             Self::Poisonous => (500, "poisonous"),
@@ -245,9 +258,9 @@ impl Error {
     /// Whole seconds for the `Retry-After` header, where trying again can help.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after } | Self::TooManyJobs { retry_after } => {
-                Some(retry_after_seconds(*retry_after))
-            }
+            Self::QueueFull { retry_after }
+            | Self::DeadlineUnreachable { retry_after, .. }
+            | Self::TooManyJobs { retry_after } => Some(retry_after_seconds(*retry_after)),
             _ => matches!(self.status().http, 409 | 503).then_some(1),
         }
     }

@@ -125,7 +125,12 @@ pub fn build(
         max_batch,
         max_delay: config.max_delay,
     };
-    let queue = WorkQueue::new(policy, parts.queue.clone(), Arc::clone(&parts.metrics));
+    let queue = WorkQueue::new(
+        policy,
+        parts.queue.clone(),
+        Arc::clone(model),
+        Arc::clone(&parts.metrics),
+    );
     let engines: Arc<dyn WorkSource> = Arc::new(Engines::new(loaded, urgent_from, parts, model, queue));
     let (pool, own_threads) = if parts.backend.uses_cpu() {
         (parts.pool.clone(), Vec::new())

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::models::admission::{self, Admission, Full, Load, Permit};
 use crate::models::catalog::Catalog;
+use crate::models::prediction;
 use crate::models::priority::Priority;
 use crate::models::served_model::ServedModel;
 use crate::output::postprocess::OutputRequest;
@@ -46,6 +47,7 @@ pub struct Request {
 pub struct Needed {
     pub load: Load,
     pub priority: Priority,
+    pub deadline: Deadline,
     pub without_worker: WithoutWorker,
 }
 
@@ -98,7 +100,8 @@ impl Infer {
             WithoutWorker::Refuse => self.broker.admit(model, jobs, priority),
             WithoutWorker::Wait => self.broker.admit_later(model, jobs, priority),
         }
-        .map_err(|error| self.refusal(model, error, needed))
+        .map_err(|error| self.refusal(model, error, needed))?;
+        reachable(model, needed)
     }
 
     /// The error of a full queue. The time to wait is what the queue ahead takes.
@@ -160,6 +163,32 @@ impl Infer {
         self.metrics.count_image(&scored.phases);
         Ok(scored)
     }
+}
+
+/// Refuses a request that cannot be answered before its deadline, judged by the images in flight in this process.
+fn reachable(model: &ServedModel, needed: Needed) -> Result<(), Error> {
+    // Jobs that may wait for a worker have long deadlines.
+    if needed.without_worker == WithoutWorker::Wait {
+        return Ok(());
+    }
+    let images = needed.load.jobs;
+    let ahead = prediction::ahead(model.admission().images(), needed.priority, images);
+    if ahead == 0 {
+        return Ok(());
+    }
+    let Some(pace) = model.pace() else {
+        return Ok(());
+    };
+    let Deadline { at, timeout } = needed.deadline;
+    if pace.reaches(ahead, images, at.saturating_duration_since(Instant::now())) {
+        return Ok(());
+    }
+    let predicted = pace.finish(ahead, images);
+    Err(Error::DeadlineUnreachable {
+        predicted,
+        timeout,
+        retry_after: predicted.saturating_sub(timeout),
+    })
 }
 
 /// Removes abandoned work from the queues when a request is dropped while it waits. Declared before the receiver, which is

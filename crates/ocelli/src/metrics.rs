@@ -42,7 +42,7 @@ pub struct PhaseLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DropLabels {
-    /// `client_gone`, `deadline_passed` or `lease_lost`.
+    /// `client_gone`, `deadline_passed`, `deadline_unreachable` or `lease_lost`.
     pub reason: &'static str,
 }
 
@@ -92,6 +92,8 @@ pub struct BatchLabels {
 pub enum DropReason {
     ClientGone,
     DeadlinePassed,
+    /// The deadline would have passed before the answer.
+    DeadlineUnreachable,
     /// Another worker has the job.
     LeaseLost,
 }
@@ -110,6 +112,7 @@ impl From<DropReason> for DropLabels {
         let reason = match reason {
             DropReason::ClientGone => "client_gone",
             DropReason::DeadlinePassed => "deadline_passed",
+            DropReason::DeadlineUnreachable => "deadline_unreachable",
             DropReason::LeaseLost => "lease_lost",
         };
         Self { reason }
@@ -261,6 +264,7 @@ fn drop_counters() -> Family<DropLabels, Counter> {
     for reason in [
         DropReason::ClientGone,
         DropReason::DeadlinePassed,
+        DropReason::DeadlineUnreachable,
         DropReason::LeaseLost,
     ] {
         drop(counters.get_or_create(&DropLabels::from(reason)));

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod catalog;
 pub mod model_id;
+pub mod prediction;
 pub mod priority;
 pub mod repository;
 pub mod served_model;

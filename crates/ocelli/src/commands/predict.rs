@@ -127,6 +127,7 @@ impl Task {
         let bytes = spawn_blocking(move || source.read())
             .await
             .map_err(|error| error.to_string())??;
+        let deadline = Deadline::new(Instant::now(), DEADLINE);
         let needed = Needed {
             load: Load {
                 jobs: 1,
@@ -134,6 +135,7 @@ impl Task {
             },
             priority: PRIORITY,
             without_worker: WithoutWorker::Refuse,
+            deadline,
         };
         let permit = self
             .infer
@@ -144,7 +146,7 @@ impl Task {
                 request_id: "".into(),
                 model: Arc::clone(&self.model),
                 priority: PRIORITY,
-                deadline: Deadline::new(Instant::now(), DEADLINE),
+                deadline,
             },
             want: self.want.clone(),
             permit: Arc::new(permit),

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::batcher::{BatchPolicy, Batcher, Ripeness};
 use crate::metrics::Metrics;
 use crate::models::priority::Priority;
+use crate::models::served_model::ServedModel;
 use crate::queue::{Leased, ModelQueue};
 
 /// Holds at most one batch; the rest stays where it was, by priority.
@@ -15,14 +16,25 @@ use crate::queue::{Leased, ModelQueue};
 pub(super) struct WorkQueue {
     jobs: ModelQueue,
     metrics: Arc<Metrics>,
+    model: Arc<ServedModel>,
+    max_batch: usize,
+    delays: bool,
     batcher: Mutex<Batcher<Leased>>,
 }
 
 impl WorkQueue {
-    pub(super) fn new(policy: BatchPolicy, jobs: ModelQueue, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        policy: BatchPolicy,
+        jobs: ModelQueue,
+        model: Arc<ServedModel>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             jobs,
             metrics,
+            model,
+            max_batch: policy.max_batch,
+            delays: !policy.max_delay.is_zero(),
             batcher: Mutex::new(Batcher::new(policy)),
         }
     }
@@ -33,10 +45,10 @@ impl WorkQueue {
         let mut batcher = self.batcher.lock();
         if engine_is_free {
             self.refill(&mut batcher);
-            return (batcher.ripeness(Instant::now()), batcher.len());
+            return (self.ripeness(&batcher), batcher.len());
         }
         let behind = self.jobs.depth().min(batcher.room());
-        let ripeness = match batcher.ripeness(Instant::now()) {
+        let ripeness = match self.ripeness(&batcher) {
             Ripeness::Empty if behind > 0 => Ripeness::Now,
             ripeness => ripeness,
         };
@@ -51,18 +63,29 @@ impl WorkQueue {
     /// Takes an engine's share of the jobs while `idle_peers` other engines are free. It may be empty.
     pub(super) fn draw(&self, idle_peers: usize) -> Vec<Leased> {
         let now = Instant::now();
-        let mut dead = Vec::new();
+        let costs = self.model.batch_costs(self.max_batch);
+        let mut dropped = Vec::new();
         let batch = {
             let mut batcher = self.batcher.lock();
             // More jobs may have come while this engine waited for cores.
             self.refill(&mut batcher);
-            batcher.draw(idle_peers, &mut dead, |job| job.dead(now).is_none())
+            batcher.draw(now, idle_peers, &costs, &mut dropped, |job| {
+                job.dead(now).is_none()
+            })
         };
-        for job in dead {
-            let job = job.unless_dead(now, &self.metrics);
-            debug_assert!(job.is_none(), "the dead stay dead");
+        for job in dropped {
+            job.drop_undone(now, &self.metrics);
         }
         batch
+    }
+
+    fn ripeness(&self, batcher: &Batcher<Leased>) -> Ripeness {
+        // What a batch costs matters only where it may be delayed.
+        let costs = match self.delays {
+            true => self.model.batch_costs(self.max_batch),
+            false => Vec::new(),
+        };
+        batcher.ripeness(Instant::now(), &costs)
     }
 
     fn refill(&self, batcher: &mut Batcher<Leased>) {
@@ -70,8 +93,8 @@ impl WorkQueue {
         if room > 0 {
             for job in self.jobs.lease(room) {
                 // The delay of a batch begins with the submission of its oldest job, also while all engines are busy.
-                let submitted = job.submitted;
-                batcher.push(job, submitted);
+                let (submitted, deadline) = (job.submitted, job.job.envelope.deadline.at);
+                batcher.push(job, submitted, deadline);
             }
         }
     }

@@ -49,6 +49,7 @@ pub(super) async fn admit(
             bytes: length.max((images * elements) as u64),
         },
         priority,
+        deadline: options.deadline,
         without_worker: options.without_worker,
     };
     let declared = incoming.declared;

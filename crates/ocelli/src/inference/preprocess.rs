@@ -251,6 +251,7 @@ impl PreprocessShared {
         };
         let pixels = decoder.prepare(&photo.bytes, &header, spec)?;
         let decode = started.elapsed();
+        photo.envelope.model.observe_decode(decode, self.cores.total());
         Ok(Some((pixels, PrepareTimes { wait, decode })))
     }
 

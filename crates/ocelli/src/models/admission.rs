@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::prediction::ImagesByPriority;
 use super::priority::Priority;
 
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +123,7 @@ pub struct Admission {
 #[derive(Debug, Default)]
 struct InFlight {
     load: Load,
+    images: ImagesByPriority,
     closed: bool,
 }
 
@@ -141,17 +143,18 @@ impl Admission {
             return Err(in_flight.full());
         }
         in_flight.load = self.after(&in_flight, jobs, bytes, priority)?;
+        in_flight.images[priority.index()] += jobs;
         drop(in_flight);
         let room = Room {
             admission: Arc::clone(self),
             jobs,
             bytes,
+            priority,
         };
         Ok(Permit {
             global: room,
             model: None,
             models: 1,
-            priority,
         })
     }
 
@@ -170,6 +173,11 @@ impl Admission {
 
     pub fn load(&self) -> Load {
         self.in_flight.lock().load
+    }
+
+    /// The images in flight, by priority.
+    pub fn images(&self) -> ImagesByPriority {
+        self.in_flight.lock().images
     }
 
     /// Refuses all further requests. Permits stay valid.
@@ -213,7 +221,6 @@ pub struct Permit {
     model: Option<Room>,
     /// Models that share the global limit.
     models: usize,
-    priority: Priority,
 }
 
 #[derive(Debug)]
@@ -221,17 +228,17 @@ struct Room {
     admission: Arc<Admission>,
     jobs: usize,
     bytes: u64,
+    priority: Priority,
 }
 
 impl Permit {
     /// Also takes the same room of a model, one of `models` that share the global limit.
     pub fn with(self, model: &Arc<Admission>, models: usize) -> Result<Self, Full> {
-        let permit = model.admit(self.global.jobs, self.global.bytes, self.priority)?;
+        let permit = model.admit(self.global.jobs, self.global.bytes, self.global.priority)?;
         let permit = Self {
             global: self.global,
             model: Some(permit.global),
             models,
-            priority: self.priority,
         };
         permit.fair().map(|()| permit)
     }
@@ -243,7 +250,9 @@ impl Permit {
         };
         let global = &self.global.admission;
         let (load, own) = (global.load(), model.admission.load());
-        let limits = global.limits.open_to(self.priority, load.jobs - self.global.jobs);
+        let limits = global
+            .limits
+            .open_to(self.global.priority, load.jobs - self.global.jobs);
         if is_fair(limits, load, own, self.models) {
             return Ok(());
         }
@@ -267,6 +276,7 @@ impl Drop for Room {
         let mut in_flight = self.admission.in_flight.lock();
         in_flight.load.jobs -= self.jobs;
         in_flight.load.bytes -= self.bytes;
+        in_flight.images[self.priority.index()] -= self.jobs;
         if in_flight.closed && in_flight.load.jobs == 0 {
             self.admission.emptied.notify_all();
         }

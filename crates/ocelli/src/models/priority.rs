@@ -27,6 +27,15 @@ impl Priority {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
     }
 
+    /// Its share of the turns while other priorities wait too.
+    pub fn weight(self) -> usize {
+        match self {
+            Self::High => 8,
+            Self::Normal => 4,
+            Self::Low => 1,
+        }
+    }
+
     pub fn index(self) -> usize {
         self as usize
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ocelli_engine::{CostTable, ElementType, EngineError, ExternalFile, ModelSource, Signature, TensorSpec};
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::admission::{Admission, AdmissionLimits};
 use super::model_id::ModelId;
+use super::prediction::Pace;
 use crate::error::Error;
 
 /// A model as requests see it: its card, how it is run, and whether it has instances. It has no weights.
@@ -24,6 +25,8 @@ pub struct ServedModel {
     retiring: AtomicBool,
     superseded: AtomicBool,
     admission: Arc<Admission>,
+    /// The part of decoding in the time per image, in nanoseconds; a moving average.
+    decode_nanos: AtomicU64,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -97,6 +100,7 @@ impl ServedModel {
             retiring: AtomicBool::new(false),
             superseded: AtomicBool::new(false),
             admission: Admission::new(AdmissionLimits::NONE),
+            decode_nanos: AtomicU64::new(0),
             runtime: Mutex::new(None),
         }
     }
@@ -245,6 +249,44 @@ impl ServedModel {
         if let Some(runtime) = self.runtime.lock().as_mut() {
             runtime.cost.observe(batch, cost);
         }
+    }
+
+    /// Notes how long one of `cores` cores decoded an image for this model.
+    pub fn observe_decode(&self, took: Duration, cores: usize) {
+        /// Of one observation in the moving average.
+        const WEIGHT: u64 = 16;
+        let took = took.as_nanos() as u64 / cores.max(1) as u64;
+        let before = self.decode_nanos.load(Ordering::Relaxed);
+        let after = if before == 0 {
+            took
+        } else {
+            before - before / WEIGHT + took / WEIGHT
+        };
+        // Of two threads at once one observation is lost, which matters to nothing.
+        self.decode_nanos.store(after, Ordering::Relaxed);
+    }
+
+    /// How fast the model computes while images wait for it; `None` until it has been measured.
+    pub fn pace(&self) -> Option<Pace> {
+        let decode = Duration::from_nanos(self.decode_nanos.load(Ordering::Relaxed));
+        let runtime = self.runtime.lock();
+        let runtime = runtime.as_ref()?;
+        let batch = runtime.cost.estimate(runtime.max_batch);
+        let at_once = runtime.max_batch.max(1) * runtime.instances.max(1);
+        Some(Pace {
+            per_image: batch / u32::try_from(at_once).unwrap_or(u32::MAX) + decode,
+            batch: batch + decode,
+            alone: runtime.cost.estimate(1) + decode,
+        })
+    }
+
+    /// What batches of up to `size` images cost one instance: the first for one image. Empty until it has been measured.
+    pub fn batch_costs(&self, size: usize) -> Vec<Duration> {
+        let runtime = self.runtime.lock();
+        let cost = runtime.as_ref().map(|runtime| &runtime.cost);
+        cost.map_or_else(Vec::new, |cost| {
+            (1..=size).map(|size| cost.estimate(size)).collect()
+        })
     }
 
     /// How long `images` images take, if they are all that this model has to compute.

@@ -61,12 +61,20 @@ impl Leased {
     /// Returns the job if it should be computed; otherwise completes and counts it.
     #[must_use]
     pub fn unless_dead(self, now: Instant, metrics: &Metrics) -> Option<Self> {
-        let Some(reason) = self.dead(now) else {
+        if self.dead(now).is_none() {
             return Some(self);
-        };
+        }
+        self.drop_undone(now, metrics);
+        None
+    }
+
+    /// Drops a job that is dead, or that could not be answered before its deadline any more: counts it, and tells its waiter, if
+    /// any.
+    pub fn drop_undone(self, now: Instant, metrics: &Metrics) {
+        let reason = self.dead(now).unwrap_or(DropReason::DeadlineUnreachable);
         metrics.count_dropped(reason);
         if reason == DropReason::LeaseLost {
-            return None;
+            return;
         }
         let queue = now.saturating_duration_since(self.submitted);
         let cost = JobCost {
@@ -77,7 +85,6 @@ impl Leased {
             result: Err(JobError::DeadlinePassed),
             cost,
         });
-        None
     }
 
     pub fn complete(self, reply: Reply) {

@@ -8,9 +8,6 @@ use std::collections::VecDeque;
 
 use crate::models::priority::Priority;
 
-/// Turns of each priority, out of their sum.
-const WEIGHTS: [i32; 3] = [8, 4, 1];
-
 /// Items of three priorities, each in order of arrival.
 #[derive(Debug)]
 pub(crate) struct PriorityQueue<T> {
@@ -38,6 +35,7 @@ impl<T> PriorityQueue<T> {
 
     /// The next item of the priorities that are `wanted`. The others keep their items and their credit.
     pub(crate) fn pop_of(&mut self, wanted: impl Fn(Priority) -> bool) -> Option<T> {
+        let weight = |index: usize| Priority::ALL[index].weight() as i32;
         let competes = |priority: &Priority| self.len_of(*priority) > 0 && wanted(*priority);
         let competing: Vec<usize> = Priority::ALL
             .into_iter()
@@ -45,7 +43,7 @@ impl<T> PriorityQueue<T> {
             .map(Priority::index)
             .collect();
         for &index in &competing {
-            self.credit[index] += WEIGHTS[index];
+            self.credit[index] += weight(index);
         }
         // The first of equals, which is the higher priority.
         let next = competing
@@ -53,7 +51,7 @@ impl<T> PriorityQueue<T> {
             .copied()
             .rev()
             .max_by_key(|&index| self.credit[index])?;
-        self.credit[next] -= competing.iter().map(|&index| WEIGHTS[index]).sum::<i32>();
+        self.credit[next] -= competing.iter().copied().map(weight).sum::<i32>();
         let item = self.queues[next].pop_front();
         if self.queues[next].is_empty() {
             // Credit is not saved up: a priority that comes back starts like a new one.

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) package: ModelPackage,
     /// Whether the engine takes the cores from the decoders while running.
     pub(crate) engine_uses_cores: bool,
+    /// How long the engine takes, from its warm-up on.
+    pub(crate) cost: FakeCost,
     /// The models to serve instead of the package.
     pub(crate) models: Option<ModelSet>,
 }
@@ -109,6 +111,7 @@ impl Default for Setup {
             cors: Cors::default(),
             package: photos::PACKAGE.clone(),
             engine_uses_cores: false,
+            cost: FakeCost::default(),
             models: None,
         }
     }
@@ -124,7 +127,7 @@ impl Setup {
 
     /// Starts the server with an engine modified by `prepare`, without waiting.
     pub(crate) async fn begin(self, prepare: impl FnOnce(&FakeControl)) -> Server {
-        let fake = Fake::new(FakeCost::default());
+        let fake = Fake::new(self.cost);
         let engine = fake.control();
         prepare(&engine);
         let backend = Arc::new(Hungry {

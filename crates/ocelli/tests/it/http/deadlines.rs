@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use ocelli_engine::FakeCost;
+use tokio::task::JoinHandle;
+
+use crate::harness::client::Answer;
 use crate::harness::photos;
 use crate::harness::server::{Server, Setup};
 
@@ -72,4 +76,74 @@ async fn images_of_one_request_are_late_one_by_one() {
     first.await.unwrap().ok();
     assert_eq!(server.engine.items(), 1);
     server.is_well().await;
+}
+
+/// A server whose engine takes at least 20 ms an image, with `count` images of low priority in its queue that wait until it is
+/// released.
+async fn backlog(count: usize) -> (Server, Vec<JoinHandle<Answer>>) {
+    let mut setup = Setup::default();
+    setup.cost = FakeCost {
+        fixed: Duration::ZERO,
+        per_item: Duration::from_millis(20),
+    };
+    let server = setup.start().await;
+    server.engine.hold();
+    let low = |_| {
+        let photo = photos::grey(1);
+        server.photo(&photo).header("x-priority", "low").spawn()
+    };
+    let waiting: Vec<_> = (0..count).map(low).collect();
+    server.metric_is("ocelli_admitted_images", count as f64).await;
+    (server, waiting)
+}
+
+#[tokio::test]
+async fn a_deadline_that_the_queue_puts_out_of_reach_is_refused_before_the_body() {
+    let (server, waiting) = backlog(60).await;
+    let mut client = server.raw().await;
+    let head = "POST /predict HTTP/1.1\r\nHost: test\r\nContent-Type: image/jpeg\r\nX-Timeout-Ms: 500\r\n\
+                X-Priority: low\r\nContent-Length: 1000\r\n\r\n";
+    client.write(head.as_bytes()).await;
+    let refused = client.answer().await;
+    assert!(refused.refused(429, "deadline_unreachable").contains("500 ms"));
+    // 60 images of 20 ms before it, and its batch.
+    let after: u64 = refused.header("retry-after").parse().unwrap();
+    assert!(after >= 1, "{refused:?}");
+    assert_eq!(server.metric("ocelli_admitted_images").await, 60.0);
+    server.engine.release();
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().best(), photos::grey(1).label());
+    }
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn a_deadline_is_in_reach_of_a_priority_that_overtakes_the_queue() {
+    let (server, waiting) = backlog(60).await;
+    let ask = |priority: &'static str| {
+        let call = server.photo(&photos::dog()).header("x-timeout-ms", "700");
+        call.header("x-priority", priority)
+    };
+    ask("low").send().await.refused(429, "deadline_unreachable");
+    let high = ask("high").spawn();
+    server.metric_is("ocelli_admitted_images", 61.0).await;
+    server.engine.release();
+    high.await.unwrap();
+    for answer in waiting {
+        answer.await.unwrap();
+    }
+    server.is_well().await;
+}
+
+#[tokio::test]
+async fn jobs_have_time_and_are_not_refused_for_what_is_before_them() {
+    let (server, waiting) = backlog(60).await;
+    let job = server.post("/v1/jobs").header("x-timeout-ms", "500");
+    let dog = photos::dog();
+    let accepted = job.form([("image", &dog.bytes[..])]).send().await;
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    server.engine.release();
+    for answer in waiting {
+        answer.await.unwrap();
+    }
 }
