@@ -363,7 +363,7 @@ async fn a_worker_that_holds_an_answer_waits_for_redis_and_says_so() {
     worker.metric("ocelli_leases", |leases| leases == 1.0).await;
     processes.redis.stop(Stop::Kill).await;
     worker.signal("TERM");
-    worker.logs("waits until Redis takes their answers").await;
+    worker.logs("waits until Redis takes their replies").await;
     processes.redis.restart(Data::Kept).await;
     assert_eq!(asked.await.unwrap().best(), photos::grey(5).label());
     assert_eq!(worker.ended().await.0, Some(0));
