@@ -1,8 +1,7 @@
 //! A model package: the folder that describes a model's input and outputs.
 //!
-//! Owns reading and checking a package. Of the graph it reads which other files belong to it, and no more: whether
-//! the ONNX file has the inputs, outputs and class count that the manifest promises is checked when it is loaded
-//! into an engine.
+//! Owns reading and checking a package. Of the graph it reads only which other files belong to it. Whether the ONNX
+//! file has the inputs, outputs and class count that the manifest promises is checked when it is loaded into an engine.
 
 mod error;
 mod external;
@@ -38,15 +37,15 @@ const MAX_ONNX_BYTES: u64 = 2 << 30;
 /// A package as it was read: checked, with its labels and its digest.
 #[derive(Debug, Clone)]
 pub struct ModelPackage {
-    /// What it says of itself.
+    /// The content of `model.toml`.
     pub card: ModelCard,
     /// `model.onnx`, unopened.
     pub onnx: Cow<'static, [u8]>,
-    /// Files that the ONNX file keeps weights in, by the names it calls them; mostly none.
+    /// The files in which the ONNX file keeps weights, by the names that it uses; mostly none.
     pub external: Vec<ExternalData>,
-    /// Where `onnx` was read, for messages; nowhere where it was made or is part of the program.
+    /// Where `onnx` was read, for messages; nowhere if it was made or is part of the program.
     pub origin: Option<PathBuf>,
-    /// The `model.toml` that says so; nowhere where the package was made of other files.
+    /// Where `model.toml` was read; `None` if the package was made of other files.
     pub stated_in: Option<PathBuf>,
 }
 
@@ -64,8 +63,8 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// Makes a card again from what another process says of a package that it holds. The digest cannot be checked
-    /// without the weights.
+    /// Makes a card from another process's description of its package. The digest cannot be checked without the
+    /// weights.
     ///
     /// # Errors
     /// When the manifest is wrong.
@@ -237,7 +236,7 @@ impl ModelPackage {
 
 /// The ONNX file at `path`. Its head is looked at first, so that a large file of another kind is not read.
 pub(crate) fn read_onnx(files: &Files, path: &Path) -> Result<Vec<u8>, PackageError> {
-    /// Enough to tell what a file is.
+    /// Enough bytes to recognise the kind of a file.
     const HEAD: u64 = 4096;
     let head = files.read_head(path, HEAD, MAX_ONNX_BYTES)?;
     Graph::check_head(&head).map_err(|source| PackageError::Graph {

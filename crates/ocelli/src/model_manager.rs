@@ -1,10 +1,10 @@
 //! The models that a process has, from their packages to their engines: loaded, replaced and unloaded while it serves.
 //!
-//! One change is made at a time, and none before the process has what it starts with. What a model that was unloaded or
-//! replaced still has ends beside other changes; only changes to models of its own name wait for it. A model that takes the place of
-//! another is read, loaded and measured first, and in a worker process announced; then requests find it instead of the old
-//! one, which ends what it has. Whatever fails leaves everything as it was, and is shown. Once the process stops, a change
-//! that is under way goes no further: what is not in its place by then never gets there.
+//! One change is made at a time, and none before the process has what it starts with. The remaining jobs of a model that was
+//! unloaded or replaced finish while other changes go on; only changes to models of its own name wait for them. A model that
+//! takes the place of another is read, loaded and measured first, and in a worker process announced; then requests find it
+//! instead of the old one, which finishes its jobs. A failed change leaves everything as it was, and is reported. When the
+//! process stops, the current change is abandoned: a model that is not in its place by then is not published.
 
 pub(crate) mod api;
 pub(crate) mod draining;
@@ -51,7 +51,7 @@ pub struct ModelSet {
 pub struct RepositoryConfig {
     pub dir: PathBuf,
     pub selection: Selection,
-    /// How long a model that is unloaded may take to end what it has.
+    /// How long a model that is unloaded may take to finish its jobs.
     pub unload_within: Duration,
 }
 
@@ -113,7 +113,7 @@ struct ManagerShared {
     /// Packages that were given and are not loaded yet.
     waiting: Mutex<Vec<(Key, Arc<ServedModel>, ModelFile)>>,
     changing: tokio::sync::Mutex<()>,
-    /// Models that end what they have, so that their names do not change.
+    /// Models that finish their jobs. Their names do not change until they are done.
     leaving: Leaving,
     /// Cancelled when the process has what it starts with, so that changes may begin.
     started: CancellationToken,
@@ -218,7 +218,7 @@ impl Models {
         Ok(())
     }
 
-    /// What keeps all models from computing what web processes ask for. As long as one can, the process is of use.
+    /// Whether at least one model can compute jobs of web processes.
     pub(crate) fn ready(&self) -> Result<(), Error> {
         self.shared.catalog.occupied()?;
         let slots = self.shared.slots.lock();

@@ -5,7 +5,7 @@ use crate::{
     graph::{Element, TensorInfo},
 };
 
-/// What of the manifest the graph contradicts: the key, and what is wrong with it.
+/// A key of the manifest that contradicts the graph, and what is wrong with it.
 pub(super) type Mismatch = (&'static str, String);
 
 /// Holds the `[input]` table against the graph's input.
@@ -46,7 +46,7 @@ pub(super) fn check_input(spec: &InputSpec, input: &TensorInfo) -> Result<(), Mi
     let Some(((key, found), axis)) = wanted.iter().zip(axes).find(differs) else {
         return Ok(());
     };
-    // The other layout would suit: then it is the layout that is wrong.
+    // The shape fits the other layout, so the layout is wrong.
     let is_turned = wanted.iter().zip(axes).filter(differs).count() > 1
         && matches!(
             (spec.layout, axes),

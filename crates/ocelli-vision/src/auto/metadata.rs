@@ -1,8 +1,8 @@
 //! What the metadata of an ONNX file says of classes and images: Ultralytics' `names`, `imgsz` and `task`, Paddle's
 //! `character`, and `labels` and `classes` of others.
 //!
-//! Nothing here refuses a model that would run without metadata: what cannot be used is a note that says why. Files beside
-//! the model and options win.
+//! Nothing here refuses a model that would run without metadata: each unusable entry becomes a note with the reason. Files
+//! beside the model and options take precedence.
 
 use std::path::Path;
 

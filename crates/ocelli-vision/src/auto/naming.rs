@@ -1,4 +1,4 @@
-//! What a model is called that does not say so itself.
+//! Names for models whose files do not state one.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub fn name(text: &str) -> String {
     }
 }
 
-/// The part of a path that says most: names that every model has (`model.onnx`, `onnx`, a version) say nothing.
+/// The most specific part of a path: names that every model has (`model.onnx`, `onnx`, a version) are skipped.
 pub(super) fn of_path(path: &Path) -> String {
     // A path such as `.` has no names of its own.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());

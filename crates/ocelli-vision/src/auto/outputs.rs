@@ -10,7 +10,7 @@ use super::{
 use crate::{Activation, FinalOp, Graph, GraphOutput, OutputSpec, PerImage, Pool, Task};
 use choice::{Choice, is_tokens};
 
-/// ImageNet-1k has so many classes, and one more with TensorFlow's background.
+/// The number of classes of ImageNet-1k; TensorFlow adds one for the background.
 const IMAGENET: u64 = 1000;
 
 /// A model's outputs, as its package states them.
@@ -22,7 +22,7 @@ pub(super) struct Outputs {
     pub(super) labels: Vec<String>,
 }
 
-/// What the source says, and what may be guessed with.
+/// What the source states, and the hints for guesses.
 #[derive(Default)]
 pub(super) struct OutputHints<'a> {
     pub(super) task: Option<Task>,

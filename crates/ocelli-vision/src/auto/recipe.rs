@@ -1,4 +1,4 @@
-//! What a source says about the way from a photo to numbers, before the graph is looked at.
+//! The preprocessing that a source states, before the graph is read.
 
 use super::{Note, tensor::Tensor};
 use crate::{
@@ -11,9 +11,9 @@ const USUAL_SIZE: [u32; 2] = [224, 224];
 /// Preprocessing that a preset or a file states.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Recipe {
-    /// Width and height that come out, where it says so.
+    /// The width and height of the result, if stated.
     pub(super) size: Option<[u32; 2]>,
-    /// Which file says so, for messages.
+    /// The file that states it, for messages.
     pub(super) size_from: &'static str,
     pub(super) resize: Resize,
     /// For a model with three channels.

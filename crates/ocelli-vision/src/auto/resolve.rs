@@ -1,4 +1,4 @@
-//! From what was found to a package.
+//! Makes a package from the files that were found.
 
 use std::{borrow::Cow, path::Path};
 
@@ -226,7 +226,7 @@ fn recipe(hints: &Hints, stated: &Stated, graph: &Graph, tensor: &Tensor, notes:
     recipe
 }
 
-/// What is wrong with a package that was made, of which there is no `model.toml` to look into.
+/// The error about a package that was made from other files, so that there is no `model.toml` to name.
 fn in_made(onnx: &Path, error: PackageError) -> AutoError {
     match error {
         PackageError::Invalid { key, problem } => {
@@ -279,7 +279,7 @@ impl Stated {
             Some(path) => Some(labels_at(path, &files::named_text(path)?)?),
             None => None,
         };
-        // What nothing uses is not read, for it may be wrong without harm.
+        // Unused files are not read, because errors in them do no harm.
         let beside = match &parts.labels {
             Some(name) if given.is_none() && head.labels.is_none() => Some(labels_beside(folder, name)?),
             _ => None,

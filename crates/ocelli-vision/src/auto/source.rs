@@ -1,4 +1,4 @@
-//! What is at a path, by the names of files.
+//! Recognises the kind of model at a path by the names of its files.
 
 use std::{fs, path::Path};
 
@@ -41,7 +41,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Of the folder, what its files are named for.
+    /// The kind of the folder, by its files.
     pub(super) fn kind(&self, is_timm: bool) -> Kind {
         let preprocessor = self.preprocessor.as_ref().or(self.processor.as_ref());
         match (&self.triton, &self.config, preprocessor) {

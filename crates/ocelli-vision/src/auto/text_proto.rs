@@ -1,7 +1,7 @@
 //! The text form of Protocol Buffers, as far as Triton's `config.pbtxt` uses it: fields, messages, lists, comments.
 //!
-//! Owns syntax only; which fields there are is for the reader of the tree. The text is in memory and limited; the depth
-//! is limited here.
+//! Owns syntax only; the code that reads the tree knows the fields. The caller limits the length of the text, this module
+//! limits its depth.
 
 /// Messages within messages; Triton's deepest has four levels.
 const DEEPEST: usize = 16;

@@ -125,7 +125,7 @@ fn interpolation(
         "lanczos" => Ok(Interpolation::Lanczos),
         "box" => Ok(Interpolation::Box),
         "hamming" => Ok(Interpolation::Hamming),
-        // timm draws one of two while it trains, and takes this one where nothing is to be random.
+        // During training timm chooses one of two at random; otherwise it uses this one.
         "random" => {
             notes.push(Note::read(
                 "bilinear, which timm takes for the interpolation \"random\"",

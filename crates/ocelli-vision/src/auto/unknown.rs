@@ -1,5 +1,5 @@
-//! Image processors that are not in the table: read where their settings say all that they do, else refused with what to do
-//! instead.
+//! Image processors that are not in the table. They are read if their settings describe them completely, and otherwise
+//! refused with advice.
 
 use super::{
     AutoError,

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{ExternalFile, PackageError, files::Files};
 
-/// All files of one model together, in bytes: more than a machine that answers requests has to spare.
+/// The most bytes that all files of one model may have together: more than a server has memory to spare.
 const MAX_BYTES: u64 = 16 << 30;
 
 #[derive(Clone, PartialEq, Eq)]

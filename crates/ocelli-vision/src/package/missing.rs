@@ -33,7 +33,7 @@ pub(super) fn explain(error: FileError, dir: &Path) -> PackageError {
     }
 }
 
-/// Names in the folder, in order; what cannot be listed has none.
+/// The names in the folder, in order; none if it cannot be listed.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().take(MOST_ENTRIES);
     let mut names: Vec<String> = entries

@@ -41,7 +41,7 @@ pub struct OutputSpec {
     pub labels: Option<String>,
     /// Where the class names are from, for people.
     pub labels_source: Option<String>,
-    /// Where several classes may apply: those whose score is below are left out of answers;
+    /// For tasks with several classes per image: responses omit classes with a score below this;
     /// [`OutputSpec::DEFAULT_THRESHOLD`] if absent and the task is multilabel.
     pub threshold: Option<f32>,
     /// Feature vectors: divide by the Euclidean length.
@@ -53,10 +53,10 @@ pub struct OutputSpec {
 }
 
 impl OutputSpec {
-    /// What a multilabel class must reach where the package does not say.
+    /// The least score of a multilabel class if the package does not state one.
     pub const DEFAULT_THRESHOLD: f32 = 0.5;
 
-    /// Whether its numbers are wanted as they are: nothing turns them into probabilities, and they have no names.
+    /// Whether its numbers are returned as they are: without an activation, and without labels.
     #[must_use]
     pub fn is_vector(&self) -> bool {
         self.activation == Activation::None && self.labels.is_none()

@@ -7,7 +7,7 @@ const MAX_COUNT: u32 = 1024;
 const MAX_DELAY_MS: u32 = 60_000;
 const MAX_QUEUE_JOBS: u32 = 1 << 20;
 
-/// The `[run]` table. What is absent is as the process's options say.
+/// The `[run]` table. The process's options apply to absent keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunSpec {

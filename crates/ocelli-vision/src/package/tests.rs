@@ -137,7 +137,7 @@ fn what_is_built_and_written_is_read_as_the_same() {
     assert_eq!(loaded.card.labels, package.card.labels);
 }
 
-/// What workers of an earlier version announced, they still announce. From Python's `hashlib`.
+/// Digests stay the same across versions. The expected ones are from Python's `hashlib`.
 #[test]
 fn digests_stay_what_they_were() {
     let digest = "a37935203fb1e94d0d9ff1137d219ff635768dd6371a0b7b8d0037208efa74e4";

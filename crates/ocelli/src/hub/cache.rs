@@ -71,7 +71,7 @@ impl RepoCache {
         self.blobs().join(hash.as_str())
     }
 
-    /// The blob that a file of a snapshot is, if it is one.
+    /// The blob that a file of a snapshot links to, if it is a link.
     pub(super) fn blob_of(&self, pointer: &Path) -> Option<PathBuf> {
         let target = fs::read_link(pointer).ok()?;
         let hash = Hash::new(target.file_name()?.to_str()?)?;
@@ -187,7 +187,7 @@ pub(super) enum Extent {
     Cached,
 }
 
-/// What turns a failure of the file system into one that says where.
+/// Converts an error of the file system into one that names the path.
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> HubError {
     move |source| HubError::Io {
         path: path.to_owned(),

@@ -1,7 +1,7 @@
-//! What of the hub is on this machine, and how to be rid of it.
+//! Lists the hub's models on this machine, and removes them.
 //!
-//! The cache is shared with Hugging Face's own tools: what is not a model that can be served is neither listed nor
-//! removed by revision or file. A whole repository goes with everything in it.
+//! The cache is shared with Hugging Face's own tools: files that are not part of a servable model are
+//! neither listed nor removed by revision or file. Removing a repository removes everything in it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -110,12 +110,12 @@ fn whole(cache: &RepoCache, commits: usize) -> Result<Removed, HubError> {
         removed.bytes += fs::metadata(&blob).map_err(at(&blob))?.len();
     }
     fs::remove_dir_all(cache.folder()).map_err(at(cache.folder()))?;
-    // A process that is fetching keeps its lock through the open file.
+    // A downloading process keeps its lock through the open file.
     gone(fs::remove_dir_all(cache.locks())).map_err(at(cache.locks()))?;
     Ok(removed)
 }
 
-/// The files of some commits that `goes` names, and the commits of which nothing is left then.
+/// Removes the files of some commits that `goes` selects, and the commits without any other files.
 fn some(cache: &RepoCache, chosen: &[Commit], goes: impl Fn(&RepoPath) -> bool) -> Result<Removed, HubError> {
     let mut removed = Removed::default();
     let mut blobs = BTreeSet::new();
@@ -180,7 +180,7 @@ fn names(folder: &Path) -> Result<Vec<String>, HubError> {
     Ok(names)
 }
 
-/// What is not there need not be removed.
+/// A missing file need not be removed.
 fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -20,17 +20,17 @@ use super::listing::{BadListing, Listing, RepoFile};
 use super::spec::{Commit, HubSpec, RepoPath, Repository};
 use crate::process::tls;
 
-/// Addresses that one request may lead through.
+/// Maximum number of redirects of one request.
 const MAX_REDIRECTS: usize = 5;
 
-/// The slowest that a body may come on average, in bytes a second. What is slower is broken off, and tried again.
+/// The minimum average speed of a body, in bytes per second. A slower download is aborted and tried again.
 const SLOWEST: u64 = 8 << 10;
 
 /// The hash and the size of a large file, in the answer that leads to it.
 const LINKED_ETAG: &str = "x-linked-etag";
 const LINKED_SIZE: &str = "x-linked-size";
 
-/// What exactly was wrong, and in words.
+/// Headers of an error: its code and its message.
 const ERROR_CODE: &str = "x-error-code";
 const ERROR_MESSAGE: &str = "x-error-message";
 
@@ -169,8 +169,8 @@ impl Client {
         Ok(answer)
     }
 
-    /// Asks, and goes where the answers lead. A question for the head of an answer ends at the hub's last one, for what
-    /// it says of a large file stands there and not where the file is.
+    /// Sends a request and follows redirects. A HEAD request stops at the hub's last response, because its headers
+    /// describe a large file, and those of the storage server do not.
     fn ask(
         &self,
         method: &Method,
@@ -213,7 +213,7 @@ impl Client {
             .method(method)
             .uri(url.as_str())
             .header(USER_AGENT, AGENT)
-            // Compressed bytes are not those whose hash is known.
+            // The known hash is that of the uncompressed bytes.
             .header(ACCEPT_ENCODING, "identity");
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
@@ -333,7 +333,7 @@ impl Refused<'_> {
     }
 }
 
-/// Whether one may go on from one address to another: never from an encrypted one to one that is not.
+/// Whether a redirect may be followed: never from an encrypted address to an unencrypted one.
 fn is_safe_step(from: &Url, to: &Url) -> bool {
     match to.scheme() {
         "https" => true,
@@ -346,7 +346,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// An address without its query, which may hold a signature that opens what it leads to.
+/// An address without its query, which may hold a signature that grants access to the file.
 fn plain(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

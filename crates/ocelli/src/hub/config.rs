@@ -27,9 +27,9 @@ pub struct HubConfig {
     /// The folder of all repositories, such as `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
     pub endpoint: Url,
-    /// What a private or gated repository is read with.
+    /// The token for private and gated repositories.
     pub token: Option<Token>,
-    /// Whether nothing may be asked over the network.
+    /// Whether the network must not be used.
     pub offline: bool,
     /// How long to wait for a connection, and for the next bytes.
     pub patience: Duration,

@@ -1,7 +1,7 @@
-//! One blob: locked, begun or gone on with, checked, and only then there.
+//! Downloads one blob: locks it, starts or resumes the download, checks the hash, and only then gives the file its name.
 //!
-//! A part that is left behind by a try that broke off is gone on with. Its name is the hash of the whole, so it cannot be
-//! the part of another file, which is what `If-Range` is for elsewhere; and the whole is checked before it gets its name.
+//! A later try resumes the partial file of an interrupted one. The file is named by the hash of the whole, so it cannot be part
+//! of another file, and `If-Range` is not needed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -19,7 +19,7 @@ use super::hash::{Hash, Hasher};
 use super::progress::DownloadProgress;
 use super::spec::{Commit, RepoPath};
 
-/// Tries in a row that may bring nothing.
+/// Maximum number of consecutive tries without new bytes.
 const TRIES: u32 = 4;
 
 /// Before the second try; each pause after that is twice the one before.
@@ -43,11 +43,11 @@ struct Part {
     file: File,
     hasher: Hasher,
     length: u64,
-    /// What of it came over the network, and what came and had to be thrown away.
+    /// Bytes that came over the network, including those that were discarded.
     fetched: u64,
 }
 
-/// How a try ended that did not end well.
+/// Why a try failed.
 enum Trouble {
     Passing(HubError),
     Lasting(HubError),
@@ -74,7 +74,7 @@ impl Download<'_> {
         self.complete(&mut part, &partial, &mut progress)?;
         let mut fetched = part.fetched;
         if kept > 0 && !self.is_right(&part) {
-            // What was there before may be at fault.
+            // The bytes of the earlier try may be wrong.
             fs::write(&partial, b"").map_err(at(&partial))?;
             part = self.resume(&partial)?;
             self.complete(&mut part, &partial, &mut progress)?;
@@ -112,7 +112,7 @@ impl Download<'_> {
         Ok(file)
     }
 
-    /// What an earlier try left behind.
+    /// The partial file of an earlier try.
     fn resume(&self, partial: &Path) -> Result<Part, HubError> {
         let open = || -> io::Result<Part> {
             let mut file = OpenOptions::new()
@@ -228,7 +228,7 @@ impl Download<'_> {
         part.hasher.clone().finish() == self.hash.as_str()
     }
 
-    /// Checks the whole and brings it to the disk; what is wrong is deleted.
+    /// Checks the whole file and syncs it to the disk. A wrong file is deleted.
     fn settle(&self, part: Part, partial: &Path) -> Result<(), HubError> {
         let found = part.hasher.finish();
         if found != self.hash.as_str() {
@@ -245,10 +245,10 @@ impl Download<'_> {
         part.file.sync_all().map_err(at(partial))
     }
 
-    /// Refuses what will not fit, before it is fetched.
+    /// Refuses a file that does not fit on the disk, before it is downloaded.
     fn check_room(&self, partial: &Path, have: u64) -> Result<(), HubError> {
         let folder = partial.parent().unwrap_or(partial);
-        // Where the system does not say, writing will tell.
+        // If the system does not report the free space, writing fails later.
         let Ok(about) = rustix::fs::statvfs(folder) else {
             return Ok(());
         };

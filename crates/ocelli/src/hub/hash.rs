@@ -1,4 +1,4 @@
-//! What the hub says a file must be, and whether it is.
+//! The hashes that the hub states for files, and their verification.
 //!
 //! A file that is kept in large file storage is named by the SHA-256 of its bytes; one that is part of the Git
 //! repository itself by Git's hash of it, which is SHA-1. SHA-1 does not withstand attackers who make two files of one

@@ -1,6 +1,6 @@
 //! What a repository holds at a commit, as the hub lists it.
 //!
-//! A list is checked as a whole before anything of it is used: one name that leads out of the repository condemns it.
+//! A list is checked as a whole before anything of it is used: one name that leads out of the repository makes it invalid.
 //! It is kept in the cache in the form in which it came, for a commit never changes.
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub(super) struct RepoFile {
     pub(super) hash: Option<Hash>,
 }
 
-/// Why what was listed is not used.
+/// Why a list is refused.
 #[derive(Debug, PartialEq)]
 pub(super) enum BadListing {
     Form(String),

@@ -11,7 +11,7 @@ const MANIFEST: &str = "model.toml";
 
 const PACKAGE_ONNX: &str = "model.onnx";
 
-/// What describes a model that is no package, beside files of labels.
+/// Files that describe a model without a package, besides files of labels.
 const DESCRIPTIONS: [&str; 3] = ["config.json", "preprocessor_config.json", "processor_config.json"];
 
 /// The graph to serve and what it needs.

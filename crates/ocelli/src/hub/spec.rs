@@ -1,4 +1,4 @@
-//! What models, files and revisions on the hub are called, and which names are none.
+//! The names of models, files and revisions on the hub, and their validation.
 //!
 //! Names come from users and from the hub, and become paths of the cache. Whatever passes here stays within the folder
 //! that it is joined to; nothing else of the hub makes paths out of text.
@@ -116,7 +116,7 @@ impl fmt::Display for HubSpec {
 }
 
 impl Repository {
-    /// `None` for what the hub would not call a repository.
+    /// `None` if it is not a valid name of a repository.
     pub fn new(text: &str) -> Option<Self> {
         let (owner, name) = text.split_once('/')?;
         (is_name(owner) && is_name(name)).then(|| Self {

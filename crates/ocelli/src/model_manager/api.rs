@@ -49,12 +49,12 @@ impl Models {
         changed.await.unwrap_or_else(|panic| Err(Error::internal(panic)))
     }
 
-    /// Unloads a model, or all of its versions. Returns when what it had is answered and it is gone; one that is not loaded
-    /// has gone already.
+    /// Unloads a model, or all of its versions. Returns when its jobs are answered and it is unloaded; at once for one that is
+    /// not loaded.
     ///
     /// # Errors
-    /// [`Error::NotInRepository`] for one that is neither loaded nor in the repository, and [`Error::InvalidRequest`] for one that does not come from
-    /// the repository.
+    /// [`Error::NotInRepository`] for one that is neither loaded nor in the repository, and [`Error::InvalidRequest`] for one that
+    /// does not come from the repository.
     pub async fn unload(&self, name: &str, version: Option<&str>) -> Result<(), Error> {
         let (shared, target) = (Arc::clone(&self.shared), Target::new(name, version));
         let changed = self

@@ -1,4 +1,4 @@
-//! Models that requests do not find any more and that end what they have, by name.
+//! Models that are closed to new requests and finish their jobs, by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 

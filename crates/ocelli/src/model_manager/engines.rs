@@ -160,7 +160,7 @@ impl Resident {
 impl Drop for ModelResources {
     fn drop(&mut self) {
         self.queues.remove(&self.id);
-        // One that could not take the place of another, or has lost its own, leaves the figures to that one.
+        // The metrics belong to the model that has a queue under this name and version, if there is one.
         if !self.queues.has_version(&self.id) {
             self.metrics.forget_model(&self.id);
         }

@@ -130,7 +130,7 @@ impl ManagerShared {
         let mut steps = plan(&current, entries);
         steps.retain(|step| !later.contains(&step.key().name));
         if let Selection::Named(_) = repository.selection {
-            // What else is loaded and unloaded is an explicit request.
+            // Other models are loaded and unloaded only on request.
             steps.retain(|step| matches!(step, Step::Load(entry) if current.contains_key(&entry.key)));
         }
         tracing::info!(changes = steps.len(), "looked at the repository");

@@ -74,8 +74,8 @@ impl ModelSlots {
         self.0.get(key).is_some_and(|slot| slot.given)
     }
 
-    /// What the loaded packages of the repository look like; `None` for those that could not be loaded, as one whose place
-    /// a model has that was given.
+    /// The fingerprints of the repository's loaded packages; `None` for those that could not be loaded, for example because a
+    /// model from `--model` has their name.
     pub(super) fn fingerprints(&self) -> BTreeMap<Key, Option<Fingerprint>> {
         let slots = self
             .0
@@ -167,7 +167,7 @@ impl ModelSlots {
         slots.collect()
     }
 
-    /// Everything that is here, and what of the repository's `entries` is not.
+    /// All models of the process, and those of the repository's `entries` that are not loaded.
     pub(super) fn index(&self, entries: &[Entry]) -> Vec<ModelStatus> {
         let here = self.0.iter().flat_map(|(key, slot)| slot.index(key));
         let others = entries.iter().filter(|entry| !self.0.contains_key(&entry.key));

@@ -31,7 +31,7 @@ pub struct Catalog {
     default: Arc<Mutex<Option<DefaultModel>>>,
 }
 
-/// What it means that there is no model at all.
+/// What an empty catalog means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EmptyPolicy {
     #[default]
@@ -67,7 +67,7 @@ impl Catalog {
         }
     }
 
-    /// The same catalog, in which it means this that no model is there.
+    /// The same catalog, with this meaning while it is empty.
     pub fn with_vacancy(self, vacancy: EmptyPolicy) -> Self {
         Self { vacancy, ..self }
     }
@@ -256,7 +256,7 @@ fn share<'a>(
     })
 }
 
-/// What a client made up, no longer than a message should be.
+/// A name from a client, shortened for messages.
 fn shortened(name: &str) -> String {
     name.chars().take(100).collect()
 }

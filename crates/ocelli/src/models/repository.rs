@@ -57,7 +57,7 @@ pub enum Barred {
     Unreadable(String),
 }
 
-/// What tells a package from the one that was there before, without reading it: each file's name, size and time.
+/// A fingerprint that shows a changed package without reading it: each file's name, size and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(Vec<(PathBuf, u64, Option<SystemTime>)>);
 

@@ -1,4 +1,4 @@
-//! Which output is meant, and which graphs have none that can be answered.
+//! Chooses the output to answer, and refuses graphs without a usable one.
 
 use super::{OutputHints, metadata, names_features};
 use crate::{
@@ -75,7 +75,7 @@ pub(super) fn check(graph: &Graph, (output, gives): Choice<'_>, task: Task) -> R
     }
 }
 
-/// What can be answered, and what to do about others.
+/// Which outputs can be answered, and what to do about others.
 const WHAT_IS_ANSWERED: &str = "Ocelli answers one row of numbers for each image, [batch, classes] or [batch, features], \
                                 and no detections, masks or maps. Export the model with such an output; if another \
                                 output is one, name it with --model-output NAME; if an output is tokens x features, add \

@@ -1,4 +1,4 @@
-//! What the loaders of other libraries do, as presets and as what a user says instead.
+//! The behaviour of other libraries' loaders, as presets and as options of the user.
 
 use super::*;
 use crate::{Coordinates, Interpolation, Resampling};

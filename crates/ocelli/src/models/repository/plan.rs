@@ -1,4 +1,4 @@
-//! What has to be done for a process to serve what its repository holds.
+//! The steps by which a process follows its repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -45,7 +45,7 @@ pub fn scan(dir: &Path) -> Result<Vec<Entry>, ScanError> {
     let root = dir.canonicalize().map_err(unreadable)?;
     let mut entries = Vec::new();
     let mut folders = folders(dir).map_err(unreadable)?;
-    // Of two that would be called the same, the one that is called so has the name.
+    // If two folders would get the same name, the folder with exactly that name has it.
     folders.sort_by_cached_key(|(folder, _)| (model_name(folder) != *folder, folder.clone()));
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for (folder, path) in folders {
@@ -108,7 +108,7 @@ fn same_name(path: &Path, name: &str, other: &str) -> Barred {
     ))
 }
 
-/// A model of whose packages nothing can be said.
+/// A model whose packages cannot be listed.
 fn barred(root: &Path, name: &str, path: &Path, reason: Barred) -> Entry {
     Entry {
         key: Key {

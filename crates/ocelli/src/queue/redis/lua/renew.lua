@@ -5,7 +5,7 @@
 local lost = {}
 for i = 4, #ARGV, 2 do
   local stream = KEYS[tonumber(ARGV[i])]
-  -- Asked for first: a worker that was frozen must not take back what another one is computing.
+  -- Checked first: a worker that was frozen must not take back jobs that another one is computing.
   local pending = redis.pcall('XPENDING', stream, ARGV[1], ARGV[i + 1], ARGV[i + 1], 1, ARGV[2])
   if type(pending) == 'table' and not pending.err and #pending > 0 then
     redis.call('XCLAIM', stream, ARGV[1], ARGV[2], 0, ARGV[i + 1], 'JUSTID')

@@ -1,7 +1,7 @@
--- Comes before the scripts that let something in, and says whether they may: what is let in must leave memory for the
--- replies that it leads to, so that our own jobs cannot fill Redis until nothing can be answered.
+-- Prepended to the scripts that add jobs. They may add one only if enough memory remains for the replies to all jobs, so
+-- that jobs cannot fill Redis until no reply fits.
 
--- For what is written without asking: heartbeats, notes of suspects, the buffers of connections.
+-- For writes without this check: heartbeats, crash counts, the buffers of connections.
 local SPARE = 1048576
 
 -- How many bytes are left below maxmemory. Redis counts as it does when it refuses a command with OOM.

@@ -8,7 +8,7 @@ local all = redis.call('HGETALL', KEYS[1])
 local live = {}
 for i = 1, #all, 2 do
   local at = tonumber(string.sub(all[i + 1], 1, 16))
-  -- A clock that was set back must not keep the dead alive.
+  -- A clock that was set back must not keep dead workers registered.
   if at and math.abs(now - at) <= tonumber(ARGV[1]) * 1000 then
     live[#live + 1] = all[i]
     live[#live + 1] = string.sub(all[i + 1], 17)

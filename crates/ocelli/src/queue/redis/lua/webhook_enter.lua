@@ -1,4 +1,4 @@
--- Has a job's webhook called at some time, at the latest.
+-- Schedules the call of a job's webhook for a time at the latest.
 -- KEYS: jobs by the time of their next call, the receiver of each
 -- ARGV: job, milliseconds until then, milliseconds to keep, receiver
 local time = redis.call('TIME')

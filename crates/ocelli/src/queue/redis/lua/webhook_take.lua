@@ -1,4 +1,4 @@
--- Takes jobs whose webhooks are to be called now. Unless they are done with by then, others take them after a while.
+-- Takes jobs whose webhooks are to be called now. If a call does not end in time, another process takes it.
 -- KEYS: jobs by the time of their next call, how often each was called, the receiver of each
 -- ARGV: most jobs, milliseconds until others take them
 -- Returns job, failed calls so far, receiver or nothing, ..
