@@ -112,7 +112,8 @@ async fn marked_worker(redis: &RedisServer, option: &str) -> Process {
 /// A processes whose only worker has a batch of one in its engine, which hangs.
 async fn hung(binary: &Binary) -> (Processes, Process, JoinHandle<Answer>) {
     let [option, byte] = at_marked("--fake-hang-on");
-    let (processes, worker) = Processes::start(binary, &[&option, &byte]).await;
+    // Enough jobs are leased ahead of the one that hangs, whatever a batch was measured to cost.
+    let (processes, worker) = Processes::start(binary, &[&option, &byte, "--max-batch", "4"]).await;
     let asked = processes.ask(MARKED);
     worker.metric("ocelli_leases", |leases| leases == 1.0).await;
     (processes, worker, asked)
@@ -363,7 +364,7 @@ async fn a_worker_that_holds_an_answer_waits_for_redis_and_says_so() {
     worker.metric("ocelli_leases", |leases| leases == 1.0).await;
     processes.redis.stop(Stop::Kill).await;
     worker.signal("TERM");
-    worker.logs("waits until Redis takes their answers").await;
+    worker.logs("waits until Redis takes their replies").await;
     processes.redis.restart(Data::Kept).await;
     assert_eq!(asked.await.unwrap().best(), photos::grey(5).label());
     assert_eq!(worker.ended().await.0, Some(0));
