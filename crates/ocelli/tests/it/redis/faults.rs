@@ -112,7 +112,8 @@ async fn marked_worker(redis: &RedisServer, option: &str) -> Process {
 /// A processes whose only worker has a batch of one in its engine, which hangs.
 async fn hung(binary: &Binary) -> (Processes, Process, JoinHandle<Answer>) {
     let [option, byte] = at_marked("--fake-hang-on");
-    let (processes, worker) = Processes::start(binary, &[&option, &byte]).await;
+    // Enough jobs are leased ahead of the one that hangs, whatever a batch was measured to cost.
+    let (processes, worker) = Processes::start(binary, &[&option, &byte, "--max-batch", "4"]).await;
     let asked = processes.ask(MARKED);
     worker.metric("ocelli_leases", |leases| leases == 1.0).await;
     (processes, worker, asked)
