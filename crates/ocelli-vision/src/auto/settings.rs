@@ -87,8 +87,8 @@ impl Sides {
     pub(super) fn width_and_height(self) -> Option<[u32; 2]> {
         let [width, height] = match self {
             Self::Side(side) => [side; 2],
-            Self::HeightAndWidth([height, width]) => [width, height],
-            Self::Named(NamedSides {
+            Self::HeightAndWidth([height, width])
+            | Self::Named(NamedSides {
                 height: Some(height),
                 width: Some(width),
                 shortest_edge: None,
