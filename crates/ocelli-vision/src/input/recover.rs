@@ -4,7 +4,7 @@ use crate::input::{Channels, InputSpec, Layout};
 
 impl InputSpec {
     /// The pixels that become `tensor`, [`elements`](Self::elements) long, under this spec: the inverse of
-    /// [`fill`](Self::fill_f32), exact for every tensor that it makes.
+    /// [`InputSpec::fill`], exact for every tensor that it makes.
     ///
     /// Elsewhere each value becomes the nearest of 0..=255, and what is not a number becomes 0. A grey tensor becomes
     /// grey pixels.

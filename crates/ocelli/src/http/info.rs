@@ -213,6 +213,11 @@ mod tests {
             Error::UnsupportedMediaType(text()),
             Error::LoadFailed(text()),
             Error::QueueFull { retry_after: time },
+            Error::DeadlineUnreachable {
+                predicted: time,
+                timeout: time,
+                retry_after: time,
+            },
             Error::TooManyJobs { retry_after: time },
             Error::DeadlineExceeded(time),
             Error::Unloaded,

@@ -81,10 +81,12 @@ async fn images_of_one_request_are_late_one_by_one() {
 /// A server whose engine takes at least 20 ms an image, with `count` images of low priority in its queue that wait until it is
 /// released.
 async fn backlog(count: usize) -> (Server, Vec<JoinHandle<Answer>>) {
-    let mut setup = Setup::default();
-    setup.cost = FakeCost {
-        fixed: Duration::ZERO,
-        per_item: Duration::from_millis(20),
+    let setup = Setup {
+        cost: FakeCost {
+            fixed: Duration::ZERO,
+            per_item: Duration::from_millis(20),
+        },
+        ..Setup::default()
     };
     let server = setup.start().await;
     server.engine.hold();
