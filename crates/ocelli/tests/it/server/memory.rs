@@ -34,7 +34,7 @@ async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
     if !allows_connections() {
         return;
     }
-    // Each batch takes so long that next to nothing is done while the others arrive.
+    // Each batch takes so long that next to nothing is done while the others arrive, and the deadline is long enough for all.
     let process = Process::fake(&[
         "--fake-batch-time",
         "5s",
@@ -43,7 +43,9 @@ async fn a_thousand_waiting_photos_take_200_kb_each_at_most() {
         "--max-batch",
         "1",
         "--deadline",
-        "60s",
+        "24h",
+        "--max-deadline",
+        "24h",
         "--queue-jobs",
         "3000",
         "--queue-bytes",
