@@ -60,7 +60,7 @@ pub(crate) async fn a_dead_master_is_survived(harness: Harness, kill: impl Async
             match heard(harness.submit(3, Priority::Normal, LONG)).await {
                 Ok(answer) => break score_of(answer),
                 Err(Error::BrokerUnavailable(_) | Error::BrokerFailed(_)) => {
-                    tokio::time::sleep(Duration::from_millis(50)).await
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(error) => panic!("{error}"),
             }
