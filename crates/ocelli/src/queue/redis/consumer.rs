@@ -32,10 +32,10 @@ use reader::QueueReader;
 pub use state::WorkerSideConfig;
 use state::{ModelState, ProcessState};
 
-/// How long ago Redis may have answered the last read of a worker that counts as ready.
 /// How long a model that leaves waits for a heartbeat in progress.
 const LAST_BEAT: Duration = Duration::from_secs(1);
 
+/// How long ago Redis may have answered the last read of a worker that counts as ready.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// The worker side of a process. Cheap to clone.
