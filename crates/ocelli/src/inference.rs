@@ -73,7 +73,7 @@ impl Request {
 impl Infer {
     /// Takes the room that a request for `model` needs, or refuses with an error that says when to come back.
     pub fn admit(&self, model: &ServedModel, needed: Needed) -> Result<Permit, Error> {
-        self.check_broker(model, needed)?;
+        self.check_queue(model, needed)?;
         self.admission
             .admit(needed.load.jobs, needed.load.bytes, needed.priority)
             .and_then(|permit| permit.with(model.admission(), self.catalog.all().len()))
@@ -82,7 +82,7 @@ impl Infer {
 
     /// Whether [`Infer::admit`] would admit the request now. Takes no room: a request whose body has not arrived holds none.
     pub fn check(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
-        self.check_broker(model, needed)?;
+        self.check_queue(model, needed)?;
         let models = self.catalog.all().len();
         admission::check(
             &self.admission,
@@ -94,7 +94,7 @@ impl Infer {
         .map_err(|full| self.refuse(model, full, needed))
     }
 
-    fn check_broker(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
+    fn check_queue(&self, model: &ServedModel, needed: Needed) -> Result<(), Error> {
         let (jobs, priority) = (needed.load.jobs, needed.priority);
         match needed.without_worker {
             WithoutWorker::Refuse => self.broker.admit(model, jobs, priority),

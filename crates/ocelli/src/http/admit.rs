@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::inference;
 use crate::inference::{Deadline, Needed, WithoutWorker};
 use crate::models::admission::Load;
+use crate::models::served_model::ServedModel;
 use crate::queue::Envelope;
 
 #[derive(Clone, Copy, Debug)]
@@ -43,28 +44,28 @@ pub(super) async fn admit(
     let priority = priority(request.headers())?;
     let incoming = Incoming::new(state, request)?;
     // Images hold bytes as their files first and as their pixels later, never both for long.
-    let needed = |images: usize, length: u64, elements: usize| Needed {
+    let needed = |model: &ServedModel, images: usize, length: u64| Needed {
         load: Load {
             jobs: images,
-            bytes: length.max((images * elements) as u64),
+            bytes: length.max((images * model.input().elements()) as u64),
         },
         priority,
         deadline: options.deadline,
         without_worker: options.without_worker,
     };
     let declared = incoming.declared;
-    if let Err(error) = infer.check(&model, needed(1, declared, model.input().elements())) {
+    if let Err(error) = infer.check(&model, needed(&model, 1, declared)) {
         (model, want) = target.find_again(&infer.catalog, error)?;
-        infer.check(&model, needed(1, declared, model.input().elements()))?;
+        infer.check(&model, needed(&model, 1, declared))?;
     }
     let received = incoming.read(state, options.most, options.deadline).await?;
     let (count, length) = (received.images.len(), received.length);
-    let permit = match infer.admit(&model, needed(count, length, model.input().elements())) {
+    let permit = match infer.admit(&model, needed(&model, count, length)) {
         Ok(permit) => permit,
         // The model may have been replaced while the body was on its way.
         Err(error) => {
             (model, want) = target.find_again(&infer.catalog, error)?;
-            infer.admit(&model, needed(count, length, model.input().elements()))?
+            infer.admit(&model, needed(&model, count, length))?
         }
     };
     Ok(AdmittedRequest {

@@ -104,6 +104,20 @@ async fn the_dead_are_not_handed_out_and_are_counted() {
     }
 }
 
+#[tokio::test]
+async fn a_job_that_cannot_meet_its_deadline_is_answered_and_counted_as_such() {
+    let metrics = Arc::<Metrics>::default();
+    let (leased, pending) = job(0, Priority::Normal, LONG);
+    leased.drop_undone(Instant::now(), &metrics);
+    assert_eq!(
+        pending.await.expect("an answer").reply.result,
+        Err(JobError::DeadlinePassed)
+    );
+    let text = metrics.encode().expect("encodes");
+    let line = "ocelli_dropped_total{reason=\"deadline_unreachable\"} 1";
+    assert!(text.contains(line), "{text}");
+}
+
 #[test]
 fn a_higher_priority_overtakes_waiting_jobs() {
     let queue = queue(8, Arc::default());
